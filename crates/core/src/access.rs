@@ -1,0 +1,298 @@
+//! Who may come in: the live facts that the TLS verifier and the broker enforce.
+//!
+//! [`Access`] is small enough to stay in memory and is changed only after the change is
+//! durable, or, for a revocation that cannot be made durable, before. It holds the
+//! certificates that could still open the door and those that must be told why they cannot.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::certificate::CertificateState;
+use crate::device::DeviceState;
+use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint};
+use crate::profile::Rights;
+use crate::time::{Span, Timestamp};
+
+/// What is known of a device at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAccess {
+    /// Where it stands.
+    pub state: DeviceState,
+    /// The environment it belongs to.
+    pub environment: EnvironmentName,
+    /// What it may publish and subscribe.
+    pub rights: Arc<Rights>,
+    /// Sessions at a time.
+    pub sessions_max: u16,
+    /// How long after expiry its newest certificate may still renew.
+    pub grace: Span,
+}
+
+/// What is known of a certificate at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateAccess {
+    /// The device it names.
+    pub device: DeviceId,
+    /// Where it stands.
+    pub state: CertificateState,
+    /// The last moment it is valid.
+    pub not_after: Timestamp,
+    /// Whether it is the newest of its lineage: only that one has a grace.
+    pub newest: bool,
+}
+
+/// What an admitted session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// All that the profile says.
+    Full,
+    /// Renew an expired certificate, and nothing else.
+    RenewalOnly,
+}
+
+/// A certificate that was let in, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The device.
+    pub device: DeviceId,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// How far it was let in.
+    pub admission: Admission,
+    /// What it may publish and subscribe.
+    pub rights: Arc<Rights>,
+    /// Sessions at a time.
+    pub sessions_max: u16,
+}
+
+/// Why a certificate was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum DoorRefusal {
+    /// No such certificate was issued here, or it is long gone.
+    #[error("the certificate is not known to this home")]
+    UnknownCertificate,
+    /// It, or its device, has been revoked or retired.
+    #[error("the certificate has been revoked")]
+    Revoked,
+    /// A successor has taken its place.
+    #[error("the certificate has been superseded by a newer one")]
+    Superseded,
+    /// The device is suspended.
+    #[error("the device is suspended")]
+    Suspended,
+    /// Expired, and its grace has run out or never applied.
+    #[error("the certificate has expired")]
+    Expired,
+}
+
+/// The live facts.
+#[derive(Debug, Default)]
+pub struct Access {
+    devices: HashMap<DeviceId, DeviceAccess>,
+    certificates: HashMap<Fingerprint, CertificateAccess>,
+    /// Until when the bell rings for a claim.
+    bells: HashMap<ClaimId, Timestamp>,
+}
+
+impl Access {
+    /// Whether a certificate may come in now, as whom, and how far.
+    pub fn admit(
+        &self,
+        certificate: &Fingerprint,
+        now: Timestamp,
+    ) -> Result<Admitted, DoorRefusal> {
+        let known = self
+            .certificates
+            .get(certificate)
+            .ok_or(DoorRefusal::UnknownCertificate)?;
+        let device = self
+            .devices
+            .get(&known.device)
+            .ok_or(DoorRefusal::UnknownCertificate)?;
+        match (device.state, known.state) {
+            (DeviceState::Revoked | DeviceState::Retired, _) | (_, CertificateState::Revoked) => {
+                return Err(DoorRefusal::Revoked);
+            }
+            (_, CertificateState::Superseded) => return Err(DoorRefusal::Superseded),
+            (DeviceState::Suspended | DeviceState::Pending, _) => {
+                return Err(DoorRefusal::Suspended);
+            }
+            (DeviceState::Active, CertificateState::Issued | CertificateState::Active) => {}
+        }
+        let (admission, rights) = if now <= known.not_after {
+            (Admission::Full, Arc::clone(&device.rights))
+        } else if known.newest && now <= known.not_after.after(device.grace) {
+            (
+                Admission::RenewalOnly,
+                Arc::new(Rights::renewal_only(&known.device)),
+            )
+        } else {
+            return Err(DoorRefusal::Expired);
+        };
+        Ok(Admitted {
+            device: known.device.clone(),
+            environment: device.environment.clone(),
+            admission,
+            rights,
+            sessions_max: device.sessions_max,
+        })
+    }
+
+    /// Whether somebody without a certificate is expected: the door's bell.
+    pub fn bell(&self, now: Timestamp) -> bool {
+        self.bells.values().any(|until| now < *until)
+    }
+
+    /// Sets what is known of a device.
+    pub fn set_device(&mut self, id: DeviceId, access: DeviceAccess) {
+        self.devices.insert(id, access);
+    }
+
+    /// Sets where a known device stands.
+    pub fn set_device_state(&mut self, id: &DeviceId, state: DeviceState) {
+        if let Some(device) = self.devices.get_mut(id) {
+            device.state = state;
+        }
+    }
+
+    /// Sets what is known of a certificate.
+    pub fn set_certificate(&mut self, fingerprint: Fingerprint, access: CertificateAccess) {
+        self.certificates.insert(fingerprint, access);
+    }
+
+    /// Sets where a known certificate stands.
+    pub fn set_certificate_state(&mut self, fingerprint: &Fingerprint, state: CertificateState) {
+        if let Some(certificate) = self.certificates.get_mut(fingerprint) {
+            certificate.state = state;
+        }
+    }
+
+    /// Marks a certificate as having a successor in its lineage.
+    pub fn set_succeeded(&mut self, fingerprint: &Fingerprint) {
+        if let Some(certificate) = self.certificates.get_mut(fingerprint) {
+            certificate.newest = false;
+        }
+    }
+
+    /// Lets the bell ring for a claim until a moment.
+    pub fn ring_for(&mut self, claim: ClaimId, until: Timestamp) {
+        self.bells.insert(claim, until);
+    }
+
+    /// Stops the bell for a claim.
+    pub fn hush(&mut self, claim: &ClaimId) {
+        self.bells.remove(claim);
+    }
+
+    /// Forgets bells and certificates that can play no part any more; call it now and then.
+    pub fn sweep(&mut self, now: Timestamp) {
+        self.bells.retain(|_, until| now < *until);
+        let devices = &self.devices;
+        self.certificates.retain(|_, certificate| {
+            let grace = devices
+                .get(&certificate.device)
+                .map_or(Span::default(), |d| d.grace);
+            now <= certificate.not_after.after(grace)
+        });
+    }
+
+    /// What is known of a device.
+    pub fn device(&self, id: &DeviceId) -> Option<&DeviceAccess> {
+        self.devices.get(id)
+    }
+
+    /// What is known of a certificate.
+    pub fn certificate(&self, fingerprint: &Fingerprint) -> Option<&CertificateAccess> {
+        self.certificates.get(fingerprint)
+    }
+
+    /// Every known device and where it stands.
+    pub fn devices(&self) -> impl Iterator<Item = (&DeviceId, &DeviceAccess)> {
+        self.devices.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: Fingerprint = Fingerprint([7; 32]);
+
+    fn access(device: DeviceState, certificate: CertificateState, newest: bool) -> Access {
+        let mut access = Access::default();
+        let id: DeviceId = "lamp".parse().unwrap();
+        access.set_device(
+            id.clone(),
+            DeviceAccess {
+                state: device,
+                environment: "home".parse().unwrap(),
+                rights: Arc::default(),
+                sessions_max: 1,
+                grace: Span::days(30),
+            },
+        );
+        let not_after = Timestamp::from_s(1_000_000);
+        access.set_certificate(
+            CERTIFICATE,
+            CertificateAccess {
+                device: id,
+                state: certificate,
+                not_after,
+                newest,
+            },
+        );
+        access
+    }
+
+    const BEFORE: i64 = 999_999;
+    const IN_GRACE: i64 = 1_000_001;
+    const AFTER_GRACE: i64 = 1_000_000 + 31 * 86_400;
+
+    #[test]
+    fn only_an_active_device_with_a_live_certificate_comes_in() {
+        use CertificateState as C;
+        use DeviceState as D;
+        let now = Timestamp::from_s(BEFORE);
+        for (device, certificate, expected) in [
+            (D::Active, C::Issued, None),
+            (D::Active, C::Active, None),
+            (D::Active, C::Superseded, Some(DoorRefusal::Superseded)),
+            (D::Active, C::Revoked, Some(DoorRefusal::Revoked)),
+            (D::Suspended, C::Active, Some(DoorRefusal::Suspended)),
+            (D::Suspended, C::Revoked, Some(DoorRefusal::Revoked)),
+            (D::Retired, C::Active, Some(DoorRefusal::Revoked)),
+            (D::Revoked, C::Active, Some(DoorRefusal::Revoked)),
+            (D::Pending, C::Issued, Some(DoorRefusal::Suspended)),
+        ] {
+            let verdict = access(device, certificate, true)
+                .admit(&CERTIFICATE, now)
+                .err();
+            assert_eq!(verdict, expected, "{device:?} {certificate:?}");
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_may_only_renew_and_only_within_its_grace_and_if_newest() {
+        let at = |newest, s| {
+            access(DeviceState::Active, CertificateState::Active, newest)
+                .admit(&CERTIFICATE, Timestamp::from_s(s))
+                .map(|admitted| admitted.admission)
+        };
+        assert_eq!(at(true, BEFORE), Ok(Admission::Full));
+        assert_eq!(at(true, IN_GRACE), Ok(Admission::RenewalOnly));
+        assert_eq!(at(false, IN_GRACE), Err(DoorRefusal::Expired));
+        assert_eq!(at(true, AFTER_GRACE), Err(DoorRefusal::Expired));
+    }
+
+    #[test]
+    fn the_bell_rings_only_while_a_guest_is_expected() {
+        let mut access = Access::default();
+        let claim = ClaimId::from_random([1; 8]);
+        assert!(!access.bell(Timestamp::from_s(5)));
+        access.ring_for(claim.clone(), Timestamp::from_s(10));
+        assert!(access.bell(Timestamp::from_s(9)));
+        assert!(!access.bell(Timestamp::from_s(10)));
+        access.hush(&claim);
+        assert!(!access.bell(Timestamp::from_s(5)));
+    }
+}

@@ -1,0 +1,32 @@
+//! Hearthkey's rules: ids, facts, policies and decisions.
+//!
+//! What is absent here is the point: no I/O, no clock, no randomness, no SQL, no HTTP, no TLS.
+//! The time and every random number enter as arguments, so that each rule can be read and
+//! tested as a function from facts to a decision.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | what are things called? | [`id`], [`time`], [`topic`] |
+//! | what may a kind of device do? | [`profile`] |
+//! | who may come in, and as whom? | [`access`], [`door`] |
+//! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
+//! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
+//! | what is written down about it? | [`audit`] |
+//! | what is the device told? | [`rejection`] |
+//! | is the gateway's clock to be believed? | [`trusted_time`] |
+
+pub mod access;
+pub mod audit;
+pub mod certificate;
+pub mod claim;
+pub mod device;
+pub mod door;
+pub mod enrollment;
+pub mod id;
+pub mod key;
+pub mod profile;
+pub mod rejection;
+pub mod renewal;
+pub mod time;
+pub mod topic;
+pub mod trusted_time;

@@ -1,0 +1,385 @@
+//! Profiles: what a kind of device may do, as data. A person can add their own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeviceId, EnvironmentName, ProfileName};
+use crate::key::KeyType;
+use crate::time::Span;
+use crate::topic::{InvalidTopic, TopicFilter, hearthkey};
+
+/// The most topic rules a profile may have, for publishing and for subscribing each.
+pub const RULES_MAX: usize = 64;
+
+/// A profile as it is written in TOML.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The profile's name.
+    pub name: ProfileName,
+    /// One line for a person.
+    pub description: String,
+    /// How long a certificate lives: 1 to 398 days.
+    pub certificate_lifetime_days: u16,
+    /// For how long after expiry the newest certificate may still renew: 0 to 365 days.
+    pub grace_days: u16,
+    /// The key types a device may bring.
+    pub keys: Vec<KeyType>,
+    /// Whether a renewal may keep its key.
+    #[serde(default)]
+    pub key_reuse: bool,
+    /// Whether a person compares the key's fingerprint before the first certificate.
+    #[serde(default)]
+    pub approval: bool,
+    /// Sessions at a time. More than one allows the client ids `DEVICE.SUFFIX`.
+    #[serde(default = "one")]
+    pub sessions_max: u16,
+    /// The topics the device may publish to.
+    #[serde(default)]
+    pub publish: Vec<TopicRule>,
+    /// The topic filters the device may subscribe to, or to anything they cover.
+    #[serde(default)]
+    pub subscribe: Vec<TopicRule>,
+}
+
+fn one() -> u16 {
+    1
+}
+
+/// One topic rule with the reason it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicRule {
+    /// A topic filter in which `{device}` and `{environment}` are replaced.
+    pub topic: String,
+    /// Why devices of this profile need it, in one line.
+    pub reason: String,
+}
+
+/// Why a profile is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidProfile {
+    /// Not TOML of the right shape.
+    #[error("the profile cannot be read: {0}")]
+    Toml(String),
+    /// A number out of its range.
+    #[error("{field} is {value}: it must be {range}")]
+    Range {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: u64,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// No key type at all.
+    #[error("keys is empty: name at least one of p256, p384, rsa2048")]
+    NoKeys,
+    /// A topic that is no filter.
+    #[error("topic {topic:?}: {why}")]
+    Topic {
+        /// The topic as written.
+        topic: String,
+        /// What is wrong.
+        why: InvalidTopic,
+    },
+    /// A topic in a place that no profile may give away.
+    #[error(
+        "topic {0:?} cannot be granted: it must neither begin with /, #, $ or hearthkey/, nor, as a \
+         subscription, reach topics of the gateway's own"
+    )]
+    Reserved(String),
+}
+
+/// The profiles that every home begins with.
+const BUILT_IN: [&str; 6] = [
+    include_str!("../profiles/generic.toml"),
+    include_str!("../profiles/home-assistant.toml"),
+    include_str!("../profiles/zigbee2mqtt.toml"),
+    include_str!("../profiles/esphome.toml"),
+    include_str!("../profiles/tasmota.toml"),
+    include_str!("../profiles/shelly.toml"),
+];
+
+/// The built-in profiles.
+pub fn built_in() -> Result<Vec<Profile>, InvalidProfile> {
+    BUILT_IN.iter().map(|text| Profile::parse(text)).collect()
+}
+
+impl Profile {
+    /// Reads and checks a profile written in TOML.
+    pub fn parse(text: &str) -> Result<Self, InvalidProfile> {
+        let profile: Self =
+            toml::from_str(text).map_err(|error| InvalidProfile::Toml(error.to_string()))?;
+        profile.check()?;
+        Ok(profile)
+    }
+
+    /// Checks every bound and every topic.
+    pub fn check(&self) -> Result<(), InvalidProfile> {
+        let in_range = |field, value: u16, low: u16, high: u16, range| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(InvalidProfile::Range {
+                    field,
+                    value: value.into(),
+                    range,
+                })
+            }
+        };
+        let days = self.certificate_lifetime_days;
+        in_range("certificate_lifetime_days", days, 1, 398, "1 to 398 days")?;
+        in_range("grace_days", self.grace_days, 0, 365, "0 to 365 days")?;
+        in_range("sessions_max", self.sessions_max, 1, 64, "1 to 64")?;
+        if self.keys.is_empty() {
+            return Err(InvalidProfile::NoKeys);
+        }
+        for (field, rules) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
+            if rules.len() > RULES_MAX {
+                let value = rules.len() as u64;
+                return Err(InvalidProfile::Range {
+                    field,
+                    value,
+                    range: "64 rules at most",
+                });
+            }
+            for rule in rules {
+                check_topic(&rule.topic, field == "subscribe")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a certificate lives.
+    pub fn certificate_lifetime(&self) -> Span {
+        Span::days(self.certificate_lifetime_days.into())
+    }
+
+    /// For how long after expiry the newest certificate may still renew.
+    pub fn grace(&self) -> Span {
+        Span::days(self.grace_days.into())
+    }
+
+    /// What one device of this profile may do.
+    pub fn rights(&self, device: &DeviceId, environment: &EnvironmentName) -> Rights {
+        let expand = |rules: &[TopicRule]| -> Vec<TopicFilter> {
+            rules
+                .iter()
+                .filter_map(|rule| {
+                    filter_for(&rule.topic, device.as_str(), environment.as_str()).ok()
+                })
+                .filter(|filter| !is_reserved(filter.as_str()))
+                .collect()
+        };
+        let own = |text: String| TopicFilter::parse(&text);
+        let mut publish = expand(&self.publish);
+        let mut subscribe = expand(&self.subscribe);
+        publish.extend(own(hearthkey::renew(device)));
+        publish.extend(own(hearthkey::trust_ack(device)));
+        subscribe.extend(own(format!("hearthkey/v1/devices/{device}/#")));
+        subscribe.extend(own("hearthkey/v1/trust/#".into()));
+        Rights { publish, subscribe }
+    }
+}
+
+fn filter_for(topic: &str, device: &str, environment: &str) -> Result<TopicFilter, InvalidTopic> {
+    TopicFilter::parse(
+        &topic
+            .replace("{device}", device)
+            .replace("{environment}", environment),
+    )
+}
+
+/// A topic of the gateway's own, or of the broker's: no profile's rule reaches it, however wide.
+fn is_reserved(topic: &str) -> bool {
+    topic.starts_with('$') || topic.split('/').next() == Some("hearthkey")
+}
+
+/// No rule names a reserved topic, and no subscription can be handed one. A rule for publishing
+/// may begin with `+`: there every message is judged by its own topic.
+fn check_topic(topic: &str, subscribe: bool) -> Result<(), InvalidProfile> {
+    let shown = || topic.chars().take(80).collect();
+    let filter = filter_for(topic, "d", "e").map_err(|why| InvalidProfile::Topic {
+        topic: shown(),
+        why,
+    })?;
+    let reaches_ours = || {
+        let ours = hearthkey::ALL
+            .iter()
+            .filter_map(|ours| TopicFilter::parse(ours).ok());
+        ours.into_iter().any(|ours| ours.overlaps(&filter))
+    };
+    let text = filter.as_str();
+    let nameless = text.starts_with('/') || text.starts_with('#');
+    if nameless || is_reserved(text) || subscribe && reaches_ours() {
+        return Err(InvalidProfile::Reserved(shown()));
+    }
+    Ok(())
+}
+
+/// What one session may publish and subscribe. It says nothing about anybody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    publish: Vec<TopicFilter>,
+    subscribe: Vec<TopicFilter>,
+}
+
+impl Rights {
+    /// What an expired certificate in its grace may do: renew, and nothing else.
+    pub fn renewal_only(device: &DeviceId) -> Self {
+        Self {
+            publish: TopicFilter::parse(&hearthkey::renew(device))
+                .into_iter()
+                .collect(),
+            subscribe: ["notice", "renew/+"]
+                .iter()
+                .filter_map(|t| {
+                    TopicFilter::parse(&format!("hearthkey/v1/devices/{device}/{t}")).ok()
+                })
+                .collect(),
+        }
+    }
+
+    /// What a claim may do: send its CSR and hear the answer.
+    pub fn claim(claim: &crate::id::ClaimId) -> Self {
+        let enroll = hearthkey::enroll(claim);
+        Self {
+            publish: TopicFilter::parse(&enroll).into_iter().collect(),
+            subscribe: TopicFilter::parse(&format!("{enroll}/+"))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// Whether a message may be published to this topic name.
+    pub fn may_publish(&self, topic: &str) -> bool {
+        let reserved = is_reserved(topic);
+        self.publish
+            .iter()
+            .any(|filter| is_reserved(filter.as_str()) == reserved && filter.matches(topic))
+    }
+
+    /// Whether this filter may be subscribed to, as the client wrote it: with `$share/…` too.
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        TopicFilter::parse_shared(filter)
+            .is_ok_and(|asked| self.subscribe.iter().any(|allowed| allowed.covers(&asked)))
+    }
+
+    /// The topic filters that may be published to.
+    pub fn publish(&self) -> &[TopicFilter] {
+        &self.publish
+    }
+
+    /// The topic filters that may be subscribed to.
+    pub fn subscribe(&self) -> &[TopicFilter] {
+        &self.subscribe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minimal(topics: &str) -> String {
+        format!(
+            "name = \"p\"\ndescription = \"d\"\ncertificate_lifetime_days = 30\ngrace_days = 30\n\
+             keys = [\"p256\"]\n{topics}"
+        )
+    }
+
+    fn with_publish(topic: &str) -> Result<Profile, InvalidProfile> {
+        Profile::parse(&minimal(&format!(
+            "[[publish]]\ntopic = {topic:?}\nreason = \"r\"\n"
+        )))
+    }
+
+    #[test]
+    fn the_built_in_profiles_are_valid_and_every_topic_says_why() {
+        let profiles = built_in().unwrap();
+        assert_eq!(profiles.len(), 6);
+        for profile in profiles {
+            for rule in profile.publish.iter().chain(&profile.subscribe) {
+                assert!(
+                    !rule.reason.trim().is_empty() && !rule.reason.contains('\n'),
+                    "{rule:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_profile_can_give_away_the_gateways_own_topics() {
+        for topic in [
+            "#",
+            "+/x",
+            "hearthkey/v1/trust/bundle",
+            "hearthkey/#",
+            "$SYS/#",
+            "/a",
+        ] {
+            assert!(
+                matches!(with_publish(topic), Err(InvalidProfile::Reserved(_))),
+                "{topic}"
+            );
+        }
+        assert!(with_publish("devices/{device}/#").is_ok());
+        let wide = with_publish("+/+/+/+/#").unwrap();
+        let rights = wide.rights(&"hub".parse().unwrap(), &"home".parse().unwrap());
+        assert!(rights.may_publish("a/b/c/d/e"));
+        assert!(!rights.may_publish("hearthkey/v1/devices/lamp/notice"));
+        let subscribe = minimal("[[subscribe]]\ntopic = \"+/v1/#\"\nreason = \"r\"\n");
+        assert!(matches!(
+            Profile::parse(&subscribe),
+            Err(InvalidProfile::Reserved(_))
+        ));
+    }
+
+    #[test]
+    fn a_profile_out_of_bounds_is_refused_with_the_bound() {
+        let long = minimal("").replace(
+            "certificate_lifetime_days = 30",
+            "certificate_lifetime_days = 399",
+        );
+        assert!(
+            Profile::parse(&long)
+                .unwrap_err()
+                .to_string()
+                .contains("1 to 398")
+        );
+        assert!(Profile::parse(&minimal("surprise = 1\n")).is_err());
+    }
+
+    #[test]
+    fn a_device_reads_trust_and_its_own_topics_but_never_publishes_notices() {
+        let device: DeviceId = "lamp".parse().unwrap();
+        let rights = with_publish("devices/{device}/#")
+            .unwrap()
+            .rights(&device, &"home".parse().unwrap());
+        assert!(rights.may_publish("devices/lamp/state"));
+        assert!(rights.may_publish("hearthkey/v1/devices/lamp/renew"));
+        assert!(rights.may_subscribe("hearthkey/v1/trust/#"));
+        assert!(rights.may_subscribe("$share/g/hearthkey/v1/devices/lamp/notice"));
+        for topic in [
+            "devices/other/state",
+            "hearthkey/v1/devices/lamp/notice",
+            "hearthkey/v1/devices/lamp/renew/accepted",
+            "hearthkey/v1/trust/bundle",
+            "$SYS/broker",
+            "devices/+",
+        ] {
+            assert!(!rights.may_publish(topic), "{topic}");
+        }
+        for filter in [
+            "#",
+            "+",
+            "+/#",
+            "$SYS/#",
+            "$share/g/#",
+            "hearthkey/#",
+            "devices/#",
+            "devices/lamp/#",
+        ] {
+            assert!(!rights.may_subscribe(filter), "{filter}");
+        }
+    }
+}
