@@ -121,12 +121,14 @@ pub mod hearthkey {
     pub const TRUST_CHECKPOINT: &str = "hearthkey/v1/trust/checkpoint";
 
     /// Every topic that the gateway speaks on.
-    pub const ALL: [&str; 5] = [
+    pub const ALL: [&str; 7] = [
         "hearthkey/v1/claims/+/enroll/#",
         "hearthkey/v1/devices/+/renew/#",
         "hearthkey/v1/devices/+/trust/ack/#",
         "hearthkey/v1/devices/+/notice",
-        "hearthkey/v1/trust/#",
+        "hearthkey/v1/trust/bundle",
+        "hearthkey/v1/trust/checkpoint",
+        "hearthkey/v1/trust/crl/+",
     ];
 
     /// Where a claim sends its CSR.
