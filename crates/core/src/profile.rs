@@ -85,7 +85,7 @@ pub enum InvalidProfile {
     /// A topic in a place that no profile may give away.
     #[error(
         "topic {0:?} cannot be granted: it must neither begin with /, #, $ or hearthkey/, nor, as a \
-         subscription, reach topics of the gateway's own"
+         subscription, reach what the gateway says to one device"
     )]
     Reserved(String),
 }
@@ -204,7 +204,7 @@ fn check_topic(topic: &str, subscribe: bool) -> Result<(), InvalidProfile> {
         why,
     })?;
     let reaches_ours = || {
-        let ours = hearthkey::ALL
+        let ours = hearthkey::PRIVATE
             .iter()
             .filter_map(|ours| TopicFilter::parse(ours).ok());
         ours.into_iter().any(|ours| ours.overlaps(&filter))

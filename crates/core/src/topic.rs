@@ -120,15 +120,13 @@ pub mod hearthkey {
     /// Retained: the audit log's newest signed checkpoint.
     pub const TRUST_CHECKPOINT: &str = "hearthkey/v1/trust/checkpoint";
 
-    /// Every topic that the gateway speaks on.
-    pub const ALL: [&str; 7] = [
+    /// The topics between the gateway and one device. What it says to all, under `trust/`, every
+    /// device may read.
+    pub const PRIVATE: [&str; 4] = [
         "hearthkey/v1/claims/+/enroll/#",
         "hearthkey/v1/devices/+/renew/#",
         "hearthkey/v1/devices/+/trust/ack/#",
         "hearthkey/v1/devices/+/notice",
-        "hearthkey/v1/trust/bundle",
-        "hearthkey/v1/trust/checkpoint",
-        "hearthkey/v1/trust/crl/+",
     ];
 
     /// Where a claim sends its CSR.
