@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::device::{Device, DeviceState};
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint, ProfileName, hex, unhex};
+use crate::profile::Profile;
 use crate::time::{Span, Timestamp};
 
 /// How long a claim lives when nobody says otherwise.
@@ -156,6 +157,20 @@ pub fn present(claim: Option<&Claim>, password: &[u8], now: Timestamp) -> Presen
     Presented::Wrong { locks }
 }
 
+/// First levels that many devices share. A device whose profile grants `{device}/…` may not be
+/// called like one of them, or it would be given the whole tree.
+const SHARED_TREES: [&str; 9] = [
+    "cmnd",
+    "devices",
+    "esphome",
+    "homeassistant",
+    "shellies",
+    "stat",
+    "tasmota",
+    "tele",
+    "zigbee2mqtt",
+];
+
 /// What an operator asks for when opening a claim.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
@@ -207,7 +222,7 @@ pub fn open(
     request: &ClaimRequest,
     existing: Option<&Device>,
     environment_exists: bool,
-    profile_exists: bool,
+    profile: Option<&Profile>,
     now: Timestamp,
 ) -> Result<Device, ClaimRefusal> {
     if request.device.as_str() == "hearthkey" {
@@ -227,8 +242,11 @@ pub fn open(
             request.environment.clone(),
         ));
     }
-    if !profile_exists {
+    let Some(profile) = profile else {
         return Err(ClaimRefusal::UnknownProfile(request.profile.clone()));
+    };
+    if profile.owns_its_first_level() && SHARED_TREES.contains(&request.device.as_str()) {
+        return Err(ClaimRefusal::ReservedId(request.device.clone()));
     }
     let state = match existing.map(|device| (device.state, &device.environment)) {
         None | Some((DeviceState::Revoked | DeviceState::Retired, _)) => DeviceState::Pending,
@@ -312,6 +330,10 @@ pub(crate) mod tests {
         assert!(!format!("{secret:?}").contains("ab"));
     }
 
+    fn generic() -> Profile {
+        crate::profile::built_in().unwrap().remove(0)
+    }
+
     fn request() -> ClaimRequest {
         ClaimRequest {
             device: "lamp".parse().unwrap(),
@@ -326,7 +348,7 @@ pub(crate) mod tests {
     #[test]
     fn a_revoked_device_comes_back_as_pending_and_an_active_one_stays_active() {
         let now = Timestamp::from_s(1);
-        let mut device = open(&request(), None, true, true, now).unwrap();
+        let mut device = open(&request(), None, true, Some(&generic()), now).unwrap();
         assert_eq!(device.state, DeviceState::Pending);
         for (from, to) in [
             (DeviceState::Revoked, DeviceState::Pending),
@@ -335,12 +357,12 @@ pub(crate) mod tests {
         ] {
             device.state = from;
             assert_eq!(
-                open(&request(), Some(&device), true, true, now).map(|d| d.state),
+                open(&request(), Some(&device), true, Some(&generic()), now).map(|d| d.state),
                 Ok(to)
             );
         }
         device.state = DeviceState::Suspended;
-        assert!(open(&request(), Some(&device), true, true, now).is_err());
+        assert!(open(&request(), Some(&device), true, Some(&generic()), now).is_err());
     }
 
     #[test]
@@ -349,7 +371,7 @@ pub(crate) mod tests {
         let refuse = |change: fn(&mut ClaimRequest)| {
             let mut request = request();
             change(&mut request);
-            open(&request, None, true, true, now).unwrap_err()
+            open(&request, None, true, Some(&generic()), now).unwrap_err()
         };
         assert_eq!(
             refuse(|r| r.owner = " ".into()),
