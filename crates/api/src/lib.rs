@@ -1,1 +1,28 @@
-//! api
+//! The HTTP contract: what is asked, what is answered, and what went wrong.
+//!
+//! Shapes and texts only. The handlers are in `gateway`, the rules in `core`, and this crate sees
+//! neither, so that whoever speaks to a gateway needs nothing else. Times are RFC 3339 in UTC,
+//! fingerprints and serial numbers are lower-case hexadecimal digits.
+
+mod client;
+mod device;
+mod log;
+mod problem;
+mod status;
+
+pub use client::{CallError, Client};
+pub use device::{
+    ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
+    DevicePage, DeviceView, EnvironmentRequest, Named, ProfileText, RevokeRequest, Revoked,
+    SessionView,
+};
+pub use log::{AcceptRequest, LogKeyView, RecordPage};
+pub use problem::{Problem, code};
+pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
+
+/// The socket's name in the data directory.
+pub const SOCKET_FILE: &str = "hearthkey.sock";
+/// The largest request body, in bytes.
+pub const BODY_MAX_BYTES: usize = 256 * 1024;
+/// The most items in one page.
+pub const PAGE_MAX: u32 = 1000;

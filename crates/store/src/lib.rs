@@ -1,1 +1,28 @@
-//! store
+//! The only SQL and the only database key.
+//!
+//! One writer thread commits in groups, each operation in a SAVEPOINT of its own; a few read-only
+//! connections answer questions. A commit is durable when it is acknowledged (`synchronous=FULL`),
+//! and its audit records are part of it.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | how does a home open? | [`slots`], [`keys`] |
+//! | what can be changed? | [`change`] |
+//! | what is known? | [`registry`] |
+//! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
+//! | where do secrets lie? | [`vault`] |
+
+pub mod anchor;
+pub mod change;
+mod connection;
+pub mod journal;
+pub mod keys;
+pub mod log;
+pub mod registry;
+pub mod slots;
+mod store;
+pub mod vault;
+mod writer;
+
+pub use store::{DATABASE_FILE, OpenError, Opened, Store, origin};
+pub use writer::{CommitError, Committed};

@@ -1,0 +1,47 @@
+//! Errors as RFC 9457 problem details, with a stable code and a remedy.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The stable codes. Add, never rename.
+pub mod code {
+    /// The request is not of the right shape.
+    pub const INVALID: &str = "invalid";
+    /// The caller may not do this.
+    pub const FORBIDDEN: &str = "forbidden";
+    /// There is no such thing.
+    pub const NOT_FOUND: &str = "not_found";
+    /// A rule forbids it as things stand.
+    pub const REFUSED: &str = "refused";
+    /// The facts changed while deciding.
+    pub const CONFLICT: &str = "conflict";
+    /// The gateway is sealed.
+    pub const SEALED: &str = "gateway_sealed";
+    /// The storage cannot be written or read.
+    pub const STORAGE: &str = "storage_unavailable";
+    /// The home is read-only until a person has looked at an incident.
+    pub const READ_ONLY: &str = "read_only";
+    /// A fault of the gateway itself.
+    pub const INTERNAL: &str = "internal";
+}
+
+/// A problem (RFC 9457): what, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// The stable code.
+    pub code: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong, in one sentence.
+    pub title: String,
+    /// Why.
+    pub detail: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.title, self.detail, self.remedy)
+    }
+}

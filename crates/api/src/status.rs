@@ -1,0 +1,67 @@
+//! How the gateway is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `GET /api/v1/status`: answered also by a sealed gateway, which leaves out what it cannot know.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Whether the gateway is sealed.
+    pub sealed: bool,
+    /// The program's version.
+    pub version: String,
+    /// The home's id.
+    pub home: String,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Live MQTT sessions.
+    pub sessions: usize,
+    /// Known devices.
+    pub devices: u64,
+    /// Records in the audit log.
+    pub log_size: u64,
+    /// Whether and how the clock is believed.
+    pub clock: ClockView,
+    /// Whether the storage took the last commit.
+    pub storage_available: bool,
+    /// Revocations that hold in memory but could not be made durable yet.
+    pub revocations_pending: usize,
+    /// Why the home is read-only, if it is.
+    pub incident: Option<String>,
+    /// What a person should know: the key file's warning, lines in the journal that are not ours.
+    pub warnings: Vec<String>,
+    /// The kinds of the slots that open the home.
+    pub slots: Vec<String>,
+}
+
+/// Where the gateway listens.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct Listeners {
+    /// The MQTT listener's address, while it is open.
+    pub mqtt: Option<String>,
+    /// The local API's socket.
+    pub socket: String,
+}
+
+/// The clock.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ClockView {
+    /// Whether home time follows the machine's clock.
+    pub trusted: bool,
+    /// Home time.
+    pub now: String,
+}
+
+/// `POST /api/v1/unseal`.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct UnsealRequest {
+    /// A passphrase or the recovery code.
+    pub words: String,
+}
+
+/// The answer to `seal` and `unseal`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Sealing {
+    /// Whether the gateway is sealed now.
+    pub sealed: bool,
+}

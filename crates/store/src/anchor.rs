@@ -1,0 +1,54 @@
+//! The newest checkpoint, kept outside the database.
+//!
+//! SQLCipher cannot tell an old page or an old file from the current one. The anchor can: a log
+//! that is shorter than its anchor, or does not contain it, was rolled back or rewritten.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The anchor file's name in the data directory.
+pub const ANCHOR_FILE: &str = "checkpoint.anchor";
+
+/// What is wrong with the log, as seen from outside the database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Incident {
+    /// The log ends before its anchor.
+    #[error(
+        "the audit log has {log} records, but {anchor} were witnessed: the database was rolled back"
+    )]
+    RolledBack {
+        /// Records in the log.
+        log: u64,
+        /// Records that the anchor saw.
+        anchor: u64,
+    },
+    /// The log does not contain what the anchor saw.
+    #[error("the audit log does not contain what was witnessed at record {0}: it was rewritten")]
+    Rewritten(u64),
+    /// The anchor itself is not ours.
+    #[error("the anchor file does not carry this home's signature: it was altered")]
+    AnchorAltered,
+    /// A record or a stored hash of the log is not what was signed.
+    #[error("the audit log's record {0} is not what was signed")]
+    RecordAltered(u64),
+}
+
+/// Replaces a file so that a crash leaves the old content or the new, never half of one.
+pub fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(directory) => fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,85 @@
+//! Opening the database: its key, its settings, its migrations, its integrity.
+
+use std::ffi::c_int;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, ffi};
+use zeroize::Zeroizing;
+
+use crate::keys::DerivedKey;
+
+/// The migrations, in the order of their numbers. Append only.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/0001_spine.sql")];
+
+/// The page cache of the writer, in KiB; the readers have an eighth of it each.
+const CACHE_KIB: i64 = 16 * 1024;
+
+/// Which way a connection is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Write,
+    Read,
+}
+
+/// Opens a keyed connection. A wrong key shows as `NotADatabase` here, not later.
+pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Result<Connection> {
+    let access = match usage {
+        Use::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        Use::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    set_key(&connection, key)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cipher_log_level", "NONE")?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_query_value(None, "schema_version", |_| Ok(()))?;
+    match usage {
+        Use::Write => {
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        }
+        Use::Read => {
+            connection.pragma_update(None, "query_only", true)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB / 8)?;
+        }
+    }
+    Ok(connection)
+}
+
+/// Gives the key raw, through the C interface, so that it never stands in SQL text.
+#[allow(unsafe_code)] // The one FFI call: rusqlite has no function for it.
+fn set_key(connection: &Connection, key: &DerivedKey) -> rusqlite::Result<()> {
+    let raw = Zeroizing::new(format!("x'{}'", hearthkey_core::id::hex(key.bytes())));
+    // SAFETY: the handle is open for as long as `connection` is borrowed, and SQLCipher copies
+    // the key's bytes before it returns.
+    let code =
+        unsafe { ffi::sqlite3_key(connection.handle(), raw.as_ptr().cast(), raw.len() as c_int) };
+    if code == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+}
+
+/// Brings the schema up to date. The number of the last migration is `user_version`.
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let done: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (number, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", number + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Checks every page against its authentication code. One line for each page that fails.
+pub(crate) fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA cipher_integrity_check")?;
+    let lines = statement.query_map([], |row| row.get(0))?;
+    lines.collect()
+}

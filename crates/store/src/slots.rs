@@ -1,0 +1,297 @@
+//! The ways into a home: each slot wraps the root key in a key of its own.
+//!
+//! The slots file lies beside the database and holds nothing that helps without the way in:
+//! a key file (0600, protects nothing against who can read the card), a passphrase (Argon2id,
+//! RFC 9106), or the recovery code that was printed once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hearthkey_core::id::{HomeId, hex, unhex};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::anchor::write_durably;
+use crate::keys::{RootKey, random};
+use crate::vault;
+
+/// The slots file's name in the data directory.
+pub const SLOTS_FILE: &str = "slots.json";
+/// The key file's name in the data directory.
+pub const KEY_FILE: &str = "unseal.key";
+/// The shortest passphrase, in characters.
+pub const PASSPHRASE_MIN_CHARS: usize = 8;
+/// The longest passphrase, in bytes.
+pub const PASSPHRASE_MAX_BYTES: usize = 1024;
+
+/// 64 MiB, 3 passes, 1 lane.
+const ARGON2_KIB: u32 = 64 * 1024;
+const ARGON2_PASSES: u32 = 3;
+
+/// The kind of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotKind {
+    /// A file beside the database, readable by the service alone.
+    KeyFile,
+    /// Something a person knows.
+    Passphrase,
+    /// The code that was printed once.
+    RecoveryCode,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slot {
+    kind: SlotKind,
+    salt: String,
+    wrapped: String,
+}
+
+/// The slots of a home.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slots {
+    home: HomeId,
+    slots: Vec<Slot>,
+}
+
+/// A way in, as it is presented.
+pub enum Way {
+    /// The content of the key file.
+    KeyFile(Zeroizing<Vec<u8>>),
+    /// A passphrase, or a recovery code: which of the two is found out by trying.
+    Words(Zeroizing<String>),
+}
+
+/// Why a home does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsealError {
+    /// The slots file cannot be read.
+    #[error(
+        "the slots file {path} cannot be read: {source}. Run `hearthkey init` first, or restore it from a backup"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The slots file is not what was written.
+    #[error("the slots file is damaged: {0}. Restore it from a backup")]
+    Damaged(String),
+    /// No slot opens with what was presented.
+    #[error(
+        "this does not open the home: no slot fits. Try another passphrase, or the recovery code"
+    )]
+    NoFit,
+}
+
+/// Why slots could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The passphrase is too short or too long.
+    #[error(
+        "a passphrase has at least {PASSPHRASE_MIN_CHARS} characters and at most {PASSPHRASE_MAX_BYTES} bytes. Choose a longer one: six random words are good"
+    )]
+    Passphrase,
+    /// The file cannot be written.
+    #[error(
+        "the data directory cannot be written: {0}. Free or mend the disk, or choose another --data-dir"
+    )]
+    Io(#[from] io::Error),
+}
+
+impl Slots {
+    /// A home without a way in yet.
+    pub fn new(home: HomeId) -> Self {
+        Self {
+            home,
+            slots: Vec::new(),
+        }
+    }
+
+    /// The home these slots open.
+    pub fn home(&self) -> &HomeId {
+        &self.home
+    }
+
+    /// The kinds of the slots, in order.
+    pub fn kinds(&self) -> Vec<SlotKind> {
+        self.slots.iter().map(|slot| slot.kind).collect()
+    }
+
+    /// Reads the slots of a data directory.
+    pub fn read(data_dir: &Path) -> Result<Self, UnsealError> {
+        let path = data_dir.join(SLOTS_FILE);
+        let text =
+            fs::read_to_string(&path).map_err(|source| UnsealError::Unreadable { path, source })?;
+        serde_json::from_str(&text).map_err(|error| UnsealError::Damaged(error.to_string()))
+    }
+
+    /// Writes the slots to a data directory, whole or not at all.
+    pub fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self)?;
+        write_durably(&data_dir.join(SLOTS_FILE), &text)
+    }
+
+    fn add(&mut self, kind: SlotKind, root: &RootKey, secret: &[u8]) {
+        let salt = random::<16>();
+        let key = slot_key(kind, secret, salt.as_slice());
+        let wrapped = vault::wrap(&key, &self.associated_data(kind), root.bytes());
+        let slot = Slot {
+            kind,
+            salt: hex(salt.as_slice()),
+            wrapped: BASE64.encode(wrapped),
+        };
+        self.slots.push(slot);
+    }
+
+    fn associated_data(&self, kind: SlotKind) -> Vec<u8> {
+        format!("hk1|slot|{}|{kind:?}", self.home).into_bytes()
+    }
+
+    /// Adds a slot for a new key file and writes that file.
+    pub fn add_key_file(&mut self, root: &RootKey, data_dir: &Path) -> Result<(), SlotError> {
+        let key = random::<32>();
+        write_durably(&data_dir.join(KEY_FILE), key.as_slice())?;
+        self.add(SlotKind::KeyFile, root, key.as_slice());
+        Ok(())
+    }
+
+    /// Adds a slot for a passphrase.
+    pub fn add_passphrase(&mut self, root: &RootKey, passphrase: &str) -> Result<(), SlotError> {
+        let long_enough = passphrase.chars().count() >= PASSPHRASE_MIN_CHARS;
+        if !long_enough || passphrase.len() > PASSPHRASE_MAX_BYTES {
+            return Err(SlotError::Passphrase);
+        }
+        self.add(SlotKind::Passphrase, root, passphrase.as_bytes());
+        Ok(())
+    }
+
+    /// Adds a slot for a new recovery code and returns the code, to be shown once.
+    pub fn add_recovery_code(&mut self, root: &RootKey) -> Zeroizing<String> {
+        let random = random::<20>();
+        let digits = Zeroizing::new(hex(random.as_slice()));
+        let groups: Vec<&str> = (0..8).map(|n| &digits[n * 5..n * 5 + 5]).collect();
+        let code = Zeroizing::new(groups.join("-"));
+        self.add(
+            SlotKind::RecoveryCode,
+            root,
+            normalized_code(&code).as_bytes(),
+        );
+        code
+    }
+
+    /// Opens the home with a way in.
+    pub fn unseal(&self, way: &Way) -> Result<RootKey, UnsealError> {
+        let fits = |slot: &Slot| match way {
+            Way::KeyFile(content) if slot.kind == SlotKind::KeyFile => self.try_slot(slot, content),
+            Way::Words(words) if slot.kind == SlotKind::Passphrase => {
+                self.try_slot(slot, words.as_bytes())
+            }
+            Way::Words(words) if slot.kind == SlotKind::RecoveryCode => {
+                self.try_slot(slot, normalized_code(words).as_bytes())
+            }
+            _ => None,
+        };
+        self.slots.iter().find_map(fits).ok_or(UnsealError::NoFit)
+    }
+
+    fn try_slot(&self, slot: &Slot, secret: &[u8]) -> Option<RootKey> {
+        let salt = unhex::<16>(&slot.salt)?;
+        let wrapped = BASE64.decode(&slot.wrapped).ok()?;
+        if secret.len() > PASSPHRASE_MAX_BYTES {
+            return None;
+        }
+        let key = slot_key(slot.kind, secret, &salt);
+        vault::unwrap(&key, &self.associated_data(slot.kind), &wrapped).map(RootKey::new)
+    }
+}
+
+/// The key file of a data directory, if there is one.
+pub fn key_file(data_dir: &Path) -> Option<Way> {
+    fs::read(data_dir.join(KEY_FILE))
+        .ok()
+        .map(|content| Way::KeyFile(Zeroizing::new(content)))
+}
+
+fn normalized_code(code: &str) -> Zeroizing<String> {
+    let digits = code.chars().filter(|c| c.is_ascii_alphanumeric());
+    Zeroizing::new(digits.map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// A key file and a recovery code are random enough for HKDF; a passphrase is not.
+fn slot_key(kind: SlotKind, secret: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    let made = match kind {
+        SlotKind::Passphrase => {
+            Params::new(ARGON2_KIB, ARGON2_PASSES, 1, Some(32)).is_ok_and(|params| {
+                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                    .hash_password_into(secret, salt, key.as_mut_slice())
+                    .is_ok()
+            })
+        }
+        SlotKind::KeyFile | SlotKind::RecoveryCode => {
+            hkdf::Hkdf::<sha2::Sha256>::new(Some(salt), secret)
+                .expand(b"hearthkey/slot/v1", key.as_mut_slice())
+                .is_ok()
+        }
+    };
+    assert!(
+        made,
+        "the slot's parameters are constants within their limits"
+    );
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Way {
+        Way::Words(Zeroizing::new(text.into()))
+    }
+
+    #[test]
+    fn each_slot_opens_the_same_root_key_and_nothing_else_does() {
+        let root = RootKey::generate();
+        let dir = std::env::temp_dir().join(format!("hearthkey-slots-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut slots = Slots::new("home-1".parse().unwrap());
+        slots.add_key_file(&root, &dir).unwrap();
+        slots.add_passphrase(&root, "correct horse").unwrap();
+        let code = slots.add_recovery_code(&root);
+        slots.write(&dir).unwrap();
+        let slots = Slots::read(&dir).unwrap();
+        for way in [
+            key_file(&dir).unwrap(),
+            words("correct horse"),
+            words(&code),
+            words(&code.to_uppercase().replace('-', " ")),
+        ] {
+            assert_eq!(slots.unseal(&way).unwrap().bytes(), root.bytes());
+        }
+        for wrong in [
+            words("wrong horse"),
+            words(""),
+            Way::KeyFile(Zeroizing::new(vec![0; 32])),
+        ] {
+            assert!(matches!(slots.unseal(&wrong), Err(UnsealError::NoFit)));
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_short_passphrase_is_refused() {
+        let mut slots = Slots::new("home-1".parse().unwrap());
+        let refusal = slots
+            .add_passphrase(&RootKey::generate(), "short")
+            .unwrap_err();
+        assert!(refusal.to_string().contains("at least 8 characters"));
+    }
+}

@@ -1,0 +1,388 @@
+//! The store as the gateway holds it: opened with a root key, closed when the home is sealed.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hearthkey_core::audit::Record;
+use hearthkey_core::id::HomeId;
+use hearthkey_core::time::Timestamp;
+use rusqlite::Connection;
+use tlog_tiles::{Hash, HashReader, tree_hash};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::anchor::{ANCHOR_FILE, Incident, write_durably};
+use crate::change::{Change, Write};
+use crate::connection::{self, Use};
+use crate::journal::{Journal, Replay, Revocation};
+use crate::keys::{DerivedKey, RootKey};
+use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
+use crate::registry::{ReadError, Registry};
+use crate::vault::{SecretName, Vault};
+use crate::writer::{CommitError, Committed, StoredHashes, Writer, log_size};
+
+/// The database's name in the data directory.
+pub const DATABASE_FILE: &str = "hearthkey.db";
+/// Connections that answer questions at the same time.
+const READERS: usize = 3;
+
+/// Why a home's database does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It does not open with this key, or is no database.
+    #[error(
+        "the database {0} does not open with this home's key: it is damaged or belongs to another home. Restore a backup"
+    )]
+    WrongKey(PathBuf),
+    /// Pages fail their authentication.
+    #[error("{0} pages of the database are damaged. Restore a backup")]
+    Damaged(usize),
+    /// It cannot be read or written.
+    #[error("the database cannot be opened: {0}. Free or mend the disk")]
+    Database(#[from] rusqlite::Error),
+    /// A file beside it cannot be read or written.
+    #[error(
+        "the data directory cannot be used: {0}. Check that it exists and belongs to this user"
+    )]
+    Io(#[from] std::io::Error),
+    /// A part is missing.
+    #[error("the database has no {0}. Run `hearthkey init`, or restore a backup")]
+    Missing(&'static str),
+    /// A stored secret does not open.
+    #[error(transparent)]
+    Secret(#[from] crate::vault::UnsealError),
+    /// A question was not answered.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log key cannot be read.
+    #[error(transparent)]
+    LogKey(#[from] crate::log::InvalidKey),
+}
+
+/// What opening a home brought to light.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Revocations that were written down outside the database.
+    pub replay: Replay,
+    /// What is wrong with the log, if anything: then the store is read-only.
+    pub incident: Option<Incident>,
+    /// The newest time that the home has durably seen.
+    pub last_durable: Option<Timestamp>,
+}
+
+/// An open home's storage.
+pub struct Store {
+    data_dir: PathBuf,
+    path: PathBuf,
+    key: Arc<DerivedKey>,
+    vault: Vault,
+    vkey: String,
+    journal: Mutex<Journal>,
+    readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Option<Arc<Writer>>>,
+    read_only: Mutex<Option<Incident>>,
+    checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The origin of a home's log, which is also the name of its key.
+pub fn origin(home: &HomeId) -> String {
+    format!("hearthkey.home.arpa/{home}")
+}
+
+impl Store {
+    /// Makes the database of a new home, with a new log key.
+    pub fn create(
+        data_dir: &Path,
+        root: &RootKey,
+        home: &HomeId,
+        now: Timestamp,
+    ) -> Result<(), OpenError> {
+        let path = data_dir.join(DATABASE_FILE);
+        let mut connection = connection::open(&path, &root.database(home), Use::Write)?;
+        connection::migrate(&mut connection)?;
+        let (private, vkey) = LogKey::generate(&origin(home));
+        let vault = Vault::new(home.clone(), RootKey::new(Zeroizing::new(*root.bytes())));
+        let sealed = vault.seal(LOG_KEY, private.as_bytes());
+        let transaction = connection.transaction()?;
+        for write in [
+            Write::Setting("log_vkey", vkey.into_bytes()),
+            Write::Secret {
+                kind: LOG_KEY.kind,
+                name: LOG_KEY.name.into(),
+                version: 1,
+                sealed,
+                at: now,
+            },
+        ] {
+            crate::change::apply(&transaction, &write).map_err(|error| match error {
+                crate::change::ApplyError::Database(error) => OpenError::Database(error),
+                crate::change::ApplyError::Conflict => OpenError::Missing("room for a new home"),
+            })?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Opens a home: checks every page, the log's edge, its anchor, and reads the journal.
+    pub fn open(data_dir: &Path, root: RootKey, home: &HomeId) -> Result<Opened, OpenError> {
+        let path = data_dir.join(DATABASE_FILE);
+        if !path.exists() {
+            return Err(OpenError::Missing("file"));
+        }
+        let key = Arc::new(root.database(home));
+        let mut connection = open_checked(&path, &key)?;
+        connection::migrate(&mut connection)?;
+        let registry = Registry(&connection);
+        let vkey = registry
+            .setting("log_vkey")?
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or(OpenError::Missing("log key"))?;
+        let (journal, replay) = Journal::open(data_dir, &root, home)?;
+        let vault = Vault::new(home.clone(), root);
+        let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
+        let incident = examine_log(&connection, data_dir, &vkey)?;
+        let last_durable = last_durable(&registry)?;
+        let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
+        let (sender, checkpoints) = watch::channel(newest);
+        let writer = Arc::new(Writer::start(
+            path.clone(),
+            Arc::clone(&key),
+            log_key,
+            sender,
+        )?);
+        let store = Self {
+            data_dir: data_dir.to_owned(),
+            path,
+            key,
+            vault,
+            vkey,
+            journal: Mutex::new(journal),
+            readers: Mutex::new(vec![connection]),
+            writer: Mutex::new(Some(writer)),
+            read_only: Mutex::new(incident.clone()),
+            checkpoints,
+        };
+        Ok(Opened {
+            store,
+            replay,
+            incident,
+            last_durable,
+        })
+    }
+
+    /// Commits a change: all of it, durably, or nothing.
+    pub async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+        if let Some(incident) = locked(&self.read_only).as_ref() {
+            return Err(CommitError::ReadOnly(incident.to_string()));
+        }
+        let writer = locked(&self.writer).clone();
+        writer.ok_or(CommitError::Sealed)?.commit(change).await
+    }
+
+    /// Asks the registry. A connection that failed is not used again.
+    pub fn read<T>(
+        &self,
+        question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let free = locked(&self.readers).pop();
+        let connection = match free {
+            Some(connection) => connection,
+            None => connection::open(&self.path, &self.key, Use::Read)?,
+        };
+        let answer = question(&Registry(&connection));
+        let mut readers = locked(&self.readers);
+        if answer.is_ok() && readers.len() < READERS {
+            readers.push(connection);
+        }
+        answer
+    }
+
+    /// Writes a revocation into the journal and waits until it is on the disk.
+    pub fn journal(&self, revocation: &Revocation) -> std::io::Result<()> {
+        locked(&self.journal).append(revocation)
+    }
+
+    /// The keys that open this home's secrets.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The value of a secret's newest version.
+    pub fn secret(&self, kind: &str, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, OpenError> {
+        match self.read(|registry| registry.secret(kind, name))? {
+            Some((version, sealed)) => Ok(Some(self.vault.open(
+                SecretName {
+                    kind,
+                    name,
+                    version,
+                },
+                &sealed,
+            )?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The log's public key (C2SP vkey).
+    pub fn vkey(&self) -> &str {
+        &self.vkey
+    }
+
+    /// What keeps the store read-only, if anything does.
+    pub fn incident(&self) -> Option<Incident> {
+        locked(&self.read_only).clone()
+    }
+
+    /// The newest checkpoint, and word of each that follows.
+    pub fn checkpoints(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
+        self.checkpoints.clone()
+    }
+
+    /// Writes the newest checkpoint into the anchor file.
+    pub fn write_anchor(&self) -> std::io::Result<()> {
+        if locked(&self.read_only).is_some() {
+            return Ok(());
+        }
+        let newest = self.checkpoints.borrow().clone();
+        match newest {
+            Some(checkpoint) => write_durably(&self.data_dir.join(ANCHOR_FILE), &checkpoint.note),
+            None => Ok(()),
+        }
+    }
+
+    /// A person has looked at the incident: the log goes on from where it stands. The old anchor
+    /// stays beside the new one, as evidence.
+    pub fn accept_incident(&self) -> std::io::Result<Option<Incident>> {
+        let mut read_only = locked(&self.read_only);
+        if read_only.is_some() {
+            let anchor = self.data_dir.join(ANCHOR_FILE);
+            if anchor.exists() {
+                std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"))?;
+            }
+        }
+        Ok(read_only.take())
+    }
+
+    /// The checkpoint and a proof that a record is in the log it covers.
+    pub fn prove(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(checkpoint) = self.checkpoints.borrow().clone() else {
+            return Ok(None);
+        };
+        if seq >= checkpoint.size {
+            return Ok(None);
+        }
+        self.read(|registry| {
+            let proof = proof(seq, &checkpoint, &StoredHashes(registry.0));
+            proof
+                .map(Some)
+                .map_err(|error| ReadError(error.to_string()))
+        })
+    }
+
+    /// Commits what waits, writes the anchor, and closes everything. Blocks until done.
+    pub fn close(&self) {
+        let writer = locked(&self.writer).take();
+        if let Some(writer) = writer.and_then(Arc::into_inner) {
+            writer.stop();
+        }
+        if let Err(error) = self.write_anchor() {
+            tracing::error!(%error, "the anchor file could not be written");
+        }
+        locked(&self.readers).clear();
+    }
+}
+
+const LOG_KEY: SecretName<'static> = SecretName {
+    kind: "log",
+    name: "checkpoint",
+    version: 1,
+};
+
+fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> {
+    let connection = connection::open(path, key, Use::Write).map_err(|error| {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::WrongKey(path.to_owned()),
+            _ => OpenError::Database(error),
+        }
+    })?;
+    let damaged = connection::integrity(&connection)?;
+    if damaged.is_empty() {
+        Ok(connection)
+    } else {
+        Err(OpenError::Damaged(damaged.len()))
+    }
+}
+
+fn open_log_key(registry: &Registry<'_>, vault: &Vault) -> Result<Zeroizing<String>, OpenError> {
+    let missing = OpenError::Missing("log key");
+    let Some((version, sealed)) = registry.secret(LOG_KEY.kind, LOG_KEY.name)? else {
+        return Err(missing);
+    };
+    let bytes = vault.open(SecretName { version, ..LOG_KEY }, &sealed)?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(missing),
+    }
+}
+
+fn stored_checkpoint(connection: &Connection, vkey: &str) -> Option<SignedCheckpoint> {
+    let note: Vec<u8> = connection
+        .query_row("SELECT note FROM checkpoint", [], |row| row.get(0))
+        .ok()?;
+    open_checkpoint(&note, vkey).ok()
+}
+
+/// Compares the log with its own checkpoint and with the anchor outside the database.
+fn examine_log(
+    connection: &Connection,
+    data_dir: &Path,
+    vkey: &str,
+) -> Result<Option<Incident>, OpenError> {
+    let size = log_size(connection)?;
+    let hashes = StoredHashes(connection);
+    let root_at = |size: u64| -> Option<Hash> { tree_hash(size, &hashes).ok() };
+    if size > 0 {
+        let own = stored_checkpoint(connection, vkey);
+        if own.is_none_or(|own| own.size != size || root_at(size) != Some(Hash(own.root))) {
+            return Ok(Some(Incident::Rewritten(size)));
+        }
+        let record = Registry(connection).last_record()?.unwrap_or_default();
+        let stored = hashes.read_hashes(&[tlog_tiles::stored_hash_index(0, size - 1)]);
+        if stored.ok() != Some(vec![tlog_tiles::record_hash(&record)]) {
+            return Ok(Some(Incident::RecordAltered(size - 1)));
+        }
+    }
+    let anchor = match std::fs::read(data_dir.join(ANCHOR_FILE)) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match open_checkpoint(&anchor, vkey) {
+        Err(_) => Some(Incident::AnchorAltered),
+        Ok(anchor) if anchor.size > size => Some(Incident::RolledBack {
+            log: size,
+            anchor: anchor.size,
+        }),
+        Ok(anchor) if root_at(anchor.size) != Some(Hash(anchor.root)) => {
+            Some(Incident::Rewritten(anchor.size))
+        }
+        Ok(_) => None,
+    })
+}
+
+/// The time of the newest record, or the time that was last noted, whichever is later.
+fn last_durable(registry: &Registry<'_>) -> Result<Option<Timestamp>, OpenError> {
+    let recorded = registry
+        .last_record()?
+        .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok())
+        .map(|record| record.time);
+    let noted = registry
+        .setting("last_time")?
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| text.parse().ok());
+    Ok(recorded.max(noted))
+}

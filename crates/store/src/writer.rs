@@ -1,0 +1,264 @@
+//! The one writer: a thread that commits what has gathered, each change in its own SAVEPOINT.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tlog_tiles::{Error as TlogError, Hash, HashReader};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::change::{ApplyError, Change, apply};
+use crate::connection::{self, Use};
+use crate::keys::DerivedKey;
+use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
+
+/// Changes that may wait; beyond it, callers wait.
+const QUEUE: usize = 1024;
+/// Changes that share one commit at most.
+const GROUP: usize = 256;
+
+/// What was committed.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The number of the change's first audit record.
+    pub first_seq: u64,
+}
+
+/// Why a change was not committed. Nothing of it has happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The facts have changed since the decision: read them again and decide anew.
+    #[error("the registry changed in the meantime. Try again")]
+    Conflict,
+    /// The database cannot be written.
+    #[error("the storage cannot be written: {0}. Free or mend the disk; no restart is needed")]
+    Unavailable(String),
+    /// The log does not match its anchor, so nothing is added to it.
+    #[error(
+        "the home is read-only: {0}. Look at `hearthkey status`, then accept it with `hearthkey log accept`"
+    )]
+    ReadOnly(String),
+    /// The home is being sealed.
+    #[error("the gateway is sealed. Open it with `hearthkey unseal`")]
+    Sealed,
+}
+
+pub(crate) struct Job {
+    change: Change,
+    reply: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    pub(crate) fn start(
+        path: PathBuf,
+        key: Arc<DerivedKey>,
+        log_key: LogKey,
+        checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let mut state = State {
+            path,
+            key,
+            log_key,
+            checkpoints,
+            open: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || state.run(queue))?;
+        Ok(Self { jobs, thread })
+    }
+
+    pub(crate) async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs
+            .send(Job { change, reply })
+            .await
+            .map_err(|_| CommitError::Sealed)?;
+        answer.await.map_err(|_| CommitError::Sealed)?
+    }
+
+    /// Ends the thread once everything that waits is committed. Blocks until then.
+    pub(crate) fn stop(self) {
+        drop(self.jobs);
+        if self.thread.join().is_err() {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}
+
+/// Reads stored hashes through a connection.
+pub(crate) struct StoredHashes<'a>(pub(crate) &'a Connection);
+
+impl HashReader for StoredHashes<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, TlogError> {
+        let missing = |_| TlogError::IndexesNotInTree;
+        let mut statement = self
+            .0
+            .prepare_cached("SELECT substr(hashes, ?2 * 32 + 1, 32) FROM audit WHERE seq = ?1")
+            .map_err(missing)?;
+        let mut read = |index: u64| {
+            let (seq, place) = stored_at(index);
+            statement
+                .query_row((seq, place), |row| row.get::<_, [u8; 32]>(0))
+                .map(Hash)
+        };
+        indexes
+            .iter()
+            .map(|index| read(*index).map_err(missing))
+            .collect()
+    }
+}
+
+struct State {
+    path: PathBuf,
+    key: Arc<DerivedKey>,
+    log_key: LogKey,
+    checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    /// None after a failure: the next group opens the database anew.
+    open: Option<(Connection, Edge)>,
+}
+
+type Verdict = Result<u64, CommitError>;
+
+impl State {
+    fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut group, GROUP) > 0 {
+            self.commit_group(std::mem::take(&mut group));
+        }
+        // What the write-ahead log still holds goes into the database file.
+        if let Some((connection, _)) = self.open.take() {
+            let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+        }
+    }
+
+    fn commit_group(&mut self, group: Vec<Job>) {
+        let (changes, replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|job| (job.change, job.reply)).unzip();
+        match self.try_commit(changes) {
+            Ok((verdicts, checkpoint)) => {
+                if let Some(checkpoint) = checkpoint {
+                    self.checkpoints.send_replace(Some(Arc::new(checkpoint)));
+                }
+                for (reply, verdict) in replies.into_iter().zip(verdicts) {
+                    let _ = reply.send(verdict.map(|first_seq| Committed { first_seq }));
+                }
+            }
+            Err(error) => {
+                // A connection that has seen corruption or a failed write is not used again.
+                self.open = None;
+                tracing::error!(%error, "a commit failed");
+                for reply in replies {
+                    let _ = reply.send(Err(CommitError::Unavailable(error.clone())));
+                }
+            }
+        }
+    }
+
+    fn try_commit(
+        &mut self,
+        changes: Vec<Change>,
+    ) -> Result<(Vec<Verdict>, Option<SignedCheckpoint>), String> {
+        let text = |error: rusqlite::Error| error.to_string();
+        if self.open.is_none() {
+            self.open = Some(self.reopen()?);
+        }
+        let Some((connection, edge)) = self.open.as_mut() else {
+            return Err("the database is closed".into());
+        };
+        let before = edge.size();
+        let mut grown = edge.clone();
+        let mut tx = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(text)?;
+        let mut verdicts = Vec::with_capacity(changes.len());
+        for change in changes {
+            verdicts.push(apply_in_savepoint(&mut tx, &mut grown, change)?);
+        }
+        let checkpoint = if grown.size() > before {
+            Some(sign_and_store(&tx, &self.log_key, &grown)?)
+        } else {
+            None
+        };
+        tx.commit().map_err(text)?;
+        *edge = grown;
+        Ok((verdicts, checkpoint))
+    }
+
+    fn reopen(&self) -> Result<(Connection, Edge), String> {
+        let connection = connection::open(&self.path, &self.key, Use::Write)
+            .map_err(|error| error.to_string())?;
+        let size = log_size(&connection).map_err(|error| error.to_string())?;
+        let edge =
+            Edge::load(size, &StoredHashes(&connection)).map_err(|error| error.to_string())?;
+        Ok((connection, edge))
+    }
+}
+
+pub(crate) fn log_size(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT coalesce(max(seq) + 1, 0) FROM audit", [], |row| {
+        row.get(0)
+    })
+}
+
+fn apply_in_savepoint(
+    tx: &mut Transaction<'_>,
+    edge: &mut Edge,
+    change: Change,
+) -> Result<Verdict, String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    tx.execute_batch("SAVEPOINT change").map_err(text)?;
+    let first_seq = edge.size();
+    let mut grown = edge.clone();
+    match apply_change(tx, &mut grown, change) {
+        Ok(()) => {
+            tx.execute_batch("RELEASE change").map_err(text)?;
+            *edge = grown;
+            Ok(Ok(first_seq))
+        }
+        Err(ApplyError::Conflict) => {
+            tx.execute_batch("ROLLBACK TO change; RELEASE change")
+                .map_err(text)?;
+            Ok(Err(CommitError::Conflict))
+        }
+        Err(ApplyError::Database(error)) => Err(error.to_string()),
+    }
+}
+
+fn apply_change(tx: &Transaction<'_>, edge: &mut Edge, change: Change) -> Result<(), ApplyError> {
+    for write in &change.writes {
+        apply(tx, write)?;
+    }
+    for entry in change.entries {
+        let seq = edge.size();
+        let record = entry.into_record(seq);
+        let hashes = edge.append(&record).map_err(|error| {
+            ApplyError::Database(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+        })?;
+        tx.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3)")?
+            .execute((seq, record, hashes))?;
+    }
+    Ok(())
+}
+
+fn sign_and_store(
+    tx: &Transaction<'_>,
+    key: &LogKey,
+    edge: &Edge,
+) -> Result<SignedCheckpoint, String> {
+    let root = edge.root().map_err(|error| error.to_string())?;
+    let checkpoint = key
+        .sign(edge.size(), root)
+        .map_err(|error| error.to_string())?;
+    tx.prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?1, ?2)")
+        .and_then(|mut statement| statement.execute((checkpoint.size, &checkpoint.note)))
+        .map_err(|error| error.to_string())?;
+    Ok(checkpoint)
+}
