@@ -100,6 +100,11 @@ const BUILT_IN: [&str; 6] = [
     include_str!("../profiles/shelly.toml"),
 ];
 
+/// The texts of the built-in profiles.
+pub fn built_in_texts() -> [&'static str; 6] {
+    BUILT_IN
+}
+
 /// The built-in profiles.
 pub fn built_in() -> Result<Vec<Profile>, InvalidProfile> {
     BUILT_IN.iter().map(|text| Profile::parse(text)).collect()

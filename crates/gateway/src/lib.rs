@@ -1,1 +1,53 @@
-//! gateway
+//! The use cases, one file each, and the only wiring.
+//!
+//! Every use case is one journey: facts in (`store`) → pure decision (`core`) → one durable
+//! transaction (`store`) → effects (`broker`, outbox). What a device asks comes in as an event of
+//! the broker; what a person asks comes in through the local API. Both end in the same places.
+//!
+//! | who asks | module |
+//! | --- | --- |
+//! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
+//! | a person | [`claims`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
+//! | time | [`schedule`], [`outbox`], [`trust`] |
+//! | the operator of the machine | [`init`], [`run`], [`http`] |
+
+mod claims;
+mod clock;
+mod enroll;
+mod environments;
+mod events;
+mod home;
+mod http;
+mod init;
+mod issuance;
+mod lifecycle;
+mod opening;
+mod outbox;
+mod present;
+mod problem;
+mod profiles;
+mod renew;
+mod request;
+mod revoke;
+mod run;
+mod schedule;
+mod sighting;
+mod trust;
+mod turns;
+mod views;
+
+pub use hearthkey_store::log::{Verified, VerifyError};
+pub use http::openapi;
+pub use init::{InitError, InitSlot, Initialized, init};
+pub use run::{RunConfig, RunError, RunEvent, run};
+
+/// Checks an export of the audit log against its checkpoint with nothing but the public key.
+pub fn verify_log(
+    records: &std::path::Path,
+    checkpoint: &std::path::Path,
+    vkey: &str,
+) -> Result<Verified, VerifyError> {
+    let records = std::io::BufReader::new(std::fs::File::open(records)?);
+    let checkpoint = std::fs::read(checkpoint)?;
+    hearthkey_store::log::verify_export(records, &checkpoint, vkey)
+}

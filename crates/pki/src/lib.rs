@@ -1,1 +1,40 @@
-//! pki
+//! Hearthkey's certificate authority: the only holder of CA keys.
+//!
+//! What is absent here is the point: no clock, no SQL, no network. The time enters as an
+//! argument; the only randomness is the making of a key, in [`SigningKey::generate`]. A leaf is
+//! signed from an [`IssuanceOrder`](hearthkey_core::certificate::IssuanceOrder) alone, and a
+//! CSR contributes its public key and nothing else.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | what may be taken from a CSR? | [`csr`] |
+//! | who holds a private key? | [`key`] |
+//! | what does a CA say of itself? | [`ca_certificate`] |
+//! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
+//! | which client certificates open the door? | [`verifier`] |
+//! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
+//! | how are certificates handed over as text? | [`trust`] |
+
+pub mod authority;
+pub mod ca_certificate;
+pub mod crl;
+pub mod csr;
+mod der;
+pub mod key;
+pub mod provider;
+mod public_key;
+pub mod server;
+pub mod server_certificate;
+pub mod trust;
+pub mod verifier;
+
+pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
+pub use ca_certificate::{CaCertificate, CaRefusal, CaRole};
+pub use crl::{CrlError, RevokedEntry, check_crl};
+pub use csr::read_csr;
+pub use key::{KeyError, SigningKey};
+pub use provider::provider;
+pub use server::{ENROLL_ALPN, ServerConfigError, server_config};
+pub use server_certificate::needs_reissue;
+pub use trust::{PemError, der_from_pem, pem, pem_bundle};
+pub use verifier::{ClientRefusal, ClientVerifier};

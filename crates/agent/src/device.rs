@@ -1,0 +1,367 @@
+//! An enrolled device: its directory, its connections, its renewals.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::certificate::{Leaf, LeafError};
+use crate::closed::ClosedReason;
+use crate::directory::{DeviceDirectory, DirectoryError, NEXT_CERTIFICATE, NEXT_KEY, State, TRUST};
+use crate::explain::{Explain, Explanation};
+use crate::fingerprint::Fingerprint;
+use crate::key::KeyError;
+use crate::line::{self, ConfigError};
+use crate::moment::Moment;
+use crate::payload::{Accepted, CertificateRequest, Rejection, Window};
+use crate::session::{ConnectError, ExchangeError, Reply, Session};
+use crate::slots::{Pair, Slots};
+use crate::trust::{TrustBundle, TrustError};
+
+/// An enrolled device, and the only writer of its directory.
+#[derive(Debug)]
+pub struct Device {
+    pub(crate) directory: DeviceDirectory,
+    pub(crate) state: State,
+    pub(crate) trust: TrustBundle,
+    slots: Slots,
+    /// When the certificate in the next slot is to be renewed, as its answer said.
+    next_renew_after: Option<Moment>,
+}
+
+/// What a device's directory says about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Device id.
+    pub device: String,
+    /// Gateway's host.
+    pub host: String,
+    /// Gateway's port.
+    pub port: u16,
+    /// Serial number of the current certificate, in lowercase hexadecimal.
+    pub serial: String,
+    /// End of the current certificate's life.
+    pub not_after: Moment,
+    /// Earliest renewal, as far as the device knows.
+    pub renew_after: Moment,
+    /// SHA-256 of the trust bundle in use.
+    pub trust_bundle_sha256: Fingerprint,
+    /// Size of the largest audit log this device has seen signed.
+    pub checkpoint_size: Option<u64>,
+    /// What the slot for the next pair holds.
+    pub next_slot: NextSlot,
+}
+
+/// What the slot for the next pair holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextSlot {
+    /// Nothing.
+    Empty,
+    /// A key whose certificate has not come yet.
+    KeyOnly,
+    /// A pair that has yet to be seen on a connection.
+    Complete,
+}
+
+/// A renewed certificate, in the next slot until a connection has used it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Renewal {
+    /// Serial number of the new certificate, in lowercase hexadecimal.
+    pub serial: String,
+    /// End of its life.
+    pub not_after: Moment,
+    /// When to renew again.
+    pub renew_after: Moment,
+}
+
+/// Why a device could not connect.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceConnectError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Key, certificate and roots do not make a TLS identity.
+    #[error("the device's identity cannot be used: {0}")]
+    Identity(#[from] ConfigError),
+    /// The gateway could not be reached, or one side did not accept the other.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// Why a renewal failed. The current certificate is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The request could not be signed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The request could not be made, or its answer did not come.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The gateway refused.
+    #[error("{} ({})", .0.message, .0.code)]
+    Rejected(Rejection),
+    /// The certificate in the answer is not this device's.
+    #[error("the gateway's certificate cannot be used: {0}")]
+    Certificate(#[from] LeafError),
+}
+
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Device {
+    /// Opens an enrolled device's directory, finishing whatever a crash interrupted.
+    pub fn open(directory: &Path) -> Result<Self, DirectoryError> {
+        let directory = DeviceDirectory::open_existing(directory)?;
+        let slots = Slots::open(&directory)?;
+        let mut state = directory.state()?;
+        let pem = directory.read(TRUST)?.unwrap_or_default();
+        let trust = TrustBundle::from_pem(&pem).map_err(|error| directory.damaged(TRUST, error))?;
+        if follow_disk(&mut state, &slots.current().leaf, &trust) {
+            directory.write_state(&state)?;
+        }
+        Ok(Self {
+            directory,
+            state,
+            trust,
+            slots,
+            next_renew_after: None,
+        })
+    }
+
+    /// The device's id.
+    pub fn id(&self) -> &str {
+        &self.state.device
+    }
+
+    /// What the directory says about the device now.
+    pub fn status(&self) -> Result<Status, DirectoryError> {
+        Status::read(&self.directory)
+    }
+
+    /// Connects, with the next pair first if there is one. The next pair becomes the current one when it is accepted,
+    /// and is dropped when the gateway turns it away but accepts the current one.
+    pub async fn connect(&mut self) -> Result<Session, DeviceConnectError> {
+        let Some(next) = self.slots.next() else {
+            return self.connect_with(self.slots.current()).await;
+        };
+        match self.connect_with(next).await {
+            Ok(session) => {
+                self.promote()?;
+                Ok(session)
+            }
+            Err(DeviceConnectError::Connect(refused)) if refused.reason.is_about_identity() => {
+                let session = self.connect_with(self.slots.current()).await?;
+                self.slots.drop_next(&self.directory)?;
+                Ok(session)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for a new certificate for a new key, now, whatever the window says. Afterwards close the session and
+    /// `connect` again: the new pair takes over on the first connection that accepts it.
+    pub async fn renew(&mut self, session: &Session) -> Result<Renewal, RenewError> {
+        let topic = self.topic("renew");
+        let (accepted, rejected) = (format!("{topic}/accepted"), format!("{topic}/rejected"));
+        session.subscribe(&[&accepted, &rejected]).await?;
+        let key = self.slots.key_for_renewal(&self.directory)?;
+        let request = CertificateRequest {
+            csr: &key.request(&self.state.device)?,
+            device: None,
+        }
+        .to_json();
+        let bytes = match session.request(&topic, request, ANSWER_PATIENCE).await? {
+            Reply::Accepted(bytes) => bytes,
+            Reply::Rejected(rejection) => return Err(RenewError::Rejected(rejection)),
+        };
+        let answer: Accepted =
+            serde_json::from_slice(&bytes).map_err(|error| ExchangeError::Unreadable {
+                why: error.to_string(),
+            })?;
+        let leaf = Leaf::from_pem(&answer.certificate)?;
+        leaf.belongs_to(&self.state.device, &key)?;
+        let renewal = Renewal {
+            serial: leaf.serial.clone(),
+            not_after: leaf.not_after,
+            renew_after: answer.renew_after.unwrap_or_else(|| leaf.usual_renewal()),
+        };
+        self.slots.fill_next(&self.directory, Pair { key, leaf })?;
+        self.next_renew_after = Some(renewal.renew_after);
+        Ok(renewal)
+    }
+
+    /// Takes over a new trust bundle, if it keeps a root that is trusted now. False if it is the one in use.
+    pub(crate) fn take_bundle(&mut self, pem: &[u8]) -> Result<bool, BundleError> {
+        let bundle = self.trust.succeeded_by(pem)?;
+        if bundle == self.trust {
+            return Ok(false);
+        }
+        self.directory.write(TRUST, bundle.as_pem())?;
+        self.state.trust_bundle_sha256 = bundle.fingerprint();
+        self.trust = bundle;
+        self.directory.write_state(&self.state)?;
+        Ok(true)
+    }
+
+    /// Remembers that a notice has been answered.
+    pub(crate) fn answered(&mut self, window: Option<Window>) -> Result<(), DirectoryError> {
+        if window.is_some() {
+            self.state.answered = window;
+            self.directory.write_state(&self.state)?;
+        }
+        Ok(())
+    }
+
+    /// A topic of the device's own.
+    pub(crate) fn topic(&self, name: &str) -> String {
+        format!("hearthkey/v1/devices/{}/{name}", self.state.device)
+    }
+
+    async fn connect_with(&self, pair: &Pair) -> Result<Session, DeviceConnectError> {
+        let config = line::device_config(&pair.leaf, &pair.key, &self.trust)?;
+        let State {
+            device, host, port, ..
+        } = &self.state;
+        Ok(Session::open_with_certificate(device, host, *port, config).await?)
+    }
+
+    fn promote(&mut self) -> Result<(), DirectoryError> {
+        self.slots.promote(&self.directory)?;
+        let leaf = &self.slots.current().leaf;
+        follow_disk(&mut self.state, leaf, &self.trust);
+        if let Some(renew_after) = self.next_renew_after.take() {
+            self.state.renew_after = renew_after;
+        }
+        self.directory.write_state(&self.state)
+    }
+}
+
+/// Makes the memory say what the other files say. True if it said something else.
+fn follow_disk(state: &mut State, leaf: &Leaf, trust: &TrustBundle) -> bool {
+    let before = state.clone();
+    if state.serial != leaf.serial {
+        state.serial.clone_from(&leaf.serial);
+        state.not_after = leaf.not_after;
+        state.renew_after = leaf.usual_renewal();
+    }
+    state.trust_bundle_sha256 = trust.fingerprint();
+    *state != before
+}
+
+impl Status {
+    /// Reads a directory without disturbing an agent that runs on it.
+    pub fn of(directory: &Path) -> Result<Self, DirectoryError> {
+        Self::read(&DeviceDirectory::read_only(directory))
+    }
+
+    pub(crate) fn read(directory: &DeviceDirectory) -> Result<Self, DirectoryError> {
+        let state = directory.state()?;
+        let has_key = directory.read(NEXT_KEY)?.is_some();
+        let has_certificate = directory.read(NEXT_CERTIFICATE)?.is_some();
+        Ok(Self {
+            device: state.device,
+            host: state.host,
+            port: state.port,
+            serial: state.serial,
+            not_after: state.not_after,
+            renew_after: state.renew_after,
+            trust_bundle_sha256: state.trust_bundle_sha256,
+            checkpoint_size: state.checkpoint.map(|seen| seen.size),
+            next_slot: match (has_key, has_certificate) {
+                (_, true) => NextSlot::Complete,
+                (true, false) => NextSlot::KeyOnly,
+                (false, false) => NextSlot::Empty,
+            },
+        })
+    }
+}
+
+/// Why a trust bundle was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleError {
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// What a person does about a connection that did not come about or did not last.
+pub(crate) fn connect_remedy(reason: &ClosedReason) -> &'static str {
+    match reason {
+        ClosedReason::Revoked => {
+            "If the device is still yours, open a new claim for it at the gateway and enroll again with --replace"
+        }
+        reason if reason.is_about_identity() => {
+            "Look the device up at the gateway: it may be suspended, expired or retired there"
+        }
+        ClosedReason::NotTrusted { .. } => {
+            "Check this machine's clock, and that host and port still lead to your gateway; if its roots were replaced by force, enroll again"
+        }
+        _ => "Check that the gateway runs and can be reached from here",
+    }
+}
+
+impl Explain for DeviceConnectError {
+    fn explain(&self) -> Explanation {
+        match self {
+            Self::Directory(error) => error.explain(),
+            Self::Identity(_) => Explanation::new(
+                "The device could not connect",
+                self.to_string(),
+                "Enroll again with a new claim and --replace",
+            ),
+            Self::Connect(error) if error.reason == ClosedReason::Revoked => Explanation::new(
+                "This device has been revoked",
+                error.to_string(),
+                connect_remedy(&error.reason),
+            ),
+            Self::Connect(error) => Explanation::new(
+                "The device could not connect",
+                error.to_string(),
+                connect_remedy(&error.reason),
+            ),
+        }
+    }
+}
+
+impl Explain for RenewError {
+    fn explain(&self) -> Explanation {
+        const WHAT: &str = "The certificate was not renewed";
+        match self {
+            Self::Directory(error) => error.explain(),
+            Self::Rejected(rejection) => {
+                Explanation::new(WHAT, self.to_string(), rejection.remedy.clone())
+            }
+            Self::Exchange(ExchangeError::Closed(reason)) => {
+                Explanation::new(WHAT, reason.to_string(), connect_remedy(reason))
+            }
+            Self::Key(_) | Self::Exchange(_) | Self::Certificate(_) => Explanation::new(
+                WHAT,
+                self.to_string(),
+                "Wait: the agent asks again with the same key; if it goes on, look the device up at the gateway",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_device_is_told_so_and_what_to_do() {
+        let told = DeviceConnectError::Connect(ConnectError {
+            reason: ClosedReason::Revoked,
+        })
+        .explain();
+        assert_eq!(told.what, "This device has been revoked");
+        assert_eq!(
+            told.why,
+            "the gateway says that this certificate is revoked"
+        );
+        assert!(told.remedy.contains("open a new claim"));
+    }
+}

@@ -1,0 +1,318 @@
+//! The device's directory: every file is written whole, synced and renamed into place; the key is readable by its owner only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::checkpoint::SeenCheckpoint;
+use crate::explain::{Explain, Explanation};
+use crate::fingerprint::Fingerprint;
+use crate::moment::Moment;
+use crate::payload::Window;
+
+pub(crate) const KEY: &str = "device.key";
+pub(crate) const CERTIFICATE: &str = "device.crt";
+pub(crate) const NEXT_KEY: &str = "next.key";
+pub(crate) const NEXT_CERTIFICATE: &str = "next.crt";
+pub(crate) const TRUST: &str = "trust.pem";
+const STATE: &str = "state.json";
+const LOCK: &str = "lock";
+
+/// A device's directory.
+#[derive(Debug)]
+pub(crate) struct DeviceDirectory {
+    path: PathBuf,
+    /// Held while a process may write: two writers would tear the slots apart.
+    _lock: Option<Lock>,
+}
+
+/// An exclusive lock. It is given back by name, not by closing the file: a child process that is just being started
+/// may hold a copy of the file.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If this fails, closing the file gives the lock back a moment later.
+        let _ = self.0.unlock();
+    }
+}
+
+/// What the device remembers beside its key, certificate and roots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) device: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Id of the claim that enrolled the device.
+    pub(crate) claim: String,
+    pub(crate) serial: String,
+    pub(crate) not_after: Moment,
+    pub(crate) renew_after: Moment,
+    pub(crate) trust_bundle_sha256: Fingerprint,
+    pub(crate) checkpoint: Option<SeenCheckpoint>,
+    /// The notice that the newest renewal answered: seen again, it asks for nothing.
+    pub(crate) answered: Option<Window>,
+}
+
+/// Why the device's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file could not be read, written or renamed.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Another process uses the directory.
+    #[error("another hearthkey-agent is using {}", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds no enrolled device.
+    #[error("{} holds no enrolled device", path.display())]
+    NotEnrolled {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file is there and does not hold what it should.
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Explain for DirectoryError {
+    fn explain(&self) -> Explanation {
+        let remedy = match self {
+            Self::Io { .. } => {
+                "Check that the directory is on a disk with room and belongs to the user the agent runs as"
+            }
+            Self::InUse { .. } => {
+                "Stop the other agent first, or give this one a directory of its own"
+            }
+            Self::NotEnrolled { .. } => {
+                "Open a claim for the device at the gateway and run hearthkey-agent enroll with it"
+            }
+            Self::Damaged { .. } => {
+                "Restore the file from a backup, or enroll again with a new claim and --replace"
+            }
+        };
+        Explanation::new(
+            "The device's directory cannot be used",
+            self.to_string(),
+            remedy,
+        )
+    }
+}
+
+impl DeviceDirectory {
+    /// Opens a directory to write in, making it if need be, and keeps other writers out.
+    pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(path).map_err(|cause| at(path, cause))?;
+        let lock_path = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|cause| at(&lock_path, cause))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => DirectoryError::InUse {
+                path: path.to_owned(),
+            },
+            fs::TryLockError::Error(cause) => at(&lock_path, cause),
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: Some(Lock(lock)),
+        })
+    }
+
+    /// Opens a directory that holds a device, to write in.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, DirectoryError> {
+        Self::read_only(path).require()?;
+        Self::open(path)
+    }
+
+    /// A directory to look at while another process may write in it: every file it shows is whole.
+    pub(crate) fn read_only(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            _lock: None,
+        }
+    }
+
+    /// Fails unless the directory holds the memory of an enrolled device.
+    pub(crate) fn require(&self) -> Result<(), DirectoryError> {
+        if self.path.join(STATE).is_file() {
+            Ok(())
+        } else {
+            Err(DirectoryError::NotEnrolled {
+                path: self.path.clone(),
+            })
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of a file, wiped after use: it may be a key. `None` if there is no such file.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DirectoryError> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(at(&path, cause)),
+        }
+    }
+
+    /// Writes a file so that, whenever the power goes, either the old or the new one is there, whole.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
+        let path = self.path.join(name);
+        let draft = self.path.join(format!(".{name}.new"));
+        self.write_draft(&draft, bytes)
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| self.sync())
+            .map_err(|cause| at(&path, cause))
+    }
+
+    fn write_draft(&self, draft: &Path, bytes: &[u8]) -> io::Result<()> {
+        // A draft of a crashed writer may have lain open to other eyes: never write into it.
+        match fs::remove_file(draft) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// Renames a file over another.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), DirectoryError> {
+        let path = self.path.join(to);
+        fs::rename(self.path.join(from), &path)
+            .and_then(|()| self.sync())
+            .map_err(|cause| at(&path, cause))
+    }
+
+    /// Removes a file; it is no error if there is none.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), DirectoryError> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => self.sync().map_err(|cause| at(&path, cause)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(at(&path, cause)),
+        }
+    }
+
+    /// Reads the device's memory.
+    pub(crate) fn state(&self) -> Result<State, DirectoryError> {
+        let Some(bytes) = self.read(STATE)? else {
+            return Err(DirectoryError::NotEnrolled {
+                path: self.path.clone(),
+            });
+        };
+        serde_json::from_slice(&bytes).map_err(|error| self.damaged(STATE, error.to_string()))
+    }
+
+    /// Writes the device's memory.
+    pub(crate) fn write_state(&self, state: &State) -> Result<(), DirectoryError> {
+        let mut json = serde_json::to_vec_pretty(state)
+            .map_err(|error| self.damaged(STATE, error.to_string()))?;
+        json.push(b'\n');
+        self.write(STATE, &json)
+    }
+
+    pub(crate) fn damaged(&self, name: &str, why: impl ToString) -> DirectoryError {
+        DirectoryError::Damaged {
+            path: self.path.join(name),
+            why: why.to_string(),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+fn at(path: &Path, cause: io::Error) -> DirectoryError {
+    DirectoryError::Io {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_its_owners_alone_and_replaced_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = DeviceDirectory::open(&temp.path().join("device")).unwrap();
+        directory.write(KEY, b"one").unwrap();
+        directory.write(KEY, b"two").unwrap();
+        let path = directory.path().join(KEY);
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let mode = fs::metadata(directory.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_draft_of_a_crashed_writer_is_no_obstacle() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        fs::write(temp.path().join(".device.key.new"), b"half").unwrap();
+        directory.write(KEY, b"whole").unwrap();
+        assert_eq!(directory.read(KEY).unwrap().unwrap().as_slice(), b"whole");
+        assert!(!temp.path().join(".device.key.new").exists());
+    }
+
+    #[test]
+    fn a_directory_has_one_writer_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = DeviceDirectory::open(temp.path()).unwrap();
+        let second = DeviceDirectory::open(temp.path());
+        assert!(matches!(second, Err(DirectoryError::InUse { .. })));
+        drop(first);
+        assert!(DeviceDirectory::open(temp.path()).is_ok());
+    }
+
+    #[test]
+    fn an_empty_directory_says_how_to_enroll() {
+        let temp = tempfile::tempdir().unwrap();
+        let error = DeviceDirectory::open_existing(temp.path()).unwrap_err();
+        let told = error.explain();
+        assert_eq!(told.what, "The device's directory cannot be used");
+        assert!(told.why.ends_with("holds no enrolled device"));
+        assert_eq!(
+            told.remedy,
+            "Open a claim for the device at the gateway and run hearthkey-agent enroll with it"
+        );
+    }
+}

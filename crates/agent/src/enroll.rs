@@ -1,0 +1,340 @@
+//! Enrollment: a claim becomes a key, a certificate and a directory that `run` can live from.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::certificate::{Leaf, LeafError};
+use crate::claim::ClaimUri;
+use crate::closed::ClosedReason;
+use crate::device::Status;
+use crate::directory::{
+    CERTIFICATE, DeviceDirectory, DirectoryError, KEY, NEXT_CERTIFICATE, NEXT_KEY, State, TRUST,
+};
+use crate::explain::{Explain, Explanation};
+use crate::key::{DeviceKey, KeyError};
+use crate::payload::{Accepted, CertificateRequest, DeviceFacts, Rejection};
+use crate::schedule::{AfterRefusal, after_refusal};
+use crate::session::{ConnectError, ExchangeError, Reply, Session};
+use crate::slots;
+use crate::trust::{TrustBundle, TrustError};
+
+/// One device's enrollment with one claim.
+#[derive(Clone, Debug)]
+pub struct Enrollment {
+    /// The permission to enroll.
+    pub claim: ClaimUri,
+    /// What the device says about itself.
+    pub facts: DeviceFacts,
+    /// Whether an earlier identity in the directory is given up for this one.
+    pub replace: bool,
+    /// How long to keep asking while the gateway is busy, or a person has yet to approve.
+    pub patience: Duration,
+}
+
+/// How an enrollment failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// The directory already holds a device that another claim enrolled.
+    #[error("the directory already holds the device {device:?}")]
+    AlreadyEnrolled {
+        /// Id of that device.
+        device: String,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The key could not be made or used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The gateway could not be reached, or one side did not accept the other.
+    #[error("no connection to the gateway: {0}")]
+    Connect(#[from] ConnectError),
+    /// The request could not be made, or its answer did not come.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The gateway refused.
+    #[error("{} ({})", .0.message, .0.code)]
+    Rejected(Rejection),
+    /// The certificate in the answer is not this device's.
+    #[error("the gateway's certificate cannot be used: {0}")]
+    Certificate(#[from] LeafError),
+    /// The trust bundle in the answer does not hold the root that the claim pins.
+    #[error("the gateway's trust bundle cannot be used: {0}")]
+    Trust(#[from] TrustError),
+}
+
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Enrollment {
+    /// An enrollment without facts, that replaces nothing and asks for up to a day.
+    pub fn new(claim: ClaimUri) -> Self {
+        Self {
+            claim,
+            facts: DeviceFacts::default(),
+            replace: false,
+            patience: Duration::from_secs(86_400),
+        }
+    }
+
+    /// Enrolls the device into a directory. `waiting` hears each refusal that will pass, and how many seconds the
+    /// enrollment waits for it. Enrolling again with the same claim finds the first result, or continues towards it.
+    pub async fn run(
+        &self,
+        directory: &Path,
+        waiting: impl FnMut(&Rejection, u64),
+    ) -> Result<Status, EnrollError> {
+        let directory = DeviceDirectory::open(directory)?;
+        if self.is_done(&directory)? {
+            return Ok(Status::read(&directory)?);
+        }
+        let key = self.key(&directory)?;
+        let exchange = self.obtain(&directory, &key, waiting);
+        let (answer, trust) = match tokio::time::timeout(self.patience, exchange).await {
+            Ok(outcome) => outcome?,
+            Err(_) => {
+                let waited_s = self.patience.as_secs();
+                return Err(ExchangeError::NoAnswer { waited_s }.into());
+            }
+        };
+        self.keep(&directory, &key, &answer, &trust)?;
+        Ok(Status::read(&directory)?)
+    }
+
+    /// Whether this very claim has enrolled this directory before. Another claim's device is given up or refused.
+    fn is_done(&self, directory: &DeviceDirectory) -> Result<bool, EnrollError> {
+        let complete = directory.read(CERTIFICATE)?.is_some() && directory.read(KEY)?.is_some();
+        if !complete {
+            return Ok(false);
+        }
+        let known = directory.state().ok();
+        let same =
+            |state: &State| state.claim == self.claim.claim && state.device == self.claim.device;
+        if known.as_ref().is_some_and(same) {
+            return Ok(true);
+        }
+        if !self.replace {
+            let device = known.map(|state| state.device).unwrap_or_default();
+            return Err(EnrollError::AlreadyEnrolled { device });
+        }
+        // The key goes first: a crash in between must not leave a key that may have been copied to be enrolled again.
+        for name in [KEY, NEXT_KEY, NEXT_CERTIFICATE, CERTIFICATE] {
+            directory.remove(name)?;
+        }
+        Ok(false)
+    }
+
+    /// The key of an enrollment whose answer was lost, or else a new one, on disk before it is used.
+    fn key(&self, directory: &DeviceDirectory) -> Result<DeviceKey, EnrollError> {
+        if let Some(key) = slots::read_key(directory, KEY)? {
+            return Ok(key);
+        }
+        let key = DeviceKey::generate()?;
+        directory.write(KEY, key.to_pem().as_bytes())?;
+        Ok(key)
+    }
+
+    async fn obtain(
+        &self,
+        directory: &DeviceDirectory,
+        key: &DeviceKey,
+        mut waiting: impl FnMut(&Rejection, u64),
+    ) -> Result<(Accepted, TrustBundle), EnrollError> {
+        let request = CertificateRequest {
+            csr: &key.request(&self.claim.device)?,
+            device: Some(&self.facts),
+        }
+        .to_json();
+        loop {
+            let (mut session, root) = Session::open_with_claim(&self.claim).await?;
+            let trust = TrustBundle::of_root(&root)?;
+            directory.write(TRUST, trust.as_pem())?;
+            let answer = self.ask(&mut session, &request, &mut waiting).await;
+            session.close().await;
+            match answer {
+                Ok(accepted) => return Ok((read_answer(&accepted)?, trust)),
+                // A claim's connection is short-lived: whoever waits for an approval comes back.
+                Err(Asked::Again) => {}
+                Err(Asked::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks on one connection until it is answered, refused for good, or the connection ends while waiting.
+    async fn ask(
+        &self,
+        session: &mut Session,
+        request: &[u8],
+        waiting: &mut impl FnMut(&Rejection, u64),
+    ) -> Result<Bytes, Asked> {
+        let topic = format!("hearthkey/v1/claims/{}/enroll", self.claim.claim);
+        let (accepted, rejected) = (format!("{topic}/accepted"), format!("{topic}/rejected"));
+        session.subscribe(&[&accepted, &rejected]).await?;
+        loop {
+            let reply = session
+                .request(&topic, request.to_vec(), ANSWER_PATIENCE)
+                .await?;
+            let rejection = match reply {
+                Reply::Accepted(bytes) => return Ok(bytes),
+                Reply::Rejected(rejection) => rejection,
+            };
+            let AfterRefusal::Wait(wait_s) = after_refusal(&rejection) else {
+                return Err(EnrollError::Rejected(rejection).into());
+            };
+            waiting(&rejection, wait_s);
+            if let Some(bytes) =
+                late_answer(session, &accepted, Duration::from_secs(wait_s)).await?
+            {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Writes what the device lives from. The certificate comes last: with it, the enrollment is done.
+    fn keep(
+        &self,
+        directory: &DeviceDirectory,
+        key: &DeviceKey,
+        answer: &Accepted,
+        pinned: &TrustBundle,
+    ) -> Result<(), EnrollError> {
+        let leaf = Leaf::from_pem(&answer.certificate)?;
+        leaf.belongs_to(&self.claim.device, key)?;
+        let bundle = answer.trust_bundle.as_deref().unwrap_or_default();
+        let trust = pinned.succeeded_by(bundle.as_bytes())?;
+        directory.write(TRUST, trust.as_pem())?;
+        directory.write_state(&State {
+            device: self.claim.device.clone(),
+            host: self.claim.host.clone(),
+            port: self.claim.port,
+            claim: self.claim.claim.clone(),
+            serial: leaf.serial.clone(),
+            not_after: leaf.not_after,
+            renew_after: answer.renew_after.unwrap_or_else(|| leaf.usual_renewal()),
+            trust_bundle_sha256: trust.fingerprint(),
+            checkpoint: None,
+            answered: None,
+        })?;
+        directory.write(CERTIFICATE, leaf.pem.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// What came of asking on one connection.
+enum Asked {
+    Again,
+    Failed(EnrollError),
+}
+
+impl From<EnrollError> for Asked {
+    fn from(error: EnrollError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ExchangeError> for Asked {
+    fn from(error: ExchangeError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Waits for an answer that a person gives later, as long as the gateway asked to wait before asking again. If the
+/// connection ends, the rest of the wait is waited out, and then it is time to connect again.
+async fn late_answer(
+    session: &mut Session,
+    accepted: &str,
+    wait: Duration,
+) -> Result<Option<Bytes>, Asked> {
+    let pause = tokio::time::sleep(wait);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            () = &mut pause => return Ok(None),
+            message = session.receive() => match message {
+                Some(message) if message.topic == accepted => return Ok(Some(message.payload)),
+                Some(_) => {}
+                None => {
+                    pause.await;
+                    return Err(Asked::Again);
+                }
+            },
+        }
+    }
+}
+
+fn read_answer(bytes: &[u8]) -> Result<Accepted, ExchangeError> {
+    serde_json::from_slice(bytes).map_err(|error| ExchangeError::Unreadable {
+        why: error.to_string(),
+    })
+}
+
+impl Explain for EnrollError {
+    fn explain(&self) -> Explanation {
+        const WHAT: &str = "The device was not enrolled";
+        let remedy = match self {
+            Self::Directory(error) => return error.explain(),
+            Self::Rejected(rejection) => {
+                return Explanation::new(WHAT, self.to_string(), rejection.remedy.clone());
+            }
+            Self::AlreadyEnrolled { .. } => {
+                "Choose another directory, or give up the earlier identity with --replace"
+            }
+            Self::Key(_) => "Remove device.key from the directory and enroll again",
+            Self::Connect(error) => connect_remedy(&error.reason),
+            Self::Exchange(ExchangeError::Closed(reason)) => connect_remedy(reason),
+            Self::Exchange(_) => {
+                "Enroll again with the same claim while it is open: the key is kept"
+            }
+            Self::Certificate(_) | Self::Trust(_) => {
+                "Tell whoever runs the gateway: it answered this device with something not meant for it"
+            }
+        };
+        Explanation::new(WHAT, self.to_string(), remedy)
+    }
+}
+
+fn connect_remedy(reason: &ClosedReason) -> &'static str {
+    match reason {
+        ClosedReason::NotTrusted { .. } => {
+            "Check this machine's clock, and that host and port lead to your gateway; then copy the claim code again: nothing secret was sent"
+        }
+        reason if reason.is_about_identity() => {
+            "Open a new claim at the gateway: this one is unknown, used, expired or locked"
+        }
+        _ => {
+            "Check that the gateway runs and can be reached from here, then enroll again with the same claim"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_gateways_own_words() {
+        let told = EnrollError::Rejected(Rejection {
+            code: "claim_expired".to_owned(),
+            message: "The claim ended at 12:00".to_owned(),
+            remedy: "Open a new claim".to_owned(),
+            retry_after_s: None,
+        })
+        .explain();
+        assert_eq!(told.what, "The device was not enrolled");
+        assert_eq!(told.why, "The claim ended at 12:00 (claim_expired)");
+        assert_eq!(told.remedy, "Open a new claim");
+    }
+
+    #[test]
+    fn a_failed_pin_says_that_nothing_secret_was_sent() {
+        let told = EnrollError::Connect(ConnectError {
+            reason: ClosedReason::NotTrusted {
+                why: "root fingerprint mismatch".to_owned(),
+            },
+        })
+        .explain();
+        assert!(told.why.contains("root fingerprint mismatch"));
+        assert!(told.remedy.contains("nothing secret was sent"));
+    }
+}

@@ -1,0 +1,300 @@
+//! `hearthkey-agent`: enroll a device, keep it connected and renewed, show what it holds.
+
+use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hearthkey_agent::{
+    ClaimUri, Device, DeviceFacts, Enrollment, Event, Explain, Explanation, Fingerprint, Moment,
+    Status, clock,
+};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
+
+/// The device side of Hearthkey: enroll with a claim, stay connected, stay renewed.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Write JSON to standard output: one value, or one line per event for `run`.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a key, and obtain a certificate for it with a claim.
+    Enroll(Enroll),
+    /// Stay connected and renewed until SIGTERM or SIGINT.
+    Run(Run),
+    /// Show what the directory holds; works beside a running agent.
+    Status {
+        /// The device's directory.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Enroll {
+    /// The claim code, `hearthkey://claim?…`, or `-` to read it from standard input. Other users of this machine can
+    /// read arguments in its process list: prefer `-` or the environment.
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "HEARTHKEY_CLAIM",
+        hide_env_values = true
+    )]
+    claim: String,
+    /// The device's directory; it is made if need be, for its owner only.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Model name to record at the gateway.
+    #[arg(long)]
+    model: Option<String>,
+    /// Maker's serial number to record at the gateway.
+    #[arg(long)]
+    serial: Option<String>,
+    /// Firmware version to record at the gateway.
+    #[arg(long)]
+    firmware: Option<String>,
+    /// SHA-256 of the firmware image to record at the gateway, in hexadecimal.
+    #[arg(long, value_name = "HEX")]
+    firmware_sha256: Option<Fingerprint>,
+    /// Give up the identity that the directory holds from another claim.
+    #[arg(long)]
+    replace: bool,
+    /// How long to keep asking while the gateway is busy or a person has yet to approve.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    patience_s: u64,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The device's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Program to run after each renewal, without a shell: it gets HEARTHKEY_DIR, HEARTHKEY_DEVICE,
+    /// HEARTHKEY_NOT_AFTER and PATH, and 60 seconds.
+    #[arg(long, value_name = "PROGRAM")]
+    hook: Option<PathBuf>,
+}
+
+/// A failure on its way to the person: what to say, and the exit code.
+struct Failure {
+    told: Explanation,
+    code: u8,
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            told: error.explain(),
+            code: FAILED,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(obey(cli.command, cli.json)),
+        Err(error) => Err(system_failure(&error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell_failure(&failure.told, cli.json);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+async fn obey(command: Command, json: bool) -> Result<(), Failure> {
+    match command {
+        Command::Enroll(args) => enroll(args, json).await,
+        Command::Run(args) => run(args, json).await,
+        Command::Status { dir } => {
+            tell_status(&Status::of(&dir)?, json);
+            Ok(())
+        }
+    }
+}
+
+async fn enroll(args: Enroll, json: bool) -> Result<(), Failure> {
+    let enrollment = Enrollment {
+        claim: read_claim(Zeroizing::new(args.claim))?,
+        facts: DeviceFacts {
+            model: args.model,
+            serial: args.serial,
+            firmware: args.firmware,
+            firmware_sha256: args.firmware_sha256,
+        },
+        replace: args.replace,
+        patience: Duration::from_secs(args.patience_s),
+    };
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let enrolled = enrollment.run(&args.dir, |refusal, wait_s| {
+        say(&format!(
+            "Waiting: {} ({}). {}. Asking again in {wait_s} s",
+            refusal.message, refusal.code, refusal.remedy
+        ));
+    });
+    tokio::select! {
+        status = enrolled => tell_status(&status?, json),
+        () = &mut stop => {
+            return Err(Failure {
+                told: interrupted(&args.dir),
+                code: FAILED,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_claim(given: Zeroizing<String>) -> Result<ClaimUri, Failure> {
+    let mut text = given;
+    if text.as_str() == "-" {
+        const LONGEST: u64 = 4096;
+        text = Zeroizing::new(String::new());
+        std::io::stdin()
+            .take(LONGEST)
+            .read_to_string(&mut text)
+            .map_err(|error| system_failure(&error))?;
+    }
+    text.parse()
+        .map_err(|error: hearthkey_agent::ClaimUriError| Failure {
+            told: error.explain(),
+            code: USAGE,
+        })
+}
+
+async fn run(args: Run, json: bool) -> Result<(), Failure> {
+    let stop = stop_signal()?;
+    let device = Device::open(&args.dir)?;
+    device
+        .run(args.hook, stop, |event| tell_event(event, json))
+        .await?;
+    Ok(())
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| system_failure(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| system_failure(&error))?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// One line of `run --json`.
+#[derive(Serialize)]
+struct EventLine {
+    at: Moment,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// What `--json` says of a failure.
+#[derive(Serialize)]
+struct FailureLine<'a> {
+    error: &'a Explanation,
+}
+
+fn tell_event(event: Event, json: bool) {
+    let at = clock::now();
+    if json {
+        if event.is_error() {
+            tracing::error!(%event, "a person should look into this");
+        }
+        print_json(&EventLine { at, event });
+    } else if event.is_error() {
+        say(&format!("{at} {event}"));
+    } else {
+        print_line(&format!("{at} {event}"));
+    }
+}
+
+fn tell_status(status: &Status, json: bool) {
+    if json {
+        return print_json(status);
+    }
+    let seen = status
+        .checkpoint_size
+        .map_or("none seen".to_owned(), |size| format!("{size} records"));
+    print_line(&format!(
+        "device        {}\ngateway       {}:{}\nserial        {}\nnot after     {}\nrenew after   {}\n\
+         trust bundle  {}\naudit log     {seen}\nnext slot     {:?}",
+        status.device,
+        status.host,
+        status.port,
+        status.serial,
+        status.not_after,
+        status.renew_after,
+        status.trust_bundle_sha256,
+        status.next_slot,
+    ));
+}
+
+fn tell_failure(told: &Explanation, json: bool) {
+    if json {
+        print_json(&FailureLine { error: told });
+    } else {
+        say(&format!("{}.\n{}.\n{}.", told.what, told.why, told.remedy));
+    }
+}
+
+fn interrupted(dir: &Path) -> Explanation {
+    Explanation {
+        what: "The device was not enrolled".to_owned(),
+        why: "the agent was asked to stop".to_owned(),
+        remedy: format!(
+            "Enroll again with the same claim while it is open: the key is kept in {}",
+            dir.display()
+        ),
+    }
+}
+
+fn system_failure(error: &std::io::Error) -> Failure {
+    Failure {
+        told: Explanation {
+            what: "The agent could not start".to_owned(),
+            why: error.to_string(),
+            remedy: "Check the limits that this machine sets for the agent".to_owned(),
+        },
+        code: FAILED,
+    }
+}
+
+fn print_json(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        print_line(&text);
+    }
+}
+
+/// A reader that has gone away must not stop a device from renewing.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,415 @@
+//! Staying connected: reconnect, renew in the window, follow the roots, watch the log. The decisions are in `plan` and
+//! `schedule`; this file does what they say.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::checkpoint::{Progress, SeenCheckpoint};
+use crate::clock;
+use crate::closed::ClosedReason;
+use crate::device::{BundleError, Device, DeviceConnectError, RenewError, connect_remedy};
+use crate::directory::DirectoryError;
+use crate::event::Event;
+use crate::explain::{Explain, Explanation};
+use crate::hook;
+use crate::moment::Moment;
+use crate::payload::{Notice, Rejection};
+use crate::plan::RenewalPlan;
+use crate::schedule::{AfterRefusal, after_refusal, pause_before};
+use crate::session::{ConnectError, ExchangeError, Message, Session};
+
+/// Why a running agent gave up. Trouble that can pass never ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The gateway revoked this device.
+    #[error("the gateway says that this certificate is revoked")]
+    Revoked,
+    /// The gateway refused a renewal for good.
+    #[error("{} ({})", .0.message, .0.code)]
+    Refused(Rejection),
+    /// The device's files do not allow it to go on.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Key, certificate and roots do not make a TLS identity.
+    #[error(transparent)]
+    Connect(DeviceConnectError),
+    /// A renewal met something that waiting does not mend.
+    #[error(transparent)]
+    Renew(RenewError),
+}
+
+impl Explain for RunError {
+    fn explain(&self) -> Explanation {
+        match self {
+            Self::Revoked => Explanation::new(
+                "This device has been revoked",
+                self.to_string(),
+                connect_remedy(&ClosedReason::Revoked),
+            ),
+            Self::Refused(rejection) => Explanation::new(
+                "The gateway will not renew this device's certificate",
+                self.to_string(),
+                rejection.remedy.clone(),
+            ),
+            Self::Directory(error) => error.explain(),
+            Self::Connect(error) => error.explain(),
+            Self::Renew(error) => error.explain(),
+        }
+    }
+}
+
+type Stop<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+
+/// How a session ended.
+enum Ended {
+    Stopped,
+    /// A new certificate waits to be used.
+    Renewed,
+    Closed(ClosedReason),
+}
+
+/// What follows from one message or one renewal.
+enum Step {
+    Stay,
+    End(Ended),
+}
+
+/// One pass of the agent over its life.
+struct Runner<'a> {
+    device: Device,
+    hook: Option<PathBuf>,
+    plan: RenewalPlan,
+    emit: &'a mut (dyn FnMut(Event) + Send),
+    /// Since when the memory on disk is behind; it is written at most once a minute, to spare cheap flash.
+    unsaved_since: Option<Moment>,
+}
+
+/// A session that lived this long was a good one: the next pause starts small again.
+const GOOD_SESSION_S: u64 = 30;
+/// How long a renewed certificate has to take over before the device asks for another.
+const UNTIL_PROMOTED_S: u64 = 600;
+const SAVE_EVERY_S: u64 = 60;
+/// The longest sleep between two looks at the clock, which may be set while we sleep.
+const LOOK_EVERY_S: u64 = 60;
+
+impl Device {
+    /// Stays connected and renewed until `stop` resolves. `hook` is a program to run after each renewal; `emit` hears
+    /// what happens. Returns an error only where trying again cannot help.
+    pub async fn run(
+        self,
+        hook: Option<PathBuf>,
+        stop: impl Future<Output = ()> + Send,
+        mut emit: impl FnMut(Event) + Send,
+    ) -> Result<(), RunError> {
+        let mut stop = std::pin::pin!(stop);
+        let plan = RenewalPlan::from_memory(&self.state, clock::now(), clock::chance());
+        let mut runner = Runner {
+            device: self,
+            hook,
+            plan,
+            emit: &mut emit,
+            unsaved_since: None,
+        };
+        let outcome = runner.live(stop.as_mut()).await;
+        let saved = runner.save();
+        outcome?;
+        saved?;
+        (runner.emit)(Event::Stopped);
+        Ok(())
+    }
+}
+
+impl Runner<'_> {
+    async fn live(&mut self, mut stop: Stop<'_>) -> Result<(), RunError> {
+        let mut attempt = 0;
+        loop {
+            let serial = self.device.state.serial.clone();
+            let connected = tokio::select! {
+                () = &mut stop => return Ok(()),
+                connected = self.device.connect() => connected,
+            };
+            let reason = match connected {
+                Ok(session) => {
+                    let began = clock::now();
+                    self.begin(&serial, stop.as_mut()).await;
+                    let ended = self.attend(session, stop.as_mut()).await?;
+                    if began.seconds_until(clock::now()) >= GOOD_SESSION_S {
+                        attempt = 0;
+                    }
+                    match ended {
+                        Ended::Stopped => return Ok(()),
+                        Ended::Renewed => continue,
+                        Ended::Closed(reason) => reason,
+                    }
+                }
+                Err(DeviceConnectError::Connect(ConnectError { reason })) => reason,
+                Err(DeviceConnectError::Directory(error)) => return Err(error.into()),
+                Err(error) => return Err(RunError::Connect(error)),
+            };
+            if reason == ClosedReason::Revoked {
+                return Err(RunError::Revoked);
+            }
+            if !self.pause(reason, attempt, stop.as_mut()).await {
+                return Ok(());
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Waits before the next attempt. False if the agent is asked to stop meanwhile.
+    async fn pause(&mut self, reason: ClosedReason, attempt: u32, stop: Stop<'_>) -> bool {
+        let pause = pause_before(attempt, clock::chance());
+        (self.emit)(Event::Disconnected {
+            reason,
+            retry_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        });
+        tokio::select! {
+            () = stop => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+
+    /// Tells of a new session; if it is the first with a new certificate, runs the hook and plans the next renewal.
+    async fn begin(&mut self, serial_before: &str, stop: Stop<'_>) {
+        let state = &self.device.state;
+        (self.emit)(Event::Connected {
+            device: state.device.clone(),
+            serial: state.serial.clone(),
+            not_after: state.not_after,
+        });
+        if state.serial == serial_before {
+            return;
+        }
+        self.plan = RenewalPlan::from_memory(state, clock::now(), clock::chance());
+        if let Some(program) = &self.hook {
+            let directory = self.device.directory.path();
+            let hook = hook::run(program, directory, &state.device, state.not_after);
+            // A stop ends the hook with the agent; `attend` sees the same stop next.
+            tokio::select! {
+                () = stop => {}
+                event = hook => (self.emit)(event),
+            }
+        }
+    }
+
+    /// Lives through one session.
+    async fn attend(
+        &mut self,
+        mut session: Session,
+        mut stop: Stop<'_>,
+    ) -> Result<Ended, RunError> {
+        if let Some(reason) = self.listen(&session).await {
+            return Ok(Ended::Closed(reason));
+        }
+        let ended = loop {
+            self.save_when_due()?;
+            let wait_s = clock::now().seconds_until(self.plan.at()).min(LOOK_EVERY_S);
+            let step = tokio::select! {
+                () = &mut stop => break Ended::Stopped,
+                message = session.receive() => match message {
+                    Some(message) => self.take(&session, message).await?,
+                    None => break Ended::Closed(session.closed().await),
+                },
+                () = tokio::time::sleep(Duration::from_secs(wait_s)) => Step::Stay,
+            };
+            if let Step::End(ended) = step {
+                break ended;
+            }
+            if self.plan.at() <= clock::now()
+                && let Step::End(ended) = self.renew(&session).await?
+            {
+                break ended;
+            }
+        };
+        session.close().await;
+        self.save()?;
+        Ok(ended)
+    }
+
+    /// Subscribes to what a device follows. A topic that is denied is told and done without: a certificate in its
+    /// grace period may do nothing but renew.
+    async fn listen(&mut self, session: &Session) -> Option<ClosedReason> {
+        let notice = self.device.topic("notice");
+        for topic in [&notice, BUNDLE, CHECKPOINT] {
+            match session.subscribe(&[topic]).await {
+                Ok(()) => {}
+                Err(ExchangeError::Closed(reason)) => return Some(reason),
+                Err(_) => (self.emit)(Event::SubscriptionDenied {
+                    topic: topic.to_owned(),
+                }),
+            }
+        }
+        None
+    }
+
+    async fn take(&mut self, session: &Session, message: Message) -> Result<Step, RunError> {
+        match message.topic.as_str() {
+            BUNDLE => return self.follow_roots(session, &message).await,
+            CHECKPOINT => self.watch_log(&message),
+            topic if topic == self.device.topic("notice") => self.heed_notice(&message),
+            _ => {}
+        }
+        Ok(Step::Stay)
+    }
+
+    fn heed_notice(&mut self, message: &Message) {
+        // An empty retained message is a notice taken back.
+        if message.payload.is_empty() {
+            return;
+        }
+        let window = match serde_json::from_slice::<Notice>(&message.payload) {
+            Ok(notice) => notice.window,
+            Err(error) => return self.unreadable(message, &error),
+        };
+        let answered = self.device.state.answered;
+        let planned = self
+            .plan
+            .heed(window, answered, clock::now(), clock::chance());
+        (self.emit)(Event::Notice {
+            renew_after: window.renew_after,
+            renew_before: window.renew_before,
+            reason: window.reason,
+            renewal_at: planned,
+        });
+    }
+
+    async fn follow_roots(
+        &mut self,
+        session: &Session,
+        message: &Message,
+    ) -> Result<Step, RunError> {
+        let is_new = match self.device.take_bundle(&message.payload) {
+            Ok(is_new) => is_new,
+            Err(BundleError::Directory(error)) => return Err(error.into()),
+            Err(BundleError::Trust(error)) => {
+                let why = error.to_string();
+                (self.emit)(Event::TrustRefused { why });
+                return Ok(Step::Stay);
+            }
+        };
+        let fingerprint = self.device.trust.fingerprint();
+        if is_new {
+            (self.emit)(Event::TrustUpdated {
+                trust_bundle_sha256: fingerprint,
+            });
+        }
+        // Acknowledged every time: the gateway may have missed the last one.
+        let topic = self.device.topic("trust/ack");
+        Ok(
+            match session.publish(&topic, fingerprint.to_string()).await {
+                Ok(()) => Step::Stay,
+                Err(ExchangeError::Closed(reason)) => Step::End(Ended::Closed(reason)),
+                Err(error) => {
+                    self.unreadable(message, &error);
+                    Step::Stay
+                }
+            },
+        )
+    }
+
+    fn watch_log(&mut self, message: &Message) {
+        let new = match SeenCheckpoint::from_note(&message.payload) {
+            Ok(new) => new,
+            Err(error) => return self.unreadable(message, &error),
+        };
+        let remembered = &mut self.device.state.checkpoint;
+        match SeenCheckpoint::progress(remembered.as_ref(), &new) {
+            Progress::Same => {}
+            Progress::Advanced => {
+                *remembered = Some(new);
+                self.unsaved_since.get_or_insert_with(clock::now);
+            }
+            Progress::WentBackwards(setback) => (self.emit)(Event::CheckpointWentBackwards {
+                setback,
+                seen_size: remembered.as_ref().map_or(0, |seen| seen.size),
+                new_size: new.size,
+            }),
+        }
+    }
+
+    fn unreadable(&mut self, message: &Message, why: &dyn std::error::Error) {
+        (self.emit)(Event::Unreadable {
+            topic: message.topic.clone(),
+            why: why.to_string(),
+        });
+    }
+
+    async fn renew(&mut self, session: &Session) -> Result<Step, RunError> {
+        let renewed = self.device.renew(session).await;
+        let now = clock::now();
+        match renewed {
+            Ok(renewal) => {
+                self.device.answered(self.plan.window())?;
+                // The first connection with the new certificate makes a new plan. Should the gateway turn that
+                // certificate away, this keeps the device from asking for one after another.
+                self.plan.postpone(now, UNTIL_PROMOTED_S, clock::chance());
+                (self.emit)(Event::Renewed {
+                    serial: renewal.serial,
+                    not_after: renewal.not_after,
+                });
+                Ok(Step::End(Ended::Renewed))
+            }
+            Err(RenewError::Rejected(rejection)) => match after_refusal(&rejection) {
+                AfterRefusal::Stop => Err(RunError::Refused(rejection)),
+                AfterRefusal::Wait(wait_s) => {
+                    let retry_at = self.plan.postpone(now, wait_s, clock::chance());
+                    (self.emit)(Event::RenewalRefused {
+                        rejection,
+                        retry_at,
+                    });
+                    Ok(Step::Stay)
+                }
+            },
+            Err(RenewError::Exchange(ExchangeError::Closed(reason))) => {
+                Ok(Step::End(Ended::Closed(reason)))
+            }
+            Err(error @ (RenewError::Directory(_) | RenewError::Key(_))) => {
+                Err(RunError::Renew(error))
+            }
+            Err(error) => {
+                const AFTER_FAILURE_S: u64 = 60;
+                let retry_at = self.plan.postpone(now, AFTER_FAILURE_S, clock::chance());
+                let why = error.to_string();
+                (self.emit)(Event::RenewalFailed { why, retry_at });
+                Ok(Step::Stay)
+            }
+        }
+    }
+
+    fn save_when_due(&mut self) -> Result<(), DirectoryError> {
+        match self.unsaved_since {
+            Some(since) if since.seconds_until(clock::now()) >= SAVE_EVERY_S => self.save(),
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&mut self) -> Result<(), DirectoryError> {
+        if self.unsaved_since.take().is_some() {
+            self.device.directory.write_state(&self.device.state)?;
+        }
+        Ok(())
+    }
+}
+
+const BUNDLE: &str = "hearthkey/v1/trust/bundle";
+const CHECKPOINT: &str = "hearthkey/v1/trust/checkpoint";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_device_ends_with_a_clear_message() {
+        let told = RunError::Revoked.explain();
+        assert_eq!(told.what, "This device has been revoked");
+        assert_eq!(
+            told.why,
+            "the gateway says that this certificate is revoked"
+        );
+        assert_eq!(
+            told.remedy,
+            "If the device is still yours, open a new claim for it at the gateway and enroll again with --replace"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! From a TCP connection to a client with a name: bounds, TLS, CONNECT.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearthkey_core::id::Fingerprint;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::broker::Shared;
+use crate::connack::{Code, encode, farewell};
+use crate::connect::{self, Connect, ConnectError, Version};
+use crate::event::{Refusal, Who, clipped};
+use crate::stream::{Cut, SharedTcp};
+use crate::{claim, device};
+
+/// A client that has sent a complete CONNECT and waits for an answer.
+pub(crate) struct Arrival {
+    pub(crate) tls: TlsStream<SharedTcp>,
+    pub(crate) cut: Arc<Cut>,
+    pub(crate) address: SocketAddr,
+    pub(crate) connect: Connect,
+}
+
+/// Why an arrival is turned away, and in which words.
+pub(crate) struct Denied {
+    pub(crate) code: Code,
+    pub(crate) who: Option<Who>,
+    pub(crate) why: Refusal,
+}
+
+impl Arrival {
+    /// Reports the refusal, tells the client, and closes.
+    pub(crate) async fn refuse(self, shared: &Shared, denied: Denied) {
+        let Denied { code, who, why } = denied;
+        let Connect {
+            version,
+            packet_max_bytes,
+            ..
+        } = self.connect;
+        let packet = encode(version, code, &why.to_string(), packet_max_bytes);
+        shared.events.refused(self.address, who, why);
+        farewell(self.tls, &packet).await;
+    }
+}
+
+/// After a failed accept (no descriptors left, mostly) the loop rests this long.
+const REST: Duration = Duration::from_millis(100);
+
+/// Accepts until the broker stops. Never waits for anything but the next connection.
+pub(crate) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    alive: mpsc::Sender<Infallible>,
+) {
+    let mut stopping = shared.stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(REST).await;
+                continue;
+            }
+        };
+        let Some(place) = shared.gate.enter(address.ip()) else {
+            shared
+                .events
+                .refused(address, None, Refusal::TooManyConnections);
+            continue;
+        };
+        let (shared, config, alive) = (
+            Arc::clone(&shared),
+            Arc::clone(&tls.borrow()),
+            alive.clone(),
+        );
+        tokio::spawn(async move {
+            serve(shared, tcp, address, config).await;
+            drop((place, alive));
+        });
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    config: Arc<ServerConfig>,
+) {
+    let mut stopping = shared.stopping.clone();
+    let greeted = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => return,
+        greeted = greet(&shared, tcp, address, config) => greeted,
+    };
+    match greeted {
+        Ok(arrival) => match certificate(&arrival.tls) {
+            Some(certificate) => device::serve(shared, arrival, certificate).await,
+            None => claim::serve(shared, arrival).await,
+        },
+        Err(refusal) => shared.events.refused(address, None, refusal),
+    }
+}
+
+/// The certificate by which the registry knows a device. That it verifies, and that its key is
+/// there, was for TLS to see.
+fn certificate(tls: &TlsStream<SharedTcp>) -> Option<Fingerprint> {
+    let (_, connection) = tls.get_ref();
+    connection
+        .peer_certificates()?
+        .first()
+        .map(|leaf| Fingerprint::of(leaf))
+}
+
+async fn greet(
+    shared: &Shared,
+    tcp: TcpStream,
+    address: SocketAddr,
+    config: Arc<ServerConfig>,
+) -> Result<Arrival, Refusal> {
+    let (tcp, cut) = SharedTcp::new(tcp);
+    let handshake = async {
+        let _permit = shared
+            .gate
+            .handshakes
+            .acquire()
+            .await
+            .map_err(std::io::Error::other)?;
+        TlsAcceptor::from(config).accept(tcp).await
+    };
+    let mut tls = timeout(shared.limits.handshake_timeout(), handshake)
+        .await
+        .map_err(|_| Refusal::Timeout)?
+        .map_err(|error| Refusal::Handshake(clipped(&error.to_string())))?;
+    tls.get_ref().0.acknowledge();
+    let reading = connect::read(&mut tls, shared.limits.connect_packet_max_bytes);
+    match timeout(shared.limits.connect_timeout(), reading).await {
+        Ok(Ok(connect)) => Ok(Arrival {
+            tls,
+            cut,
+            address,
+            connect,
+        }),
+        Ok(Err(error)) => {
+            if let ConnectError::Version(version) = error {
+                let speaks = if version > 5 {
+                    Version::V5
+                } else {
+                    Version::V311
+                };
+                let packet = encode(speaks, Code::UnsupportedVersion, &error.to_string(), None);
+                farewell(tls, &packet).await;
+            }
+            Err(Refusal::Connect(error.to_string()))
+        }
+        Err(_) => Err(Refusal::Timeout),
+    }
+}

@@ -1,0 +1,121 @@
+//! How many may stand at the door: counted before TLS, where a connection is still cheap.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::limits::Limits;
+
+/// Counts connections by origin and in all, and handshakes in flight.
+pub(crate) struct Gate {
+    counts: Mutex<Counts>,
+    in_all_max: usize,
+    per_origin_max: usize,
+    /// One permit per TLS handshake.
+    pub(crate) handshakes: Semaphore,
+    /// One permit per claim connection.
+    pub(crate) claims: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Counts {
+    in_all: usize,
+    by_origin: HashMap<IpAddr, usize>,
+}
+
+/// A place that a connection holds as long as it lives.
+pub(crate) struct Place {
+    gate: Arc<Gate>,
+    origin: IpAddr,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            counts: Mutex::default(),
+            in_all_max: limits.connections_max,
+            per_origin_max: limits.connections_per_address_max,
+            handshakes: Semaphore::new(limits.handshakes_max.max(1)),
+            claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
+        })
+    }
+
+    /// A place for one more connection, if there is one.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let origin = origin(address);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.in_all >= self.in_all_max {
+            return None;
+        }
+        let here = counts.by_origin.entry(origin).or_default();
+        if *here >= self.per_origin_max {
+            return None;
+        }
+        *here += 1;
+        counts.in_all += 1;
+        Some(Place {
+            gate: Arc::clone(self),
+            origin,
+        })
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .in_all
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self
+            .gate
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        counts.in_all = counts.in_all.saturating_sub(1);
+        if let Some(here) = counts.by_origin.get_mut(&self.origin) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                counts.by_origin.remove(&self.origin);
+            }
+        }
+    }
+}
+
+/// Whom an address counts for: a host has one IPv4 address, but a whole /64 of IPv6.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_origin_cannot_take_every_place_and_places_come_back() {
+        let gate = Gate::new(&Limits {
+            connections_max: 3,
+            connections_per_address_max: 2,
+            ..Limits::default()
+        });
+        let enter = |text: &str| gate.enter(text.parse().unwrap());
+        let first = enter("2001:db8::1").unwrap();
+        let _second = enter("2001:db8::2").unwrap();
+        assert!(enter("2001:db8::3").is_none(), "the same /64");
+        let _third = enter("192.0.2.1").unwrap();
+        assert!(enter("192.0.2.2").is_none(), "full");
+        drop(first);
+        assert!(enter("::ffff:192.0.2.1").is_some());
+        assert_eq!(gate.connections(), 2);
+    }
+}

@@ -1,0 +1,145 @@
+//! Every bound of the broker, with its unit and what happens when it is reached.
+
+use std::time::Duration;
+
+/// Every bound of the broker. `Default` suits a home of a few hundred devices on a Raspberry Pi.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all. One more is closed before TLS.
+    pub connections_max: usize,
+    /// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
+    pub connections_per_address_max: usize,
+    /// TLS handshakes at a time. More wait, at most until their own handshake timeout.
+    pub handshakes_max: usize,
+    /// From accept to the end of the TLS handshake, waiting included. Then the socket is closed.
+    pub handshake_timeout_ms: u64,
+    /// From the end of the handshake to a complete CONNECT. Then the socket is closed.
+    pub connect_timeout_ms: u64,
+    /// The longest CONNECT packet. A longer one closes the socket unread.
+    pub connect_packet_max_bytes: usize,
+    /// Claim connections at a time. One more is told "server busy".
+    pub claim_connections_max: usize,
+    /// How long a claim connection lives. Then it is closed.
+    pub claim_life_s: u64,
+    /// How long the gateway may take to judge a claim's secret. Then "server unavailable".
+    pub claim_answer_timeout_ms: u64,
+    /// Events waiting for the gateway. Refusals use only the first half and are counted beyond it.
+    pub events_max: usize,
+    /// How long an event that matters waits for room. Then a request is answered `busy`, and a
+    /// session that cannot be announced is closed.
+    pub event_wait_ms: u64,
+    /// The longest request payload. A longer one is reported as oversized, without its bytes.
+    pub request_max_bytes: usize,
+    /// Requests per connection and minute. One more is answered `busy` without an event.
+    pub requests_per_minute_max: u32,
+    /// The longest packet from a device. A longer one closes the session.
+    pub packet_max_bytes: usize,
+    /// The longest life of a session without a connection. A longer wish is cut down to it.
+    pub session_expiry_max_s: u32,
+    /// Messages queued for one session that is away or slow. The oldest are dropped beyond it.
+    pub queue_messages_max: usize,
+    /// Bytes queued for one session. The oldest messages are dropped beyond it.
+    pub queue_max_bytes: usize,
+    /// Bytes queued for all sessions together. The largest queue is emptied beyond it.
+    pub queues_total_max_bytes: usize,
+    /// Messages on their way to one connected session. Beyond it QoS 0 is dropped, QoS 1 queued.
+    pub lane_messages_max: usize,
+    /// Unacknowledged QoS 1 and 2 messages towards one client. More wait in its queue.
+    pub outbound_inflight_max: u16,
+    /// Unacknowledged QoS 2 messages from one client (Receive Maximum). More close the session.
+    pub receive_max: u16,
+    /// Topic aliases per connection. A higher one closes the session.
+    pub topic_alias_max: u16,
+    /// Subscriptions per session. One more is answered "quota exceeded".
+    pub subscriptions_max: usize,
+    /// Retained messages in all. One more topic is answered "quota exceeded".
+    pub retained_messages_max: usize,
+    /// The longest retained message. A longer one is answered "quota exceeded".
+    pub retained_message_max_bytes: usize,
+    /// Bytes of retained payloads in all. Beyond it, new retained topics, and retained messages
+    /// over 1 KiB, are answered "quota exceeded" until something is cleared.
+    pub retained_total_max_bytes: usize,
+    /// Messages per client and second, on average over ten. More are answered "quota exceeded".
+    pub publishes_per_s_max: u32,
+    /// Payload bytes per client and second, on average over ten. More: "quota exceeded".
+    pub publish_bytes_per_s_max: u64,
+    /// How often expired sessions and messages are removed and live sessions judged anew.
+    pub sweep_period_s: u64,
+    /// How often changes of sessions and queues are handed to the gateway: what `kill -9` costs.
+    pub snapshot_period_ms: u64,
+    /// Batches of state changes waiting for the gateway. The snapshotter waits; changes coalesce.
+    pub state_batches_max: usize,
+    /// Changes in one batch.
+    pub state_batch_changes_max: usize,
+    /// How long `stop` waits for sessions to end, and then for the gateway to take the last state.
+    pub stop_timeout_ms: u64,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 2_048,
+            connections_per_address_max: 256,
+            handshakes_max: 64,
+            handshake_timeout_ms: 10_000,
+            connect_timeout_ms: 10_000,
+            connect_packet_max_bytes: 64 * 1024,
+            claim_connections_max: 256,
+            claim_life_s: 60,
+            claim_answer_timeout_ms: 5_000,
+            events_max: 1_024,
+            event_wait_ms: 5_000,
+            request_max_bytes: 16 * 1024,
+            requests_per_minute_max: 12,
+            packet_max_bytes: MIB,
+            session_expiry_max_s: 7 * 24 * 3_600,
+            queue_messages_max: 1_000,
+            queue_max_bytes: 16 * MIB,
+            queues_total_max_bytes: 128 * MIB,
+            lane_messages_max: 256,
+            outbound_inflight_max: 64,
+            receive_max: 64,
+            topic_alias_max: 16,
+            subscriptions_max: 64,
+            retained_messages_max: 10_000,
+            retained_message_max_bytes: MIB,
+            retained_total_max_bytes: 32 * MIB,
+            publishes_per_s_max: 1_000,
+            publish_bytes_per_s_max: 10 * MIB as u64,
+            sweep_period_s: 15,
+            snapshot_period_ms: 1_000,
+            state_batches_max: 8,
+            state_batch_changes_max: 256,
+            stop_timeout_ms: 5_000,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+    pub(crate) fn claim_life(&self) -> Duration {
+        Duration::from_secs(self.claim_life_s)
+    }
+    pub(crate) fn claim_answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.claim_answer_timeout_ms)
+    }
+    pub(crate) fn event_wait(&self) -> Duration {
+        Duration::from_millis(self.event_wait_ms)
+    }
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        Duration::from_millis(self.stop_timeout_ms)
+    }
+    pub(crate) fn sweep_period(&self) -> Duration {
+        Duration::from_secs(self.sweep_period_s.max(1))
+    }
+    pub(crate) fn snapshot_period(&self) -> Duration {
+        Duration::from_millis(self.snapshot_period_ms.max(10))
+    }
+}

@@ -1,0 +1,175 @@
+//! The live sessions: who is in, by which certificate, and how to end it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hearthkey_core::access::Admission;
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::stream::Cut;
+
+/// A live session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The connection's number, unique in this process.
+    pub connection: u64,
+    /// The device.
+    pub device: DeviceId,
+    /// The certificate that it showed.
+    pub certificate: Fingerprint,
+    /// How far it was let in, at the time.
+    pub admission: Admission,
+    /// Its client id.
+    pub client_id: String,
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What dropping sessions did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Sockets that were shut down.
+    pub sessions: usize,
+    /// How long it took until the last of them was.
+    pub elapsed_us: u64,
+}
+
+struct Entry {
+    info: SessionInfo,
+    cut: Arc<Cut>,
+}
+
+/// The table of live sessions.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    entries: Mutex<HashMap<u64, Entry>>,
+    next: AtomicU64,
+    /// Told when a session has left the table.
+    left: Notify,
+}
+
+/// A device that has all its sessions.
+pub(crate) struct Full;
+
+/// A session's place in the table, as long as it lives.
+pub(crate) struct Seat {
+    sessions: Arc<Sessions>,
+    pub(crate) info: SessionInfo,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Registers a session. Sessions with the same client id do not count against the device:
+    /// the new one takes them over.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        info: SessionInfo,
+        cut: Arc<Cut>,
+        sessions_max: u16,
+    ) -> Result<Seat, Full> {
+        let mut entries = self.lock();
+        let others = entries
+            .values()
+            .filter(|e| e.info.device == info.device && e.info.client_id != info.client_id)
+            .count();
+        if others >= usize::from(sessions_max.max(1)) {
+            return Err(Full);
+        }
+        entries.insert(
+            info.connection,
+            Entry {
+                info: info.clone(),
+                cut,
+            },
+        );
+        Ok(Seat {
+            sessions: Arc::clone(self),
+            info,
+        })
+    }
+
+    pub(crate) fn all(&self) -> Vec<SessionInfo> {
+        self.lock().values().map(|e| e.info.clone()).collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(crate) fn of(&self, device: &DeviceId) -> Vec<SessionInfo> {
+        self.lock()
+            .values()
+            .filter(|e| e.info.device == *device)
+            .map(|e| e.info.clone())
+            .collect()
+    }
+
+    /// Whether another connection than this one holds the client id.
+    pub(crate) fn has_successor(&self, info: &SessionInfo) -> bool {
+        self.lock()
+            .values()
+            .any(|e| e.info.client_id == info.client_id && e.info.connection > info.connection)
+    }
+
+    /// Whether a connection is still in the table and not cut.
+    pub(crate) fn is_live(&self, connection: u64) -> bool {
+        self.lock()
+            .get(&connection)
+            .is_some_and(|e| !e.cut.is_done())
+    }
+
+    /// Cuts every session that fits, in the caller's thread. `fits` runs under the table's lock:
+    /// it must take no other.
+    pub(crate) fn cut(&self, fits: impl Fn(&SessionInfo) -> bool) -> Dropped {
+        let started = Instant::now();
+        let mut sessions = 0;
+        for entry in self
+            .lock()
+            .values()
+            .filter(|e| !e.cut.is_done() && fits(&e.info))
+        {
+            entry.cut.now();
+            sessions += 1;
+        }
+        let elapsed_us = started.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+        Dropped {
+            sessions,
+            elapsed_us,
+        }
+    }
+
+    /// Waits until no session fits any more. Bound it: a handler may be held up by others.
+    pub(crate) async fn none_left(&self, fits: impl Fn(&SessionInfo) -> bool) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if !self.lock().values().any(|e| fits(&e.info)) {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.info.connection);
+        self.sessions.left.notify_waiters();
+    }
+}

@@ -1,0 +1,179 @@
+//! Who is turned away, and what they are told.
+
+use std::sync::Arc;
+
+use hearthkey_broker::Limits;
+use hearthkey_core::access::Access;
+use std::sync::RwLock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::client::{Client, Hello, connect_packet, dial};
+use crate::home::{Authority, Home, until, within};
+
+#[tokio::test]
+async fn a_wrong_client_id_is_refused_and_told_the_right_one() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    for wrong in ["", "hall", "lamp.a"] {
+        let refused = Client::connect(&home, Some(&lamp), &Hello::v5(wrong))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused.code, 0x85);
+        assert_eq!(refused.reason, "the client id must be \"lamp\"");
+        let refused = Client::connect(&home, Some(&lamp), &Hello::v311(wrong))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused.code, 2);
+    }
+    home.hears(&["Refused", "Device", "lamp", "ClientId"]).await;
+}
+
+#[tokio::test]
+async fn an_unknown_certificate_is_refused_and_a_username_changes_nothing() {
+    let home = Home::new().await;
+    let stranger = home.ca.device("lamp");
+    let hello = Hello {
+        username: Some("admin"),
+        password: Some(b"admin"),
+        ..Hello::v5("lamp")
+    };
+    let refused = Client::connect(&home, Some(&stranger), &hello)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.code, 0x87);
+    let lamp = home.enroll("lamp", 1);
+    assert!(Client::connect(&home, Some(&lamp), &hello).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_device_has_as_many_sessions_as_its_profile_allows() {
+    let home = Home::new().await;
+    let hub = home.enroll("hub", 2);
+    let _one = Client::device(&home, &hub, Hello::v5("hub.1")).await;
+    let mut two = Client::device(&home, &hub, Hello::v5("hub.2")).await;
+    let refused = Client::connect(&home, Some(&hub), &Hello::v5("hub.3"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.code, 0x97);
+    let _again = Client::device(&home, &hub, Hello::v5("hub.2")).await;
+    two.ends().await;
+    home.hears(&["SessionClosed", "TakenOver"]).await;
+}
+
+#[tokio::test]
+async fn a_will_on_a_topic_of_another_or_on_a_request_is_refused_at_connect() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    for topic in ["home/hall/alive", "hearthkey/v1/devices/lamp/renew"] {
+        let hello = Hello {
+            will: Some((topic, b"x")),
+            ..Hello::v5("lamp")
+        };
+        let refused = Client::connect(&home, Some(&lamp), &hello)
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused.code, 0x87, "{topic}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_first_packets_end_the_connection_and_nothing_else() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    let good = connect_packet(&Hello::v5("lamp"));
+    let mut cases: Vec<Vec<u8>> = vec![
+        b"\xc0\0".to_vec(),
+        b"\x10\0".to_vec(),
+        b"\x10\xff\xff\xff\xff\xff".to_vec(),
+        b"\x10\xff\xff\x7f".to_vec(),
+        b"\x00\x00\x00\x00".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"\x30\x05\0\x01ahi".to_vec(),
+        b"\x82\x06\0\x01\0\0\x01#".to_vec(),
+    ];
+    for at in 2..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0xff;
+        cases.push(bad);
+    }
+    for bytes in cases {
+        let mut tls = dial(&home, Some(&lamp)).await.unwrap();
+        let _ = tls.write_all(&bytes).await;
+        let _ = tls.shutdown().await;
+        within("the end", async { while tls.read_u8().await.is_ok() {} }).await;
+    }
+    until("every connection to end", || {
+        home.broker.counters().connections == 0
+    })
+    .await;
+    Client::device(&home, &lamp, Hello::v5("lamp")).await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_spoken_is_said_so() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    let mut tls = dial(&home, Some(&lamp)).await.unwrap();
+    tls.write_all(b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x1e\0\0")
+        .await
+        .unwrap();
+    let mut answer = [0; 4];
+    tls.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 1]);
+}
+
+#[tokio::test]
+async fn silence_and_crowds_are_bounded() {
+    let limits = Limits {
+        connections_per_address_max: 2,
+        connect_timeout_ms: 200,
+        handshake_timeout_ms: 200,
+        ..Limits::default()
+    };
+    let access = Arc::new(RwLock::new(Access::default()));
+    let home = Home::with(limits, Vec::new(), Arc::new(Authority::new()), access).await;
+    let lamp = home.enroll("lamp", 1);
+    let silent = tokio::net::TcpStream::connect(home.broker.local_addr())
+        .await
+        .unwrap();
+    let _mute = dial(&home, Some(&lamp)).await.unwrap();
+    assert!(
+        dial(&home, Some(&lamp)).await.is_err(),
+        "a third from there"
+    );
+    home.hears(&["Refused", "TooManyConnections"]).await;
+    home.hears(&["Refused", "Timeout"]).await;
+    home.hears(&["Refused", "Timeout"]).await;
+    until("their places to come back", || {
+        home.broker.counters().connections == 0
+    })
+    .await;
+    drop(silent);
+    Client::device(&home, &lamp, Hello::v5("lamp")).await;
+}
+
+#[tokio::test]
+async fn a_new_server_certificate_serves_the_next_connection_and_spares_the_last() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    let hall = home.enroll("hall", 1);
+    let mut before = Client::device(&home, &lamp, Hello::v5("lamp")).await;
+    let first = served(&home).await;
+    home.tls.send_replace(home.ca.server_config());
+    assert_ne!(served(&home).await, first);
+    Client::device(&home, &hall, Hello::v5("hall")).await;
+    assert_eq!(
+        before.publish("home/lamp/state", b"on", false).await.len(),
+        2
+    );
+}
+
+async fn served(home: &Home) -> Vec<u8> {
+    let tls = dial(home, None).await.unwrap();
+    tls.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}

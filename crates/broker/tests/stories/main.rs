@@ -1,0 +1,11 @@
+//! Stories of the front door, told over real TLS against a running broker.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod claims;
+mod client;
+mod door;
+mod home;
+mod requests;
+mod sessions;
+mod state;

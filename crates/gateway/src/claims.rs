@@ -1,0 +1,151 @@
+//! An operator opens a claim, or approves the key that came with one.
+
+use hearthkey_api::{ClaimOpened, ClaimRequest as Asked};
+use hearthkey_core::access::DeviceAccess;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, open};
+use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::random;
+
+use crate::home::Home;
+use crate::problem::Failure;
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| Failure::invalid(&error))
+}
+
+fn read(asked: &Asked) -> Result<ClaimRequest, Failure> {
+    Ok(ClaimRequest {
+        device: parse(&asked.device)?,
+        environment: parse(&asked.environment)?,
+        profile: parse(&asked.profile)?,
+        owner: asked.owner.clone(),
+        purpose: asked.purpose.clone(),
+        lifetime: parse(&asked.lifetime)?,
+    })
+}
+
+impl Home {
+    /// Opens a claim. Its secret is in the answer and nowhere else.
+    pub(crate) async fn open_claim(
+        &self,
+        actor: Actor,
+        asked: &Asked,
+    ) -> Result<ClaimOpened, Failure> {
+        let request = read(asked)?;
+        let _turn = self.turns.of(&request.device).await;
+        let existing = self
+            .store
+            .read(|registry| registry.device(&request.device))?;
+        let existing = existing.map(|known| known.device);
+        let environment_exists = self.issuer(&request.environment).is_some();
+        let profile = self.profile(&request.profile);
+        let now = self.now();
+        let device = open(
+            &request,
+            existing.as_ref(),
+            environment_exists,
+            profile.as_deref(),
+            now,
+        )?;
+
+        let secret = ClaimSecret::from_random(*random::<16>());
+        let claim = Claim {
+            id: ClaimId::from_random(*random::<8>()),
+            device: device.id.clone(),
+            state: ClaimState::Open,
+            secret_hash: secret.hash(),
+            wrong_tries: 0,
+            opened_at: now,
+            expires_at: now.after(request.lifetime),
+            used: None,
+            presented_key: None,
+            approved_key: None,
+        };
+        let entry = Entry::new(now, actor, "claim.open", format!("claim:{}", claim.id))
+            .with("device", device.id.as_str())
+            .with("environment", device.environment.as_str())
+            .with("profile", device.profile.as_str())
+            .with("owner", device.owner.as_str())
+            .with("purpose", device.purpose.as_str())
+            .with("expires_at", claim.expires_at.to_string());
+        let change = Change::record(entry)
+            .write(Write::Device(device.clone()))
+            .write(Write::OpenClaim(claim.clone()));
+        self.commit(change).await?;
+        if let Some(profile) = &profile {
+            let mut access = self.access_mut();
+            let known = DeviceAccess {
+                state: device.state,
+                environment: device.environment.clone(),
+                rights: profile.rights(&device.id, &device.environment).into(),
+                sessions_max: profile.sessions_max,
+                grace: profile.grace(),
+            };
+            access.set_device(device.id.clone(), known);
+            access.ring_for(claim.id.clone(), claim.bell_until());
+        }
+        Ok(self.claim_opened(asked, &claim, &secret))
+    }
+
+    fn claim_opened(&self, asked: &Asked, claim: &Claim, secret: &ClaimSecret) -> ClaimOpened {
+        let host = self.hosts.first().cloned().unwrap_or_default();
+        let port = self.broker.local_addr().port();
+        let root = self.root.spki_sha256.to_string();
+        let secret = secret.reveal();
+        let (id, device) = (&claim.id, &claim.device);
+        let bracketed = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        let uri = format!(
+            "hearthkey://claim?host={bracketed}&port={port}&claim={id}&secret={}&device={device}&root={root}",
+            secret.as_str()
+        );
+        ClaimOpened {
+            claim: id.to_string(),
+            secret: secret.to_string(),
+            device: device.to_string(),
+            environment: asked.environment.clone(),
+            profile: asked.profile.clone(),
+            host,
+            port,
+            root_sha256: root,
+            expires_at: claim.expires_at.to_string(),
+            uri,
+        }
+    }
+
+    /// Approves the key that a device has presented with its open claim.
+    pub(crate) async fn approve(
+        &self,
+        actor: Actor,
+        device: &DeviceId,
+        key: Fingerprint,
+    ) -> Result<(), Failure> {
+        let _turn = self.turns.of(device).await;
+        let claims = self.store.read(|registry| registry.claims_of(device))?;
+        let now = self.now();
+        let waits = |claim: &&Claim| is_waiting(claim, key, now);
+        let Some(claim) = claims.iter().find(waits) else {
+            let why = format!("no open claim of {device} waits with the key {key}");
+            return Err(Failure::refused(
+                &why,
+                "Compare the fingerprint with `hearthkey device show`.",
+            ));
+        };
+        let entry = Entry::new(now, actor, "device.approve", format!("device:{device}"))
+            .with("claim", claim.id.as_str())
+            .with("key_sha256", key.to_string());
+        let write = Write::ApproveKey(claim.id.clone(), key);
+        self.commit(Change::record(entry).write(write)).await?;
+        Ok(())
+    }
+}
+
+fn is_waiting(claim: &Claim, key: Fingerprint, now: Timestamp) -> bool {
+    claim.state == ClaimState::Open && now < claim.expires_at && claim.presented_key == Some(key)
+}

@@ -1,0 +1,95 @@
+//! Environments: trust zones, each with an issuing CA of its own.
+
+use std::sync::{Arc, PoisonError};
+
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::time::Timestamp;
+use hearthkey_pki::CertificateAuthority;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::vault::{SecretName, Vault};
+
+use crate::home::{Home, new_serial};
+use crate::opening::load_authority;
+use crate::problem::Failure;
+use crate::trust::issuing;
+
+/// Environments in one home at most.
+const ENVIRONMENTS_MAX: usize = 64;
+
+/// The writes that keep a CA: its certificate, and its key under the vault's keys.
+pub(crate) fn keep_authority(
+    vault: &Vault,
+    name: &str,
+    authority: &CertificateAuthority,
+    at: Timestamp,
+) -> [Write; 2] {
+    let secret = SecretName {
+        kind: "ca",
+        name,
+        version: 1,
+    };
+    let sealed = vault.seal(secret, &authority.key().to_pkcs8());
+    [
+        Write::Authority(name.to_owned(), authority.certificate().der.clone()),
+        Write::Secret {
+            kind: "ca",
+            name: name.to_owned(),
+            version: 1,
+            sealed,
+            at,
+        },
+    ]
+}
+
+impl Home {
+    /// The environments, in order.
+    pub(crate) fn environments(&self) -> Vec<String> {
+        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = issuers.keys().map(ToString::to_string).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Adds an environment with an issuing CA of its own.
+    pub(crate) async fn add_environment(&self, actor: Actor, name: &str) -> Result<(), Failure> {
+        let name: EnvironmentName = name.parse().map_err(|error| Failure::invalid(&error))?;
+        if self.issuer(&name).is_some() {
+            let why = format!("there is an environment {name} already");
+            return Err(Failure::refused(&why, "Choose another name."));
+        }
+        if self.environments().len() >= ENVIRONMENTS_MAX {
+            let why = format!("a home has {ENVIRONMENTS_MAX} environments at most");
+            return Err(Failure::refused(&why, "Use one of those there are."));
+        }
+        let now = self.now();
+        let root =
+            load_authority(&self.store, "root").map_err(|error| Failure::internal(&error))?;
+        let authority = root
+            .new_issuing(&name, new_serial(), now)
+            .map_err(|error| Failure::internal(&error))?;
+        let entry = Entry::new(now, actor, "environment.add", format!("environment:{name}")).with(
+            "ca_sha256",
+            authority.certificate().fingerprint().to_string(),
+        );
+        let mut change = Change::record(entry).write(Write::Environment(name.clone(), now));
+        change.writes.extend(keep_authority(
+            self.store.vault(),
+            &issuing(&name),
+            &authority,
+            now,
+        ));
+        self.commit(change).await?;
+        self.issuers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone(), Arc::new(authority));
+        self.renew_tls()
+            .await
+            .map_err(|error| Failure::internal(&error))?;
+        if let Some(write) = self.publish_crl(&name).await {
+            self.commit(Change::default().write(write)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! What the broker reports, handed to the use cases.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hearthkey_broker::{
+    Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind, StateRow, Who,
+};
+use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_store::change::{Change, Write};
+use tokio::sync::Semaphore;
+
+use crate::enroll::Guest;
+use crate::home::{Home, device_actor};
+use crate::issuance::Outcome;
+use crate::renew::Renewer;
+
+/// Events that are worked on at the same time. More wait in the broker's own queue.
+const AT_ONCE: usize = 256;
+/// Refusals at the door that are recorded in a minute. The rest is counted, so that a hostile
+/// neighbor cannot fill the disk.
+pub(crate) const REFUSALS_PER_MINUTE: u32 = 240;
+
+/// Works on events until the broker has stopped and everything begun is done.
+pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut book = RefusalBook::default();
+    while let Some(event) = events.recv().await {
+        if let Event::Refused { address, who, why } = event {
+            if let Some(entry) = book.enter(&home, address, who, &why) {
+                let home = Arc::clone(&home);
+                tokio::spawn(async move { home.record(entry).await });
+            }
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let home = Arc::clone(&home);
+        tokio::spawn(async move {
+            home.handle(event).await;
+            drop(place);
+        });
+    }
+    // All places free again: nothing is left half done.
+    let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+    let _ = places.acquire_many(all).await;
+}
+
+impl Home {
+    async fn handle(&self, event: Event) {
+        match event {
+            Event::ClaimPresented {
+                claim,
+                secret,
+                address,
+                answer,
+            } => {
+                // An error means that the connection has gone.
+                let _ = answer.send(self.present(&claim, &secret, address).await);
+            }
+            Event::EnrollmentRequested { claim, request } => {
+                let Request {
+                    connection,
+                    address,
+                    payload,
+                    oversized,
+                    reply,
+                } = request;
+                let guest = Guest {
+                    claim: &claim,
+                    address,
+                    connection,
+                };
+                send(&reply, self.enroll(&guest, &payload, oversized).await).await;
+            }
+            Event::RenewalRequested {
+                device,
+                certificate,
+                request,
+                ..
+            } => {
+                let Request {
+                    connection,
+                    address,
+                    payload,
+                    oversized,
+                    reply,
+                } = request;
+                let renewer = Renewer {
+                    device: &device,
+                    certificate,
+                    address,
+                    connection,
+                };
+                send(&reply, self.renew(&renewer, &payload, oversized).await).await;
+                if self.access().admit(&certificate, self.now()).is_err() {
+                    self.broker.drop_device(&device);
+                }
+            }
+            Event::TrustAcknowledged {
+                device, request, ..
+            } => {
+                self.acknowledge(&device, &request).await;
+            }
+            Event::SessionOpened {
+                device,
+                certificate,
+                address,
+                connection,
+                ..
+            } => {
+                self.seen(&device, certificate, address, connection).await;
+            }
+            Event::SessionClosed { .. } | Event::Refused { .. } => {}
+        }
+    }
+
+    async fn acknowledge(&self, device: &DeviceId, request: &Request) {
+        let text = std::str::from_utf8(&request.payload).unwrap_or_default();
+        let Ok(bundle) = text.trim().parse::<Fingerprint>() else {
+            return;
+        };
+        let known = self
+            .store
+            .read(|registry| registry.device(device))
+            .ok()
+            .flatten();
+        if known.is_none_or(|known| known.trust_bundle == Some(bundle)) {
+            return;
+        }
+        let actor = device_actor(device, request.address, request.connection);
+        let entry = Entry::new(
+            self.now(),
+            actor,
+            "trust.acknowledge",
+            format!("device:{device}"),
+        )
+        .with("trust_bundle_sha256", bundle.to_string());
+        let change = Change::record(entry).write(Write::TrustBundle(device.clone(), bundle));
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%error, %device, "an acknowledgement could not be noted");
+        }
+    }
+}
+
+async fn send(reply: &Reply, outcome: Outcome) {
+    let delivered = match outcome {
+        Ok(payload) => reply.accepted(Bytes::from(payload)).await,
+        Err(rejection) => reply.rejected(Bytes::from(rejection.to_json())).await,
+    };
+    tracing::debug!(?delivered, "answered");
+}
+
+/// Bounds how many refusals are recorded.
+#[derive(Default)]
+struct RefusalBook {
+    minute: i64,
+    recorded: u32,
+    omitted: u64,
+}
+
+impl RefusalBook {
+    fn enter(
+        &mut self,
+        home: &Home,
+        address: std::net::SocketAddr,
+        who: Option<Who>,
+        why: &Refusal,
+    ) -> Option<Entry> {
+        let now = home.now();
+        let minute = now.as_s() / 60;
+        let omitted = if minute == self.minute {
+            0
+        } else {
+            std::mem::take(&mut self.omitted)
+        };
+        if minute != self.minute {
+            (self.minute, self.recorded) = (minute, 0);
+        }
+        if self.recorded >= REFUSALS_PER_MINUTE {
+            self.omitted += 1;
+            return None;
+        }
+        self.recorded += 1;
+        let (name, object) = match &who {
+            Some(Who::Device(device)) => (format!("device:{device}"), format!("device:{device}")),
+            Some(Who::Certificate(sha256)) => ("unknown".into(), format!("certificate:{sha256}")),
+            Some(Who::Claim(claim)) => (format!("claim:{claim}"), format!("claim:{claim}")),
+            None => ("unknown".into(), "door".into()),
+        };
+        let role = match who {
+            Some(Who::Device(_)) => "device",
+            Some(Who::Claim(_)) => "claim",
+            _ => "unknown",
+        };
+        let address = Some(address.to_string());
+        let actor = Actor {
+            name,
+            role: role.into(),
+            session: None,
+            address,
+        };
+        let action = match why {
+            Refusal::Publish(_) => "topic.publish",
+            Refusal::Subscribe(_) => "topic.subscribe",
+            _ => "door.enter",
+        };
+        let entry = Entry::new(now, actor, action, object).ended(Ended::Refused, why.to_string());
+        Some(if omitted > 0 {
+            entry.with("omitted_before", omitted)
+        } else {
+            entry
+        })
+    }
+}
+
+fn kind_name(kind: StateKind) -> &'static str {
+    match kind {
+        StateKind::Retained => "retained",
+        StateKind::Session => "session",
+        StateKind::Queue => "queue",
+        StateKind::Inflight => "inflight",
+    }
+}
+
+/// The broker's rows as the store kept them.
+pub(crate) fn broker_rows(stored: Vec<(String, String, Vec<u8>)>) -> Vec<StateRow> {
+    const KINDS: [StateKind; 4] = [
+        StateKind::Retained,
+        StateKind::Session,
+        StateKind::Queue,
+        StateKind::Inflight,
+    ];
+    let row = |(name, key, value): (String, String, Vec<u8>)| {
+        let kind = KINDS.into_iter().find(|kind| kind_name(*kind) == name)?;
+        Some(StateRow { kind, key, value })
+    };
+    stored.into_iter().filter_map(row).collect()
+}
+
+/// Keeps what the broker wants to be remembered, until it has handed over everything.
+pub(crate) async fn remember(home: Arc<Home>, mut changes: StateChanges) {
+    while let Some(batch) = changes.recv().await {
+        let writes = batch
+            .into_iter()
+            .map(|change| {
+                let (kind, key, value) = match change {
+                    StateChange::Put(StateRow { kind, key, value }) => (kind, key, Some(value)),
+                    StateChange::Delete { kind, key } => (kind, key, None),
+                };
+                Write::BrokerState {
+                    kind: kind_name(kind).into(),
+                    key,
+                    value,
+                }
+            })
+            .collect();
+        if let Err(error) = home
+            .commit(Change {
+                writes,
+                entries: Vec::new(),
+            })
+            .await
+        {
+            tracing::error!(%error, "sessions and retained messages could not be kept");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! An unsealed home: what every use case works with.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hearthkey_broker::Broker;
+use hearthkey_core::access::Access;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::{
+    DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
+};
+use hearthkey_core::profile::Profile;
+use hearthkey_core::time::Timestamp;
+use hearthkey_pki::{CaCertificate, CertificateAuthority};
+use hearthkey_store::change::Change;
+use hearthkey_store::journal::Revocation;
+use hearthkey_store::{CommitError, Committed, Store};
+use rustls::ServerConfig;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::revoke::PendingRevocation;
+use crate::turns::Turns;
+
+/// An unsealed home.
+pub(crate) struct Home {
+    pub(crate) id: HomeId,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) access: Arc<RwLock<Access>>,
+    pub(crate) broker: Broker,
+    pub(crate) root: CaCertificate,
+    pub(crate) issuers: RwLock<HashMap<EnvironmentName, Arc<CertificateAuthority>>>,
+    pub(crate) profiles: RwLock<HashMap<ProfileName, Arc<Profile>>>,
+    pub(crate) crls: Mutex<HashMap<EnvironmentName, crate::trust::PublishedCrl>>,
+    pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
+    pub(crate) turns: Turns,
+    pub(crate) sightings: Mutex<HashMap<DeviceId, (Timestamp, SocketAddr)>>,
+    /// Certificates that have a successor: whose they are, and since when.
+    pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,
+    pub(crate) pending_revocations: Mutex<Vec<PendingRevocation>>,
+    /// What the revocation journal held at start.
+    pub(crate) replay: Vec<Revocation>,
+    pub(crate) outbox: Notify,
+    pub(crate) storage_available: AtomicBool,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A lock that outlives a panic elsewhere: what it guards is replaced whole, never half.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Home {
+    pub(crate) fn access(&self) -> RwLockReadGuard<'_, Access> {
+        self.access.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn access_mut(&self) -> RwLockWriteGuard<'_, Access> {
+        self.access.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn profile(&self, name: &ProfileName) -> Option<Arc<Profile>> {
+        self.profiles
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    pub(crate) fn issuer(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Option<Arc<CertificateAuthority>> {
+        self.issuers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(environment)
+            .cloned()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Commits a change and remembers whether the storage took it.
+    pub(crate) async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+        let committed = self.store.commit(change).await;
+        match &committed {
+            Ok(_) => self.storage_available.store(true, Ordering::Relaxed),
+            Err(CommitError::Unavailable(_)) => {
+                self.storage_available.store(false, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+        committed
+    }
+
+    /// Commits a change whose effects wait in the outbox, and wakes the outbox.
+    pub(crate) async fn commit_with_effects(
+        &self,
+        change: Change,
+    ) -> Result<Committed, CommitError> {
+        let committed = self.commit(change).await?;
+        self.outbox.notify_one();
+        Ok(committed)
+    }
+
+    /// Records something that changes nothing else. If that fails, it is logged: what was
+    /// refused stays refused.
+    pub(crate) async fn record(&self, entry: Entry) {
+        let action = entry.action;
+        if let Err(error) = self.commit(Change::record(entry)).await {
+            tracing::error!(%error, action, "could not be recorded");
+        }
+    }
+}
+
+/// A new serial number.
+pub(crate) fn new_serial() -> SerialNumber {
+    SerialNumber::from_random(*hearthkey_store::keys::random::<16>())
+}
+
+/// The device as an actor.
+pub(crate) fn device_actor(device: &DeviceId, address: SocketAddr, connection: u64) -> Actor {
+    Actor {
+        name: format!("device:{device}"),
+        role: "device".into(),
+        session: Some(connection.to_string()),
+        address: Some(address.to_string()),
+    }
+}

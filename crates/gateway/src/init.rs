@@ -1,0 +1,219 @@
+//! A new home: its keys, its first environments, its profiles.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::{HomeId, hex};
+use hearthkey_core::profile::{Profile, built_in_texts};
+use hearthkey_pki::CertificateAuthority;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::{RootKey, random};
+use hearthkey_store::slots::{SLOTS_FILE, SlotError, Slots};
+use hearthkey_store::{Opened, Store};
+use zeroize::Zeroizing;
+
+use crate::clock::machine_time;
+use crate::environments::keep_authority;
+use crate::home::new_serial;
+use crate::opening::HomeError;
+use crate::trust::issuing;
+
+/// The longest name of a home, in bytes: it stands in the root's subject.
+const NAME_MAX_BYTES: usize = 49;
+/// The environments that a new home begins with.
+const FIRST_ENVIRONMENTS: [&str; 2] = ["home", "lab"];
+
+/// The first way into a new home. The recovery code comes beside it.
+pub enum InitSlot {
+    /// A key file in the data directory.
+    KeyFile,
+    /// A passphrase.
+    Passphrase(Zeroizing<String>),
+}
+
+/// A new home.
+pub struct Initialized {
+    /// Its id.
+    pub home: String,
+    /// SHA-256 of the root's SubjectPublicKeyInfo.
+    pub root_sha256: String,
+    /// The recovery code, to be shown once.
+    pub recovery_code: Zeroizing<String>,
+    /// What the chosen slot does not protect from.
+    pub warning: Option<String>,
+}
+
+/// Why no home was made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// There is one already.
+    #[error("there is a home in {0} already. Nothing was changed. Choose another --data-dir")]
+    Exists(PathBuf),
+    /// The name does not fit.
+    #[error(
+        "the home's name must have 1 to {NAME_MAX_BYTES} bytes on one line. Choose a shorter --home name"
+    )]
+    Name,
+    /// The slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The data directory.
+    #[error("the data directory {path} cannot be used: {source}. Check that it can be written")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store or the CAs.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+}
+
+/// What a key file does not protect from.
+pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: whoever can read the disk or the card \
+     can open everything. Use a passphrase where that matters.";
+
+/// Makes a new home in a data directory that holds none.
+pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initialized, InitError> {
+    if name.trim().is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {
+        return Err(InitError::Name);
+    }
+    if data_dir.join(SLOTS_FILE).exists() {
+        return Err(InitError::Exists(data_dir.to_owned()));
+    }
+    let directory = |source| InitError::Directory {
+        path: data_dir.to_owned(),
+        source,
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(directory)?;
+    fs::set_permissions(data_dir, fs::Permissions::from_mode(0o750)).map_err(directory)?;
+
+    let id = home_id(name);
+    let root = RootKey::generate();
+    let mut slots = Slots::new(id.clone());
+    let warning = match slot {
+        InitSlot::KeyFile => {
+            slots.add_key_file(&root, data_dir)?;
+            Some(KEY_FILE_WARNING.to_owned())
+        }
+        InitSlot::Passphrase(passphrase) => {
+            slots.add_passphrase(&root, &passphrase)?;
+            None
+        }
+    };
+    let recovery_code = slots.add_recovery_code(&root);
+    let root_sha256 = furnish(data_dir, root, &id, name.trim()).await?;
+    // Last, so that an interrupted init can be repeated.
+    slots.write(data_dir).map_err(directory)?;
+    Ok(Initialized {
+        home: id.to_string(),
+        root_sha256,
+        recovery_code,
+        warning,
+    })
+}
+
+/// The name as a DNS label, and something that no other home has.
+fn home_id(name: &str) -> HomeId {
+    let label: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    let unique = hex(random::<4>().as_slice());
+    let label = label.trim_matches('-');
+    let id = if label.is_empty() {
+        format!("home-{unique}")
+    } else {
+        format!("{label}-{unique}")
+    };
+    id.parse()
+        .unwrap_or_else(|_| unreachable!("made of a label's characters"))
+}
+
+/// The database with root, server CA, environments and profiles; returns the root's fingerprint.
+async fn furnish(
+    data_dir: &Path,
+    root_key: RootKey,
+    id: &HomeId,
+    name: &str,
+) -> Result<String, HomeError> {
+    let now = machine_time();
+    let database = data_dir.join(hearthkey_store::DATABASE_FILE);
+    if database.exists() {
+        // Left by an init that did not get to its end: its key is lost.
+        for suffix in ["", "-wal", "-shm"] {
+            let file = data_dir.join(format!("{}{suffix}", hearthkey_store::DATABASE_FILE));
+            if file.exists() {
+                fs::remove_file(file).map_err(hearthkey_store::OpenError::from)?;
+            }
+        }
+    }
+    Store::create(data_dir, &root_key, id, now)?;
+    let Opened { store, .. } = Store::open(data_dir, root_key, id)?;
+    let root = CertificateAuthority::new_root(name, new_serial(), now)?;
+    let server = root.new_server_ca(new_serial(), now)?;
+    let fingerprint = root.certificate().spki_sha256.to_string();
+    let entry = Entry::new(now, Actor::gateway(), "home.init", format!("home:{id}"))
+        .with("name", name)
+        .with("root_sha256", fingerprint.as_str());
+    let mut change = Change::record(entry);
+    change
+        .writes
+        .push(Write::Setting("home_name", name.as_bytes().to_vec()));
+    change
+        .writes
+        .extend(keep_authority(store.vault(), "root", &root, now));
+    change
+        .writes
+        .extend(keep_authority(store.vault(), "server", &server, now));
+    for environment in FIRST_ENVIRONMENTS
+        .iter()
+        .filter_map(|name| name.parse().ok())
+    {
+        let issuer = root.new_issuing(&environment, new_serial(), now)?;
+        let name = issuing(&environment);
+        change.writes.push(Write::Environment(environment, now));
+        change
+            .writes
+            .extend(keep_authority(store.vault(), &name, &issuer, now));
+    }
+    for toml in built_in_texts() {
+        let name = Profile::parse(toml)?.name;
+        change.writes.push(Write::Profile {
+            name,
+            toml: toml.to_owned(),
+            built_in: true,
+        });
+    }
+    store.commit(change).await?;
+    tokio::task::block_in_place(|| store.close());
+    Ok(fingerprint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_id_is_made_from_every_name() {
+        for name in [
+            "Casa",
+            "Ünser Häuschen",
+            "---",
+            "x".repeat(49).as_str(),
+            "家",
+        ] {
+            assert!(home_id(name).as_str().len() <= 63, "{name}");
+        }
+        assert_ne!(home_id("Casa"), home_id("Casa"));
+    }
+}

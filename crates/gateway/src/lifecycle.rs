@@ -1,0 +1,84 @@
+//! An operator suspends, resumes or rotates a device.
+
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::device::{Change as StateChange, DeviceState};
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::registry::KnownDevice;
+
+use crate::home::Home;
+use crate::problem::Failure;
+
+impl Home {
+    pub(crate) fn known(&self, device: &DeviceId) -> Result<KnownDevice, Failure> {
+        let known = self.store.read(|registry| registry.device(device))?;
+        known.ok_or_else(|| Failure::not_found("device", device))
+    }
+
+    /// The certificates of a device that could open the door now or in their grace.
+    pub(crate) fn live_certificates(&self, device: &DeviceId) -> Vec<Fingerprint> {
+        use hearthkey_core::certificate::CertificateState::{Active, Issued};
+        let certificates = self
+            .store
+            .read(|registry| registry.certificates_of(device, 64))
+            .unwrap_or_default();
+        certificates
+            .into_iter()
+            .filter(|certificate| matches!(certificate.state, Issued | Active))
+            .map(|certificate| certificate.fingerprint)
+            .collect()
+    }
+
+    /// Suspends or resumes a device. Suspending cuts its sessions before it is answered.
+    pub(crate) async fn change_state(
+        &self,
+        actor: Actor,
+        device: &DeviceId,
+        change: StateChange,
+    ) -> Result<(DeviceState, usize), Failure> {
+        let _turn = self.turns.of(device).await;
+        let from = self.known(device)?.device.state;
+        let to = change.decide(from)?;
+        let action = match change {
+            StateChange::Suspend => "device.suspend",
+            _ => "device.resume",
+        };
+        let entry = Entry::new(self.now(), actor, action, format!("device:{device}"));
+        let write = Write::DeviceState {
+            device: device.clone(),
+            from,
+            to,
+        };
+        self.commit(Change::record(entry).write(write)).await?;
+        self.access_mut().set_device_state(device, to);
+        let dropped = match to {
+            DeviceState::Active => 0,
+            _ => self.broker.drop_device(device).sessions,
+        };
+        Ok((to, dropped))
+    }
+
+    /// Asks a device to renew now: its notice gets a window that starts at once.
+    pub(crate) async fn rotate(
+        &self,
+        actor: Actor,
+        device: &DeviceId,
+    ) -> Result<DeviceState, Failure> {
+        let _turn = self.turns.of(device).await;
+        let state = self.known(device)?.device.state;
+        if state != DeviceState::Active {
+            let why = format!("the device {device} is {}", state.as_str());
+            return Err(Failure::refused(
+                &why,
+                "Only an active device can renew: resume it, or open a claim.",
+            ));
+        }
+        let now = self.now();
+        let entry = Entry::new(now, actor, "device.rotate", format!("device:{device}"));
+        let change = Change::record(entry)
+            .write(Write::AskRotation(device.clone(), now))
+            .write(Write::Effect(Effect::Notice(device.clone())));
+        self.commit_with_effects(change).await?;
+        Ok(state)
+    }
+}

@@ -1,0 +1,454 @@
+//! Opening a home: from a root key to a running door.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use hearthkey_broker::{Broker, Config, Limits};
+use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess};
+use hearthkey_core::certificate::{Certificate, CertificateState};
+use hearthkey_core::id::{
+    DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
+};
+use hearthkey_core::profile::{InvalidProfile, Profile, built_in_texts};
+use hearthkey_core::rejection::{Code, Rejection};
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_pki::{
+    CaCertificate, CaRefusal, CertificateAuthority, ClientVerifier, IssueError, KeyError,
+    LoadError, ServerConfigError, SigningKey, needs_reissue, server_config,
+};
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::RootKey;
+use hearthkey_store::registry::ReadError;
+use hearthkey_store::vault::SecretName;
+use hearthkey_store::{CommitError, OpenError, Opened, Store};
+use rustls::ServerConfig;
+use rustls_pki_types::ServerName;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::events::{broker_rows, remember, work};
+use crate::home::{Home, new_serial};
+use crate::trust::issuing;
+use crate::turns::Turns;
+use crate::{outbox, schedule};
+
+/// The longest grace that a profile can give: certificates beyond it play no part any more.
+const GRACE_MAX: Span = Span::days(365);
+
+/// Why a home does not open.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each carries the message of its cause.
+pub enum HomeError {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("the CA key {0} is missing from the vault. Restore a backup")]
+    NoAuthority(String),
+    #[error("a CA cannot be loaded: {0}. Restore a backup")]
+    Authority(#[from] LoadError),
+    #[error("the root cannot be read: {0}. Restore a backup")]
+    Root(#[from] CaRefusal),
+    #[error("a certificate cannot be issued: {0}. Check the --host names and the clock")]
+    Issue(#[from] IssueError),
+    #[error("a key cannot be made: {0}")]
+    Key(#[from] KeyError),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] ServerConfigError),
+    #[error("a profile in the registry is damaged: {0}. Restore a backup")]
+    Profile(#[from] InvalidProfile),
+    #[error("{0:?} is neither a host name nor an IP address. Correct --host")]
+    Host(String),
+    #[error(
+        "{address} cannot be listened on: {source}. Choose another --mqtt address, or end what uses it"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the broker cannot start: {0}")]
+    Broker(#[from] hearthkey_broker::StartError),
+}
+
+/// Where and as whom a home opens its door.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) hosts: Vec<String>,
+}
+
+/// Loads a CA with its key.
+pub(crate) fn load_authority(store: &Store, name: &str) -> Result<CertificateAuthority, HomeError> {
+    let missing = || HomeError::NoAuthority(name.to_owned());
+    let (der, _) = store
+        .read(|registry| registry.authority(name))?
+        .ok_or_else(missing)?;
+    let key = store.secret("ca", name)?.ok_or_else(missing)?;
+    Ok(CertificateAuthority::load(&der, key)?)
+}
+
+/// Opens a home and starts all that runs in it.
+pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Home>, HomeError> {
+    let address = door.mqtt;
+    let listener =
+        TcpListener::bind(address).map_err(|source| HomeError::Listen { address, source })?;
+    let Opened {
+        store,
+        replay,
+        incident,
+        last_durable,
+    } = Store::open(&door.data_dir, root, &id)?;
+    let clock = Arc::new(Clock::start(last_durable));
+    if let Some(incident) = &incident {
+        tracing::error!(%incident, "the home opens read-only");
+    }
+    let now = clock.now();
+    refresh_built_in_profiles(&store, incident.is_none()).await?;
+    let profiles = load_profiles(&store)?;
+    let issuers = load_issuers(&store)?;
+    let loaded = load_access(&store, &profiles, now)?;
+    let access = Arc::new(RwLock::new(loaded.access));
+    let (root_der, _) = store
+        .read(|registry| registry.authority("root"))?
+        .ok_or_else(|| HomeError::NoAuthority("root".into()))?;
+    let tls = tls(
+        &store,
+        &issuers,
+        &access,
+        &clock,
+        &door.hosts,
+        incident.is_none(),
+    )
+    .await?;
+    let (tls, configs) = watch::channel(tls);
+    let time = Arc::clone(&clock);
+    let (broker, events, changes) = Broker::start(Config {
+        listener,
+        tls: configs,
+        access: Arc::clone(&access),
+        now: Arc::new(move || time.now()),
+        limits: Limits::default(),
+        busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
+        restored: broker_rows(store.read(|registry| registry.broker_state())?),
+    })
+    .await?;
+    let mut warnings = Vec::new();
+    if replay.foreign_lines > 0 {
+        let lines = replay.foreign_lines;
+        warnings.push(format!("The revocation journal has {lines} lines that this home did not write, or not to their end."));
+    }
+    let home = Arc::new(Home {
+        id,
+        hosts: door.hosts,
+        store,
+        clock,
+        access,
+        broker,
+        root: CaCertificate::from_der(&root_der)?,
+        issuers: RwLock::new(issuers),
+        profiles: RwLock::new(profiles),
+        crls: Mutex::default(),
+        tls,
+        turns: Turns::new(),
+        sightings: Mutex::default(),
+        second_slots: Mutex::new(loaded.second_slots),
+        pending_revocations: Mutex::default(),
+        replay: replay.revocations,
+        outbox: Notify::new(),
+        storage_available: AtomicBool::new(true),
+        warnings,
+        stopping: watch::Sender::new(false),
+        tasks: Mutex::default(),
+    });
+    home.replay_revocations().await;
+    home.begin(events, changes).await;
+    Ok(home)
+}
+
+impl Home {
+    /// Starts what runs beside the requests.
+    async fn begin(
+        self: &Arc<Self>,
+        events: hearthkey_broker::Events,
+        changes: hearthkey_broker::StateChanges,
+    ) {
+        let tasks = [
+            tokio::spawn(work(Arc::clone(self), events)),
+            tokio::spawn(remember(Arc::clone(self), changes)),
+        ];
+        self.publish_bundle().await;
+        let environments: Vec<EnvironmentName> = {
+            let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+            issuers.keys().cloned().collect()
+        };
+        let mut change = Change::default();
+        for environment in environments {
+            change.writes.extend(self.publish_crl(&environment).await);
+        }
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%error, "the CRL numbers could not be kept");
+        }
+        let more = [
+            tokio::spawn(outbox::deliver(Arc::clone(self))),
+            tokio::spawn(schedule::keep(Arc::clone(self))),
+        ];
+        crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));
+    }
+
+    /// Ends everything in order and closes the store: nothing that was acknowledged is lost.
+    pub(crate) async fn close(&self) {
+        self.stopping.send_replace(true);
+        self.broker.clone().stop().await;
+        let tasks = std::mem::take(&mut *crate::home::locked(&self.tasks));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the home ended badly");
+            }
+        }
+        self.note_sightings().await;
+        self.note_time().await;
+        tokio::task::block_in_place(|| self.store.close());
+    }
+
+    /// Makes the server certificate and the verifier anew where that is needed, for new
+    /// connections; those there are stay.
+    pub(crate) async fn renew_tls(&self) -> Result<(), HomeError> {
+        let issuers = self
+            .issuers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let writable = self.store.incident().is_none();
+        let config = tls(
+            &self.store,
+            &issuers,
+            &self.access,
+            &self.clock,
+            &self.hosts,
+            writable,
+        )
+        .await?;
+        self.tls.send_replace(config);
+        Ok(())
+    }
+}
+
+/// Brings the profiles that come with the program up to date.
+async fn refresh_built_in_profiles(store: &Store, writable: bool) -> Result<(), HomeError> {
+    let stored = store.read(|registry| registry.profiles())?;
+    let mut change = Change::default();
+    for toml in built_in_texts() {
+        if !stored.iter().any(|(known, _)| known == toml) {
+            let name = Profile::parse(toml)?.name;
+            change.writes.push(Write::Profile {
+                name,
+                toml: toml.to_owned(),
+                built_in: true,
+            });
+        }
+    }
+    if writable && !change.writes.is_empty() {
+        store.commit(change).await?;
+    }
+    Ok(())
+}
+
+fn load_profiles(store: &Store) -> Result<HashMap<ProfileName, Arc<Profile>>, HomeError> {
+    let texts = store.read(|registry| registry.profiles())?;
+    texts
+        .iter()
+        .map(|(toml, _)| {
+            let profile = Profile::parse(toml)?;
+            Ok((profile.name.clone(), Arc::new(profile)))
+        })
+        .collect()
+}
+
+type Issuers = HashMap<EnvironmentName, Arc<CertificateAuthority>>;
+
+fn load_issuers(store: &Store) -> Result<Issuers, HomeError> {
+    let environments = store.read(|registry| registry.environments())?;
+    environments
+        .into_iter()
+        .map(|name| {
+            let authority = load_authority(store, &issuing(&name))?;
+            Ok((name, Arc::new(authority)))
+        })
+        .collect()
+}
+
+struct LoadedAccess {
+    access: Access,
+    second_slots: HashMap<Fingerprint, (DeviceId, Timestamp)>,
+}
+
+fn load_access(
+    store: &Store,
+    profiles: &HashMap<ProfileName, Arc<Profile>>,
+    now: Timestamp,
+) -> Result<LoadedAccess, HomeError> {
+    let mut access = Access::default();
+    let mut after = String::new();
+    loop {
+        let page = store.read(|registry| registry.devices(&after, 1000))?;
+        let Some(last) = page.last() else { break };
+        after = last.device.id.to_string();
+        for known in page {
+            let device = known.device;
+            let Some(profile) = profiles.get(&device.profile) else {
+                continue;
+            };
+            let entry = DeviceAccess {
+                state: device.state,
+                rights: profile.rights(&device.id, &device.environment).into(),
+                environment: device.environment,
+                sessions_max: profile.sessions_max,
+                grace: profile.grace(),
+            };
+            access.set_device(device.id, entry);
+        }
+    }
+    let mut second_slots = HashMap::new();
+    let mut newest: HashMap<SerialNumber, Fingerprint> = HashMap::new();
+    store.read(|registry| {
+        registry.each_certificate_since(now.before(GRACE_MAX), |certificate| {
+            let earlier = newest.insert(certificate.lineage, certificate.fingerprint);
+            let live = |earlier: &Fingerprint| {
+                access.certificate(earlier).is_some_and(|known| {
+                    matches!(
+                        known.state,
+                        CertificateState::Issued | CertificateState::Active
+                    )
+                })
+            };
+            if let Some(earlier) = earlier.filter(live) {
+                let since = certificate.issued_at;
+                second_slots.insert(earlier, (certificate.device.clone(), since));
+            }
+            if let Some(earlier) = earlier {
+                access.set_succeeded(&earlier);
+            }
+            admit(&mut access, certificate);
+        })
+    })?;
+    for claim in store.read(|registry| registry.claims_since(now.before(Span::days(1))))? {
+        let until = claim.bell_until();
+        if now < until {
+            access.ring_for(claim.id, until);
+        }
+    }
+    Ok(LoadedAccess {
+        access,
+        second_slots,
+    })
+}
+
+fn admit(access: &mut Access, certificate: Certificate) {
+    let Certificate {
+        fingerprint,
+        device,
+        state,
+        not_after,
+        ..
+    } = certificate;
+    access.set_certificate(
+        fingerprint,
+        CertificateAccess {
+            device,
+            state,
+            not_after,
+            newest: true,
+        },
+    );
+}
+
+/// The TLS configuration of the door, with a server certificate for these hosts that is still
+/// good; a new one is issued and kept where there is none.
+async fn tls(
+    store: &Store,
+    issuers: &Issuers,
+    access: &Arc<RwLock<Access>>,
+    clock: &Arc<Clock>,
+    hosts: &[String],
+    writable: bool,
+) -> Result<Arc<ServerConfig>, HomeError> {
+    let names = hosts
+        .iter()
+        .map(|host| ServerName::try_from(host.clone()).map_err(|_| HomeError::Host(host.clone())))
+        .collect::<Result<Vec<_>, _>>()?;
+    let now = clock.now();
+    let server = load_authority(store, "server")?;
+    let (root, _) = store
+        .read(|registry| registry.authority("root"))?
+        .ok_or_else(|| HomeError::NoAuthority("root".into()))?;
+    let kept = store
+        .read(|registry| registry.authority(LEAF))?
+        .map(|(der, _)| der);
+    let key = store.secret("server", LEAF)?;
+    let (leaf, key) = match kept.zip(key) {
+        Some((leaf, key)) if !needs_reissue(&leaf, &names, now) => {
+            (leaf, SigningKey::from_pkcs8(&key)?)
+        }
+        _ => {
+            let key = SigningKey::generate()?;
+            let leaf = server.issue_server(&key, &names, new_serial(), now)?;
+            if writable {
+                keep_server_leaf(store, &leaf, &key, now).await?;
+            }
+            (leaf, key)
+        }
+    };
+    let anchors: Vec<CaCertificate> = issuers
+        .values()
+        .map(|issuer| issuer.certificate().clone())
+        .collect();
+    let time = Arc::clone(clock);
+    let verifier = ClientVerifier::new(&anchors, Arc::clone(access), Arc::new(move || time.now()));
+    let chain = [
+        server.certificate().clone(),
+        CaCertificate::from_der(&root)?,
+    ];
+    Ok(server_config(&leaf, &chain, &key, Arc::new(verifier))?)
+}
+
+/// The registry's name of the door's own certificate.
+const LEAF: &str = "server/leaf";
+
+async fn keep_server_leaf(
+    store: &Store,
+    leaf: &[u8],
+    key: &SigningKey,
+    now: Timestamp,
+) -> Result<(), HomeError> {
+    use hearthkey_core::audit::{Actor, Entry};
+    let last = store.read(|registry| registry.secret("server", LEAF))?;
+    let version = last.map_or(1, |(version, _)| version + 1);
+    let sealed = store.vault().seal(
+        SecretName {
+            kind: "server",
+            name: LEAF,
+            version,
+        },
+        &key.to_pkcs8(),
+    );
+    let entry = Entry::new(now, Actor::gateway(), "server.certificate", LEAF.into())
+        .with("certificate_sha256", Fingerprint::of(leaf).to_string());
+    let change = Change::record(entry)
+        .write(Write::Authority(LEAF.into(), leaf.to_vec()))
+        .write(Write::Secret {
+            kind: "server",
+            name: LEAF.into(),
+            version,
+            sealed,
+            at: now,
+        });
+    store.commit(change).await?;
+    Ok(())
+}

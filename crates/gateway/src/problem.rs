@@ -1,0 +1,178 @@
+//! What goes wrong for a person, as problem details with a remedy.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hearthkey_api::{Problem, code};
+use hearthkey_core::claim::ClaimRefusal;
+use hearthkey_core::device::StateRefusal;
+use hearthkey_store::CommitError;
+use hearthkey_store::registry::ReadError;
+
+/// A problem on its way to the caller.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Problem);
+
+impl Failure {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &str,
+        title: impl Into<String>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self(Problem {
+            code: code.into(),
+            status: status.as_u16(),
+            title: title.into(),
+            detail: detail.into(),
+            remedy: remedy.into(),
+        })
+    }
+
+    /// Something in the request is not as it must be.
+    pub(crate) fn invalid(error: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            code::INVALID,
+            "The request cannot be understood.",
+            sentence(error),
+            "Correct it and try again; --help names what is expected.",
+        )
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(kind: &str, name: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            code::NOT_FOUND,
+            format!("There is no {kind} {name}."),
+            format!("This home knows no {kind} of that name."),
+            match kind {
+                "device" | "profile" | "environment" => {
+                    format!("See what there is with `hearthkey {kind} list`.")
+                }
+                _ => "Check the name or the number, and try again.".to_owned(),
+            },
+        )
+    }
+
+    /// A rule forbids it as things stand.
+    pub(crate) fn refused(error: &dyn std::fmt::Display, remedy: &str) -> Self {
+        let title = "This cannot be done as things stand.";
+        Self::new(
+            StatusCode::CONFLICT,
+            code::REFUSED,
+            title,
+            sentence(error),
+            remedy,
+        )
+    }
+
+    /// A fault of the gateway itself. Details go to its own log.
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "an internal fault");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            code::INTERNAL,
+            "The gateway failed.",
+            "What happened is in its own log.",
+            "Look there, and report it if it happens again.",
+        )
+    }
+
+    pub(crate) fn sealed() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code::SEALED,
+            "The gateway is sealed.",
+            "Its keys are not in memory, so it can answer `status` and `unseal` only.",
+            "Open it with `hearthkey unseal`.",
+        )
+    }
+}
+
+/// An error's text as a sentence.
+fn sentence(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
+    let rest = characters.as_str();
+    let end = if rest.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{rest}{end}")
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        let kind = axum::http::HeaderValue::from_static("application/problem+json");
+        response
+            .headers_mut()
+            .insert(axum::http::header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        let (status, code, title, remedy) = match &error {
+            CommitError::Sealed => return Self::sealed(),
+            CommitError::Conflict => (
+                StatusCode::CONFLICT,
+                code::CONFLICT,
+                "Something else changed this at the same moment.",
+                "Look at how it stands now, and try again.",
+            ),
+            CommitError::Unavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::STORAGE,
+                "The change could not be stored, so nothing was changed.",
+                "Free or mend the disk, and try again; no restart is needed.",
+            ),
+            CommitError::ReadOnly(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::READ_ONLY,
+                "The home is read-only, so nothing was changed.",
+                "See `hearthkey status`, find out what happened, then run `hearthkey log accept --reason WHY`.",
+            ),
+        };
+        let detail = match &error {
+            CommitError::Unavailable(why) | CommitError::ReadOnly(why) => sentence(why),
+            _ => sentence(&error),
+        };
+        Self::new(status, code, title, detail, remedy)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code::STORAGE,
+            "The registry could not be read.",
+            sentence(&error),
+            "Mend the disk, or restore a backup.",
+        )
+    }
+}
+
+impl From<ClaimRefusal> for Failure {
+    fn from(refusal: ClaimRefusal) -> Self {
+        Self::refused(&refusal, "Change the claim, and try again.")
+    }
+}
+
+impl From<StateRefusal> for Failure {
+    fn from(refusal: StateRefusal) -> Self {
+        Self::refused(&refusal, "Open a new claim if the device is to come back.")
+    }
+}

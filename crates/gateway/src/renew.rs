@@ -1,0 +1,186 @@
+//! A device sends the CSR of its next key over its own session.
+
+use std::net::SocketAddr;
+
+use hearthkey_core::audit::{Entry, Outcome as Ended};
+use hearthkey_core::certificate::Certificate;
+use hearthkey_core::device::DeviceState;
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::rejection::Code;
+use hearthkey_core::renewal::{Decision, Facts, decide};
+use hearthkey_core::time::Timestamp;
+use hearthkey_pki::Issued;
+use hearthkey_store::CommitError;
+use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::registry::KnownDevice;
+
+use crate::home::{Home, device_actor, locked, new_serial};
+use crate::issuance::{DECISIONS_MAX, Outcome, code_of, unreadable};
+use crate::request::{self, CsrRequest};
+
+/// The certificates of a device that a renewal looks at: the newest few are enough, because
+/// only a live one can be presented.
+const LOOKED_AT: u32 = 16;
+
+/// Who asks, with what, from where.
+pub(crate) struct Renewer<'a> {
+    pub(crate) device: &'a DeviceId,
+    pub(crate) certificate: Fingerprint,
+    pub(crate) address: SocketAddr,
+    pub(crate) connection: u64,
+}
+
+impl Renewer<'_> {
+    fn entry(&self, now: Timestamp) -> Entry {
+        let actor = device_actor(self.device, self.address, self.connection);
+        Entry::new(
+            now,
+            actor,
+            "device.renew",
+            format!("device:{}", self.device),
+        )
+        .with("presented_sha256", self.certificate.to_string())
+    }
+}
+
+impl Home {
+    /// Reads a CSR, decides, and answers. Every refusal is recorded.
+    pub(crate) async fn renew(
+        &self,
+        renewer: &Renewer<'_>,
+        payload: &[u8],
+        oversized: bool,
+    ) -> Outcome {
+        let outcome = match request::read(payload, oversized) {
+            Ok(request) => self.renew_key(renewer, &request).await,
+            Err(refusal) => Err(Code::from(refusal).into()),
+        };
+        if let Err(rejection) = &outcome {
+            let entry = renewer.entry(self.now());
+            self.record(entry.ended(Ended::Refused, rejection.code.as_str()))
+                .await;
+        }
+        outcome
+    }
+
+    async fn renew_key(&self, renewer: &Renewer<'_>, request: &CsrRequest) -> Outcome {
+        let _turn = self.turns.of(renewer.device).await;
+        for _ in 0..DECISIONS_MAX {
+            match self.renew_once(renewer, request).await {
+                Err(CommitError::Conflict) => {}
+                Ok(outcome) => return outcome,
+                Err(error) => return Err(code_of(&error).into()),
+            }
+        }
+        Err(Code::RateLimited.into())
+    }
+
+    async fn renew_once(
+        &self,
+        renewer: &Renewer<'_>,
+        request: &CsrRequest,
+    ) -> Result<Outcome, CommitError> {
+        let facts = self.store.read(|registry| {
+            let device = registry.device(renewer.device)?;
+            Ok(device.zip(Some(registry.certificates_of(renewer.device, LOOKED_AT)?)))
+        });
+        let (known, certificates) = match facts {
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Ok(Err(Code::DeviceRevoked.into())),
+            Err(error) => return Ok(Err(unreadable(&error))),
+        };
+        let presented = certificates
+            .iter()
+            .find(|c| c.fingerprint == renewer.certificate);
+        let (Some(presented), Some(profile)) = (presented, self.profile(&known.device.profile))
+        else {
+            return Ok(Err(Code::DeviceRevoked.into()));
+        };
+        let follows = |c: &&Certificate| {
+            c.lineage == presented.lineage && c.generation == presented.generation + 1
+        };
+        let (now, clock_trusted) = self.clock.now_and_trust();
+        let facts = Facts {
+            device: &known.device,
+            profile: &profile,
+            presented,
+            successor: certificates.iter().find(follows),
+            rotate_now: asked_to_rotate(&known, presented),
+            clock_trusted,
+        };
+        match decide(&facts, request.key.clone(), new_serial(), now) {
+            Decision::Refuse(rejection) => Ok(Err(rejection)),
+            Decision::Redeliver(fingerprint) => {
+                Ok(self.redeliver(request, renewer.device, &fingerprint))
+            }
+            Decision::Clone => {
+                self.suspend_clones(renewer, request, now).await?;
+                Ok(Err(Code::DeviceSuspended.into()))
+            }
+            Decision::Issue(order) => match self.sign(order) {
+                Ok(issued) => self
+                    .succeed(renewer, request, presented, issued, now)
+                    .await
+                    .map(Ok),
+                Err(rejection) => Ok(Err(rejection)),
+            },
+        }
+    }
+
+    /// Commits the successor, then lets it open the door beside its predecessor, then answers.
+    async fn succeed(
+        &self,
+        renewer: &Renewer<'_>,
+        request: &CsrRequest,
+        presented: &Certificate,
+        issued: Issued,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, CommitError> {
+        let Issued { der, certificate } = issued;
+        let entry = renewer
+            .entry(now)
+            .with("serial", certificate.serial.to_string())
+            .with("generation", certificate.generation)
+            .with("certificate_sha256", certificate.fingerprint.to_string())
+            .with("key_sha256", certificate.key.to_string())
+            .with("not_after", certificate.not_after.to_string())
+            .with("about", request.about.to_value());
+        let change = Change::record(entry)
+            .write(Write::Certificate(certificate.clone(), der.clone()))
+            .write(Write::Effect(Effect::Notice(renewer.device.clone())));
+        self.commit_with_effects(change).await?;
+        self.let_in(&certificate);
+        self.access_mut().set_succeeded(&presented.fingerprint);
+        locked(&self.second_slots).insert(presented.fingerprint, (renewer.device.clone(), now));
+        Ok(self.answer(request, &certificate, &der))
+    }
+
+    async fn suspend_clones(
+        &self,
+        renewer: &Renewer<'_>,
+        request: &CsrRequest,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
+        let entry = renewer
+            .entry(now)
+            .ended(Ended::Alert, "clone_detected")
+            .with("key_sha256", request.key.fingerprint.to_string());
+        let suspend = Write::DeviceState {
+            device: renewer.device.clone(),
+            from: DeviceState::Active,
+            to: DeviceState::Suspended,
+        };
+        self.commit(Change::record(entry).write(suspend)).await?;
+        self.access_mut()
+            .set_device_state(renewer.device, DeviceState::Suspended);
+        // The answer goes out first; the session ends with the next look at the access.
+        Ok(())
+    }
+}
+
+/// Whether an operator has asked for a rotation that this certificate has not answered yet.
+pub(crate) fn asked_to_rotate(known: &KnownDevice, certificate: &Certificate) -> bool {
+    known
+        .rotate_asked_at
+        .is_some_and(|asked| asked > certificate.issued_at)
+}

@@ -1,0 +1,266 @@
+//! An operator takes a device back: the second of the two journeys.
+//!
+//! Durable first, then out of the access, then its sessions cut. Only if the disk does not take
+//! it is the device cut all the same; that is said, and tried again until it is durable.
+
+use std::time::Duration;
+
+use hearthkey_api::Revoked;
+use hearthkey_core::access::{CertificateAccess, DeviceAccess};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
+use hearthkey_core::device::{Change as StateChange, DeviceState};
+use hearthkey_core::id::DeviceId;
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::journal::Revocation;
+
+use crate::clock::Stopwatch;
+use crate::home::{Home, locked};
+use crate::problem::Failure;
+
+/// How long a revocation waits for the disk before the device is cut all the same.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A revocation that holds in memory but not yet on the disk.
+pub(crate) struct PendingRevocation {
+    pub(crate) actor: Actor,
+    pub(crate) revocation: Revocation,
+    pub(crate) from: DeviceState,
+    pub(crate) to: DeviceState,
+    /// Whether the journal has it already.
+    pub(crate) journaled: bool,
+}
+
+impl PendingRevocation {
+    fn change(&self, environment: &hearthkey_core::id::EnvironmentName) -> Change {
+        let Revocation {
+            device,
+            certificates,
+            reason,
+            at,
+        } = &self.revocation;
+        let action = match self.to {
+            DeviceState::Retired => "device.retire",
+            _ => "device.revoke",
+        };
+        let entry = Entry::new(*at, self.actor.clone(), action, format!("device:{device}"))
+            .because(reason.as_str())
+            .with("certificates_revoked", certificates.len());
+        Change::record(entry)
+            .write(Write::DeviceState {
+                device: device.clone(),
+                from: self.from,
+                to: self.to,
+            })
+            .write(Write::RevokeCertificates(device.clone(), *reason, *at))
+            .write(Write::CloseClaims(device.clone()))
+            .write(Write::Effect(Effect::Crl(environment.clone())))
+    }
+}
+
+impl Home {
+    /// Revokes or retires a device: every certificate taken back, every session cut, every claim
+    /// closed.
+    pub(crate) async fn revoke(
+        &self,
+        actor: Actor,
+        device: &DeviceId,
+        reason: RevocationReason,
+        change: StateChange,
+    ) -> Result<Revoked, Failure> {
+        let watch = Stopwatch::start();
+        let _turn = self.turns.of(device).await;
+        let known = self.known(device)?;
+        let from = known.device.state;
+        let to = change.decide(from)?;
+        let certificates = self
+            .store
+            .read(|registry| registry.certificates_of(device, u32::MAX))?;
+        let now = self.now();
+        let unrevoked = |c: &&Certificate| c.state != CertificateState::Revoked;
+        let revocation = Revocation {
+            device: device.clone(),
+            certificates: certificates
+                .iter()
+                .filter(unrevoked)
+                .map(|c| c.fingerprint)
+                .collect(),
+            reason,
+            at: now,
+        };
+        let mut pending = PendingRevocation {
+            actor,
+            revocation,
+            from,
+            to,
+            journaled: false,
+        };
+        let durable = self.make_durable(&mut pending).await;
+        self.take_out(&pending, now);
+        let dropped = self.broker.drop_device(device);
+        let latency_us = watch.elapsed_us();
+        let certificates_revoked = pending.revocation.certificates.len();
+        if !durable {
+            locked(&self.pending_revocations).push(pending);
+        }
+        self.hush_claims(device);
+        let (broker, device_id) = (self.broker.clone(), device.clone());
+        tokio::spawn(async move { broker.forget(&device_id).await });
+        Ok(Revoked {
+            device: device.to_string(),
+            certificates_revoked,
+            sessions_dropped: dropped.sessions,
+            latency_us,
+            durable,
+        })
+    }
+
+    /// Whether a revocation got onto the disk: into the journal and into the registry.
+    async fn make_durable(&self, pending: &mut PendingRevocation) -> bool {
+        if !pending.journaled {
+            match tokio::task::block_in_place(|| self.store.journal(&pending.revocation)) {
+                Ok(()) => pending.journaled = true,
+                Err(error) => tracing::error!(%error, "the journal could not be written"),
+            }
+        }
+        self.make_durable_in_registry(pending).await && pending.journaled
+    }
+
+    async fn make_durable_in_registry(&self, pending: &PendingRevocation) -> bool {
+        let environment = match self.known(&pending.revocation.device) {
+            Ok(known) => known.device.environment,
+            Err(_) => return false,
+        };
+        let commit = self.commit_with_effects(pending.change(&environment));
+        match tokio::time::timeout(DISK_PATIENCE, commit).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a revocation is not durable yet");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn take_out(&self, pending: &PendingRevocation, now: Timestamp) {
+        let mut access = self.access_mut();
+        access.set_device_state(&pending.revocation.device, pending.to);
+        for fingerprint in &pending.revocation.certificates {
+            access.set_certificate_state(fingerprint, CertificateState::Revoked);
+        }
+        access.sweep(now);
+    }
+
+    fn hush_claims(&self, device: &DeviceId) {
+        let claims = self
+            .store
+            .read(|registry| registry.claims_of(device))
+            .unwrap_or_default();
+        let mut access = self.access_mut();
+        for claim in claims {
+            access.hush(&claim.id);
+        }
+    }
+
+    /// Tries again what could not be made durable. Called by the schedule.
+    pub(crate) async fn retry_revocations(&self) {
+        let waiting = std::mem::take(&mut *locked(&self.pending_revocations));
+        for mut pending in waiting {
+            if !self.make_durable(&mut pending).await {
+                locked(&self.pending_revocations).push(pending);
+            }
+        }
+    }
+}
+
+/// Replaying the journal: what was written down outside the database holds, whatever the
+/// database says.
+impl Home {
+    pub(crate) async fn replay_revocations(&self) {
+        for revocation in &self.replay {
+            self.replay_revocation(revocation).await;
+        }
+    }
+
+    async fn replay_revocation(&self, revocation: &Revocation) {
+        let Revocation {
+            device,
+            certificates,
+            reason,
+            at,
+        } = revocation;
+        let found = self.store.read(|registry| {
+            let each = certificates
+                .iter()
+                .map(|fingerprint| registry.certificate(device, fingerprint));
+            let known = each.collect::<Result<Vec<_>, _>>()?;
+            Ok((registry.device(device)?, known))
+        });
+        let Ok((known_device, known)) = found else {
+            return;
+        };
+        let holds = |c: &Option<Certificate>| {
+            c.as_ref()
+                .is_some_and(|c| c.state == CertificateState::Revoked)
+        };
+        if known.iter().all(holds) && known_device.is_some() {
+            return;
+        }
+        tracing::warn!(%device, "the registry did not know of a revocation");
+        self.keep_out(revocation);
+        let Some(from) = known_device.map(|known| known.device.state) else {
+            return;
+        };
+        let to = match reason {
+            RevocationReason::CessationOfOperation => DeviceState::Retired,
+            _ => DeviceState::Revoked,
+        };
+        let pending = PendingRevocation {
+            actor: Actor::gateway(),
+            revocation: Revocation {
+                device: device.clone(),
+                certificates: certificates.clone(),
+                reason: *reason,
+                at: *at,
+            },
+            from,
+            to,
+            journaled: true,
+        };
+        self.access_mut().set_device_state(device, to);
+        if !self.make_durable_in_registry(&pending).await {
+            tracing::error!(%device, "a replayed revocation holds in memory only");
+        }
+    }
+
+    /// Keeps certificates out that the registry may not even know.
+    fn keep_out(&self, revocation: &Revocation) {
+        let mut access = self.access_mut();
+        let device = &revocation.device;
+        if access.device(device).is_none() {
+            let unknown = DeviceAccess {
+                state: DeviceState::Revoked,
+                environment: UNKNOWN.parse().unwrap_or_else(|_| unreachable!("a label")),
+                rights: Default::default(),
+                sessions_max: 1,
+                grace: Span::default(),
+            };
+            access.set_device(device.clone(), unknown);
+        }
+        for fingerprint in &revocation.certificates {
+            let revoked = CertificateAccess {
+                device: device.clone(),
+                state: CertificateState::Revoked,
+                not_after: revocation.at.after(LIFE_MAX),
+                newest: false,
+            };
+            access.set_certificate(*fingerprint, revoked);
+        }
+    }
+}
+
+/// The environment of a device that the registry does not know.
+const UNKNOWN: &str = "unknown";
+/// No certificate lives longer.
+const LIFE_MAX: Span = Span::days(398);

@@ -1,0 +1,348 @@
+//! The gateway as a process: sealed or not, with its socket, until it is told to end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_store::change::Change;
+use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
+use tokio::net::UnixListener;
+use tokio::net::unix::UCred;
+use zeroize::Zeroizing;
+
+use crate::home::{Home, locked};
+use crate::http::{Caller, forbidden, router};
+use crate::init::KEY_FILE_WARNING;
+use crate::opening::{Door, HomeError, open};
+use crate::problem::Failure;
+
+/// How the gateway is run.
+pub struct RunConfig {
+    /// The home's data directory.
+    pub data_dir: PathBuf,
+    /// Where devices connect.
+    pub mqtt: SocketAddr,
+    /// The names and addresses by which devices know this gateway.
+    pub hosts: Vec<String>,
+    /// A passphrase or recovery code to open the home with.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+/// What the one who runs it wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEvent {
+    /// It serves devices.
+    Ready {
+        /// The MQTT listener's address.
+        mqtt: SocketAddr,
+    },
+    /// It is sealed: it answers `status` and `unseal` only.
+    Sealed,
+}
+
+/// Why the gateway did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The home does not open.
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+    /// The home cannot be served.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Another gateway runs on this home.
+    #[error("another gateway runs on {0}. Stop it first, or choose another --data-dir")]
+    Running(PathBuf),
+    /// The socket.
+    #[error(
+        "the socket {path} cannot be used: {source}. Choose a data directory with a shorter path, or mend its rights"
+    )]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The process: an open home, or none.
+pub(crate) struct Gateway {
+    door: Door,
+    slots: Slots,
+    home: RwLock<Option<Arc<Home>>>,
+    /// One seals or unseals at a time.
+    turn: tokio::sync::Mutex<()>,
+    on_event: Box<dyn Fn(RunEvent) + Send + Sync>,
+}
+
+/// Runs the gateway until `shutdown`.
+pub async fn run(
+    config: RunConfig,
+    on_event: impl Fn(RunEvent) + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let RunConfig {
+        data_dir,
+        mqtt,
+        hosts,
+        passphrase,
+    } = config;
+    let slots = Slots::read(&data_dir)?;
+    let hosts = if hosts.is_empty() {
+        vec!["localhost".to_owned()]
+    } else {
+        hosts
+    };
+    let (socket, _lock) = bind(&data_dir)?;
+    let gateway = Arc::new(Gateway {
+        door: Door {
+            data_dir: data_dir.clone(),
+            mqtt,
+            hosts,
+        },
+        slots,
+        home: RwLock::new(None),
+        turn: tokio::sync::Mutex::default(),
+        on_event: Box::new(on_event),
+    });
+    match passphrase
+        .map(Way::Words)
+        .or_else(|| slots::key_file(&data_dir))
+    {
+        Some(way) => gateway.open(&way).await?,
+        None => (gateway.on_event)(RunEvent::Sealed),
+    }
+    let app = router(Arc::clone(&gateway)).layer(middleware::from_fn(name_caller));
+    let service = app.into_make_service_with_connect_info::<Peer>();
+    let serving = tokio::spawn(axum::serve(socket, service).into_future());
+    shutdown.await;
+    serving.abort();
+    gateway.close().await;
+    let _ = std::fs::remove_file(data_dir.join(SOCKET_FILE));
+    Ok(())
+}
+
+/// The lock that says that a gateway runs on a home.
+const LOCK_FILE: &str = "hearthkey.lock";
+
+/// Binds the socket; a socket that a dead gateway left is replaced, a living one is respected.
+fn bind(data_dir: &Path) -> Result<(UnixListener, std::fs::File), RunError> {
+    let path = data_dir.join(SOCKET_FILE);
+    let failed = |source| RunError::Socket {
+        path: path.clone(),
+        source,
+    };
+    let lock = std::fs::File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&lock, exclusive).map_err(|_| RunError::Running(data_dir.to_owned()))?;
+    if path.exists() {
+        std::fs::remove_file(&path).map_err(failed)?;
+    }
+    let socket = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok((socket, lock))
+}
+
+/// Who is at the other end of the socket, as the kernel says.
+#[derive(Clone)]
+struct Peer(Option<UCred>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok())
+    }
+}
+
+async fn name_caller(
+    ConnectInfo(Peer(credentials)): ConnectInfo<Peer>,
+    mut request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    // The socket's mode lets in its owner and its group; root needs no leave.
+    match credentials {
+        Some(peer) => {
+            let caller = Caller::Local {
+                uid: peer.uid(),
+                pid: peer.pid(),
+            };
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        None => forbidden(),
+    }
+}
+
+impl Gateway {
+    /// The open home.
+    pub(crate) fn home(&self) -> Result<Arc<Home>, Failure> {
+        let home = self.home.read().unwrap_or_else(PoisonError::into_inner);
+        home.clone().ok_or_else(Failure::sealed)
+    }
+
+    async fn open(&self, way: &Way) -> Result<(), RunError> {
+        // Argon2 takes a tenth of a second of a core.
+        let root = tokio::task::block_in_place(|| self.slots.unseal(way))?;
+        let home = open(self.door.clone(), root, self.slots.home().clone()).await?;
+        let mqtt = home.broker.local_addr();
+        *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(home);
+        (self.on_event)(RunEvent::Ready { mqtt });
+        Ok(())
+    }
+
+    pub(crate) async fn unseal(
+        &self,
+        actor: Actor,
+        words: Zeroizing<String>,
+    ) -> Result<(), Failure> {
+        let _turn = self.turn.lock().await;
+        if self.home().is_ok() {
+            return Ok(());
+        }
+        self.open(&Way::Words(words))
+            .await
+            .map_err(|error| match error {
+                RunError::Unseal(error) => {
+                    tracing::warn!(actor = actor.name, "an attempt to unseal failed");
+                    Failure::refused(&error, "Try again with other words.")
+                }
+                error => Failure::internal(&error),
+            })?;
+        let home = self.home()?;
+        let entry = Entry::new(
+            home.now(),
+            actor,
+            "home.unseal",
+            format!("home:{}", home.id),
+        );
+        home.record(entry).await;
+        Ok(())
+    }
+
+    pub(crate) async fn seal(&self, actor: Actor) -> Result<(), Failure> {
+        let _turn = self.turn.lock().await;
+        let home = self.home()?;
+        let entry = Entry::new(home.now(), actor, "home.seal", format!("home:{}", home.id));
+        home.record(entry).await;
+        self.close().await;
+        (self.on_event)(RunEvent::Sealed);
+        Ok(())
+    }
+
+    async fn close(&self) {
+        let home = self
+            .home
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(home) = home {
+            home.close().await;
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let home = self.home().ok();
+        let kinds = self.slots.kinds();
+        let mut warnings = home
+            .as_ref()
+            .map(|home| home.warnings.clone())
+            .unwrap_or_default();
+        if kinds.contains(&SlotKind::KeyFile) {
+            warnings.push(KEY_FILE_WARNING.to_owned());
+        }
+        let socket = self.door.data_dir.join(SOCKET_FILE).display().to_string();
+        let mqtt = home
+            .as_ref()
+            .map(|home| home.broker.local_addr().to_string());
+        let unknown = ClockView {
+            trusted: false,
+            now: crate::clock::machine_time().to_string(),
+        };
+        let home = home.as_deref();
+        Status {
+            sealed: home.is_none(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            home: self.slots.home().to_string(),
+            listeners: Listeners { mqtt, socket },
+            sessions: home.map_or(0, |home| home.broker.session_count()),
+            devices: home.map_or(0, Home::device_count),
+            log_size: home.map_or(0, Home::log_size),
+            clock: home.map_or(unknown, Home::clock_view),
+            storage_available: home.is_some_and(|h| h.storage_available.load(Ordering::Relaxed)),
+            revocations_pending: home.map_or(0, |home| locked(&home.pending_revocations).len()),
+            incident: home
+                .and_then(|home| home.store.incident())
+                .map(|i| i.to_string()),
+            warnings,
+            slots: kinds.into_iter().map(slot_name).collect(),
+        }
+    }
+}
+
+fn slot_name(kind: SlotKind) -> String {
+    match kind {
+        SlotKind::KeyFile => "keyfile",
+        SlotKind::Passphrase => "passphrase",
+        SlotKind::RecoveryCode => "recovery-code",
+    }
+    .into()
+}
+
+impl Home {
+    fn device_count(&self) -> u64 {
+        self.store
+            .read(|registry| registry.device_count())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn clock_view(&self) -> ClockView {
+        let (now, trusted) = self.clock.now_and_trust();
+        ClockView {
+            trusted,
+            now: now.to_string(),
+        }
+    }
+
+    pub(crate) async fn confirm_clock(&self, actor: Actor) -> Result<(), Failure> {
+        let before = self.now();
+        let after = self.clock.confirm();
+        let entry = Entry::new(after, actor, "clock.confirm", format!("home:{}", self.id))
+            .with("home_time_before", before.to_string());
+        self.commit(Change::record(entry)).await?;
+        Ok(())
+    }
+
+    /// A person has looked at the incident: the log goes on, and says so in its next record.
+    pub(crate) async fn accept_incident(&self, actor: Actor, reason: &str) -> Result<(), Failure> {
+        let reason = reason.trim();
+        if reason.is_empty() || reason.chars().count() > 500 {
+            return Err(Failure::invalid(
+                &"a reason of 1 to 500 characters is required",
+            ));
+        }
+        let Some(incident) = self
+            .store
+            .accept_incident()
+            .map_err(|e| Failure::internal(&e))?
+        else {
+            return Err(Failure::refused(
+                &"there is no incident to accept",
+                "Nothing needs to be done.",
+            ));
+        };
+        let entry = Entry::new(self.now(), actor, "log.accept", format!("home:{}", self.id))
+            .because(reason)
+            .with("incident", incident.to_string());
+        self.commit(Change::record(entry)).await?;
+        self.replay_revocations().await;
+        Ok(())
+    }
+}

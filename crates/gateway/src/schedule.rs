@@ -1,0 +1,85 @@
+//! What time brings: sightings and checkpoints every second, the rest every minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_store::change::{Change, Write};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::home::Home;
+
+/// Ended claims are forgotten after this long; the log keeps what they did.
+const CLAIMS_KEPT: Span = Span::days(30);
+
+/// Keeps time until the home closes.
+pub(crate) async fn keep(home: Arc<Home>) {
+    let mut stopping = home.stopping.subscribe();
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0_u64;
+    let mut anchored = 0;
+    loop {
+        tokio::select! {
+            _ = seconds.tick() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        home.every_second(&mut anchored).await;
+        if ticks.is_multiple_of(60) {
+            home.every_minute().await;
+        }
+        if ticks.is_multiple_of(3600) {
+            home.note_time().await;
+        }
+        ticks += 1;
+    }
+}
+
+impl Home {
+    async fn every_second(&self, anchored: &mut u64) {
+        self.note_sightings().await;
+        self.retry_revocations().await;
+        let newest = self.store.checkpoints().borrow().clone();
+        if let Some(checkpoint) = newest.filter(|newest| newest.size != *anchored) {
+            match tokio::task::block_in_place(|| self.store.write_anchor()) {
+                Ok(()) => *anchored = checkpoint.size,
+                Err(error) => tracing::error!(%error, "the anchor file could not be written"),
+            }
+            self.publish_checkpoint(checkpoint.note.clone()).await;
+        }
+    }
+
+    async fn every_minute(&self) {
+        let now = self.now();
+        self.end_second_slots(now).await;
+        self.access_mut().sweep(now);
+        let mut change = Change::default().write(Write::ForgetClaims(now.before(CLAIMS_KEPT)));
+        for environment in self.stale_crls(now) {
+            change.writes.extend(self.publish_crl(&environment).await);
+        }
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%error, "the minute's housekeeping could not be kept");
+        }
+        if let Err(error) = self.renew_tls_when_due(now).await {
+            tracing::error!(%error, "the server certificate could not be renewed");
+        }
+    }
+
+    async fn renew_tls_when_due(&self, now: Timestamp) -> Result<(), crate::opening::HomeError> {
+        // Nothing is renewed in bulk, and no certificate is made, by a clock that is not believed.
+        let (_, trusted) = self.clock.now_and_trust();
+        if trusted && now.as_s() / 60 % 60 == 0 {
+            self.renew_tls().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes home time, so that it does not run backwards across a restart.
+    pub(crate) async fn note_time(&self) {
+        let text = self.now().to_string();
+        let change = Change::default().write(Write::Setting("last_time", text.into_bytes()));
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%error, "the time could not be noted");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A device was seen: the proof that a certificate has arrived, and the end of its predecessor.
+
+use std::net::SocketAddr;
+
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::certificate::{Certificate, CertificateState, SECOND_SLOT};
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::change::{Change, Write};
+
+use crate::home::{Home, device_actor, locked};
+
+impl Home {
+    /// A session was opened. The first of a certificate makes it active and supersedes what it
+    /// succeeds; every one is noted, once a second at most.
+    pub(crate) async fn seen(
+        &self,
+        device: &DeviceId,
+        certificate: Fingerprint,
+        address: SocketAddr,
+        connection: u64,
+    ) {
+        let now = self.now();
+        locked(&self.sightings).insert(device.clone(), (now, address));
+        let first = self
+            .access()
+            .certificate(&certificate)
+            .is_some_and(|known| known.state == CertificateState::Issued);
+        if first {
+            let actor = device_actor(device, address, connection);
+            self.activate(device, certificate, actor, now).await;
+        }
+    }
+
+    async fn activate(
+        &self,
+        device: &DeviceId,
+        fingerprint: Fingerprint,
+        actor: Actor,
+        now: Timestamp,
+    ) {
+        let _turn = self.turns.of(device).await;
+        let certificates = self
+            .store
+            .read(|registry| registry.certificates_of(device, 16))
+            .unwrap_or_default();
+        let Some(arrived) = certificates.iter().find(|c| c.fingerprint == fingerprint) else {
+            return;
+        };
+        if arrived.state != CertificateState::Issued {
+            return;
+        }
+        let earlier: Vec<Fingerprint> = certificates
+            .iter()
+            .filter(|c| precedes(c, arrived))
+            .map(|c| c.fingerprint)
+            .collect();
+        let entry = Entry::new(
+            now,
+            actor,
+            "certificate.activate",
+            format!("device:{device}"),
+        )
+        .with("certificate_sha256", fingerprint.to_string())
+        .with("superseded", earlier.len());
+        let mut change = Change::record(entry).write(Write::CertificateState(
+            device.clone(),
+            fingerprint,
+            CertificateState::Active,
+        ));
+        for earlier in &earlier {
+            change = change.write(supersede(device, *earlier));
+        }
+        if let Err(error) = self.commit(change).await {
+            // Tried again at the next connection: the certificate is still `issued`.
+            tracing::warn!(%error, %device, "a first connection could not be recorded");
+            return;
+        }
+        self.access_mut()
+            .set_certificate_state(&fingerprint, CertificateState::Active);
+        self.end_predecessors(&earlier);
+    }
+
+    /// Supersedes certificates whose successor was issued a day ago and never seen.
+    pub(crate) async fn end_second_slots(&self, now: Timestamp) {
+        let over: Vec<(Fingerprint, DeviceId)> = locked(&self.second_slots)
+            .iter()
+            .filter(|(_, (_, since))| now > since.after(SECOND_SLOT))
+            .map(|(fingerprint, (device, _))| (*fingerprint, device.clone()))
+            .collect();
+        for (fingerprint, device) in over {
+            let _turn = self.turns.of(&device).await;
+            let object = format!("device:{device}");
+            let entry = Entry::new(now, Actor::gateway(), "certificate.supersede", object)
+                .because("second_slot_over")
+                .with("certificate_sha256", fingerprint.to_string());
+            let change = Change::record(entry).write(supersede(&device, fingerprint));
+            if self.commit(change).await.is_ok() {
+                self.end_predecessors(&[fingerprint]);
+            }
+        }
+    }
+
+    fn end_predecessors(&self, earlier: &[Fingerprint]) {
+        for fingerprint in earlier {
+            self.access_mut()
+                .set_certificate_state(fingerprint, CertificateState::Superseded);
+            locked(&self.second_slots).remove(fingerprint);
+            self.broker.drop_certificate(fingerprint);
+        }
+    }
+
+    /// Writes down who was seen since the last time.
+    pub(crate) async fn note_sightings(&self) {
+        let seen = std::mem::take(&mut *locked(&self.sightings));
+        if seen.is_empty() {
+            return;
+        }
+        let writes = seen
+            .into_iter()
+            .map(|(device, (at, address))| Write::Seen {
+                device,
+                at,
+                address: address.to_string(),
+            })
+            .collect();
+        if let Err(error) = self
+            .commit(Change {
+                writes,
+                entries: Vec::new(),
+            })
+            .await
+        {
+            tracing::warn!(%error, "sightings could not be noted");
+        }
+    }
+}
+
+fn precedes(earlier: &Certificate, arrived: &Certificate) -> bool {
+    earlier.lineage == arrived.lineage
+        && earlier.generation < arrived.generation
+        && matches!(
+            earlier.state,
+            CertificateState::Issued | CertificateState::Active
+        )
+}
+
+fn supersede(device: &DeviceId, fingerprint: Fingerprint) -> Write {
+    Write::CertificateState(device.clone(), fingerprint, CertificateState::Superseded)
+}

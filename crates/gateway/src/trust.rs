@@ -1,0 +1,130 @@
+//! What the gateway tells everybody: roots, CRLs, checkpoints; and each device: its notice.
+
+use bytes::Bytes;
+use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::topic::hearthkey as topics;
+use hearthkey_pki::RevokedEntry;
+use hearthkey_store::change::Write;
+use serde::Serialize;
+
+use crate::home::{Home, locked};
+use crate::renew::asked_to_rotate;
+
+/// How long a CRL is good for. It is made anew on every revocation and at half its life.
+const CRL_LIFE: Span = Span::days(7);
+
+/// A CRL as it was published.
+pub(crate) struct PublishedCrl {
+    pub(crate) der: Vec<u8>,
+    pub(crate) at: Timestamp,
+}
+
+/// A device's renewal window, as it is told.
+#[derive(Serialize)]
+struct Notice {
+    renew_after: String,
+    renew_before: String,
+    trust_bundle_sha256: String,
+    reason: &'static str,
+}
+
+/// The registry's name of an environment's issuing CA.
+pub(crate) fn issuing(environment: &EnvironmentName) -> String {
+    format!("issuing/{environment}")
+}
+
+impl Home {
+    /// The roots to trust, in PEM.
+    pub(crate) fn trust_bundle(&self) -> String {
+        self.root.pem()
+    }
+
+    async fn publish(&self, topic: &str, payload: impl Into<Bytes>) {
+        if let Err(error) = self.broker.publish(topic, payload.into(), true).await {
+            tracing::error!(%error, topic, "could not be published");
+        }
+    }
+
+    /// Publishes the trust bundle, retained.
+    pub(crate) async fn publish_bundle(&self) {
+        self.publish(topics::TRUST_BUNDLE, self.trust_bundle())
+            .await;
+    }
+
+    /// Publishes the newest checkpoint, retained.
+    pub(crate) async fn publish_checkpoint(&self, note: Vec<u8>) {
+        self.publish(topics::TRUST_CHECKPOINT, note).await;
+    }
+
+    /// Publishes a device's renewal window, retained. A device that is gone has none.
+    pub(crate) async fn publish_notice(&self, device: &DeviceId) {
+        let notice = self
+            .notice(device)
+            .and_then(|notice| serde_json::to_vec(&notice).ok());
+        self.publish(&topics::notice(device), notice.unwrap_or_default())
+            .await;
+    }
+
+    fn notice(&self, device: &DeviceId) -> Option<Notice> {
+        let facts = self.store.read(|registry| {
+            let known = registry.device(device)?;
+            Ok(known.zip(registry.certificates_of(device, 1)?.into_iter().next()))
+        });
+        let (known, newest) = facts.ok().flatten()?;
+        let asked = asked_to_rotate(&known, &newest);
+        let opens = known.rotate_asked_at.filter(|_| asked);
+        Some(Notice {
+            renew_after: opens.unwrap_or(newest.window.renew_after).to_string(),
+            renew_before: newest.window.renew_before.to_string(),
+            trust_bundle_sha256: Fingerprint::of(self.trust_bundle().as_bytes()).to_string(),
+            reason: if asked { "operator" } else { "scheduled" },
+        })
+    }
+
+    /// Makes an environment's CRL anew and publishes it, retained. Returns the write that counts
+    /// its number up, to be committed with whatever made it necessary.
+    pub(crate) async fn publish_crl(&self, environment: &EnvironmentName) -> Option<Write> {
+        let now = self.now();
+        let issuer = self.issuer(environment)?;
+        let name = issuing(environment);
+        let facts = self.store.read(|registry| {
+            Ok(registry
+                .authority(&name)?
+                .zip(Some(registry.revoked(environment, now)?)))
+        });
+        let ((_, number), revoked) = match facts {
+            Ok(facts) => facts?,
+            Err(error) => {
+                tracing::error!(%error, "the revoked certificates could not be read");
+                return None;
+            }
+        };
+        let entries = revoked.into_iter().map(|revoked| RevokedEntry {
+            serial: revoked.serial,
+            at: revoked.at,
+            reason: revoked.reason,
+        });
+        match issuer.crl(number + 1, entries, now, now.after(CRL_LIFE)) {
+            Ok(der) => {
+                self.publish(&topics::crl(environment), der.clone()).await;
+                locked(&self.crls).insert(environment.clone(), PublishedCrl { der, at: now });
+                Some(Write::CrlNumber(name))
+            }
+            Err(error) => {
+                tracing::error!(%error, %environment, "the CRL could not be made");
+                None
+            }
+        }
+    }
+
+    /// The environments whose CRL has reached half its life.
+    pub(crate) fn stale_crls(&self, now: Timestamp) -> Vec<EnvironmentName> {
+        let half = Span::ms(CRL_LIFE.as_ms() / 2);
+        let crls = locked(&self.crls);
+        crls.iter()
+            .filter(|(_, crl)| now > crl.at.after(half))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}

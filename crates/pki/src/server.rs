@@ -1,0 +1,101 @@
+//! How the door speaks TLS.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::ca_certificate::CaCertificate;
+use crate::key::SigningKey;
+use crate::provider::provider;
+use crate::verifier::ClientVerifier;
+
+/// The application protocol of a client that enrolls: it does not trust the root yet and knows
+/// only the hash of the root's key, so it is sent the root as well.
+pub const ENROLL_ALPN: &[u8] = b"hearthkey-enroll";
+
+/// The application protocols (RFC 7301) that are spoken: enrollment, MQTT, and MQTT as AWS IoT
+/// devices call it. A client that offers none is served too; one that offers only others is not.
+const ALPN: [&[u8]; 3] = [ENROLL_ALPN, b"mqtt", b"x-amzn-mqtt-ca"];
+
+/// Why there is no server configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerConfigError {
+    /// The key is not usable, or not the certificate's.
+    #[error("the server's private key does not belong to its certificate")]
+    Key(#[source] rustls::Error),
+    /// TLS as asked for is not available.
+    #[error("the TLS configuration was refused")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The configuration of the door: TLS 1.2 and 1.3, client certificates by `verifier`, no
+/// resumption of any kind (a resumed session would never be shown to the verifier).
+///
+/// `chain` is the server CA and then the root. A client is sent the leaf and the server CA; one
+/// that offers [`ENROLL_ALPN`] is sent the root as well.
+pub fn server_config(
+    leaf_der: &[u8],
+    chain: &[CaCertificate],
+    key: &SigningKey,
+    verifier: Arc<ClientVerifier>,
+) -> Result<Arc<ServerConfig>, ServerConfigError> {
+    let resolver = ChainByProtocol::new(leaf_der, chain, key)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(ServerConfigError::Tls)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(resolver));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct ChainByProtocol {
+    usual: Arc<CertifiedKey>,
+    enrolling: Arc<CertifiedKey>,
+}
+
+impl ChainByProtocol {
+    fn new(
+        leaf_der: &[u8],
+        chain: &[CaCertificate],
+        key: &SigningKey,
+    ) -> Result<Self, ServerConfigError> {
+        let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()));
+        let key = any_ecdsa_type(&pkcs8).map_err(ServerConfigError::Key)?;
+        let certified = |issuers: usize| {
+            let chain = std::iter::once(leaf_der)
+                .chain(chain.iter().take(issuers).map(|ca| ca.der.as_slice()))
+                .map(|der| CertificateDer::from(der.to_vec()))
+                .collect();
+            CertifiedKey::new(chain, Arc::clone(&key))
+        };
+        let usual = certified(1);
+        usual.keys_match().map_err(ServerConfigError::Key)?;
+        Ok(Self {
+            usual: Arc::new(usual),
+            enrolling: Arc::new(certified(chain.len())),
+        })
+    }
+}
+
+impl ResolvesServerCert for ChainByProtocol {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let enrolling = hello
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|protocol| protocol == ENROLL_ALPN));
+        Some(Arc::clone(if enrolling {
+            &self.enrolling
+        } else {
+            &self.usual
+        }))
+    }
+}

@@ -1,0 +1,109 @@
+//! The gateway's own server certificates.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use hearthkey_core::certificate::BACKDATE;
+use hearthkey_core::id::SerialNumber;
+use hearthkey_core::time::{Span, Timestamp};
+use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, SanType};
+use rustls_pki_types::ServerName;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use crate::authority::{CertificateAuthority, IssueError, basic_params, end_entity};
+use crate::ca_certificate::CaRole;
+use crate::key::SigningKey;
+
+/// How long a server certificate lives: it is replaced without anybody's help at a third of
+/// that before its end.
+pub const SERVER_LIFETIME: Span = Span::days(90);
+/// The most names of one server certificate; it has to fit small devices.
+pub const NAMES_MAX: usize = 16;
+
+impl CertificateAuthority {
+    /// Issues a server certificate for the gateway: `serverAuth`, DNS and IP names, 90 days,
+    /// begun an hour early. Only the server CA does.
+    pub fn issue_server(
+        &self,
+        key: &SigningKey,
+        names: &[ServerName<'_>],
+        serial: SerialNumber,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, IssueError> {
+        if self.certificate().role != CaRole::Server {
+            return Err(self.not_its_role("server certificates"));
+        }
+        if !(1..=NAMES_MAX).contains(&names.len()) {
+            return Err(IssueError::ServerNames);
+        }
+        let mut subject = DistinguishedName::new();
+        subject.push(DnType::CommonName, "Hearthkey Gateway");
+        let not_after = now.after(SERVER_LIFETIME);
+        let mut params = basic_params(subject, serial, now.before(BACKDATE), not_after)?;
+        for name in names.iter().map(Name::of).collect::<BTreeSet<_>>() {
+            params.subject_alt_names.push(match name {
+                Some(Name::Dns(name)) => SanType::DnsName(name.try_into()?),
+                Some(Name::Ip(address)) => SanType::IpAddress(address),
+                None => return Err(IssueError::ServerNames),
+            });
+        }
+        end_entity(&mut params, ExtendedKeyUsagePurpose::ServerAuth);
+        self.sign_params(&params, key, not_after)
+    }
+}
+
+/// Whether a server certificate has to be replaced: it is not one, its names are not exactly
+/// these, less than a third of its life is left, or it is not valid yet.
+pub fn needs_reissue(der: &[u8], names: &[ServerName<'_>], now: Timestamp) -> bool {
+    let Ok((_, x509)) = X509Certificate::from_der(der) else {
+        return true;
+    };
+    let not_before = Timestamp::from_s(x509.validity().not_before.timestamp());
+    let not_after = Timestamp::from_s(x509.validity().not_after.timestamp());
+    let life = not_after.since(not_before).as_ms();
+    if now < not_before || not_after.since(now).as_ms() < life / 3 {
+        return true;
+    }
+    let wanted: Option<BTreeSet<Name>> = names.iter().map(Name::of).collect();
+    wanted.is_none() || names_in(&x509) != wanted
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Dns(String),
+    Ip(IpAddr),
+}
+
+impl Name {
+    fn of(name: &ServerName<'_>) -> Option<Self> {
+        match name {
+            ServerName::DnsName(name) => Some(Self::Dns(name.as_ref().to_ascii_lowercase())),
+            ServerName::IpAddress(address) => Some(Self::Ip((*address).into())),
+            _ => None,
+        }
+    }
+
+    fn read(name: &GeneralName<'_>) -> Option<Self> {
+        match name {
+            GeneralName::DNSName(name) => Some(Self::Dns(name.to_ascii_lowercase())),
+            GeneralName::IPAddress(octets) => <[u8; 4]>::try_from(*octets)
+                .map(IpAddr::from)
+                .or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from))
+                .ok()
+                .map(Self::Ip),
+            _ => None,
+        }
+    }
+}
+
+fn names_in(x509: &X509Certificate<'_>) -> Option<BTreeSet<Name>> {
+    let extension = x509.subject_alternative_name().ok()??;
+    extension
+        .value
+        .general_names
+        .iter()
+        .map(Name::read)
+        .collect()
+}

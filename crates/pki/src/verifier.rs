@@ -1,0 +1,336 @@
+//! The door: which client certificates are let in. Stricter than webpki, which accepts a leaf
+//! without an extended key usage, and asked afresh on every handshake.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use hearthkey_core::access::{Access, Admitted, DoorRefusal};
+use hearthkey_core::id::Fingerprint;
+use hearthkey_core::time::Timestamp;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::aws_lc_rs as algorithms;
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Version;
+
+use crate::ca_certificate::CaCertificate;
+use crate::public_key::PublicKey;
+
+/// The largest client certificate that is looked at, in bytes of DER.
+pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 4096;
+/// Every serial number that this product gives out has this length, and its first two bits are
+/// 01 (see `SerialNumber::from_random`).
+const SERIAL_BYTES: usize = 16;
+
+/// What clients may sign with: the issuing CAs sign with P-256 and SHA-256 alone, devices have
+/// P-256, P-384 or RSA keys. In TLS 1.2 a scheme does not fix the curve.
+static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[algorithms::ECDSA_P256_SHA256],
+    mapping: &[
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA256,
+            &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA384,
+            &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA512,
+            &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA256,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA256],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA384,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA512,
+            &[algorithms::RSA_PKCS1_2048_8192_SHA512],
+        ),
+    ],
+};
+
+/// Verifies client certificates against the issuing CAs and the live facts.
+pub struct ClientVerifier {
+    anchors: Vec<TrustAnchor<'static>>,
+    hints: Vec<DistinguishedName>,
+    access: Arc<RwLock<Access>>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Why a client certificate was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClientRefusal {
+    /// More than 4 KiB.
+    #[error("the client certificate is larger than 4 KiB")]
+    TooLarge,
+    /// Not one certificate in DER.
+    #[error("the client certificate is not a certificate in DER")]
+    Malformed,
+    /// Not signed by a CA of this home.
+    #[error("the client certificate was not issued by a CA of this home")]
+    UnknownIssuer,
+    /// Signed here, but not of the shape of a device certificate.
+    #[error("the client certificate has not the shape of a device certificate: {0}")]
+    Shape(&'static str),
+    /// Its extended key usage is not exactly `clientAuth` (RFC 5280 §4.2.1.12).
+    #[error("the client certificate is not for client authentication and nothing else")]
+    Purpose,
+    /// It has a critical extension that is not known here (RFC 5280 §4.2).
+    #[error("the client certificate has an unknown critical extension")]
+    CriticalExtension,
+    /// It begins in the future.
+    #[error("the client certificate is not valid yet")]
+    NotYetValid,
+    /// It is in order, and not to be let in.
+    #[error(transparent)]
+    Door(#[from] DoorRefusal),
+}
+
+impl From<ClientRefusal> for rustls::Error {
+    /// Chooses the error whose alert tells the client the reason (RFC 8446 §6.2).
+    fn from(refusal: ClientRefusal) -> Self {
+        use ClientRefusal as R;
+        Self::InvalidCertificate(match refusal {
+            R::TooLarge | R::Malformed | R::Shape(_) => CertificateError::BadEncoding,
+            R::UnknownIssuer => CertificateError::UnknownIssuer,
+            R::Purpose => CertificateError::InvalidPurpose,
+            R::CriticalExtension => CertificateError::UnhandledCriticalExtension,
+            R::NotYetValid => CertificateError::NotValidYet,
+            R::Door(DoorRefusal::Revoked | DoorRefusal::Superseded) => CertificateError::Revoked,
+            R::Door(DoorRefusal::Suspended) => CertificateError::ApplicationVerificationFailure,
+            R::Door(DoorRefusal::Expired) => CertificateError::Expired,
+            R::Door(DoorRefusal::UnknownCertificate) => {
+                CertificateError::Other(OtherError(Arc::new(refusal)))
+            }
+        })
+    }
+}
+
+impl ClientVerifier {
+    /// A verifier that trusts these issuing CAs directly. `access` and `now` are asked on every
+    /// handshake.
+    pub fn new(
+        issuers: &[CaCertificate],
+        access: Arc<RwLock<Access>>,
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Self {
+        let anchors: Vec<_> = issuers.iter().map(|ca| ca.anchor.clone()).collect();
+        let mut hints: Vec<DistinguishedName> = Vec::with_capacity(anchors.len());
+        for anchor in &anchors {
+            let name = DistinguishedName::in_sequence(&anchor.subject);
+            // A CA and its successor have one name.
+            if !hints.iter().any(|hint| hint.as_ref() == name.as_ref()) {
+                hints.push(name);
+            }
+        }
+        Self {
+            anchors,
+            hints,
+            access,
+            now,
+        }
+    }
+
+    /// Whether a client certificate may come in now, as whom, and how far: the same judgment
+    /// as in the handshake, for the check after it.
+    pub fn judge(&self, certificate: &[u8]) -> Result<Admitted, ClientRefusal> {
+        if certificate.len() > CLIENT_CERTIFICATE_BYTES_MAX {
+            return Err(ClientRefusal::TooLarge);
+        }
+        let x509 = match X509Certificate::from_der(certificate) {
+            Ok(([], x509)) => x509,
+            _ => return Err(ClientRefusal::Malformed),
+        };
+        if !self
+            .hints
+            .iter()
+            .any(|name| name.as_ref() == x509.issuer().as_raw())
+        {
+            return Err(ClientRefusal::UnknownIssuer);
+        }
+        check_shape(&x509)?;
+        let now = (self.now)();
+        self.check_chain(certificate, &x509, now)?;
+        let fingerprint = Fingerprint::of(certificate);
+        Ok(self.access().admit(&fingerprint, now)?)
+    }
+
+    /// Verifies the signature up to an issuing CA. Expiry is left to the live facts, which know
+    /// of the grace in which a device may still renew.
+    fn check_chain(
+        &self,
+        certificate: &[u8],
+        x509: &X509Certificate<'_>,
+        now: Timestamp,
+    ) -> Result<(), ClientRefusal> {
+        let not_after_s = x509.validity().not_after.timestamp();
+        let at_s = u64::try_from(now.as_s().min(not_after_s))
+            .map_err(|_| ClientRefusal::Shape("it ended before 1970"))?;
+        let der = CertificateDer::from(certificate);
+        EndEntityCert::try_from(&der)
+            .map_err(|_| ClientRefusal::Malformed)?
+            .verify_for_usage(
+                ALGORITHMS.all,
+                &self.anchors,
+                &[],
+                UnixTime::since_unix_epoch(Duration::from_secs(at_s)),
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
+            .map(|_| ())
+            .map_err(|error| match error {
+                webpki::Error::CertNotValidYet { .. } => ClientRefusal::NotYetValid,
+                webpki::Error::InvalidCertValidity => {
+                    ClientRefusal::Shape("it ends before it begins")
+                }
+                // Everything that could be wrong with its form has been judged already: what
+                // is left is that none of the issuing CAs has signed it.
+                _ => ClientRefusal::UnknownIssuer,
+            })
+    }
+
+    /// Each change to the facts is a single assignment, so a writer's panic leaves them whole,
+    /// and refusing everybody because of it would lock the home out.
+    fn access(&self) -> RwLockReadGuard<'_, Access> {
+        self.access.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a certificate has the shape of a leaf that [`crate::CertificateAuthority::sign`]
+/// makes.
+fn check_shape(x509: &X509Certificate<'_>) -> Result<(), ClientRefusal> {
+    if x509.version() != X509Version::V3 {
+        return Err(ClientRefusal::Shape("it is not version 3"));
+    }
+    let serial = x509.raw_serial();
+    if serial.len() != SERIAL_BYTES || serial[0] & 0xc0 != 0x40 {
+        return Err(ClientRefusal::Shape("its serial number is not 16 bytes"));
+    }
+    if PublicKey::read(x509.public_key().raw).is_err() {
+        return Err(ClientRefusal::Shape("its key is not P-256, P-384 or RSA"));
+    }
+    check_extensions(x509)
+}
+
+fn check_extensions(x509: &X509Certificate<'_>) -> Result<(), ClientRefusal> {
+    if x509.extensions_map().is_err() {
+        return Err(ClientRefusal::Shape("an extension comes twice"));
+    }
+    let mut authority_known = false;
+    let mut purpose_known = false;
+    for extension in x509.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                authority_known = id.key_identifier.is_some();
+            }
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err(ClientRefusal::Shape("it has the CA bit"));
+            }
+            // digitalSignature is the first bit, and no other is set (RFC 5280 §4.2.1.3).
+            ParsedExtension::KeyUsage(usage) if usage.flags != 1 => {
+                return Err(ClientRefusal::Shape("its key is not for signatures alone"));
+            }
+            ParsedExtension::ExtendedKeyUsage(_) => {
+                purpose_known = extension.value == CLIENT_AUTH_ALONE;
+            }
+            ParsedExtension::BasicConstraints(_)
+            | ParsedExtension::KeyUsage(_)
+            | ParsedExtension::SubjectKeyIdentifier(_)
+            | ParsedExtension::SubjectAlternativeName(_) => {}
+            ParsedExtension::ParseError { .. } => return Err(ClientRefusal::Malformed),
+            _ if extension.critical => return Err(ClientRefusal::CriticalExtension),
+            _ => {}
+        }
+    }
+    if !purpose_known {
+        return Err(ClientRefusal::Purpose);
+    }
+    if !authority_known {
+        return Err(ClientRefusal::Shape("it does not name its authority's key"));
+    }
+    Ok(())
+}
+
+/// `SEQUENCE { id-kp-clientAuth }`, the whole value of the extension.
+const CLIENT_AUTH_ALONE: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+
+impl fmt::Debug for ClientVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientVerifier")
+            .field("issuers", &self.anchors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    /// Somebody without a certificate is let in only while a claim is open.
+    fn client_auth_mandatory(&self) -> bool {
+        let now = (self.now)();
+        !self.access().bell(now)
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.hints
+    }
+
+    /// The issuing CAs are trusted directly, so whatever chain a client sends along is not even
+    /// parsed. The time is the gateway's own, not the library's.
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.judge(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &ALGORITHMS)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &ALGORITHMS)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ALGORITHMS.supported_schemes()
+    }
+}

@@ -1,0 +1,20 @@
+//! The PKI, one story a module, through its public surface.
+
+#[cfg(test)]
+mod authority;
+#[cfg(test)]
+mod crl;
+#[cfg(test)]
+mod csr;
+#[cfg(test)]
+mod door;
+#[cfg(test)]
+mod handshake;
+#[cfg(test)]
+mod home;
+#[cfg(test)]
+mod leaf;
+#[cfg(test)]
+mod openssl;
+#[cfg(test)]
+mod server;

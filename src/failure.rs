@@ -1,0 +1,292 @@
+//! Why a command did not do what was asked, as the person and the program are told it.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+use hearthkey_api::{CallError, Problem};
+
+/// The exit code of a command that was refused or failed.
+pub const EXIT_FAILED: u8 = 1;
+/// The exit code of a command line that cannot be understood.
+pub const EXIT_USAGE: u8 = 2;
+
+/// The stable codes of failures that no gateway reports. Add, never rename.
+pub mod code {
+    /// The command line cannot be obeyed.
+    pub const USAGE: &str = "usage";
+    /// Nobody answers on the socket.
+    pub const NOT_RUNNING: &str = "not_running";
+    /// The gateway's answer cannot be understood.
+    pub const GARBLED: &str = "garbled";
+    /// The gateway took too long.
+    pub const TIMED_OUT: &str = "timed_out";
+    /// A file, or this machine, does not do what is needed.
+    pub const SYSTEM: &str = "system";
+    /// A passphrase is needed and there is none.
+    pub const NO_WORDS: &str = "no_words";
+    /// The home could not be made.
+    pub const INIT: &str = "init_failed";
+    /// The gateway could not start, or could not go on.
+    pub const RUN: &str = "run_failed";
+    /// An export is not what was signed.
+    pub const VERIFY: &str = "verify_failed";
+}
+
+/// Why a command ended otherwise than well.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something to tell. Where no HTTP answer is behind it, the status is 0.
+    Told {
+        /// What, why, and what to do.
+        problem: Problem,
+        /// The exit code.
+        exit: u8,
+    },
+    /// Whoever read the answer has stopped reading: nothing to tell, and nobody to tell it to.
+    ReaderGone,
+}
+
+impl Failure {
+    /// A failure on this side of the socket, in three whole sentences.
+    pub fn local(code: &str, title: &str, detail: String, remedy: &str) -> Self {
+        Self::Told {
+            problem: Problem {
+                code: code.to_owned(),
+                status: 0,
+                title: title.to_owned(),
+                detail,
+                remedy: remedy.to_owned(),
+            },
+            exit: EXIT_FAILED,
+        }
+    }
+
+    /// A failure whose cause ends with what to do about it, as the gateway's errors do.
+    pub fn with_cause(code: &str, title: &str, cause: &impl Display, remedy: &str) -> Self {
+        let text = cause.to_string();
+        match text.rsplit_once(". ") {
+            Some((detail, own_remedy)) => {
+                Self::local(code, title, sentence(detail), &sentence(own_remedy))
+            }
+            None => Self::local(code, title, sentence(&text), remedy),
+        }
+    }
+
+    /// A command line that cannot be obeyed. Of clap's text, the first paragraph says why.
+    pub fn usage(text: &str) -> Self {
+        let why: Vec<&str> = text
+            .trim_start_matches("error: ")
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        Self::Told {
+            problem: Problem {
+                code: code::USAGE.to_owned(),
+                status: 0,
+                title: "The command line cannot be understood.".to_owned(),
+                detail: sentence(&why.join(" ")),
+                remedy: "See `hearthkey --help`, or --help after the command.".to_owned(),
+            },
+            exit: EXIT_USAGE,
+        }
+    }
+
+    /// A file that cannot be read or written: `deed` is the verb.
+    pub fn file(deed: &str, path: &Path, cause: &io::Error) -> Self {
+        Self::local(
+            code::SYSTEM,
+            &format!("Could not {deed} {}.", path.display()),
+            sentence(&cause.to_string()),
+            "Check the path, its permissions and the free space.",
+        )
+    }
+
+    /// Something that the operating system refuses: `deed` is the verb.
+    pub fn system(deed: &str, cause: &io::Error) -> Self {
+        Self::local(
+            code::SYSTEM,
+            &format!("Could not {deed}."),
+            sentence(&cause.to_string()),
+            "Check the limits that this machine sets for the program.",
+        )
+    }
+
+    /// An answer that is of the right shape and makes no sense.
+    pub fn garbled(why: &str) -> Self {
+        Self::local(
+            code::GARBLED,
+            "The gateway's answer cannot be understood.",
+            sentence(why),
+            "Use the same version of `hearthkey` on both sides.",
+        )
+    }
+
+    /// What the writing of an answer ended with.
+    pub fn writing(cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::local(
+                code::SYSTEM,
+                "The answer could not be written to standard output.",
+                sentence(&cause.to_string()),
+                "Check where the output goes. What was asked for may have been done all the same.",
+            ),
+        }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Problem(problem) => Self::Told {
+                problem,
+                exit: EXIT_FAILED,
+            },
+            CallError::NotRunning { path, source } => {
+                let remedy = match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "Use an account that may open the gateway's socket."
+                    }
+                    _ => {
+                        "Start it with `hearthkey run`, or name its data directory with --data-dir."
+                    }
+                };
+                Self::local(
+                    code::NOT_RUNNING,
+                    "No gateway answers.",
+                    sentence(&format!("{}: {source}", path.display())),
+                    remedy,
+                )
+            }
+            CallError::Garbled(why) => Self::garbled(&why),
+            CallError::TimedOut => Self::local(
+                code::TIMED_OUT,
+                "The gateway did not answer in time.",
+                "It may be busy, and may do what was asked all the same.".to_owned(),
+                "See how it is with `hearthkey status`, then ask again.",
+            ),
+        }
+    }
+}
+
+/// A text as a sentence: a capital first, unless it begins with a name or path, and a full stop.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut chars = text.chars();
+    let first_word_is_plain = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '\''));
+    let mut made = match chars.next() {
+        Some(first) if first_word_is_plain => {
+            first.to_ascii_uppercase().to_string() + chars.as_str()
+        }
+        _ => text.to_owned(),
+    };
+    if !made.ends_with(['.', '!', '?']) {
+        made.push('.');
+    }
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(failure: Failure) -> (Problem, u8) {
+        match failure {
+            Failure::Told { problem, exit } => (problem, exit),
+            Failure::ReaderGone => panic!("the reader is there"),
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_running_is_told_in_three_sentences() {
+        let error = CallError::NotRunning {
+            path: "/d/hearthkey.sock".into(),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        };
+        let (problem, exit) = told(error.into());
+        assert_eq!(exit, EXIT_FAILED);
+        assert_eq!((problem.code.as_str(), problem.status), ("not_running", 0));
+        assert_eq!(
+            problem.to_string(),
+            "No gateway answers. /d/hearthkey.sock: entity not found. Start it with `hearthkey run`, \
+             or name its data directory with --data-dir."
+        );
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_not_told_as_a_gateway_to_start() {
+        let error = CallError::NotRunning {
+            path: "/d/hearthkey.sock".into(),
+            source: io::Error::from(io::ErrorKind::PermissionDenied),
+        };
+        let (problem, _) = told(error.into());
+        assert_eq!(
+            problem.remedy,
+            "Use an account that may open the gateway's socket."
+        );
+    }
+
+    #[test]
+    fn a_problem_of_the_gateway_is_passed_on_as_it_is() {
+        let problem = Problem {
+            code: "refused".into(),
+            status: 409,
+            title: "The device stays revoked.".into(),
+            detail: "Revoking is final.".into(),
+            remedy: "Open a new claim.".into(),
+        };
+        let (passed, exit) = told(CallError::Problem(problem.clone()).into());
+        assert_eq!((passed, exit), (problem, EXIT_FAILED));
+    }
+
+    #[test]
+    fn a_cause_that_ends_with_its_remedy_is_told_as_why_and_what_to_do() {
+        let cause = "no slot fits. Try another passphrase, or the recovery code";
+        let (problem, _) = told(Failure::with_cause(
+            code::INIT,
+            "It failed.",
+            &cause,
+            "Unused.",
+        ));
+        assert_eq!(
+            problem.to_string(),
+            "It failed. No slot fits. Try another passphrase, or the recovery code."
+        );
+    }
+
+    #[test]
+    fn a_cause_without_a_remedy_gets_the_usual_one() {
+        let (problem, _) = told(Failure::with_cause(
+            code::RUN,
+            "It failed.",
+            &"the port is taken",
+            "Choose another port.",
+        ));
+        assert_eq!(
+            problem.to_string(),
+            "It failed. The port is taken. Choose another port."
+        );
+    }
+
+    #[test]
+    fn a_usage_error_keeps_the_first_paragraph_and_exits_with_2() {
+        let text = "error: the following required arguments were not provided:\n  --home <NAME>\n\nUsage: hearthkey init";
+        let (problem, exit) = told(Failure::usage(text));
+        assert_eq!(exit, EXIT_USAGE);
+        assert_eq!(
+            problem.detail,
+            "The following required arguments were not provided: --home <NAME>."
+        );
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_away_is_no_failure_to_tell() {
+        let error = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(Failure::writing(&error), Failure::ReaderGone));
+    }
+}

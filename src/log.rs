@@ -1,0 +1,257 @@
+//! `hearthkey log …`: the audit log.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+use hearthkey_api::{AcceptRequest, Client, LogKeyView, PAGE_MAX, RecordPage, Status};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::export::{self, checkpoint_of};
+use crate::failure::{Failure, code};
+use crate::output::Output;
+use crate::table::count;
+use crate::{log_text, run, status};
+
+/// How often a followed log is looked at.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+/// The commands about the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Show the newest records.
+    Tail {
+        /// How many.
+        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+        number: u64,
+        /// Go on with new records until SIGTERM or SIGINT.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Write all records to FILE, one a line, and their signed checkpoint to FILE.checkpoint.
+    Export {
+        /// The file for the records.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Check an export with nothing but the public key; needs no gateway.
+    Verify {
+        /// The file with the records.
+        file: PathBuf,
+        /// The verifier key, from `hearthkey log key`.
+        #[arg(long, value_name = "VKEY")]
+        key: String,
+        /// The signed checkpoint [default: FILE.checkpoint].
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// Prove that a record is in the log (C2SP tlog-proof).
+    Prove {
+        /// The record's number.
+        seq: u64,
+        /// Write the proof to a file instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print the verifier key.
+    Key,
+    /// Say that you have looked at the incident, and let the home go on.
+    Accept {
+        /// Why it may go on; it is recorded.
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+    },
+}
+
+/// What `log verify --json` answers.
+#[derive(Debug, Serialize)]
+struct VerifiedView {
+    verified: bool,
+    size: u64,
+    /// The root hash in base64, as the checkpoint has it.
+    root: String,
+}
+
+/// What `log prove --json` answers.
+#[derive(Debug, Serialize)]
+struct ProofView<'a> {
+    seq: u64,
+    proof: &'a str,
+    out: Option<&'a Path>,
+}
+
+impl Log {
+    /// Does what was asked.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Tail { number, follow } => tail(context, number, follow).await,
+            Self::Export { out } => {
+                let exported = export::export(&context.client()?, &out).await?;
+                context.output.answer(&exported, || {
+                    format!(
+                        "{} in {}, signed for in {}.",
+                        count(exported.size, "record"),
+                        exported.out.display(),
+                        exported.checkpoint.display()
+                    )
+                })
+            }
+            Self::Verify {
+                file,
+                key,
+                checkpoint,
+            } => {
+                let checkpoint = checkpoint.unwrap_or_else(|| checkpoint_of(&file));
+                verify(context.output, &file, &checkpoint, &key)
+            }
+            Self::Prove { seq, out } => prove(context, seq, out.as_deref()).await,
+            Self::Key => {
+                let key: LogKeyView = context.client()?.get("/api/v1/log/key").await?;
+                context.output.answer(&key, || key.vkey.trim().to_owned())
+            }
+            Self::Accept { reason } => {
+                let path = "/api/v1/log/accept";
+                let now: Status = context
+                    .client()?
+                    .post(path, &AcceptRequest { reason })
+                    .await?;
+                context.output.answer(&now, || status::text(&now))
+            }
+        }
+    }
+}
+
+async fn tail(context: &Context, number: u64, follow: bool) -> Result<(), Failure> {
+    let client = context.client()?;
+    let size = export::size_of(&export::checkpoint(&client).await?)?;
+    let mut next = size.saturating_sub(number);
+    let mut newest: Vec<String> = Vec::new();
+    while next < size {
+        let page = export::page(&client, next, size).await?;
+        next += page.len() as u64;
+        newest.extend(page);
+    }
+    if context.output.is_json() && !follow {
+        let records: Vec<Value> = newest.iter().map(|text| parsed(text)).collect();
+        return context.output.json_line(&records);
+    }
+    show(context.output, &newest)?;
+    if !follow {
+        return Ok(());
+    }
+    let stop = run::stop_signal()?;
+    tokio::select! {
+        ended = follow_from(&client, context.output, next) => ended,
+        () = stop => Ok(()),
+    }
+}
+
+/// Shows what comes after the record before `next`. Ends only with a failure.
+async fn follow_from(client: &Client, output: Output, mut next: u64) -> Result<(), Failure> {
+    let mut tick = tokio::time::interval(FOLLOW_EVERY);
+    loop {
+        tick.tick().await;
+        let path = format!("/api/v1/log/records?from={next}&limit={PAGE_MAX}");
+        let page: RecordPage = client.get(&path).await?;
+        next += page.records.len() as u64;
+        show(output, &page.records)?;
+    }
+}
+
+fn show(output: Output, records: &[String]) -> Result<(), Failure> {
+    for record in records {
+        if output.is_json() {
+            output.json_line(&parsed(record))?;
+        } else {
+            output.text(&log_text::line(record))?;
+        }
+    }
+    Ok(())
+}
+
+/// A record as a JSON value; one that is not JSON, as the text that it is.
+fn parsed(record: &str) -> Value {
+    serde_json::from_str(record).unwrap_or_else(|_| Value::String(record.to_owned()))
+}
+
+fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Result<(), Failure> {
+    let verified =
+        hearthkey_gateway::verify_log(records, checkpoint, key.trim()).map_err(|error| {
+            Failure::with_cause(
+                code::VERIFY,
+                "The export does not verify.",
+                &error,
+                "Check that both files and the key belong together.",
+            )
+        })?;
+    let view = VerifiedView {
+        verified: true,
+        size: verified.size,
+        root: STANDARD.encode(verified.root),
+    };
+    output.answer(&view, || {
+        format!(
+            "Verified: {} are those that were signed; root hash {}.",
+            count(view.size, "record"),
+            view.root
+        )
+    })
+}
+
+async fn prove(context: &Context, seq: u64, out: Option<&Path>) -> Result<(), Failure> {
+    let path = format!("/api/v1/log/proof/{seq}");
+    let proof = context.client()?.get_bytes(&path).await?.to_vec();
+    let proof =
+        String::from_utf8(proof).map_err(|_| Failure::garbled("the proof is not a text"))?;
+    if let Some(out) = out {
+        std::fs::write(out, &proof).map_err(|error| Failure::file("write", out, &error))?;
+    }
+    if context.output.is_json() {
+        let proof = &proof;
+        return context.output.json_line(&ProofView { seq, proof, out });
+    }
+    match out {
+        Some(out) => context.output.text(&format!(
+            "The proof of record {seq} is in {}.",
+            out.display()
+        )),
+        None => context.output.bytes(proof.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_gateway::FakeGateway;
+
+    #[tokio::test]
+    async fn the_tail_begins_as_many_records_before_the_end_as_were_asked_for() {
+        let page = RecordPage {
+            records: vec!["{\"seq\":3}".into(), "{\"seq\":4}".into()],
+            next: 5,
+            size: 5,
+        };
+        let gateway = FakeGateway::answering(vec![
+            (
+                "/api/v1/log/checkpoint",
+                "attic\n5\nAAAA\n\n— attic AAAA\n".to_owned(),
+            ),
+            (
+                "/api/v1/log/records?from=3&limit=2",
+                serde_json::to_string(&page).unwrap(),
+            ),
+        ]);
+        let context = Context::new(Some(gateway.data_dir().to_owned()), Output::new(true));
+        tail(&context, 2, false).await.unwrap();
+    }
+
+    #[test]
+    fn a_record_that_is_not_json_is_still_a_json_value() {
+        assert_eq!(parsed("{\"seq\":1}")["seq"], 1);
+        assert_eq!(parsed("garbage"), Value::String("garbage".into()));
+    }
+}

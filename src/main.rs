@@ -1,0 +1,268 @@
+//! `hearthkey`: the gateway and the operator's command line.
+//!
+//! This package parses, calls and prints. What may happen is decided in the gateway; apart from
+//! `init`, `run` and the offline `log verify`, every command is a call to a running gateway over
+//! the Unix socket in its data directory. Standard output carries the answer and nothing else: with
+//! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage.
+
+mod claim;
+mod claim_text;
+mod clock;
+mod context;
+mod data_dir;
+mod device;
+mod device_text;
+mod diagnostics;
+mod environment;
+mod export;
+mod failure;
+#[cfg(test)]
+mod fake_gateway;
+mod init;
+mod log;
+mod log_text;
+mod output;
+mod pem;
+mod profile;
+mod run;
+mod seal;
+mod status;
+mod table;
+mod trust;
+mod url_path;
+mod words;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// The home's own certificate authority, MQTT front door and vault.
+#[derive(Debug, Parser)]
+#[command(name = "hearthkey", version, propagate_version = true)]
+struct Cli {
+    /// The gateway's data directory [default: /var/lib/hearthkey for root, otherwise
+    /// $XDG_DATA_HOME/hearthkey or ~/.local/share/hearthkey].
+    #[arg(long, global = true, value_name = "DIR", env = "HEARTHKEY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print exactly one JSON value on standard output, for errors too; `run` and `log tail --follow`
+    /// print one a line.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on standard error: -v for debugging, -vv for everything. RUST_LOG is more precise.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a home: its root of trust, its database and the slot that opens it.
+    Init(init::Init),
+    /// Run the gateway in the foreground until SIGTERM or SIGINT.
+    Run(run::Run),
+    /// Show how the gateway is; a sealed one answers too.
+    Status,
+    /// Forget the keys: nothing is issued or decrypted until the gateway is unsealed.
+    Seal,
+    /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
+    Unseal,
+    /// The gateway's clock.
+    #[command(subcommand)]
+    Clock(clock::Clock),
+    /// Devices: claim, see, suspend, rotate, revoke.
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Profiles: what a kind of device may do.
+    #[command(subcommand)]
+    Profile(profile::Profile),
+    /// Environments: trust zones, each with an issuing CA of its own.
+    #[command(subcommand)]
+    Environment(environment::Environment),
+    /// Roots and revocation lists for those who check the home's certificates.
+    #[command(subcommand)]
+    Trust(trust::Trust),
+    /// The audit log.
+    #[command(subcommand)]
+    Log(log::Log),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    diagnostics::start(cli.verbose, matches!(cli.command, Command::Run(_)));
+    let output = Output::new(cli.json);
+    let context = Context::new(cli.data_dir, output);
+    match obey(cli.command, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.failure(&failure),
+    }
+}
+
+fn obey(command: Command, context: &Context) -> Result<(), Failure> {
+    // The gateway's own work blocks in place, which needs more than one thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("start", &error))?;
+    runtime.block_on(async {
+        match command {
+            Command::Init(init) => init.obey(context).await,
+            Command::Run(run) => run.obey(context).await,
+            Command::Status => status::show(context).await,
+            Command::Seal => seal::seal(context).await,
+            Command::Unseal => seal::unseal(context).await,
+            Command::Clock(command) => command.obey(context).await,
+            Command::Device(command) => command.obey(context).await,
+            Command::Profile(command) => command.obey(context).await,
+            Command::Environment(command) => command.obey(context).await,
+            Command::Trust(command) => command.obey(context).await,
+            Command::Log(command) => command.obey(context).await,
+        }
+    })
+}
+
+/// Answers a command line that cannot be obeyed, or one that asks for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os()
+        .take_while(|argument| argument != OsStr::new("--"))
+        .any(|argument| argument == OsStr::new("--json"));
+    if json && error.use_stderr() {
+        return Output::new(true).failure(&Failure::usage(&error.to_string()));
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::EXIT_USAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hearthkey").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_fixed_command_is_understood() {
+        let key = "ab".repeat(32);
+        for line in [
+            "init --home attic --slot keyfile",
+            "init --home attic --slot passphrase --json",
+            "run --mqtt 127.0.0.1:8883 --host gateway.home.arpa --host 192.168.1.2 -vv",
+            "--data-dir /tmp/x status --json",
+            "seal",
+            "unseal",
+            "clock confirm",
+            "device claim lamp --profile generic --environment home --owner anna --purpose light --lifetime 15m --json",
+            "device list --json",
+            "device show lamp",
+            "device suspend lamp",
+            "device resume lamp",
+            "device retire lamp",
+            "device revoke lamp --reason key-compromise",
+            "device rotate lamp",
+            &format!("device approve lamp --key {key}"),
+            "profile list",
+            "profile show generic",
+            "profile add camera.toml",
+            "environment list",
+            "environment add lab",
+            "trust bundle --json",
+            "trust crl --environment home",
+            "trust crl --environment home --der",
+            "log tail -n 5 --follow",
+            "log export --out records.jsonl",
+            "log verify records.jsonl --key attic+01234567+AQID --checkpoint other",
+            "log prove 18",
+            "log prove 18 --out 18.tlog-proof",
+            "log key",
+            "log accept --reason tested",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_data_directory_and_json_may_stand_before_and_after_the_command() {
+        for line in [
+            "--data-dir /d --json device list",
+            "device list --json --data-dir /d",
+        ] {
+            let cli = parse(line).unwrap();
+            assert!(cli.json);
+            assert_eq!(cli.data_dir, Some(PathBuf::from("/d")));
+        }
+    }
+
+    #[test]
+    fn a_command_line_that_lacks_something_is_a_usage_error() {
+        for line in [
+            "init --home attic",
+            "init --home attic --slot tape",
+            "run --host gateway",
+            "run --mqtt 127.0.0.1:8883",
+            "run --mqtt localhost --host gateway",
+            "device claim lamp --profile generic",
+            "device revoke lamp",
+            "device approve lamp",
+            "device show",
+            "log verify records.jsonl",
+            "log prove first",
+            "trust crl",
+            "frobnicate",
+        ] {
+            let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(error.exit_code(), i32::from(failure::EXIT_USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_device_without_a_name_is_a_usage_error() {
+        let error = Cli::try_parse_from(["hearthkey", "device", "show", ""]).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(failure::EXIT_USAGE));
+    }
+
+    #[test]
+    fn hosts_are_repeatable_and_may_be_names_and_addresses() {
+        let cli = parse("run --mqtt [::1]:8883 --host a.home.arpa --host 10.0.0.1").unwrap();
+        match cli.command {
+            Command::Run(run) => assert_eq!(run.hosts(), ["a.home.arpa", "10.0.0.1"]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_option_takes_a_secret() {
+        fn options(command: &clap::Command, found: &mut Vec<String>) {
+            found.extend(command.get_arguments().map(|a| a.get_id().to_string()));
+            for sub in command.get_subcommands() {
+                options(sub, found);
+            }
+        }
+        let mut found = Vec::new();
+        options(&Cli::command(), &mut found);
+        for id in found {
+            assert!(
+                !["passphrase", "words", "secret", "password", "recovery"].contains(&id.as_str()),
+                "{id}"
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `hearthkey run`: the gateway itself, in the foreground.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hearthkey_api::SOCKET_FILE;
+use hearthkey_gateway::{RunConfig, RunEvent};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::Context;
+use crate::failure::{Failure, code};
+use crate::output::Output;
+use crate::words;
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where devices connect: an address and a port, like `0.0.0.0:8883`.
+    #[arg(long, value_name = "ADDR:PORT")]
+    mqtt: SocketAddr,
+    /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
+    /// given to new devices.
+    #[arg(long = "host", value_name = "NAME", required = true, num_args = 1..)]
+    hosts: Vec<String>,
+}
+
+/// One line of `run --json`.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    ready: bool,
+    sealed: bool,
+    mqtt: Option<SocketAddr>,
+    socket: &'a Path,
+}
+
+impl Run {
+    /// The names under which devices reach the gateway.
+    #[cfg(test)]
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Runs until SIGTERM or SIGINT. The passphrase is handed over and not kept, so that a gateway
+    /// that was sealed later stays sealed.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let data_dir = context.data_dir()?;
+        let stop = stop_signal()?;
+        let socket = data_dir.join(SOCKET_FILE);
+        let output = context.output;
+        let config = RunConfig {
+            data_dir,
+            mqtt: self.mqtt,
+            hosts: self.hosts,
+            passphrase: words::in_environment()?,
+        };
+        let on_event = move |event| tell(output, &socket, &event);
+        hearthkey_gateway::run(config, on_event, stop)
+            .await
+            .map_err(|error| {
+                Failure::with_cause(
+                    code::RUN,
+                    "The gateway does not run.",
+                    &error,
+                    "Check the address, the data directory and the messages above.",
+                )
+            })
+    }
+}
+
+/// Tells what became of the gateway. A reader that has gone away must not stop it.
+fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
+    let (word, mqtt) = match event {
+        RunEvent::Ready { mqtt } => ("ready", Some(*mqtt)),
+        RunEvent::Sealed => ("sealed", None),
+    };
+    let line = EventLine {
+        ready: mqtt.is_some(),
+        sealed: mqtt.is_none(),
+        mqtt,
+        socket,
+    };
+    let _ = output.answer(&line, || word.to_owned());
+    match mqtt {
+        Some(mqtt) => output.aside(&format!("Devices connect to {mqtt}.")),
+        None => output.aside(
+            "The gateway is sealed: it issues nothing and serves no device. \
+             Unseal it with `hearthkey unseal` on the same data directory.",
+        ),
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::system("listen for signals", &error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_names_the_address_and_the_socket() {
+        let line = EventLine {
+            ready: true,
+            sealed: false,
+            mqtt: "127.0.0.1:8883".parse().ok(),
+            socket: Path::new("/d/hearthkey.sock"),
+        };
+        assert_eq!(
+            serde_json::to_value(line).unwrap(),
+            serde_json::json!({
+                "ready": true, "sealed": false, "mqtt": "127.0.0.1:8883", "socket": "/d/hearthkey.sock"
+            })
+        );
+    }
+}

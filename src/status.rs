@@ -1,0 +1,143 @@
+//! `hearthkey status`.
+
+use hearthkey_api::Status;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::table::facts;
+
+/// Shows how the gateway is.
+pub async fn show(context: &Context) -> Result<(), Failure> {
+    let status: Status = context.client()?.get("/api/v1/status").await?;
+    context.output.answer(&status, || text(&status))
+}
+
+/// The status for people: what needs them comes last, where they look first.
+pub fn text(status: &Status) -> String {
+    let open = !status.sealed;
+    let state = if status.sealed {
+        "sealed: unseal with `hearthkey unseal`"
+    } else {
+        "unsealed"
+    };
+    let mqtt = status.listeners.mqtt.as_deref().unwrap_or("closed");
+    let clock = if status.clock.trusted || !open {
+        status.clock.now.clone()
+    } else {
+        format!(
+            "{}, not trusted: compare, then `hearthkey clock confirm`",
+            status.clock.now
+        )
+    };
+    let storage = if status.storage_available {
+        "available"
+    } else {
+        "unavailable: nothing is issued until it can be written"
+    };
+    let mut lines = vec![facts(&[
+        ("home", Some(status.home.clone())),
+        ("version", Some(status.version.clone())),
+        ("state", Some(state.to_owned())),
+        ("mqtt", Some(mqtt.to_owned())),
+        ("socket", Some(status.listeners.socket.clone())),
+        ("sessions", open.then(|| status.sessions.to_string())),
+        ("devices", open.then(|| status.devices.to_string())),
+        ("log records", open.then(|| status.log_size.to_string())),
+        ("clock", Some(clock)),
+        ("storage", open.then(|| storage.to_owned())),
+        (
+            "revocations not yet on disk",
+            (status.revocations_pending > 0).then(|| status.revocations_pending.to_string()),
+        ),
+        ("slots", Some(status.slots.join(", "))),
+    ])];
+    lines.extend(status.incident.iter().map(|incident| {
+        format!("INCIDENT: {incident}\nAfter a look at it: `hearthkey log accept --reason WHY`")
+    }));
+    lines.extend(
+        status
+            .warnings
+            .iter()
+            .map(|text| format!("WARNING: {text}")),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_api::{ClockView, Listeners};
+
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            sealed: false,
+            version: "0.1.0".into(),
+            home: "attic".into(),
+            listeners: Listeners {
+                mqtt: Some("127.0.0.1:8883".into()),
+                socket: "/d/hearthkey.sock".into(),
+            },
+            sessions: 1,
+            devices: 2,
+            log_size: 30,
+            clock: ClockView {
+                trusted: true,
+                now: "2026-01-02T03:04:05Z".into(),
+            },
+            storage_available: true,
+            revocations_pending: 0,
+            incident: None,
+            warnings: Vec::new(),
+            slots: vec!["key file".into(), "recovery code".into()],
+        }
+    }
+
+    #[test]
+    fn an_unsealed_gateway_is_told_in_full() {
+        assert_eq!(
+            text(&status()),
+            "home         attic\nversion      0.1.0\nstate        unsealed\nmqtt         127.0.0.1:8883\n\
+             socket       /d/hearthkey.sock\nsessions     1\ndevices      2\nlog records  30\n\
+             clock        2026-01-02T03:04:05Z\nstorage      available\nslots        key file, recovery code"
+        );
+    }
+
+    #[test]
+    fn a_sealed_gateway_does_not_claim_to_have_no_devices() {
+        let told = text(&Status {
+            sealed: true,
+            ..status()
+        });
+        assert!(told.contains("sealed: unseal with `hearthkey unseal`"));
+        assert!(!told.contains("devices"));
+    }
+
+    #[test]
+    fn a_sealed_gateway_does_not_ask_to_confirm_a_clock_that_it_cannot_judge() {
+        let mut sealed = status();
+        sealed.sealed = true;
+        sealed.clock.trusted = false;
+        assert!(!text(&sealed).contains("clock confirm"));
+    }
+
+    #[test]
+    fn what_needs_a_person_comes_last_with_what_to_do() {
+        let told = text(&Status {
+            incident: Some("the database was rolled back".into()),
+            warnings: vec!["the key file protects nothing at rest".into()],
+            ..status()
+        });
+        assert!(told.ends_with(
+            "INCIDENT: the database was rolled back\nAfter a look at it: `hearthkey log accept --reason WHY`\n\
+             WARNING: the key file protects nothing at rest"
+        ));
+    }
+
+    #[test]
+    fn a_clock_that_is_not_trusted_says_how_to_confirm_it() {
+        let mut untrusted = status();
+        untrusted.clock.trusted = false;
+        assert!(text(&untrusted).contains("not trusted: compare, then `hearthkey clock confirm`"));
+    }
+}

@@ -1,0 +1,64 @@
+//! `hearthkey trust …`: what others need to check the home's certificates.
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::pem;
+use crate::url_path::Name;
+
+/// The commands about roots and revocation lists.
+#[derive(Debug, Subcommand)]
+pub enum Trust {
+    /// Print the roots to trust, in PEM.
+    Bundle,
+    /// Print an environment's revocation list, in PEM.
+    Crl {
+        /// The environment.
+        #[arg(long, value_name = "NAME")]
+        environment: Name,
+        /// Print the bytes of its DER instead.
+        #[arg(long)]
+        der: bool,
+    },
+}
+
+/// What `--json` answers.
+#[derive(Serialize)]
+struct Pem {
+    pem: String,
+}
+
+impl Trust {
+    /// Does what was asked.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let output = context.output;
+        let pem = match self {
+            Self::Bundle => {
+                let bundle = context
+                    .client()?
+                    .get_bytes("/api/v1/trust/bundle")
+                    .await?
+                    .to_vec();
+                String::from_utf8(bundle)
+                    .map_err(|_| Failure::garbled("the trust bundle is not PEM"))?
+            }
+            Self::Crl { der: true, .. } if output.is_json() => {
+                return Err(Failure::usage("--der and --json exclude each other"));
+            }
+            Self::Crl { environment, der } => {
+                let path = format!("/api/v1/trust/crl/{}", environment.segment());
+                let crl = context.client()?.get_bytes(&path).await?;
+                if der {
+                    return output.bytes(&crl);
+                }
+                pem::encode("X509 CRL", &crl)
+            }
+        };
+        if output.is_json() {
+            return output.json_line(&Pem { pem });
+        }
+        output.bytes(pem.as_bytes())
+    }
+}
