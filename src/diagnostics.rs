@@ -19,11 +19,12 @@ pub fn start(verbose: u8, service: bool) {
 }
 
 /// The filter for a number of `-v`. A gateway tells what happens; a command is asked for an answer.
+/// The MQTT library warns of every refusal, which the audit log has already.
 fn directives(verbose: u8, service: bool) -> &'static str {
     match (verbose, service) {
-        (0, false) => "warn",
-        (0, true) => "warn,hearthkey=info",
-        (1, _) => "warn,hearthkey=debug",
+        (0, false) => "warn,mqtt5=error",
+        (0, true) => "warn,mqtt5=error,hearthkey=info",
+        (1, _) => "warn,mqtt5=error,hearthkey=debug",
         _ => "info,hearthkey=trace",
     }
 }

@@ -10,6 +10,8 @@ mod claim_text;
 mod clock;
 mod context;
 mod data_dir;
+mod demo;
+mod demo_report;
 mod device;
 mod device_text;
 mod diagnostics;
@@ -27,6 +29,7 @@ mod profile;
 mod run;
 mod seal;
 mod status;
+mod stopwatch;
 mod table;
 mod trust;
 mod url_path;
@@ -91,6 +94,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Log(log::Log),
+    /// Show how it works: a temporary home with real devices on loopback, end to end.
+    Demo(demo::Demo),
 }
 
 fn main() -> ExitCode {
@@ -126,6 +131,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Environment(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
+            Command::Demo(demo) => demo.obey(context).await,
         }
     })
 }

@@ -48,6 +48,7 @@ impl Run {
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let data_dir = context.data_dir()?;
         let stop = stop_signal()?;
+        raise_open_files();
         let socket = data_dir.join(SOCKET_FILE);
         let output = context.output;
         let config = RunConfig {
@@ -67,6 +68,20 @@ impl Run {
                     "Check the address, the data directory and the messages above.",
                 )
             })
+    }
+}
+
+/// Asks for as many open files as this process may have: a session is one, and many systems begin
+/// with 1024. What cannot be had limits the sessions, and nothing else.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the number of open files stays as it is");
     }
 }
 

@@ -81,6 +81,7 @@ mod tests {
             sessions: 1,
             devices: 2,
             log_size: 30,
+            clock_trusted: true,
             clock: ClockView {
                 trusted: true,
                 now: "2026-01-02T03:04:05Z".into(),

@@ -20,7 +20,9 @@ pub struct Status {
     pub devices: u64,
     /// Records in the audit log.
     pub log_size: u64,
-    /// Whether and how the clock is believed.
+    /// Whether home time follows the machine's clock.
+    pub clock_trusted: bool,
+    /// Home time.
     pub clock: ClockView,
     /// Whether the storage took the last commit.
     pub storage_available: bool,

@@ -211,6 +211,9 @@ pub enum ClaimRefusal {
         "the device {0} belongs to the environment {1}; retire it there first, or choose another id"
     )]
     OtherEnvironment(DeviceId, EnvironmentName),
+    /// The device is active with other rights.
+    #[error("the device {0} is active under the profile {1}; retire it first, or keep the profile")]
+    OtherProfile(DeviceId, ProfileName),
     /// The device is suspended.
     #[error("the device {0} is suspended; resume or revoke it first")]
     Suspended(DeviceId),
@@ -261,6 +264,13 @@ pub fn open(
         }
         Some((state @ (DeviceState::Pending | DeviceState::Active), _)) => state,
     };
+    // A claim changes what a device may do when it is used, never before.
+    if let Some(existing) = existing.filter(|_| state == DeviceState::Active)
+        && existing.profile != request.profile
+    {
+        let (device, profile) = (existing.id.clone(), existing.profile.clone());
+        return Err(ClaimRefusal::OtherProfile(device, profile));
+    }
     Ok(Device {
         id: request.device.clone(),
         state,
@@ -361,6 +371,12 @@ pub(crate) mod tests {
                 Ok(to)
             );
         }
+        device.state = DeviceState::Active;
+        let other = ClaimRequest {
+            profile: "shelly".parse().unwrap(),
+            ..request()
+        };
+        assert!(open(&other, Some(&device), true, Some(&generic()), now).is_err());
         device.state = DeviceState::Suspended;
         assert!(open(&request(), Some(&device), true, Some(&generic()), now).is_err());
     }

@@ -124,7 +124,8 @@ impl Code {
     /// How long to wait before trying again, where waiting helps and the time is not known better.
     fn retry_after(self) -> Option<Span> {
         match self {
-            Self::ApprovalRequired | Self::RateLimited => Some(Span::s(15)),
+            Self::ApprovalRequired => Some(Span::s(3)),
+            Self::RateLimited => Some(Span::s(15)),
             Self::GatewaySealed | Self::StorageUnavailable | Self::ClockUntrusted => {
                 Some(Span::s(60))
             }

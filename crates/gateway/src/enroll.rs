@@ -49,20 +49,17 @@ impl Home {
             Ok(request) => self.enroll_key(guest, &request).await,
             Err(refusal) => Err(Code::from(refusal).into()),
         };
-        if let Err(rejection) = &outcome {
-            let held = rejection.code == Code::ApprovalRequired;
-            let alert = rejection.code == Code::ClaimUsed;
-            let ended = match (held, alert) {
-                (true, _) => Ended::Held,
-                (_, true) => Ended::Alert,
-                _ => Ended::Refused,
-            };
-            self.record(
-                guest
-                    .entry(self.now())
-                    .ended(ended, rejection.code.as_str()),
-            )
-            .await;
+        match &outcome {
+            Ok(_) => {}
+            // Recorded once, with the key, when it was first presented.
+            Err(rejection) if rejection.code == Code::ApprovalRequired => {}
+            Err(rejection) => {
+                let alert = rejection.code == Code::ClaimUsed;
+                let ended = if alert { Ended::Alert } else { Ended::Refused };
+                let entry = guest.entry(self.now());
+                self.record(entry.ended(ended, rejection.code.as_str()))
+                    .await;
+            }
         }
         outcome
     }
@@ -116,7 +113,7 @@ impl Home {
             Decision::Redeliver(fingerprint) => {
                 Ok(self.redeliver(request, &device.id, &fingerprint))
             }
-            Decision::Hold => self.hold(&claim, request).await,
+            Decision::Hold => self.hold(guest, &claim, request, now).await,
             Decision::Issue(order) => match self.sign(order) {
                 Ok(issued) => self
                     .take_in(guest, request, &device, issued, now)
@@ -127,11 +124,21 @@ impl Home {
         }
     }
 
-    async fn hold(&self, claim: &Claim, request: &CsrRequest) -> Result<Outcome, CommitError> {
+    async fn hold(
+        &self,
+        guest: &Guest<'_>,
+        claim: &Claim,
+        request: &CsrRequest,
+        now: Timestamp,
+    ) -> Result<Outcome, CommitError> {
         let key = request.key.fingerprint;
         if claim.presented_key != Some(key) {
+            let entry = guest
+                .entry(now)
+                .ended(Ended::Held, Code::ApprovalRequired.as_str())
+                .with("key_sha256", key.to_string());
             let write = Write::PresentKey(claim.id.clone(), key);
-            self.commit(Change::default().write(write)).await?;
+            self.commit(Change::record(entry).write(write)).await?;
         }
         Ok(Err(Code::ApprovalRequired.into()))
     }

@@ -11,7 +11,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::DeviceId;
-use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::time::Span;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
 
@@ -97,7 +97,7 @@ impl Home {
             journaled: false,
         };
         let durable = self.make_durable(&mut pending).await;
-        self.take_out(&pending, now);
+        self.take_out(&pending);
         let dropped = self.broker.drop_device(device);
         let latency_us = watch.elapsed_us();
         let certificates_revoked = pending.revocation.certificates.len();
@@ -143,13 +143,12 @@ impl Home {
         }
     }
 
-    fn take_out(&self, pending: &PendingRevocation, now: Timestamp) {
+    fn take_out(&self, pending: &PendingRevocation) {
         let mut access = self.access_mut();
         access.set_device_state(&pending.revocation.device, pending.to);
         for fingerprint in &pending.revocation.certificates {
             access.set_certificate_state(fingerprint, CertificateState::Revoked);
         }
-        access.sweep(now);
     }
 
     fn hush_claims(&self, device: &DeviceId) {

@@ -267,6 +267,7 @@ impl Gateway {
             now: crate::clock::machine_time().to_string(),
         };
         let home = home.as_deref();
+        let clock = home.map_or(unknown, Home::clock_view);
         Status {
             sealed: home.is_none(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -275,7 +276,8 @@ impl Gateway {
             sessions: home.map_or(0, |home| home.broker.session_count()),
             devices: home.map_or(0, Home::device_count),
             log_size: home.map_or(0, Home::log_size),
-            clock: home.map_or(unknown, Home::clock_view),
+            clock_trusted: clock.trusted,
+            clock,
             storage_available: home.is_some_and(|h| h.storage_available.load(Ordering::Relaxed)),
             revocations_pending: home.map_or(0, |home| locked(&home.pending_revocations).len()),
             incident: home

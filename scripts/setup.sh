@@ -1,0 +1,45 @@
+#!/bin/sh
+# Names what this project needs and this machine lacks, and installs it: Debian 12, Raspberry Pi OS.
+# Usage: scripts/setup.sh build|test|bench. As root or by sudo; YES=1 or CI asks nothing.
+set -eu
+
+missing=""
+need() { # command, Debian package
+    command -v "$1" >/dev/null 2>&1 && return
+    case " $missing " in *" $2 "*) ;; *) missing="$missing $2" ;; esac
+}
+
+need cc build-essential
+need make make
+need perl perl
+case "${1:-build}" in
+test | bench)
+    need openssl openssl
+    need mosquitto_pub mosquitto-clients
+    need mosquitto mosquitto
+    need strace strace
+    need faketime faketime
+    ;;
+esac
+case "${1:-build}" in bench) need python3 python3 && need pip3 python3-pip ;; esac
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "Rust is missing: install Rust 1.90 or newer (https://rustup.rs), then run this again." >&2
+    exit 1
+fi
+
+[ -n "$missing" ] || exit 0
+echo "Missing Debian packages:$missing" >&2
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "This is not Debian: install what they hold by your own means, then run this again." >&2
+    exit 1
+fi
+if [ "$(id -u)" -eq 0 ]; then as_root=""; else as_root="sudo"; fi
+if [ -z "${YES:-}${CI:-}" ]; then
+    printf 'Install them now with %sapt-get? [y/N] ' "${as_root:+$as_root }" >&2
+    read -r answer
+    case "$answer" in y | Y | yes) ;; *) exit 1 ;; esac
+fi
+$as_root apt-get update -q
+# shellcheck disable=SC2086 # a list of packages
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing

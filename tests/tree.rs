@@ -1,0 +1,446 @@
+//! Rules about the tree itself: what may import what, where a clock may be read, what may be linked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Directories that are made, not written.
+const MADE: [&str; 6] = ["target", ".git", "node_modules", ".demo", "dist", ".cargo"];
+const FILE_MAX_LINES: usize = 600;
+
+/// Every written file below a directory, relative to the repository.
+fn files_below(directory: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![Path::new(ROOT).join(directory)];
+    while let Some(directory) = waiting.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() && !MADE.iter().any(|made| name == *made) {
+                waiting.push(entry.path());
+            } else if kind.is_file() {
+                found.push(entry.path().strip_prefix(ROOT).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let mut files = files_below("");
+    files.retain(|path| path.extension().is_some_and(|end| end == "rs"));
+    assert!(files.len() > 100, "the tree was not found");
+    files
+}
+
+/// A file's text, or none if it is no text or has gone since it was listed.
+fn text(path: &Path) -> Option<String> {
+    fs::read_to_string(Path::new(ROOT).join(path)).ok()
+}
+
+fn manifest(path: &str) -> toml::Table {
+    text(Path::new(path)).unwrap().parse().unwrap()
+}
+
+fn our_imports(manifest: &toml::Table, table: &str) -> BTreeSet<String> {
+    let Some(table) = manifest.get(table).and_then(|table| table.as_table()) else {
+        return BTreeSet::new();
+    };
+    let ours = table
+        .keys()
+        .filter_map(|name| name.strip_prefix("hearthkey-"));
+    ours.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_imports_between_crates_point_one_way() {
+    const ALLOWED: [(&str, &[&str]); 8] = [
+        ("crates/core", &[]),
+        ("crates/pki", &["core"]),
+        ("crates/store", &["core"]),
+        ("crates/broker", &["core"]),
+        ("crates/api", &[]),
+        ("crates/gateway", &["core", "pki", "store", "broker", "api"]),
+        ("crates/agent", &[]),
+        (".", &["gateway", "api", "agent"]),
+    ];
+    for (package, allowed) in ALLOWED {
+        let manifest = manifest(&format!("{package}/Cargo.toml"));
+        for table in ["dependencies", "build-dependencies", "dev-dependencies"] {
+            for import in our_imports(&manifest, table) {
+                assert!(
+                    allowed.contains(&import.as_str()),
+                    "{package} must not import {import} ({table})"
+                );
+            }
+        }
+    }
+    for entry in fs::read_dir(Path::new(ROOT).join("crates")).unwrap() {
+        let name = format!("crates/{}", entry.unwrap().file_name().display());
+        assert!(
+            ALLOWED.iter().any(|(package, _)| *package == name),
+            "{name} has no import rule"
+        );
+    }
+}
+
+#[test]
+fn the_core_reads_no_clock_no_file_and_no_socket() {
+    for path in files_below("crates/core/src") {
+        let text = text(&path).unwrap_or_default();
+        for word in [
+            "std::fs",
+            "std::net::Tcp",
+            "std::process",
+            "tokio",
+            "::now()",
+        ] {
+            assert!(!text.contains(word), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps_and_each_is_run() {
+    let connection = text(Path::new("crates/store/src/connection.rs")).unwrap();
+    let names: Vec<String> = files_below("migrations")
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert!(!names.is_empty());
+    let mut last = 0;
+    for (n, name) in names.iter().enumerate() {
+        assert!(name.starts_with(&format!("{:04}_", n + 1)), "{name}");
+        let listed = connection.find(&format!("migrations/{name}\""));
+        assert!(listed > Some(last), "{name} is not run in its turn");
+        last = listed.unwrap();
+    }
+}
+
+/// Where a clock may be read, and which.
+fn may_read(path: &Path, line: &str) -> bool {
+    let monotonic = !line.contains("SystemTime") && !line.contains("Utc");
+    let name = path.file_name().unwrap();
+    // The broker's timers and the demonstration's measurements run on tokio's clock.
+    let timers = path.starts_with("crates/broker") || path == Path::new("src/stopwatch.rs");
+    name == "clock.rs" || (monotonic && timers)
+}
+
+#[test]
+fn a_clock_is_read_only_in_a_file_named_clock() {
+    let reads = [
+        concat!("System", "Time::now"),
+        concat!("Inst", "ant::now"),
+        concat!("Ut", "c::now"),
+        concat!("OffsetDate", "Time::now_utc"),
+    ];
+    for path in rust_files() {
+        let text = text(&path).unwrap_or_default();
+        for (n, line) in text.lines().enumerate() {
+            let read = reads.iter().any(|read| line.contains(read));
+            assert!(
+                !read || may_read(&path, line),
+                "{}:{} reads a clock",
+                path.display(),
+                n + 1
+            );
+        }
+    }
+    let lint = text(Path::new("clippy.toml")).unwrap();
+    for method in [
+        "std::time::SystemTime::now",
+        "std::time::Instant::now",
+        "std::thread::sleep",
+    ] {
+        assert!(lint.contains(method), "clippy.toml lets {method} through");
+    }
+}
+
+#[test]
+fn a_file_is_short_and_has_a_noun_for_a_name() {
+    const NAMELESS: [&str; 8] = [
+        "mod.rs",
+        "util.rs",
+        "utils.rs",
+        "helpers.rs",
+        "common.rs",
+        "misc.rs",
+        "types.rs",
+        "helper.rs",
+    ];
+    for path in rust_files() {
+        let lines = text(&path).unwrap_or_default().lines().count();
+        assert!(
+            lines <= FILE_MAX_LINES,
+            "{} has {lines} lines",
+            path.display()
+        );
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(!NAMELESS.contains(&name.as_str()), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_test_that_is_ignored_says_why() {
+    let bare = concat!("#[igno", "re]");
+    let reasoned = concat!("#[igno", "re = \"");
+    for path in rust_files() {
+        for line in text(&path).unwrap_or_default().lines() {
+            assert!(!line.contains(bare), "{}: {line}", path.display());
+            let empty = line
+                .split(reasoned)
+                .nth(1)
+                .is_some_and(|why| why.starts_with('"'));
+            assert!(!empty, "{}: {line}", path.display());
+        }
+    }
+}
+
+type Version = (u64, u64, u64);
+
+fn version(text: &str) -> Version {
+    let numbers = text.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = numbers.split('.').map(|n| n.parse().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    (next(), next(), next())
+}
+
+#[test]
+fn the_lock_holds_no_version_with_a_known_hole_and_no_other_registry() {
+    // What is replaced, below which version, and why.
+    const HOLES: [(&str, Version, &str); 6] = [
+        (
+            "rustls-webpki",
+            (0, 103, 13),
+            "RUSTSEC-2026: accepts what it must refuse",
+        ),
+        ("rustls", (0, 23, 18), "RUSTSEC-2024-0399"),
+        ("ring", (0, 17, 12), "RUSTSEC-2025-0009"),
+        (
+            "rumqttc",
+            (1, 0, 0),
+            "links an old webpki: rumqttc-next is used",
+        ),
+        ("curve25519-dalek", (4, 1, 3), "RUSTSEC-2024-0344"),
+        ("tokio", (1, 44, 2), "RUSTSEC-2025-0023"),
+    ];
+    let lock = manifest("Cargo.lock");
+    let packages = lock["package"].as_array().unwrap();
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let found = package["version"].as_str().unwrap();
+        for (hole, fixed, why) in HOLES {
+            assert!(
+                name != hole || version(found) >= fixed,
+                "{name} {found}: {why}"
+            );
+        }
+        let source = package.get("source").and_then(|source| source.as_str());
+        let public = source
+            .is_none_or(|source| source == "registry+https://github.com/rust-lang/crates.io-index");
+        assert!(public, "{name} comes from {source:?}");
+        let ours = name == "hearthkey" || name.starts_with("hearthkey-");
+        assert_eq!(source.is_none(), ours, "{name}");
+    }
+}
+
+/// Licenses that ask for nothing but a notice.
+const LICENSES: [&str; 10] = [
+    "MIT",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "0BSD",
+    "BSL-1.0",
+];
+
+/// What else is linked, and why it may be.
+const EXCEPTIONS: [(&str, &[&str], &str); 2] = [
+    (
+        "sqlcipher-src",
+        &["blessing", "WTFPL"],
+        "SQLite and libtomcrypt are dedicated to the public",
+    ),
+    (
+        "webpki-roots",
+        &["CDLA-Permissive-2.0"],
+        "data, under a license that asks for a notice; only in the lock, as an unused option",
+    ),
+];
+
+/// Whether an SPDX expression can be met with these licenses.
+fn is_met(expression: &str, met: &dyn Fn(&str) -> bool) -> bool {
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let mut at = 0;
+    let whole = any_of(&words, &mut at, met);
+    whole && at == words.len()
+}
+
+fn any_of(words: &[&str], at: &mut usize, met: &dyn Fn(&str) -> bool) -> bool {
+    let mut holds = all_of(words, at, met);
+    while words.get(*at) == Some(&"OR") {
+        *at += 1;
+        holds |= all_of(words, at, met);
+    }
+    holds
+}
+
+fn all_of(words: &[&str], at: &mut usize, met: &dyn Fn(&str) -> bool) -> bool {
+    let mut holds = one_of(words, at, met);
+    while words.get(*at) == Some(&"AND") {
+        *at += 1;
+        holds &= one_of(words, at, met);
+    }
+    holds
+}
+
+fn one_of(words: &[&str], at: &mut usize, met: &dyn Fn(&str) -> bool) -> bool {
+    let word = words.get(*at).copied().unwrap_or_default();
+    *at += 1;
+    if word == "(" {
+        let holds = any_of(words, at, met);
+        *at += 1;
+        return holds;
+    }
+    if words.get(*at) == Some(&"WITH") {
+        *at += 2;
+    }
+    met(word)
+}
+
+#[test]
+fn every_dependency_has_a_license_that_asks_for_nothing_but_a_notice() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--locked", "--format-version", "1"])
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata: {stderr}");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100);
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let license = package["license"].as_str().unwrap_or("none");
+        let excepted = EXCEPTIONS.iter().find(|(excepted, ..)| *excepted == name);
+        let met = |word: &str| {
+            LICENSES.contains(&word) || excepted.is_some_and(|(_, more, _)| more.contains(&word))
+        };
+        assert!(is_met(license, &met), "{name}: {license}");
+    }
+}
+
+#[test]
+fn a_license_expression_is_read_with_its_brackets() {
+    let met = |word: &str| ["MIT", "ISC"].contains(&word);
+    for good in [
+        "MIT",
+        "GPL OR MIT",
+        "ISC AND (MIT OR GPL)",
+        "X/MIT",
+        "MIT WITH y",
+    ] {
+        assert!(is_met(good, &met), "{good}");
+    }
+    for bad in [
+        "GPL",
+        "ISC AND GPL",
+        "ISC AND (GPL OR X)",
+        "(MIT OR X) AND GPL",
+        "",
+    ] {
+        assert!(!is_met(bad, &met), "{bad}");
+    }
+}
+
+#[test]
+fn no_file_names_a_directory_of_the_machine_it_was_written_on() {
+    let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+    for path in files_below("") {
+        for line in text(&path).unwrap_or_default().lines() {
+            let named = paths.iter().any(|machine| line.contains(machine));
+            assert!(!named, "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_names_a_private_registry_or_proxy() {
+    let words = [
+        "registry",
+        "artifactory",
+        "nexus",
+        "proxy",
+        "mirror",
+        "internal",
+        "corp",
+        "intranet",
+    ];
+    let public = ["registry.npmjs.org", "proxy.golang.org"];
+    for path in files_below("") {
+        let text = text(&path).unwrap_or_default();
+        for scheme in ["http://", "https://"] {
+            for after in text.split(scheme).skip(1) {
+                let end = |c: char| !c.is_ascii_alphanumeric() && !"-._@:".contains(c);
+                let host = after.split(end).next().unwrap_or_default();
+                let private = words.iter().any(|word| host.contains(word)) || host.contains('@');
+                assert!(
+                    !private || public.contains(&host),
+                    "{} names {host}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// The targets of a page's links to files of the tree, without their anchors.
+fn links_of(page: &str) -> Vec<String> {
+    let targets = page
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    targets
+        .filter(|target| !target.contains("://") && !target.starts_with(['#', '<']))
+        .map(|target| {
+            target
+                .split(['#', ' '])
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .filter(|target| !target.is_empty() && !target.starts_with("mailto:"))
+        .collect()
+}
+
+#[test]
+fn every_page_that_a_page_links_to_exists() {
+    let mut missing = BTreeMap::new();
+    for path in files_below("") {
+        if path.extension().is_none_or(|end| end != "md") {
+            continue;
+        }
+        let directory = Path::new(ROOT).join(path.parent().unwrap());
+        for link in links_of(&text(&path).unwrap_or_default()) {
+            if !directory.join(&link).exists() {
+                missing.insert(link, path.display().to_string());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
