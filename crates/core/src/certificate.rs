@@ -197,7 +197,8 @@ impl IssuanceOrder {
             Some((lineage, generation)) => (lineage, generation.saturating_add(1)),
             None => (grant.serial, 0),
         };
-        let issued_at = grant.now.whole_second();
+        // A certificate holds whole seconds; the registry knows the moment itself.
+        let begins = grant.now.whole_second();
         Self {
             device: grant.device.clone(),
             environment: grant.environment.clone(),
@@ -205,9 +206,9 @@ impl IssuanceOrder {
             serial: grant.serial,
             lineage,
             generation,
-            not_before: issued_at.before(BACKDATE),
-            not_after: issued_at.after(grant.lifetime),
-            issued_at,
+            not_before: begins.before(BACKDATE),
+            not_after: begins.after(grant.lifetime),
+            issued_at: grant.now,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Revocation {
 pub struct Journal {
     file: File,
     key: DerivedKey,
+    /// Whether the last line may lack its end: it must not swallow the next one.
+    torn: bool,
 }
 
 impl Journal {
@@ -60,19 +62,20 @@ impl Journal {
                 None => replay.foreign_lines += 1,
             }
         }
-        let mut journal = Self { file, key };
-        if replay.foreign_lines > 0 {
-            // A torn last line must not swallow the next one.
-            journal.file.write_all(b"\n")?;
-        }
-        Ok((journal, replay))
+        let torn = replay.foreign_lines > 0;
+        Ok((Self { file, key, torn }, replay))
     }
 
     /// Appends a revocation and waits until it is on the disk.
     pub fn append(&mut self, revocation: &Revocation) -> io::Result<()> {
         let json = serde_json::to_string(revocation)?;
         let tag = hex(&mac(&self.key, json.as_bytes()).finalize().into_bytes());
-        self.file.write_all(format!("{json}\t{tag}\n").as_bytes())?;
+        let begin = if self.torn { "\n" } else { "" };
+        // A full disk may take a part of it.
+        self.torn = true;
+        self.file
+            .write_all(format!("{begin}{json}\t{tag}\n").as_bytes())?;
+        self.torn = false;
         self.file.sync_data()
     }
 }
@@ -142,5 +145,24 @@ mod tests {
         let (_, replay) = Journal::open(&dir, &root, &home).unwrap();
         assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_short_does_not_swallow_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let root = RootKey::generate();
+        let (mut journal, _) = Journal::open(dir.path(), &root, &home).unwrap();
+        journal.append(&revocation("lamp")).unwrap();
+        let whole = journal.file.try_clone().unwrap();
+        // A file that cannot be written stands for the disk that is full.
+        journal.file = File::open(dir.path().join(JOURNAL_FILE)).unwrap();
+        assert!(journal.append(&revocation("door")).is_err());
+        journal.file = whole;
+        journal.file.write_all(br#"{"device":"do"#).unwrap();
+        journal.append(&revocation("door")).unwrap();
+        let (_, replay) = Journal::open(dir.path(), &root, &home).unwrap();
+        assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
+        assert_eq!(replay.foreign_lines, 1);
     }
 }

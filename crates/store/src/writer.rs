@@ -262,3 +262,148 @@ fn sign_and_store(
         .map_err(|error| error.to_string())?;
     Ok(checkpoint)
 }
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::audit::{Actor, Entry};
+    use hearthkey_core::id::{Fingerprint, HomeId};
+    use hearthkey_core::time::Timestamp;
+
+    use super::*;
+    use crate::change::Write;
+    use crate::keys::RootKey;
+    use crate::log::{open_checkpoint, verify_export};
+
+    const ORIGIN: &str = "hearthkey.home.arpa/home-1";
+
+    struct Fixture {
+        state: State,
+        vkey: String,
+        checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let path = dir.path().join("hearthkey.db");
+        let key = Arc::new(RootKey::generate().database(&home));
+        let mut connection = connection::open(&path, &key, Use::Write).unwrap();
+        connection::migrate(&mut connection).unwrap();
+        let (private, vkey) = LogKey::generate(ORIGIN);
+        let log_key = LogKey::parse(&private, ORIGIN).unwrap();
+        let (sender, checkpoints) = watch::channel(None);
+        let state = State {
+            path,
+            key,
+            log_key,
+            checkpoints: sender,
+            open: None,
+        };
+        Fixture {
+            state,
+            vkey,
+            checkpoints,
+            _dir: dir,
+        }
+    }
+
+    fn recorded(name: &'static str) -> Change {
+        let at = Timestamp::from_s(1_800_000_000);
+        Change::record(Entry::new(at, Actor::gateway(), "test", name.into()))
+            .write(Write::Setting(name, b"1".to_vec()))
+    }
+
+    impl Fixture {
+        /// Commits changes as one group and tells what became of each.
+        fn group(&mut self, changes: Vec<Change>) -> Vec<Result<u64, CommitError>> {
+            let (jobs, answers): (Vec<_>, Vec<_>) = changes
+                .into_iter()
+                .map(|change| {
+                    let (reply, answer) = oneshot::channel();
+                    (Job { change, reply }, answer)
+                })
+                .unzip();
+            self.state.commit_group(jobs);
+            let verdict = |answer: oneshot::Receiver<_>| answer.blocking_recv().unwrap();
+            let verdicts = answers.into_iter().map(verdict);
+            verdicts
+                .map(|verdict: Result<Committed, _>| verdict.map(|done| done.first_seq))
+                .collect()
+        }
+
+        fn settings(&self) -> Vec<String> {
+            let (connection, _) = self.state.reopen().unwrap();
+            let mut names = connection
+                .prepare("SELECT name FROM setting ORDER BY name")
+                .unwrap();
+            let rows = names.query_map([], |row| row.get(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        }
+
+        /// Checks the whole log against the newest checkpoint, and gives its size.
+        fn verified(&self) -> u64 {
+            let (connection, _) = self.state.reopen().unwrap();
+            let records = crate::registry::Registry(&connection).records(0, 1000);
+            let export: Vec<u8> = records
+                .unwrap()
+                .into_iter()
+                .flat_map(|record| [record, b"\n".to_vec()].concat())
+                .collect();
+            let newest = self.checkpoints.borrow().clone().unwrap();
+            open_checkpoint(&newest.note, &self.vkey).unwrap();
+            verify_export(export.as_slice(), &newest.note, &self.vkey)
+                .unwrap()
+                .size
+        }
+    }
+
+    #[test]
+    fn a_conflict_in_the_middle_of_a_group_rolls_back_only_itself() {
+        let mut fixture = fixture();
+        // The claim is not there, so that the change stops after its first write.
+        let conflict = recorded("b").write(Write::PresentKey(
+            "c-00000000000000ff".parse().unwrap(),
+            Fingerprint([1; 32]),
+        ));
+        let verdicts = fixture.group(vec![recorded("a"), conflict, recorded("c")]);
+        assert_eq!(verdicts, [Ok(0), Err(CommitError::Conflict), Ok(1)]);
+        assert_eq!(fixture.settings(), ["a", "c"]);
+        assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn a_group_of_nothing_but_conflicts_leaves_the_log_as_it_is() {
+        let mut fixture = fixture();
+        assert_eq!(fixture.group(vec![recorded("a")]), [Ok(0)]);
+        let conflict = recorded("b").write(Write::CrlNumber("nowhere".into()));
+        assert_eq!(fixture.group(vec![conflict]), [Err(CommitError::Conflict)]);
+        assert_eq!(fixture.group(vec![recorded("c")]), [Ok(1)]);
+        assert_eq!(fixture.settings(), ["a", "c"]);
+        assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn after_a_failed_commit_the_reopened_writer_continues_the_tree() {
+        let mut fixture = fixture();
+        for name in ["a", "b", "c"] {
+            assert!(fixture.group(vec![recorded(name)])[0].is_ok());
+        }
+        let (connection, _) = fixture.state.open.as_ref().unwrap();
+        let full = |connection: &Connection| {
+            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            // Answers with the new limit, which holds for this connection only.
+            connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        };
+        full(connection).unwrap();
+        let large = recorded("d").write(Write::Setting("large", vec![7; 1 << 20]));
+        let verdicts = fixture.group(vec![recorded("e"), large]);
+        for verdict in verdicts {
+            assert!(matches!(verdict, Err(CommitError::Unavailable(_))));
+        }
+        assert_eq!(fixture.verified(), 3);
+        assert_eq!(fixture.group(vec![recorded("f")]), [Ok(3)]);
+        assert_eq!(fixture.settings(), ["a", "b", "c", "f"]);
+        assert_eq!(fixture.verified(), 4);
+    }
+}

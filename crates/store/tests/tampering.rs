@@ -1,0 +1,162 @@
+//! Somebody has had the disk in their hands: what opening a home says about it.
+
+use std::fs;
+use std::path::Path;
+
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::HomeId;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::anchor::{ANCHOR_FILE, Incident};
+use hearthkey_store::change::Change;
+use hearthkey_store::keys::RootKey;
+use hearthkey_store::{CommitError, DATABASE_FILE, OpenError, Opened, Store};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+/// SQLCipher's page size.
+const PAGE: usize = 4096;
+
+struct Disk(TempDir);
+
+fn home() -> HomeId {
+    "home-1".parse().unwrap()
+}
+
+fn root() -> RootKey {
+    RootKey::new(Zeroizing::new([7; 32]))
+}
+
+fn entry(n: u32) -> Change {
+    let at = Timestamp::from_s(1_800_000_000 + i64::from(n));
+    let entry = Entry::new(at, Actor::gateway(), "test", format!("device:d{n}"));
+    Change::record(entry.with("padding", "x".repeat(500)))
+}
+
+impl Disk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_s(1_800_000_000);
+        Store::create(dir.path(), &root(), &home(), now).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn open(&self) -> Result<Opened, OpenError> {
+        Store::open(self.path(), root(), &home())
+    }
+
+    /// Adds records in a run of the store that ends well.
+    async fn grow(&self, records: u32) -> u64 {
+        let store = self.open().unwrap().store;
+        for n in 0..records {
+            store.commit(entry(n)).await.unwrap();
+        }
+        let size = store.checkpoints().borrow().clone().unwrap().size;
+        store.close();
+        size
+    }
+
+    fn database(&self) -> Vec<u8> {
+        fs::read(self.path().join(DATABASE_FILE)).unwrap()
+    }
+
+    fn put_database(&self, bytes: &[u8]) {
+        fs::write(self.path().join(DATABASE_FILE), bytes).unwrap();
+    }
+
+    fn incident(&self) -> Option<Incident> {
+        self.open().unwrap().incident
+    }
+}
+
+#[tokio::test]
+async fn one_altered_byte_of_any_page_is_reported_when_the_home_opens() {
+    let disk = Disk::new();
+    disk.grow(40).await;
+    let whole = disk.database();
+    assert!(whole.len() > 10 * PAGE);
+    for page in 1..whole.len() / PAGE {
+        let mut altered = whole.clone();
+        altered[page * PAGE + 1000] ^= 1;
+        disk.put_database(&altered);
+        assert!(disk.open().is_err(), "page {}", page + 1);
+    }
+    disk.put_database(&whole);
+    assert_eq!(disk.incident(), None);
+}
+
+#[tokio::test]
+async fn a_page_that_was_moved_to_another_place_is_reported() {
+    let disk = Disk::new();
+    disk.grow(40).await;
+    let mut moved = disk.database();
+    let last = moved.len() / PAGE - 1;
+    moved.copy_within(last * PAGE..(last + 1) * PAGE, (last - 1) * PAGE);
+    disk.put_database(&moved);
+    assert!(matches!(disk.open(), Err(OpenError::Damaged(1))));
+}
+
+#[tokio::test]
+async fn a_database_opens_with_no_other_key() {
+    let disk = Disk::new();
+    let other = Store::open(disk.path(), RootKey::generate(), &home());
+    assert!(matches!(other, Err(OpenError::WrongKey(_))));
+    let elsewhere = Store::open(disk.path(), root(), &"home-2".parse().unwrap());
+    assert!(matches!(elsewhere, Err(OpenError::WrongKey(_))));
+}
+
+#[tokio::test]
+async fn an_older_database_is_read_only_until_a_person_accepts_it() {
+    let disk = Disk::new();
+    let then = disk.grow(3).await;
+    let old = disk.database();
+    let now = disk.grow(5).await;
+    disk.put_database(&old);
+    let Opened {
+        store, incident, ..
+    } = disk.open().unwrap();
+    let rolled_back = Incident::RolledBack {
+        log: then,
+        anchor: now,
+    };
+    assert_eq!(incident, Some(rolled_back.clone()));
+    let refused = store.commit(entry(9)).await;
+    assert!(matches!(refused, Err(CommitError::ReadOnly(_))));
+    assert_eq!(store.accept_incident().unwrap(), Some(rolled_back));
+    assert_eq!(store.commit(entry(9)).await.unwrap().first_seq, then);
+    store.close();
+    assert_eq!(disk.incident(), None);
+    assert!(disk.path().join("checkpoint.anchor.refuted").exists());
+}
+
+#[tokio::test]
+async fn a_log_that_went_another_way_since_its_anchor_is_reported() {
+    let disk = Disk::new();
+    disk.grow(3).await;
+    let old = disk.database();
+    let anchored = disk.grow(2).await;
+    let anchor = fs::read(disk.path().join(ANCHOR_FILE)).unwrap();
+    disk.put_database(&old);
+    fs::remove_file(disk.path().join(ANCHOR_FILE)).unwrap();
+    // Another history of the same length: its first record differs in time.
+    let store = disk.open().unwrap().store;
+    for n in 50..55 {
+        store.commit(entry(n)).await.unwrap();
+    }
+    store.close();
+    fs::write(disk.path().join(ANCHOR_FILE), &anchor).unwrap();
+    assert_eq!(disk.incident(), Some(Incident::Rewritten(anchored)));
+}
+
+#[tokio::test]
+async fn an_altered_anchor_is_reported() {
+    let disk = Disk::new();
+    disk.grow(3).await;
+    let path = disk.path().join(ANCHOR_FILE);
+    let anchor = fs::read_to_string(&path).unwrap();
+    fs::write(&path, anchor.replacen("\n3\n", "\n2\n", 1)).unwrap();
+    assert_eq!(disk.incident(), Some(Incident::AnchorAltered));
+}
