@@ -30,6 +30,9 @@ pub enum Incident {
     /// The anchor itself is not ours.
     #[error("the anchor file does not carry this home's signature: it was altered")]
     AnchorAltered,
+    /// Pages of the database fail their authentication.
+    #[error("{0} pages of the database are damaged: restore a backup")]
+    Damaged(usize),
     /// A record or a stored hash of the log is not what was signed.
     #[error("the audit log's record {0} is not what was signed")]
     RecordAltered(u64),

@@ -81,7 +81,7 @@ pub struct Store {
     journal: Mutex<Journal>,
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Option<Arc<Writer>>>,
-    read_only: Mutex<Option<Incident>>,
+    read_only: Arc<Mutex<Option<Incident>>>,
     checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
 }
 
@@ -137,6 +137,7 @@ impl Store {
         let key = Arc::new(root.database(home));
         let mut connection = open_checked(&path, &key)?;
         connection::migrate(&mut connection)?;
+        connection.pragma_update(None, "query_only", true)?;
         let registry = Registry(&connection);
         let vkey = registry
             .setting("log_vkey")?
@@ -146,6 +147,10 @@ impl Store {
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let incident = examine_log(&connection, data_dir, &vkey)?;
+        let read_only = Arc::new(Mutex::new(incident.clone()));
+        if is_large(&path) {
+            check_in_background(path.clone(), Arc::clone(&key), Arc::clone(&read_only));
+        }
         let last_durable = last_durable(&registry)?;
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
@@ -164,7 +169,7 @@ impl Store {
             journal: Mutex::new(journal),
             readers: Mutex::new(vec![connection]),
             writer: Mutex::new(Some(writer)),
-            read_only: Mutex::new(incident.clone()),
+            read_only,
             checkpoints,
         };
         Ok(Opened {
@@ -309,11 +314,48 @@ fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> 
             _ => OpenError::Database(error),
         }
     })?;
+    if is_large(path) {
+        return Ok(connection);
+    }
     let damaged = connection::integrity(&connection)?;
     if damaged.is_empty() {
         Ok(connection)
     } else {
         Err(OpenError::Damaged(damaged.len()))
+    }
+}
+
+/// A database beyond this size is checked while the home already serves: 128 MiB take about a
+/// quarter of a second.
+const CHECKED_AT_ONCE_MAX_BYTES: u64 = 128 * 1024 * 1024;
+
+fn is_large(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() > CHECKED_AT_ONCE_MAX_BYTES)
+}
+
+/// Checks every page of a large database. What is found makes the store read-only.
+fn check_in_background(
+    path: PathBuf,
+    key: Arc<DerivedKey>,
+    read_only: Arc<Mutex<Option<Incident>>>,
+) {
+    let check = move || {
+        let damaged = connection::open(&path, &key, Use::Read)
+            .and_then(|connection| connection::integrity(&connection));
+        match damaged {
+            Ok(pages) if pages.is_empty() => tracing::info!("every page of the database is whole"),
+            Ok(pages) => {
+                tracing::error!(pages = pages.len(), "pages of the database are damaged");
+                locked(&read_only).get_or_insert(Incident::Damaged(pages.len()));
+            }
+            Err(error) => tracing::error!(%error, "the database could not be checked"),
+        }
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("store-check".into())
+        .spawn(check)
+    {
+        tracing::error!(%error, "the database is not being checked");
     }
 }
 
