@@ -1,6 +1,7 @@
 //! What the broker reports, handed to the use cases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_broker::{
@@ -21,6 +22,9 @@ const AT_ONCE: usize = 256;
 /// Refusals at the door that are recorded in a minute. The rest is counted, so that a hostile
 /// neighbor cannot fill the disk.
 pub(crate) const REFUSALS_PER_MINUTE: u32 = 240;
+
+/// When a batch that the storage did not take is tried again.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 /// Works on events until the broker has stopped and everything begun is done.
 pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
@@ -240,31 +244,36 @@ pub(crate) fn broker_rows(stored: Vec<(String, String, Vec<u8>)>) -> Vec<StateRo
     stored.into_iter().filter_map(row).collect()
 }
 
-/// Keeps what the broker wants to be remembered, until it has handed over everything.
+/// Keeps what the broker wants to be remembered, until it has handed over everything. The broker
+/// counts a batch as kept, so it is tried until it is; meanwhile the broker gathers the next one.
 pub(crate) async fn remember(home: Arc<Home>, mut changes: StateChanges) {
+    let mut stopping = home.stopping.subscribe();
     while let Some(batch) = changes.recv().await {
-        let writes = batch
-            .into_iter()
-            .map(|change| {
-                let (kind, key, value) = match change {
-                    StateChange::Put(StateRow { kind, key, value }) => (kind, key, Some(value)),
-                    StateChange::Delete { kind, key } => (kind, key, None),
-                };
-                Write::BrokerState {
-                    kind: kind_name(kind).into(),
-                    key,
-                    value,
-                }
-            })
-            .collect();
-        if let Err(error) = home
-            .commit(Change {
-                writes,
-                entries: Vec::new(),
-            })
-            .await
-        {
-            tracing::error!(%error, "sessions and retained messages could not be kept");
+        while let Err(error) = home.commit(kept(&batch)).await {
+            tracing::error!(%error, "sessions and retained messages could not be kept yet");
+            tokio::select! {
+                () = tokio::time::sleep(KEEP_AGAIN) => {}
+                // A home that closes does not wait for its disk.
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
         }
+    }
+}
+
+fn kept(batch: &[StateChange]) -> Change {
+    let writes = batch.iter().map(|change| {
+        let (kind, key, value) = match change {
+            StateChange::Put(StateRow { kind, key, value }) => (kind, key, Some(value)),
+            StateChange::Delete { kind, key } => (kind, key, None),
+        };
+        Write::BrokerState {
+            kind: kind_name(*kind).into(),
+            key: key.clone(),
+            value: value.cloned(),
+        }
+    });
+    Change {
+        writes: writes.collect(),
+        entries: Vec::new(),
     }
 }

@@ -9,11 +9,13 @@ use hearthkey_api::Revoked;
 use hearthkey_core::access::{CertificateAccess, DeviceAccess};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
+use hearthkey_core::claim::ClaimState;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::time::Span;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
+use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::clock::Stopwatch;
 use crate::home::{Home, locked};
@@ -23,6 +25,7 @@ use crate::problem::Failure;
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A revocation that holds in memory but not yet on the disk.
+#[derive(Clone)]
 pub(crate) struct PendingRevocation {
     pub(crate) actor: Actor,
     pub(crate) revocation: Revocation,
@@ -162,12 +165,19 @@ impl Home {
         }
     }
 
-    /// Tries again what could not be made durable. Called by the schedule.
+    /// Tries again what could not be made durable. Called by the schedule. A revocation is counted
+    /// as pending until it is durable, also while it is tried.
     pub(crate) async fn retry_revocations(&self) {
-        let waiting = std::mem::take(&mut *locked(&self.pending_revocations));
-        for mut pending in waiting {
-            if !self.make_durable(&mut pending).await {
-                locked(&self.pending_revocations).push(pending);
+        let waiting = locked(&self.pending_revocations).len();
+        for _ in 0..waiting {
+            let Some(mut pending) = locked(&self.pending_revocations).first().cloned() else {
+                return;
+            };
+            let durable = self.make_durable(&mut pending).await;
+            let mut list = locked(&self.pending_revocations);
+            list.remove(0);
+            if !durable {
+                list.push(pending);
             }
         }
     }
@@ -183,54 +193,33 @@ impl Home {
     }
 
     async fn replay_revocation(&self, revocation: &Revocation) {
-        let Revocation {
-            device,
-            certificates,
-            reason,
-            at,
-        } = revocation;
-        let found = self.store.read(|registry| {
-            let each = certificates
-                .iter()
-                .map(|fingerprint| registry.certificate(device, fingerprint));
-            let known = each.collect::<Result<Vec<_>, _>>()?;
-            Ok((registry.device(device)?, known))
-        });
-        let Ok((known_device, known)) = found else {
+        let Ok(found) = self.store.read(|registry| Found::of(registry, revocation)) else {
             return;
         };
-        let holds = |c: &Option<Certificate>| {
-            c.as_ref()
-                .is_some_and(|c| c.state == CertificateState::Revoked)
-        };
-        if known.iter().all(holds) && known_device.is_some() {
-            return;
+        if !found.knows_all {
+            tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
+            self.keep_out(revocation);
         }
-        tracing::warn!(%device, "the registry did not know of a revocation");
-        self.keep_out(revocation);
-        let Some(from) = known_device.map(|known| known.device.state) else {
+        let Some(from) = found.state.filter(|_| !found.holds && !found.began_anew) else {
             return;
         };
-        let to = match reason {
+        let to = match revocation.reason {
             RevocationReason::CessationOfOperation => DeviceState::Retired,
             _ => DeviceState::Revoked,
         };
         let pending = PendingRevocation {
             actor: Actor::gateway(),
-            revocation: Revocation {
-                device: device.clone(),
-                certificates: certificates.clone(),
-                reason: *reason,
-                at: *at,
-            },
+            revocation: revocation.clone(),
             from,
             to,
             journaled: true,
         };
+        let device = &revocation.device;
         self.access_mut().set_device_state(device, to);
         if !self.make_durable_in_registry(&pending).await {
             tracing::error!(%device, "a replayed revocation holds in memory only");
         }
+        self.hush_claims(device);
     }
 
     /// Keeps certificates out that the registry may not even know.
@@ -256,6 +245,46 @@ impl Home {
             };
             access.set_certificate(*fingerprint, revoked);
         }
+    }
+}
+
+/// What the registry makes of a revocation in the journal.
+struct Found {
+    /// Where the device stands, if it is known.
+    state: Option<DeviceState>,
+    /// Whether the registry has every certificate as revoked.
+    knows_all: bool,
+    /// Whether the revocation holds as far as the registry knows the device.
+    holds: bool,
+    /// Whether the device has had a claim or a certificate since: what was revoked is another life.
+    began_anew: bool,
+}
+
+impl Found {
+    fn of(registry: &Registry<'_>, revocation: &Revocation) -> Result<Self, ReadError> {
+        let Revocation {
+            device,
+            certificates,
+            at,
+            ..
+        } = revocation;
+        let state = registry.device(device)?.map(|known| known.device.state);
+        let each = certificates
+            .iter()
+            .map(|fingerprint| registry.certificate(device, fingerprint));
+        let each = each.collect::<Result<Vec<_>, _>>()?;
+        let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
+        let claims = registry.claims_of(device)?;
+        let newest = registry.certificates_of(device, 1)?;
+        let claimable = claims.iter().any(|c| c.state == ClaimState::Open);
+        let ended = matches!(state, Some(DeviceState::Revoked | DeviceState::Retired));
+        Ok(Self {
+            state,
+            knows_all: state.is_some() && each.iter().all(|c| c.as_ref().is_some_and(revoked)),
+            holds: ended && !claimable && each.iter().flatten().all(revoked),
+            began_anew: claims.iter().any(|c| c.opened_at > *at)
+                || newest.iter().any(|c| c.issued_at > *at),
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The store as the gateway holds it: opened with a root key, closed when the home is sealed.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,6 +105,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), OpenError> {
         let path = data_dir.join(DATABASE_FILE);
+        // SQLite gives its journals the mode of the database.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)?;
         let mut connection = connection::open(&path, &root.database(home), Use::Write)?;
         connection::migrate(&mut connection)?;
         let (private, vkey) = LogKey::generate(&origin(home));
