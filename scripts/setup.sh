@@ -21,7 +21,6 @@ test | bench)
     need faketime faketime
     ;;
 esac
-case "${1:-build}" in bench) need python3 python3 && need pip3 python3-pip ;; esac
 
 if ! command -v cargo >/dev/null 2>&1; then
     echo "Rust is missing: install Rust 1.90 or newer (https://rustup.rs), then run this again." >&2

@@ -5,6 +5,9 @@
 //! the Unix socket in its data directory. Standard output carries the answer and nothing else: with
 //! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
+mod bench;
+mod bench_peer;
+mod bench_wire;
 mod claim;
 mod claim_text;
 mod clock;
@@ -94,6 +97,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Log(log::Log),
+    /// Measure issuing, connecting, publishing or revoking on this machine.
+    Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
     Demo(demo::Demo),
 }
@@ -131,6 +136,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Environment(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
+            Command::Bench(bench) => bench.obey(context).await,
             Command::Demo(demo) => demo.obey(context).await,
         }
     })

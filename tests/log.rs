@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use hearthkey_agent::Device;
 use serde_json::Value;
 
 use crate::rfc6962::{Proof, VerifierKey, leaf_hash, open_note, tree_hash};
@@ -208,6 +209,7 @@ async fn a_rolled_back_database_is_read_only_until_a_person_accepts_it_and_nothi
     rig.revoke("lamp").await.unwrap();
     rig.revoke("cellar").await.unwrap();
     rig.enroll("hall").await;
+    rig.revoke("hall").await.unwrap();
     rig.stop().await;
     put_database(&rig, &old);
     rig.start().await;
@@ -239,12 +241,24 @@ async fn a_rolled_back_database_is_read_only_until_a_person_accepts_it_and_nothi
     );
     assert_eq!(rig.device("cellar").await.state, "revoked");
     rig.enroll("door").await;
-    // A new claim is a new beginning, which the old revocation does not end.
+    // A new claim is a new beginning, which the old revocation does not end: neither of a device
+    // that the older database knew nor of one that it did not.
     let mut cellar = rig.enroll("cellar").await;
+    let claim = rig.claim("hall").await.unwrap();
+    let again = rig.work.path().join("hall-again");
+    let mut hall = rig.enroll_in(&claim, &again).await.unwrap();
     rig.restart().await;
     assert_eq!(rig.status().await.incident, None);
     assert!(lamp.connect().await.is_err());
     cellar.connect().await.unwrap();
+    hall.connect().await.unwrap();
+    assert!(
+        Device::open(&rig.device_dir("hall"))
+            .unwrap()
+            .connect()
+            .await
+            .is_err()
+    );
     rig.verified_log().await;
 }
 

@@ -162,6 +162,10 @@ async fn use_secrets(rig: &Rig, canaries: &mut Canaries) {
             .await;
         let claim: ClaimOpened = serde_json::from_value(json(&asked)).unwrap();
         canaries.add_claim(&claim);
+        assert!(
+            holds(&asked.stdout, claim.secret.as_bytes()),
+            "a canary is not found where it is"
+        );
         canaries.assert_none_in("the errors of device claim", &asked.stderr);
         rig.enroll_with(&claim).await.unwrap();
         canaries.add_key(&rig.device_dir(device).join("device.key"));

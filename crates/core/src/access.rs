@@ -90,8 +90,8 @@ pub enum DoorRefusal {
 pub struct Access {
     devices: HashMap<DeviceId, DeviceAccess>,
     certificates: HashMap<Fingerprint, CertificateAccess>,
-    /// Until when the bell rings for a claim.
-    bells: HashMap<ClaimId, Timestamp>,
+    /// For which device, and until when, the bell rings for a claim.
+    bells: HashMap<ClaimId, (DeviceId, Timestamp)>,
 }
 
 impl Access {
@@ -140,7 +140,7 @@ impl Access {
 
     /// Whether somebody without a certificate is expected: the door's bell.
     pub fn bell(&self, now: Timestamp) -> bool {
-        self.bells.values().any(|until| now < *until)
+        self.bells.values().any(|(_, until)| now < *until)
     }
 
     /// Sets what is known of a device.
@@ -174,9 +174,14 @@ impl Access {
         }
     }
 
-    /// Lets the bell ring for a claim until a moment.
-    pub fn ring_for(&mut self, claim: ClaimId, until: Timestamp) {
-        self.bells.insert(claim, until);
+    /// Lets the bell ring for a device's claim until a moment.
+    pub fn ring_for(&mut self, claim: ClaimId, device: DeviceId, until: Timestamp) {
+        self.bells.insert(claim, (device, until));
+    }
+
+    /// The device that a claim is for, while the bell rings for it.
+    pub fn guest(&self, claim: &ClaimId) -> Option<&DeviceId> {
+        self.bells.get(claim).map(|(device, _)| device)
     }
 
     /// Stops the bell for a claim.
@@ -186,7 +191,7 @@ impl Access {
 
     /// Forgets bells and certificates that can play no part any more; call it now and then.
     pub fn sweep(&mut self, now: Timestamp) {
-        self.bells.retain(|_, until| now < *until);
+        self.bells.retain(|_, (_, until)| now < *until);
         let devices = &self.devices;
         self.certificates.retain(|_, certificate| {
             let grace = devices
@@ -289,7 +294,11 @@ mod tests {
         let mut access = Access::default();
         let claim = ClaimId::from_random([1; 8]);
         assert!(!access.bell(Timestamp::from_s(5)));
-        access.ring_for(claim.clone(), Timestamp::from_s(10));
+        access.ring_for(
+            claim.clone(),
+            "lamp".parse().unwrap(),
+            Timestamp::from_s(10),
+        );
         assert!(access.bell(Timestamp::from_s(9)));
         assert!(!access.bell(Timestamp::from_s(10)));
         access.hush(&claim);

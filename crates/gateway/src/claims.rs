@@ -85,7 +85,7 @@ impl Home {
                 grace: profile.grace(),
             };
             access.set_device(device.id.clone(), known);
-            access.ring_for(claim.id.clone(), claim.bell_until());
+            access.ring_for(claim.id.clone(), device.id.clone(), claim.bell_until());
         }
         Ok(self.claim_opened(asked, &claim, &secret))
     }

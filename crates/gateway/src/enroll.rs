@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::certificate::CertificateState;
-use hearthkey_core::claim::{Claim, ClaimUse};
+use hearthkey_core::claim::{Claim, ClaimUse, REDELIVERY};
 use hearthkey_core::device::{Device, DeviceState};
 use hearthkey_core::enrollment::{Decision, Facts, decide};
 use hearthkey_core::id::ClaimId;
@@ -65,12 +65,12 @@ impl Home {
     }
 
     async fn enroll_key(&self, guest: &Guest<'_>, request: &CsrRequest) -> Outcome {
+        let known = self.access().guest(guest.claim).cloned();
+        let Some(device) = known else {
+            return Err(Code::ClaimUnknown.into());
+        };
+        let _turn = self.turns.of(&device).await;
         for _ in 0..DECISIONS_MAX {
-            let found = self.store.read(|registry| registry.claim(guest.claim));
-            let Some(claim) = found.map_err(|e| unreadable(&e))? else {
-                return Err(Code::ClaimUnknown.into());
-            };
-            let _turn = self.turns.of(&claim.device).await;
             match self.enroll_once(guest, request).await {
                 Err(CommitError::Conflict) => {}
                 Ok(outcome) => return outcome,
@@ -182,7 +182,11 @@ impl Home {
                 to: DeviceState::Active,
             })
             .write(Write::Effect(Effect::Notice(device.id.clone())));
-        let earlier = self.live_certificates(&device.id);
+        // Only a device that is enrolled already has certificates that end now.
+        let earlier = match device.state {
+            DeviceState::Active => self.live_certificates(&device.id),
+            _ => Vec::new(),
+        };
         self.commit_with_effects(change).await?;
         {
             let mut access = self.access_mut();
@@ -192,7 +196,8 @@ impl Home {
             access.set_device_state(&device.id, DeviceState::Active);
             access.ring_for(
                 guest.claim.clone(),
-                now.after(hearthkey_core::claim::REDELIVERY),
+                device.id.clone(),
+                now.after(REDELIVERY),
             );
         }
         self.let_in(&certificate);

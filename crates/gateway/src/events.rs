@@ -251,10 +251,13 @@ pub(crate) async fn remember(home: Arc<Home>, mut changes: StateChanges) {
     while let Some(batch) = changes.recv().await {
         while let Err(error) = home.commit(kept(&batch)).await {
             tracing::error!(%error, "sessions and retained messages could not be kept yet");
+            // A home that closes tries once more and does not wait for its disk.
+            if *stopping.borrow() {
+                break;
+            }
             tokio::select! {
                 () = tokio::time::sleep(KEEP_AGAIN) => {}
-                // A home that closes does not wait for its disk.
-                _ = stopping.wait_for(|stop| *stop) => break,
+                _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
     }

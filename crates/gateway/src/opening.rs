@@ -341,7 +341,7 @@ fn load_access(
     for claim in store.read(|registry| registry.claims_since(now.before(Span::days(1))))? {
         let until = claim.bell_until();
         if now < until {
-            access.ring_for(claim.id, until);
+            access.ring_for(claim.id, claim.device, until);
         }
     }
     Ok(LoadedAccess {

@@ -58,6 +58,7 @@ impl PendingRevocation {
             })
             .write(Write::RevokeCertificates(device.clone(), *reason, *at))
             .write(Write::CloseClaims(device.clone()))
+            .write(Write::Effect(Effect::Notice(device.clone())))
             .write(Write::Effect(Effect::Crl(environment.clone())))
     }
 }

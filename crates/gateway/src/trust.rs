@@ -1,11 +1,14 @@
 //! What the gateway tells everybody: roots, CRLs, checkpoints; and each device: its notice.
 
 use bytes::Bytes;
+use hearthkey_core::certificate::Certificate;
+use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::topic::hearthkey as topics;
 use hearthkey_pki::RevokedEntry;
 use hearthkey_store::change::Write;
+use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
 use serde::Serialize;
 
 use crate::home::{Home, locked};
@@ -34,6 +37,18 @@ pub(crate) fn issuing(environment: &EnvironmentName) -> String {
     format!("issuing/{environment}")
 }
 
+/// What a notice rests on: the device and its newest certificate.
+pub(crate) type NoticeFacts = Option<(KnownDevice, Certificate)>;
+
+/// Reads what a device's notice rests on.
+pub(crate) fn notice_facts(
+    registry: &Registry<'_>,
+    device: &DeviceId,
+) -> Result<NoticeFacts, ReadError> {
+    let newest = registry.certificates_of(device, 1)?.into_iter().next();
+    Ok(registry.device(device)?.zip(newest))
+}
+
 impl Home {
     /// The roots to trust, in PEM.
     pub(crate) fn trust_bundle(&self) -> String {
@@ -58,20 +73,17 @@ impl Home {
     }
 
     /// Publishes a device's renewal window, retained. A device that is gone has none.
-    pub(crate) async fn publish_notice(&self, device: &DeviceId) {
+    pub(crate) async fn publish_notice(&self, device: &DeviceId, facts: NoticeFacts) {
         let notice = self
-            .notice(device)
+            .notice(facts)
             .and_then(|notice| serde_json::to_vec(&notice).ok());
         self.publish(&topics::notice(device), notice.unwrap_or_default())
             .await;
     }
 
-    fn notice(&self, device: &DeviceId) -> Option<Notice> {
-        let facts = self.store.read(|registry| {
-            let known = registry.device(device)?;
-            Ok(known.zip(registry.certificates_of(device, 1)?.into_iter().next()))
-        });
-        let (known, newest) = facts.ok().flatten()?;
+    fn notice(&self, facts: NoticeFacts) -> Option<Notice> {
+        let (known, newest) =
+            facts.filter(|(known, _)| known.device.state == DeviceState::Active)?;
         let asked = asked_to_rotate(&known, &newest);
         let opens = known.rotate_asked_at.filter(|_| asked);
         Some(Notice {

@@ -123,8 +123,8 @@ pub enum Write {
     },
     /// Adds an effect that must happen once the change is durable.
     Effect(Effect),
-    /// An effect has happened.
-    EffectDone(i64),
+    /// The effects up to this one have happened.
+    EffectsDone(i64),
     /// Remembers something for the broker, or forgets it.
     BrokerState {
         /// The kind of thing.
@@ -231,8 +231,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
             let text = serde_json::to_string(effect).unwrap_or_default();
             run("INSERT INTO outbox (effect) VALUES (?1)", &[&text])?;
         }
-        Write::EffectDone(id) => {
-            run("DELETE FROM outbox WHERE id = ?1", &[id])?;
+        Write::EffectsDone(last) => {
+            run("DELETE FROM outbox WHERE id <= ?1", &[last])?;
         }
         Write::BrokerState {
             kind,

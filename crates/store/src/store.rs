@@ -197,7 +197,7 @@ impl Store {
         writer.ok_or(CommitError::Sealed)?.commit(change).await
     }
 
-    /// Asks the registry. A connection that failed is not used again.
+    /// Asks the registry, in one snapshot. A connection that failed is not used again.
     pub fn read<T>(
         &self,
         question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
@@ -207,7 +207,7 @@ impl Store {
             Some(connection) => connection,
             None => connection::open(&self.path, &self.key, Use::Read)?,
         };
-        let answer = question(&Registry(&connection));
+        let answer = in_one_snapshot(&connection, question);
         let mut readers = locked(&self.readers);
         if answer.is_ok() && readers.len() < READERS {
             readers.push(connection);
@@ -307,6 +307,17 @@ impl Store {
         }
         locked(&self.readers).clear();
     }
+}
+
+/// Answers a question from one state of the database, however many statements it takes.
+fn in_one_snapshot<T>(
+    connection: &Connection,
+    question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let answer = question(&Registry(&snapshot))?;
+    snapshot.finish()?;
+    Ok(answer)
 }
 
 const LOG_KEY: SecretName<'static> = SecretName {

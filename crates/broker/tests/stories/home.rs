@@ -252,7 +252,10 @@ impl Home {
     pub fn open_claim(&self) -> ClaimId {
         let claim: ClaimId = CLAIM.parse().unwrap();
         let until = Timestamp::from_s(NOW_S + 900);
-        self.access.write().unwrap().ring_for(claim.clone(), until);
+        self.access
+            .write()
+            .unwrap()
+            .ring_for(claim.clone(), "guest".parse().unwrap(), until);
         claim
     }
 

@@ -110,10 +110,11 @@ impl Home {
     }
 
     pub fn ring(&self) {
-        self.access
-            .write()
-            .unwrap()
-            .ring_for(ClaimId::from_random([1; 8]), now().after(Span::hours(1)));
+        self.access.write().unwrap().ring_for(
+            ClaimId::from_random([1; 8]),
+            "guest".parse().unwrap(),
+            now().after(Span::hours(1)),
+        );
     }
 
     pub fn set_clock(&self, time: Timestamp) {

@@ -1,0 +1,217 @@
+//! The issuing journey without the wire, to be measured: a CSR in, a durable certificate out.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use hearthkey_core::certificate::IssuanceOrder;
+use hearthkey_core::claim::{Claim, ClaimState};
+use hearthkey_core::device::{Device, DeviceState};
+use hearthkey_core::enrollment::{Decision, Facts, decide};
+use hearthkey_core::id::{ClaimId, Fingerprint, SerialNumber};
+use hearthkey_core::profile::Profile;
+use hearthkey_core::time::Span;
+use hearthkey_pki::read_csr;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::random;
+use hearthkey_store::slots::{Slots, key_file};
+
+use crate::enroll::Guest;
+use crate::home::{Home, new_serial};
+use crate::opening::{Door, HomeError, open};
+
+/// Writes that go into one change while seeding.
+const BATCH: usize = 512;
+
+/// Why a measurement did not take place.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each carries the message of its cause.
+pub enum BenchError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Unseal(#[from] hearthkey_store::slots::UnsealError),
+    #[error(transparent)]
+    Commit(#[from] hearthkey_store::CommitError),
+    #[error("the home has no {0}")]
+    Missing(&'static str),
+    #[error("a request was refused: {0}")]
+    Refused(String),
+}
+
+/// An open home in this process.
+pub struct Issuance {
+    home: Arc<Home>,
+    profile: Profile,
+}
+
+/// A claim that is ready to be used.
+pub struct Prepared(ClaimId);
+
+impl Issuance {
+    /// Opens the home of a data directory that has a key file.
+    pub async fn open(data_dir: &Path) -> Result<Self, BenchError> {
+        let slots = Slots::read(data_dir)?;
+        let way = key_file(data_dir).ok_or(BenchError::Missing("key file"))?;
+        let door = Door {
+            data_dir: data_dir.to_owned(),
+            mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hosts: vec!["localhost".into()],
+        };
+        let home = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
+        let profile = "generic".parse().ok().and_then(|name| home.profile(&name));
+        let profile = profile
+            .ok_or(BenchError::Missing("generic profile"))?
+            .as_ref()
+            .clone();
+        Ok(Self { home, profile })
+    }
+
+    fn device(&self, name: &str) -> Result<Device, BenchError> {
+        let label = |text: &str| text.to_owned();
+        Ok(Device {
+            id: name
+                .parse()
+                .map_err(|_| BenchError::Missing("room for such a name"))?,
+            state: DeviceState::Pending,
+            environment: "home"
+                .parse()
+                .map_err(|_| BenchError::Missing("environment"))?,
+            profile: self.profile.name.clone(),
+            owner: label("bench"),
+            purpose: label("bench"),
+            created_at: self.home.now(),
+        })
+    }
+
+    fn claim(&self, device: &Device) -> Claim {
+        let now = self.home.now();
+        Claim {
+            id: ClaimId::from_random(*random::<8>()),
+            device: device.id.clone(),
+            state: ClaimState::Open,
+            secret_hash: Fingerprint(*random::<32>()),
+            wrong_tries: 0,
+            opened_at: now,
+            expires_at: now.after(Span::hours(1)),
+            used: None,
+            presented_key: None,
+            approved_key: None,
+        }
+    }
+
+    /// Opens `count` claims for as many new devices.
+    pub async fn prepare(&self, prefix: &str, count: usize) -> Result<Vec<Prepared>, BenchError> {
+        let mut prepared = Vec::with_capacity(count);
+        let mut change = Change::default();
+        for n in 0..count {
+            let device = self.device(&format!("{prefix}-{n}"))?;
+            let claim = self.claim(&device);
+            prepared.push(Prepared(claim.id.clone()));
+            let until = claim.bell_until();
+            self.home
+                .access_mut()
+                .ring_for(claim.id.clone(), device.id.clone(), until);
+            change
+                .writes
+                .extend([Write::Device(device), Write::OpenClaim(claim)]);
+            if change.writes.len() >= BATCH {
+                self.home.commit(std::mem::take(&mut change)).await?;
+            }
+        }
+        self.home.commit(change).await?;
+        Ok(prepared)
+    }
+
+    /// The whole journey for one CSR, as a device's request makes it.
+    pub async fn issue(&self, prepared: &Prepared, csr: &[u8]) -> Result<(), BenchError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let guest = Guest {
+            claim: &prepared.0,
+            address,
+            connection: 0,
+        };
+        let outcome = self.home.enroll(&guest, csr, false).await;
+        outcome
+            .map(drop)
+            .map_err(|rejection| BenchError::Refused(rejection.message.to_owned()))
+    }
+
+    fn order(
+        &self,
+        device: &Device,
+        claim: &Claim,
+        csr: &[u8],
+    ) -> Result<IssuanceOrder, BenchError> {
+        let key = read_csr(csr).map_err(|refusal| BenchError::Refused(refusal.to_string()))?;
+        let facts = Facts {
+            claim,
+            device,
+            profile: &self.profile,
+            clock_trusted: true,
+        };
+        match decide(&facts, key, new_serial(), self.home.now()) {
+            Decision::Issue(order) => Ok(order),
+            other => Err(BenchError::Refused(format!("{other:?}"))),
+        }
+    }
+
+    /// Reads CSRs, decides and signs in memory, on this thread alone; nothing is kept.
+    pub fn sign_in_memory(&self, csrs: &[Vec<u8>], count: usize) -> Result<(), BenchError> {
+        let device = self.device("in-memory")?;
+        let claim = self.claim(&device);
+        for csr in csrs.iter().cycle().take(count) {
+            let order = self.order(&device, &claim, csr)?;
+            self.home
+                .sign(order)
+                .map_err(|r| BenchError::Refused(r.message.to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Stores `count` certificates of as many devices, all with the DER of one that was signed.
+    pub async fn seed(&self, prefix: &str, count: usize, csr: &[u8]) -> Result<(), BenchError> {
+        let mut change = Change::default();
+        let model = self.device("model")?;
+        let order = self.order(&model, &self.claim(&model), csr)?;
+        let issued = self
+            .home
+            .sign(order)
+            .map_err(|r| BenchError::Refused(r.message.into()))?;
+        for n in 0..count {
+            let device = Device {
+                state: DeviceState::Active,
+                ..self.device(&format!("{prefix}-{n}"))?
+            };
+            let mut certificate = issued.certificate.clone();
+            certificate.device = device.id.clone();
+            certificate.fingerprint = Fingerprint(*random::<32>());
+            certificate.serial = SerialNumber::from_random(*random::<16>());
+            certificate.lineage = certificate.serial;
+            change.writes.extend([
+                Write::Device(device),
+                Write::Certificate(certificate, issued.der.clone()),
+            ]);
+            if change.writes.len() >= BATCH {
+                self.home.commit(std::mem::take(&mut change)).await?;
+            }
+        }
+        self.home.commit(change).await?;
+        Ok(())
+    }
+
+    /// The CA that signs the devices of `home`, in PEM, for a peer that verifies them itself.
+    pub fn issuer_pem(&self) -> Result<String, BenchError> {
+        let environment = self.device("any")?.environment;
+        let issuer = self
+            .home
+            .issuer(&environment)
+            .ok_or(BenchError::Missing("issuing CA"))?;
+        Ok(issuer.certificate().pem())
+    }
+
+    /// Closes the home.
+    pub async fn close(self) {
+        self.home.close().await;
+    }
+}

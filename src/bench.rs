@@ -1,0 +1,490 @@
+//! `hearthkey bench`: measures this program on this machine, and peers under the same load.
+//!
+//! Every measurement has a temporary home of its own and real clients on loopback. CPU is the
+//! server's own, from the kernel; what the load costs is not in it.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use hearthkey_api::{RevokeRequest, Revoked};
+use hearthkey_gateway::bench::Issuance;
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::bench_peer::{
+    Broker, Stage, cpu_us, failed, local, make_directory, make_home, start_gateway, start_mosquitto,
+};
+use crate::bench_wire::{Wire, WireError, identity};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::stopwatch::Stopwatch;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Operation {
+    /// A CSR in, a certificate committed with its audit record.
+    Issue,
+    /// Mutual TLS and MQTT CONNECT, up to the CONNACK.
+    Connect,
+    /// QoS 1 messages from many publishers to one subscriber.
+    Publish,
+    /// From the request to the client that sees its connection end.
+    Revoke,
+    /// From the start of the process to "ready".
+    Start,
+}
+
+/// Whom to measure instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Peer {
+    /// Debian's mosquitto, with the same keys.
+    Mosquitto,
+}
+
+/// What `bench` is told.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    operation: Operation,
+    /// How many at the same time: requests, connections, publishers, or live sessions (`revoke`).
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    concurrency: u32,
+    /// How many in all; for `publish`, from each publisher; for `start`, certificates stored.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// Certificates that are stored before `issue` is measured.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
+    stored: u32,
+    /// Publishers that keep the broker busy while `revoke` is measured.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    load: u32,
+    /// Measure a peer under the same load.
+    #[arg(long)]
+    peer: Option<Peer>,
+}
+
+/// A result. Rates are operations a second, times microseconds.
+#[derive(Debug, Serialize)]
+struct Measured {
+    operation: Operation,
+    peer: Option<Peer>,
+    concurrency: u32,
+    count: u32,
+    seconds: f64,
+    rate_per_s: f64,
+    cpu_us_per_op: f64,
+    latency_us: Option<Latency>,
+    details: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl Latency {
+    fn of(mut us: Vec<u64>) -> Option<Self> {
+        us.sort_unstable();
+        let at = |share: usize| {
+            us.get((us.len() * share / 100).min(us.len().saturating_sub(1)))
+                .copied()
+        };
+        Some(Self {
+            p50: at(50)?,
+            p99: at(99)?,
+            max: us.last().copied()?,
+        })
+    }
+}
+
+/// What one measurement found, before it is put beside its parameters.
+struct Found {
+    operations: f64,
+    seconds: f64,
+    cpu_us: u64,
+    latency: Option<Latency>,
+    details: Value,
+}
+
+fn odd(error: WireError) -> Failure {
+    failed("a client failed", &error)
+}
+
+impl Bench {
+    /// Measures and tells.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let found = match self.operation {
+            Operation::Issue => self.issue().await?,
+            Operation::Connect => self.connect().await?,
+            Operation::Publish => self.publish().await?,
+            Operation::Revoke => self.revoke().await?,
+            Operation::Start => self.start().await?,
+        };
+        let measured = Measured {
+            operation: self.operation,
+            peer: self.peer,
+            concurrency: self.concurrency,
+            count: self.count,
+            seconds: found.seconds,
+            rate_per_s: found.operations / found.seconds,
+            cpu_us_per_op: found.cpu_us as f64 / found.operations,
+            latency_us: found.latency,
+            details: found.details,
+        };
+        context.output.answer(&measured, || {
+            format!(
+                "{:?}: {:.0} a second, {:.0} µs of CPU each, {}",
+                self.operation,
+                measured.rate_per_s,
+                measured.cpu_us_per_op,
+                serde_json::to_string(&(&measured.latency_us, &measured.details))
+                    .unwrap_or_default()
+            )
+        })
+    }
+
+    async fn issue(&self) -> Result<Found, Failure> {
+        let cannot = |error: hearthkey_gateway::bench::BenchError| failed("issuing failed", &error);
+        let directory = make_directory()?;
+        let home = make_home(directory.path()).await?;
+        let csrs = Arc::new(csrs(64)?);
+        let issuance = Arc::new(Issuance::open(&home).await.map_err(cannot)?);
+        issuance
+            .seed("stored", self.stored as usize, &csrs[0])
+            .await
+            .map_err(cannot)?;
+        let count = self.count as usize;
+        let watch = Stopwatch::start();
+        tokio::task::block_in_place(|| issuance.sign_in_memory(&csrs, count)).map_err(cannot)?;
+        let in_memory = watch.elapsed().as_secs_f64();
+        let claims = Arc::new(issuance.prepare("device", count).await.map_err(cannot)?);
+        let cpu = own_cpu_us();
+        let watch = Stopwatch::start();
+        let mut tasks = Vec::new();
+        for worker in 0..self.concurrency as usize {
+            let (issuance, claims, csrs) = (
+                Arc::clone(&issuance),
+                Arc::clone(&claims),
+                Arc::clone(&csrs),
+            );
+            let step = self.concurrency as usize;
+            tasks.push(tokio::spawn(async move {
+                let mut us = Vec::new();
+                for n in (worker..claims.len()).step_by(step) {
+                    let watch = Stopwatch::start();
+                    issuance.issue(&claims[n], &csrs[n % csrs.len()]).await?;
+                    us.push(watch.elapsed().as_micros() as u64);
+                }
+                Ok(us)
+            }));
+        }
+        let mut us = Vec::with_capacity(count);
+        for task in tasks {
+            let done = task
+                .await
+                .map_err(|error| failed("a task panicked", &error))?;
+            us.extend(done.map_err(cannot)?);
+        }
+        let seconds = watch.elapsed().as_secs_f64();
+        let cpu_us = own_cpu_us() - cpu;
+        let in_memory_per_s = count as f64 / in_memory;
+        let share = count as f64 / seconds / in_memory_per_s;
+        let details = json!({
+            "in_memory_one_core_per_s": in_memory_per_s,
+            "share_of_in_memory": share,
+            "stored_before": self.stored,
+        });
+        if let Some(issuance) = Arc::into_inner(issuance) {
+            issuance.close().await;
+        }
+        Ok(Found {
+            operations: count as f64,
+            seconds,
+            cpu_us,
+            latency: Latency::of(us),
+            details,
+        })
+    }
+
+    /// The broker to measure, and the identities that it knows.
+    async fn broker(
+        &self,
+        stage: &mut Stage,
+        devices: usize,
+    ) -> Result<(Option<Broker>, Vec<Arc<ClientConfig>>), Failure> {
+        let identities = stage.enroll(devices, "generic").await?;
+        if self.peer.is_none() {
+            return Ok((None, identities));
+        }
+        let (mosquitto, trust) = start_mosquitto(stage).await?;
+        let same: Result<Vec<_>, _> = (0..devices)
+            .map(|n| identity(&stage.device(&format!("d-{n}")), &trust))
+            .collect();
+        Ok((Some(mosquitto), same.map_err(odd)?))
+    }
+
+    async fn connect(&self) -> Result<Found, Failure> {
+        let mut stage = Stage::open().await?;
+        let rss_idle_kib = stage.gateway.process.rss_kib();
+        let (peer, identities) = self.broker(&mut stage, self.count as usize).await?;
+        let broker = peer.as_ref().unwrap_or(&stage.gateway);
+        let address = broker.address;
+        let rss_before_kib = broker.process.rss_kib();
+        let identities = Arc::new(identities);
+        let cpu = broker.process.cpu_us();
+        let watch = Stopwatch::start();
+        let mut tasks = Vec::new();
+        for worker in 0..self.concurrency as usize {
+            let (identities, step) = (Arc::clone(&identities), self.concurrency as usize);
+            tasks.push(tokio::spawn(async move {
+                let mut done = Vec::new();
+                for n in (worker..identities.len()).step_by(step) {
+                    let watch = Stopwatch::start();
+                    let wire =
+                        Wire::connect(address, local(n), &identities[n], &format!("d-{n}")).await?;
+                    done.push((watch.elapsed().as_micros() as u64, wire));
+                }
+                Ok::<_, WireError>(done)
+            }));
+        }
+        let (mut us, mut wires) = (Vec::new(), Vec::new());
+        for task in tasks {
+            for (took, wire) in task
+                .await
+                .map_err(|e| failed("a task panicked", &e))?
+                .map_err(odd)?
+            {
+                us.push(took);
+                wires.push(wire);
+            }
+        }
+        let seconds = watch.elapsed().as_secs_f64();
+        let cpu_us = broker.process.cpu_us() - cpu;
+        let details = json!({
+            "rss_idle_kib": if self.peer.is_some() { rss_before_kib } else { rss_idle_kib },
+            "rss_before_kib": rss_before_kib,
+            "rss_with_sessions_kib": broker.process.rss_kib(),
+        });
+        Ok(Found {
+            operations: wires.len() as f64,
+            seconds,
+            cpu_us,
+            latency: Latency::of(us),
+            details,
+        })
+    }
+
+    async fn publish(&self) -> Result<Found, Failure> {
+        let mut stage = Stage::open().await?;
+        let publishers = self.concurrency as usize;
+        let (peer, identities) = self.broker(&mut stage, publishers).await?;
+        let hub = stage.device("hub");
+        let trust = match &peer {
+            Some(_) => stage.directory.path().join("mosquitto/server.crt"),
+            None => hub.join("trust.pem"),
+        };
+        enroll_hub(&stage).await?;
+        let hub = identity(&hub, &trust).map_err(odd)?;
+        let broker = peer.as_ref().unwrap_or(&stage.gateway);
+        let mut subscriber = Wire::connect(broker.address, local(900), &hub, "hub")
+            .await
+            .map_err(odd)?;
+        subscriber.subscribe("devices/#").await.map_err(odd)?;
+        let mut wires = Vec::new();
+        for (n, identity) in identities.iter().enumerate() {
+            wires.push(
+                Wire::connect(broker.address, local(n), identity, &format!("d-{n}"))
+                    .await
+                    .map_err(odd)?,
+            );
+        }
+        let count = self.count;
+        let all = u64::from(count) * publishers as u64;
+        let cpu = broker.process.cpu_us();
+        let watch = Stopwatch::start();
+        let listening = tokio::spawn(listen(subscriber, all));
+        let tasks: Vec<_> = wires
+            .into_iter()
+            .enumerate()
+            .map(|(n, wire)| tokio::spawn(speak(wire, n, count)))
+            .collect();
+        for task in tasks {
+            task.await
+                .map_err(|e| failed("a task panicked", &e))?
+                .map_err(odd)?;
+        }
+        let acknowledged = watch.elapsed().as_secs_f64();
+        let delivered = listening.await.map_err(|e| failed("a task panicked", &e))?;
+        let seconds = watch.elapsed().as_secs_f64();
+        let cpu_us = broker.process.cpu_us() - cpu;
+        let seconds = if delivered == all {
+            seconds
+        } else {
+            acknowledged
+        };
+        let details = json!({
+            "sent": all, "delivered": delivered, "lost": all - delivered,
+            "acknowledged_per_s": all as f64 / acknowledged,
+        });
+        Ok(Found {
+            operations: all as f64,
+            seconds,
+            cpu_us,
+            latency: None,
+            details,
+        })
+    }
+
+    async fn revoke(&self) -> Result<Found, Failure> {
+        let stage = Stage::open().await?;
+        let sessions = self.concurrency as usize;
+        let identities = stage.enroll(sessions, "generic").await?;
+        let address = stage.gateway.address;
+        let mut wires = Vec::new();
+        for (n, identity) in identities.iter().enumerate() {
+            wires.push(
+                Wire::connect(address, local(n), identity, &format!("d-{n}"))
+                    .await
+                    .map_err(odd)?,
+            );
+        }
+        let rss_with_sessions_kib = stage.gateway.process.rss_kib();
+        let loaders: Vec<_> = wires
+            .drain(..(self.load as usize).min(sessions))
+            .enumerate()
+            .map(|(n, wire)| tokio::spawn(speak(wire, n, u32::MAX)))
+            .collect();
+        let first = loaders.len();
+        let client = stage.client();
+        let cpu = stage.gateway.process.cpu_us();
+        let begun = Stopwatch::start();
+        let (mut seen, mut told) = (Vec::new(), Vec::new());
+        for (n, wire) in wires.into_iter().enumerate().take(self.count as usize) {
+            let closed = tokio::spawn(wire.closed());
+            let watch = Stopwatch::start();
+            let path = format!("/api/v1/devices/d-{}/revoke", n + first);
+            let reason = RevokeRequest {
+                reason: "key-compromise".into(),
+            };
+            let call = tokio::spawn({
+                let client = client.clone();
+                async move { client.post::<Revoked>(&path, &reason).await }
+            });
+            closed.await.map_err(|e| failed("a task panicked", &e))?;
+            seen.push(watch.elapsed().as_micros() as u64);
+            told.push(
+                call.await
+                    .map_err(|e| failed("a task panicked", &e))??
+                    .latency_us,
+            );
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu_us = stage.gateway.process.cpu_us() - cpu;
+        for loader in loaders {
+            loader.abort();
+        }
+        let details = json!({
+            "live_sessions": sessions, "publishers": first,
+            "rss_with_sessions_kib": rss_with_sessions_kib,
+            "told_latency_us": Latency::of(told),
+        });
+        Ok(Found {
+            operations: seen.len() as f64,
+            seconds,
+            cpu_us,
+            latency: Latency::of(seen),
+            details,
+        })
+    }
+
+    async fn start(&self) -> Result<Found, Failure> {
+        let cannot = |error: hearthkey_gateway::bench::BenchError| failed("seeding failed", &error);
+        let directory = make_directory()?;
+        let home = make_home(directory.path()).await?;
+        let issuance = Issuance::open(&home).await.map_err(cannot)?;
+        issuance
+            .seed("stored", self.count as usize, &csrs(1)?[0])
+            .await
+            .map_err(cannot)?;
+        issuance.close().await;
+        let mut us = Vec::new();
+        let mut rss_kib = 0;
+        let watch = Stopwatch::start();
+        for _ in 0..5 {
+            let gateway = start_gateway(&home).await?;
+            us.push((gateway.ready_ms * 1000.0) as u64);
+            rss_kib = gateway.process.rss_kib();
+            gateway.stop().await;
+        }
+        let details = json!({ "certificates": self.count, "rss_idle_kib": rss_kib });
+        let seconds = watch.elapsed().as_secs_f64();
+        Ok(Found {
+            operations: 5.0,
+            seconds,
+            cpu_us: 0,
+            latency: Latency::of(us),
+            details,
+        })
+    }
+}
+
+/// The device that hears everything: enrolled, with its key approved where that is wanted.
+async fn enroll_hub(stage: &Stage) -> Result<(), Failure> {
+    let profile = "name = \"bench-hub\"\ndescription = \"hears all\"\ncertificate_lifetime_days = 1\n\
+         grace_days = 0\nkeys = [\"p256\"]\n[[subscribe]]\ntopic = \"devices/#\"\nreason = \"bench\"\n";
+    let text = hearthkey_api::ProfileText {
+        toml: profile.into(),
+        built_in: false,
+    };
+    let _: hearthkey_api::ProfileText = stage.client().post("/api/v1/profiles", &text).await?;
+    crate::bench_peer::enroll(&stage.client(), "hub", "bench-hub", &stage.device("hub")).await?;
+    Ok(())
+}
+
+/// Messages that a publisher has on their way at once.
+const WINDOW: u32 = 20;
+
+async fn speak(mut wire: Wire, n: usize, count: u32) -> Result<(), WireError> {
+    let topic = format!("devices/d-{n}/state");
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(WINDOW);
+        wire.publish(&topic, &[b'x'; 64], now as u16).await?;
+        left -= now;
+    }
+    Ok(())
+}
+
+/// Counts messages until all are there, or none has come for five seconds.
+async fn listen(mut wire: Wire, all: u64) -> u64 {
+    let patience = std::time::Duration::from_secs(5);
+    let mut heard = 0;
+    while heard < all {
+        match tokio::time::timeout(patience, wire.take()).await {
+            Ok(Ok(())) => heard += 1,
+            _ => break,
+        }
+    }
+    heard
+}
+
+fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {
+    let cannot = |error: rcgen::Error| failed("a signing request could not be made", &error);
+    (0..count)
+        .map(|_| {
+            let key = rcgen::KeyPair::generate().map_err(cannot)?;
+            let params = rcgen::CertificateParams::default();
+            let request = params.serialize_request(&key).map_err(cannot)?;
+            Ok(request.pem().map_err(cannot)?.into_bytes())
+        })
+        .collect()
+}
+
+fn own_cpu_us() -> u64 {
+    cpu_us(&std::fs::read_to_string("/proc/self/stat").unwrap_or_default())
+}
