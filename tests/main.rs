@@ -2,16 +2,26 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test fails.
 
+mod alerts;
+mod away;
 mod clock;
 mod door;
 mod durability;
 mod enroll;
+mod grace;
+mod guest;
+mod hostile;
+mod lineage;
 mod log;
+mod mqtt;
+mod race;
 mod renew;
 mod revoke;
 mod rfc6962;
 mod rig;
+mod rights;
 mod secrets;
 mod stock;
 mod storage_failure;
 mod tree;
+mod wire;

@@ -232,8 +232,10 @@ fn assert_opaque(rig: &Rig) {
         for device in DEVICES {
             assert!(!holds(&bytes, device.as_bytes()), "{name} names {device}");
         }
-        // Encrypted pages look random: a page in clear has long runs of zeros.
-        assert!(!holds(&bytes[32..], &[0; 64]), "{name} has a page in clear");
+        // Encrypted pages look random: a page in clear has long runs of zeros. A write-ahead log that
+        // has just been written back is empty.
+        let pages = bytes.get(32..).unwrap_or_default();
+        assert!(!holds(pages, &[0; 64]), "{name} has a page in clear");
     }
 }
 

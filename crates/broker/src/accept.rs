@@ -129,19 +129,17 @@ async fn greet(
     config: Arc<ServerConfig>,
 ) -> Result<Arrival, Refusal> {
     let (tcp, cut) = SharedTcp::new(tcp);
-    let handshake = async {
-        let _permit = shared
-            .gate
-            .handshakes
-            .acquire()
-            .await
-            .map_err(std::io::Error::other)?;
-        TlsAcceptor::from(config).accept(tcp).await
+    let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
+    let mut tls = match timeout(shared.limits.handshake_timeout(), handshake).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err((error, tcp))) => {
+            // The alert is on its way. In TLS 1.3 the client's CONNECT is too, and a socket that
+            // closes on it would answer with a reset, which may cost the client the alert.
+            farewell(tcp, &[]).await;
+            return Err(Refusal::Handshake(clipped(&error.to_string())));
+        }
+        Err(_) => return Err(Refusal::Timeout),
     };
-    let mut tls = timeout(shared.limits.handshake_timeout(), handshake)
-        .await
-        .map_err(|_| Refusal::Timeout)?
-        .map_err(|error| Refusal::Handshake(clipped(&error.to_string())))?;
     tls.get_ref().0.acknowledge();
     let reading = connect::read(&mut tls, shared.limits.connect_packet_max_bytes);
     match timeout(shared.limits.connect_timeout(), reading).await {

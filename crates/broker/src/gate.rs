@@ -8,13 +8,12 @@ use tokio::sync::Semaphore;
 
 use crate::limits::Limits;
 
-/// Counts connections by origin and in all, and handshakes in flight.
+/// Counts connections by origin and in all. Handshakes have no queue of their own: whoever is
+/// silent in one would make everybody else wait.
 pub(crate) struct Gate {
     counts: Mutex<Counts>,
     in_all_max: usize,
     per_origin_max: usize,
-    /// One permit per TLS handshake.
-    pub(crate) handshakes: Semaphore,
     /// One permit per claim connection.
     pub(crate) claims: Arc<Semaphore>,
 }
@@ -37,7 +36,6 @@ impl Gate {
             counts: Mutex::default(),
             in_all_max: limits.connections_max,
             per_origin_max: limits.connections_per_address_max,
-            handshakes: Semaphore::new(limits.handshakes_max.max(1)),
             claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
         })
     }

@@ -9,9 +9,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
     pub connections_per_address_max: usize,
-    /// TLS handshakes at a time. More wait, at most until their own handshake timeout.
-    pub handshakes_max: usize,
-    /// From accept to the end of the TLS handshake, waiting included. Then the socket is closed.
+    /// From accept to the end of the TLS handshake. Then the socket is closed.
     pub handshake_timeout_ms: u64,
     /// From the end of the handshake to a complete CONNECT. Then the socket is closed.
     pub connect_timeout_ms: u64,
@@ -82,7 +80,6 @@ impl Default for Limits {
         Self {
             connections_max: 2_048,
             connections_per_address_max: 256,
-            handshakes_max: 64,
             handshake_timeout_ms: 10_000,
             connect_timeout_ms: 10_000,
             connect_packet_max_bytes: 64 * 1024,

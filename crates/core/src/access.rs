@@ -24,9 +24,13 @@ pub struct DeviceAccess {
     pub rights: Arc<Rights>,
     /// Sessions at a time.
     pub sessions_max: u16,
-    /// How long after expiry its newest certificate may still renew.
+    /// How long after expiry a certificate may still renew.
     pub grace: Span,
 }
+
+/// How long after its expiry a certificate is known at the door: at least the longest grace. Until
+/// then its device is told that it has expired or was revoked, and not that nobody knows it.
+pub const REMEMBERED: Span = Span::days(365);
 
 /// What is known of a certificate at the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +41,6 @@ pub struct CertificateAccess {
     pub state: CertificateState,
     /// The last moment it is valid.
     pub not_after: Timestamp,
-    /// Whether it is the newest of its lineage: only that one has a grace.
-    pub newest: bool,
 }
 
 /// What an admitted session may do.
@@ -121,7 +123,8 @@ impl Access {
         }
         let (admission, rights) = if now <= known.not_after {
             (Admission::Full, Arc::clone(&device.rights))
-        } else if known.newest && now <= known.not_after.after(device.grace) {
+        } else if now <= known.not_after.after(device.grace) {
+            // A successor ends this when it is seen, not before: its answer may have been lost.
             (
                 Admission::RenewalOnly,
                 Arc::new(Rights::renewal_only(&known.device)),
@@ -167,13 +170,6 @@ impl Access {
         }
     }
 
-    /// Marks a certificate as having a successor in its lineage.
-    pub fn set_succeeded(&mut self, fingerprint: &Fingerprint) {
-        if let Some(certificate) = self.certificates.get_mut(fingerprint) {
-            certificate.newest = false;
-        }
-    }
-
     /// Lets the bell ring for a device's claim until a moment.
     pub fn ring_for(&mut self, claim: ClaimId, device: DeviceId, until: Timestamp) {
         self.bells.insert(claim, (device, until));
@@ -189,16 +185,12 @@ impl Access {
         self.bells.remove(claim);
     }
 
-    /// Forgets bells and certificates that can play no part any more; call it now and then.
+    /// Forgets bells that are over and certificates that nobody should come with any more; call it
+    /// now and then.
     pub fn sweep(&mut self, now: Timestamp) {
         self.bells.retain(|_, (_, until)| now < *until);
-        let devices = &self.devices;
-        self.certificates.retain(|_, certificate| {
-            let grace = devices
-                .get(&certificate.device)
-                .map_or(Span::default(), |d| d.grace);
-            now <= certificate.not_after.after(grace)
-        });
+        self.certificates
+            .retain(|_, certificate| now <= certificate.not_after.after(REMEMBERED));
     }
 
     /// What is known of a device.
@@ -223,7 +215,7 @@ mod tests {
 
     const CERTIFICATE: Fingerprint = Fingerprint([7; 32]);
 
-    fn access(device: DeviceState, certificate: CertificateState, newest: bool) -> Access {
+    fn access(device: DeviceState, certificate: CertificateState) -> Access {
         let mut access = Access::default();
         let id: DeviceId = "lamp".parse().unwrap();
         access.set_device(
@@ -243,7 +235,6 @@ mod tests {
                 device: id,
                 state: certificate,
                 not_after,
-                newest,
             },
         );
         access
@@ -269,24 +260,24 @@ mod tests {
             (D::Revoked, C::Active, Some(DoorRefusal::Revoked)),
             (D::Pending, C::Issued, Some(DoorRefusal::Suspended)),
         ] {
-            let verdict = access(device, certificate, true)
-                .admit(&CERTIFICATE, now)
-                .err();
+            let verdict = access(device, certificate).admit(&CERTIFICATE, now).err();
             assert_eq!(verdict, expected, "{device:?} {certificate:?}");
         }
     }
 
     #[test]
-    fn an_expired_certificate_may_only_renew_and_only_within_its_grace_and_if_newest() {
-        let at = |newest, s| {
-            access(DeviceState::Active, CertificateState::Active, newest)
+    fn an_expired_certificate_may_only_renew_and_only_within_its_grace_and_until_it_is_superseded()
+    {
+        let at = |state, s| {
+            access(DeviceState::Active, state)
                 .admit(&CERTIFICATE, Timestamp::from_s(s))
                 .map(|admitted| admitted.admission)
         };
-        assert_eq!(at(true, BEFORE), Ok(Admission::Full));
-        assert_eq!(at(true, IN_GRACE), Ok(Admission::RenewalOnly));
-        assert_eq!(at(false, IN_GRACE), Err(DoorRefusal::Expired));
-        assert_eq!(at(true, AFTER_GRACE), Err(DoorRefusal::Expired));
+        use CertificateState::{Active, Superseded};
+        assert_eq!(at(Active, BEFORE), Ok(Admission::Full));
+        assert_eq!(at(Active, IN_GRACE), Ok(Admission::RenewalOnly));
+        assert_eq!(at(Superseded, IN_GRACE), Err(DoorRefusal::Superseded));
+        assert_eq!(at(Active, AFTER_GRACE), Err(DoorRefusal::Expired));
     }
 
     #[test]

@@ -51,7 +51,6 @@ impl Home {
             device: certificate.device.clone(),
             state: certificate.state,
             not_after: certificate.not_after,
-            newest: true,
         };
         self.access_mut()
             .set_certificate(certificate.fingerprint, access);

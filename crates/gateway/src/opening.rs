@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
-use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess};
+use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess, REMEMBERED};
 use hearthkey_core::certificate::{Certificate, CertificateState};
 use hearthkey_core::id::{
     DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
@@ -35,9 +35,6 @@ use crate::home::{Home, new_serial};
 use crate::trust::issuing;
 use crate::turns::Turns;
 use crate::{outbox, schedule};
-
-/// The longest grace that a profile can give: certificates beyond it play no part any more.
-const GRACE_MAX: Span = Span::days(365);
 
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
@@ -318,7 +315,7 @@ fn load_access(
     let mut second_slots = HashMap::new();
     let mut newest: HashMap<SerialNumber, Fingerprint> = HashMap::new();
     store.read(|registry| {
-        registry.each_certificate_since(now.before(GRACE_MAX), |certificate| {
+        registry.each_certificate_since(now.before(REMEMBERED), |certificate| {
             let earlier = newest.insert(certificate.lineage, certificate.fingerprint);
             let live = |earlier: &Fingerprint| {
                 access.certificate(earlier).is_some_and(|known| {
@@ -331,9 +328,6 @@ fn load_access(
             if let Some(earlier) = earlier.filter(live) {
                 let since = certificate.issued_at;
                 second_slots.insert(earlier, (certificate.device.clone(), since));
-            }
-            if let Some(earlier) = earlier {
-                access.set_succeeded(&earlier);
             }
             admit(&mut access, certificate);
         })
@@ -364,7 +358,6 @@ fn admit(access: &mut Access, certificate: Certificate) {
             device,
             state,
             not_after,
-            newest: true,
         },
     );
 }

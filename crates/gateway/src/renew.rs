@@ -150,7 +150,6 @@ impl Home {
             .write(Write::Effect(Effect::Notice(renewer.device.clone())));
         self.commit_with_effects(change).await?;
         self.let_in(&certificate);
-        self.access_mut().set_succeeded(&presented.fingerprint);
         locked(&self.second_slots).insert(presented.fingerprint, (renewer.device.clone(), now));
         Ok(self.answer(request, &certificate, &der))
     }

@@ -242,7 +242,6 @@ impl Home {
                 device: device.clone(),
                 state: CertificateState::Revoked,
                 not_after: revocation.at.after(LIFE_MAX),
-                newest: false,
             };
             access.set_certificate(*fingerprint, revoked);
         }

@@ -237,7 +237,6 @@ impl Home {
             device,
             state,
             not_after,
-            newest: true,
         };
         access.set_certificate(identity.fingerprint(), known);
     }

@@ -1,0 +1,99 @@
+//! A certificate past its life: it renews while grace lasts, does nothing else, and is refused
+//! afterwards.
+//!
+//! The gateway runs under libfaketime with a clock that was set while it was off, as after a long
+//! power cut; a person confirms it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::guest::{enroll, new_key, recorded, renew_topic, request};
+use crate::mqtt::Hello;
+use crate::rig::{Rig, until};
+use crate::wire::{Door, EXPIRED, Identity, REVOKED, Refused};
+
+fn library() -> Option<PathBuf> {
+    let below = fs::read_dir("/usr/lib").ok()?.flatten();
+    let places = below
+        .map(|entry| entry.path())
+        .chain(["/usr/local/lib".into()]);
+    let library = |place: PathBuf| place.join("faketime/libfaketime.so.1");
+    places.map(library).find(|path| path.exists())
+}
+
+/// Switches the gateway off and on again so many days later.
+async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
+    rig.stop().await;
+    rig.env = vec![
+        ("LD_PRELOAD".into(), library.display().to_string()),
+        ("FAKETIME".into(), format!("+{days}d")),
+        ("DONT_FAKE_MONOTONIC".into(), "1".into()),
+    ];
+    rig.start().await;
+    // A clock that has leapt is believed when a person says so.
+    let _ = rig.cli(&["clock", "confirm", "--json"]).await;
+    until("a trusted clock", async || {
+        rig.status().await.clock.trusted.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_renews_within_grace_and_is_refused_after_it() {
+    let Some(library) = library() else {
+        println!("skipped: libfaketime is missing (Debian package faketime)");
+        return;
+    };
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let door = Door::of(&rig).await;
+    let lamp = enroll(&rig, &door, "lamp").await;
+    let lost = enroll(&rig, &door, "lost").await;
+
+    // 30 days of life, 30 of grace.
+    days_later(&mut rig, &library, 35).await;
+    // The client's own clock is right, so the gateway's new certificate is of its future.
+    let door = door.careless();
+    let mut session = door.device(&lamp).await.unwrap();
+    for filter in ["devices/lamp/#", "hearthkey/v1/trust/#", "#"] {
+        assert_eq!(session.subscribe(filter).await, Ok(0x87), "{filter}");
+    }
+    for topic in ["devices/lamp/state", "hearthkey/v1/devices/lamp/trust/ack"] {
+        assert_eq!(session.publish(topic, b"on").await, Ok(0x87), "{topic}");
+    }
+    recorded(
+        &rig,
+        "topic.publish",
+        "refused",
+        "device:lamp",
+        "devices/lamp",
+    )
+    .await;
+    let will = Hello {
+        will: Some("devices/lamp/online"),
+        ..Hello::v5("lamp")
+    };
+    let refused = door.connect(Some(&lamp), &will).await.unwrap_err();
+    assert!(matches!(refused, Refused::Connack(0x87, _)), "{refused:?}");
+
+    let mut session = door.device(&lamp).await.unwrap();
+    let key = new_key();
+    let csr = request(&key, "lamp");
+    let renewed = session.ask(&renew_topic("lamp"), csr.as_bytes()).await;
+    let renewed = renewed.unwrap().accepted();
+    // As if that answer had been lost.
+    let mut session = door.device(&lamp).await.unwrap();
+    let again = session.ask(&renew_topic("lamp"), csr.as_bytes()).await;
+    assert_eq!(again.unwrap().accepted(), renewed);
+    let renewed = Identity::from_pem("lamp", &renewed, &key.serialize_pem());
+    let mut session = door.device(&renewed).await.unwrap();
+    assert_eq!(session.publish("devices/lamp/state", b"on").await, Ok(0));
+    until("the old certificate's end", async || {
+        (door.device(&lamp).await.err()? == REVOKED).then_some(())
+    })
+    .await;
+
+    days_later(&mut rig, &library, 62).await;
+    assert_eq!(door.device(&lost).await.unwrap_err(), EXPIRED);
+    assert!(door.device(&renewed).await.is_ok());
+}
