@@ -77,6 +77,11 @@ async fn an_expired_certificate_renews_within_grace_and_is_refused_after_it() {
     assert!(matches!(refused, Refused::Connack(0x87, _)), "{refused:?}");
 
     let mut session = door.device(&lamp).await.unwrap();
+    let notice = "hearthkey/v1/devices/lamp/notice";
+    assert_eq!(session.subscribe(notice).await, Ok(1));
+    let told = session.message().await.unwrap().payload;
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["reason"], "scheduled");
     let key = new_key();
     let csr = request(&key, "lamp");
     let renewed = session.ask(&renew_topic("lamp"), csr.as_bytes()).await;

@@ -152,7 +152,6 @@ async fn two_keys_renewing_from_one_certificate_at_once_shut_both_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: the gateway does not remember keys beyond the certificate that is presented"]
 async fn a_key_that_was_taken_back_never_gets_a_certificate_again() {
     let (rig, door, _) = home_with_a_lamp().await;
     let key = new_key();
@@ -171,7 +170,6 @@ async fn a_key_that_was_taken_back_never_gets_a_certificate_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: the gateway does not remember keys beyond the certificate that is presented"]
 async fn a_renewal_with_a_key_of_an_earlier_generation_is_refused() {
     let (rig, door, _) = home_with_a_lamp().await;
     let (first, second) = (new_key(), new_key());

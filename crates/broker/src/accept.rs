@@ -37,7 +37,7 @@ pub(crate) struct Denied {
 
 impl Arrival {
     /// Reports the refusal, tells the client, and closes.
-    pub(crate) async fn refuse(self, shared: &Shared, denied: Denied) {
+    pub(crate) async fn refuse(self: Box<Self>, shared: &Shared, denied: Denied) {
         let Denied { code, who, why } = denied;
         let Connect {
             version,
@@ -101,12 +101,13 @@ async fn serve(
     let mut stopping = shared.stopping.clone();
     let greeted = tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => return,
-        greeted = greet(&shared, tcp, address, config) => greeted,
+        // Each step on the heap, and gone with its end: a session lives long, a handshake does not.
+        greeted = Box::pin(greet(&shared, tcp, address, config)) => greeted,
     };
     match greeted {
         Ok(arrival) => match certificate(&arrival.tls) {
-            Some(certificate) => device::serve(shared, arrival, certificate).await,
-            None => claim::serve(shared, arrival).await,
+            Some(certificate) => Box::pin(device::serve(shared, arrival, certificate)).await,
+            None => Box::pin(claim::serve(shared, arrival)).await,
         },
         Err(refusal) => shared.events.refused(address, None, refusal),
     }
@@ -127,7 +128,7 @@ async fn greet(
     tcp: TcpStream,
     address: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Result<Arrival, Refusal> {
+) -> Result<Box<Arrival>, Refusal> {
     let (tcp, cut) = SharedTcp::new(tcp);
     let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
     let mut tls = match timeout(shared.limits.handshake_timeout(), handshake).await {
@@ -143,12 +144,12 @@ async fn greet(
     tls.get_ref().0.acknowledge();
     let reading = connect::read(&mut tls, shared.limits.connect_packet_max_bytes);
     match timeout(shared.limits.connect_timeout(), reading).await {
-        Ok(Ok(connect)) => Ok(Arrival {
+        Ok(Ok(connect)) => Ok(Box::new(Arrival {
             tls,
             cut,
             address,
             connect,
-        }),
+        })),
         Ok(Err(error)) => {
             if let ConnectError::Version(version) = error {
                 let speaks = if version > 5 {

@@ -143,9 +143,8 @@ impl Shared {
         for client_id in self.engine.stored_sessions().await {
             let rights = {
                 let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
-                let device = client_id.split('.').next().and_then(|id| id.parse().ok());
-                let known = device.and_then(|id: DeviceId| access.device(&id));
-                known.map(|device| Arc::clone(&device.rights))
+                let id = client_id.split('.').next().and_then(|id| id.parse().ok());
+                id.and_then(|id: DeviceId| Some(access.device(&id)?.rights(&id)))
             };
             let Some(rights) = rights else { continue };
             let mut lost: Vec<String> = Vec::new();
@@ -329,8 +328,17 @@ impl Broker {
         if payload.len() + topic.len() + 16 > self.shared.limits.packet_max_bytes {
             return Err(PublishError::TooLong(payload.len()));
         }
-        self.shared.engine.publish(topic, payload, retain).await;
+        let rooms = noticed(topic).map(|device| self.shared.sessions.rooms_of(&device));
+        let engine = &self.shared.engine;
+        engine
+            .publish(topic, payload, retain, &rooms.unwrap_or_default())
+            .await;
         Ok(())
+    }
+
+    /// Whether a message is retained on a topic.
+    pub fn is_retained(&self, topic: &str) -> bool {
+        self.shared.ledger.is_retained(topic)
     }
 
     /// Ends the broker: no new connections, a goodbye to every session, the last state handed
@@ -373,13 +381,16 @@ fn listen(listener: std::net::TcpListener) -> io::Result<(TcpListener, SocketAdd
 }
 
 /// Whether the gateway speaks on a topic: trust, and notices to one device.
-fn is_gateways(topic: &str) -> bool {
+pub(crate) fn is_gateways(topic: &str) -> bool {
     let trust = topic.strip_prefix("hearthkey/v1/trust/");
-    let notice = topic
-        .strip_prefix("hearthkey/v1/devices/")
-        .and_then(|rest| rest.strip_suffix("/notice"))
-        .is_some_and(|device| device.parse::<DeviceId>().is_ok());
-    notice || trust.is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '#', '\0']))
+    noticed(topic).is_some()
+        || trust.is_some_and(|rest| !rest.is_empty() && !rest.contains(['+', '#', '\0']))
+}
+
+/// The device that a notice is for.
+fn noticed(topic: &str) -> Option<DeviceId> {
+    let rest = topic.strip_prefix("hearthkey/v1/devices/")?;
+    rest.strip_suffix("/notice")?.parse().ok()
 }
 
 async fn sweep(shared: Arc<Shared>) {

@@ -25,7 +25,7 @@ use crate::reply::Way;
 use crate::stream::ClientStream;
 
 /// Serves the connection until its short life ends, or refuses it.
-pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Arrival) {
+pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Box<Arrival>) {
     let Ok(_place) = Arc::clone(&shared.gate.claims).try_acquire_owned() else {
         let denied = Denied {
             code: Code::Busy,
@@ -34,9 +34,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Arrival) {
         };
         return arrival.refuse(&shared, denied).await;
     };
-    match admit(&shared, &mut arrival).await {
+    match Box::pin(admit(&shared, &mut arrival)).await {
         Ok(claim) => run(shared, arrival, claim).await,
-        Err(denied) => arrival.refuse(&shared, denied).await,
+        Err(denied) => Box::pin(arrival.refuse(&shared, denied)).await,
     }
 }
 
@@ -100,13 +100,13 @@ async fn ask(
     }
 }
 
-async fn run(shared: Arc<Shared>, arrival: Arrival, claim: ClaimId) {
+async fn run(shared: Arc<Shared>, arrival: Box<Arrival>, claim: ClaimId) {
     let Arrival {
         tls,
         cut,
         address,
         connect,
-    } = arrival;
+    } = *arrival;
     let room = Arc::new(MessageRouter::new());
     let open = Arc::new(AtomicBool::new(true));
     let way = Way::Room {
@@ -137,10 +137,10 @@ async fn run(shared: Arc<Shared>, arrival: Arrival, claim: ClaimId) {
         connect.version,
         connect.replay,
     );
-    let handler = shared
+    let service = shared
         .engine
         .room(stream, address, Callbacks { policy, hook }, room);
-    match timeout(shared.limits.claim_life(), handler.run()).await {
+    match timeout(shared.limits.claim_life(), service).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%address, %error, "a claim's connection ended"),
         Err(_) => tracing::debug!(%address, "a claim's connection has had its time"),

@@ -22,10 +22,10 @@ use crate::sessions::{Seat, SessionInfo};
 use crate::stream::ClientStream;
 
 /// Serves the connection until it ends, or refuses it.
-pub(crate) async fn serve(shared: Arc<Shared>, arrival: Arrival, certificate: Fingerprint) {
-    match admit(&shared, &arrival, certificate).await {
+pub(crate) async fn serve(shared: Arc<Shared>, arrival: Box<Arrival>, certificate: Fingerprint) {
+    match Box::pin(admit(&shared, &arrival, certificate)).await {
         Ok(seat) => run(shared, arrival, seat).await,
-        Err(denied) => arrival.refuse(&shared, denied).await,
+        Err(denied) => Box::pin(arrival.refuse(&shared, denied)).await,
     }
 }
 
@@ -141,6 +141,7 @@ async fn lodge(shared: &Shared, info: &SessionInfo) -> Lodging {
         }
         Admission::RenewalOnly => {
             let router = renewal_room(shared, info).await;
+            shared.sessions.lodge(info.connection, &router);
             let room = Some(Arc::clone(&router));
             let way = Way::Room {
                 router,
@@ -152,14 +153,14 @@ async fn lodge(shared: &Shared, info: &SessionInfo) -> Lodging {
     }
 }
 
-async fn run(shared: Arc<Shared>, arrival: Arrival, seat: Seat) {
+async fn run(shared: Arc<Shared>, arrival: Box<Arrival>, seat: Seat) {
+    let Lodging { room, open, way } = Box::pin(lodge(&shared, &seat.info)).await;
     let Arrival {
         tls,
         cut,
         address,
         connect,
-    } = arrival;
-    let Lodging { room, open, way } = lodge(&shared, &seat.info).await;
+    } = *arrival;
     let policy = Arc::new(DevicePolicy {
         shared: Arc::clone(&shared),
         device: seat.info.device.clone(),
@@ -185,7 +186,7 @@ async fn run(shared: Arc<Shared>, arrival: Arrival, seat: Seat) {
         connect.version,
         connect.replay,
     );
-    let handler = match room {
+    let service = match room {
         Some(room) => shared.engine.room(stream, address, callbacks, room),
         None => shared.engine.session(stream, address, callbacks),
     };
@@ -193,11 +194,11 @@ async fn run(shared: Arc<Shared>, arrival: Arrival, seat: Seat) {
         // The handler may have missed the word.
         cut.now();
     }
-    if let Err(error) = handler.run().await {
+    if let Err(error) = service.await {
         tracing::debug!(%address, %error, "a session ended with an error");
     }
     open.store(false, Ordering::Release);
-    close(&shared, seat, &hook, cut.is_done()).await;
+    Box::pin(close(&shared, seat, &hook, cut.is_done())).await;
 }
 
 /// An expired certificate renews in a room of its own. The session that its device left behind

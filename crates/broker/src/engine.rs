@@ -1,6 +1,9 @@
 //! The `mqtt5` library, put together without any listener of its own.
 
+use std::future::Future;
+use std::iter;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +41,10 @@ pub(crate) struct Engine {
     room_monitor: Arc<ResourceMonitor>,
     shutdown: broadcast::Sender<()>,
 }
+
+/// Serves one connection until it ends. On the heap, so that it is the only large thing that a
+/// session keeps: what came before it is gone.
+pub(crate) type Service = Pin<Box<dyn Future<Output = mqtt5::Result<()>> + Send>>;
 
 /// What the library calls back for one connection.
 pub(crate) struct Callbacks {
@@ -89,26 +96,26 @@ impl Engine {
         }
     }
 
-    /// The task that serves a device's connection in the home's router.
+    /// What serves a device's connection in the home's router.
     pub(crate) fn session(
         &self,
         stream: ClientStream,
         address: SocketAddr,
         callbacks: Callbacks,
-    ) -> ClientHandler {
+    ) -> Service {
         let storage = Some(Arc::clone(&self.storage));
         let router = Arc::clone(&self.router);
         self.handler(stream, address, callbacks, router, storage, &self.monitor)
     }
 
-    /// The task that serves a claim's connection in a room of its own.
+    /// What serves a claim's connection in a room of its own.
     pub(crate) fn room(
         &self,
         stream: ClientStream,
         address: SocketAddr,
         callbacks: Callbacks,
         room: Arc<MessageRouter>,
-    ) -> ClientHandler {
+    ) -> Service {
         self.handler(stream, address, callbacks, room, None, &self.room_monitor)
     }
 
@@ -120,12 +127,12 @@ impl Engine {
         router: Arc<MessageRouter>,
         storage: Option<Arc<DynamicStorage>>,
         monitor: &Arc<ResourceMonitor>,
-    ) -> ClientHandler {
+    ) -> Service {
         let config = BrokerConfig {
             event_handler: Some(callbacks.hook),
             ..self.config.clone()
         };
-        ClientHandler::new(
+        let handler = ClientHandler::new(
             BrokerTransport::WebSocket(Box::new(stream)),
             address,
             Arc::new(config),
@@ -135,7 +142,8 @@ impl Engine {
             Arc::clone(&self.stats),
             Arc::clone(monitor),
             self.shutdown.subscribe(),
-        )
+        );
+        Box::pin(handler.run())
     }
 
     /// Tells every handler to say goodbye and end.
@@ -144,11 +152,20 @@ impl Engine {
         let _ = self.shutdown.send(());
     }
 
-    /// Publishes as the gateway itself. The limits for retained messages are for devices.
-    pub(crate) async fn publish(&self, topic: &str, payload: Bytes, retain: bool) {
+    /// Publishes as the gateway itself, in the home and in these rooms. The limits for retained
+    /// messages are for devices.
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        retain: bool,
+        rooms: &[Arc<MessageRouter>],
+    ) {
         let mut publish = PublishPacket::new(topic, payload, QoS::AtLeastOnce);
         publish.retain = retain;
-        self.router.route_sys_message(&publish).await;
+        for router in iter::once(&self.router).chain(rooms) {
+            router.route_sys_message(&publish).await;
+        }
     }
 
     /// Removes what has expired.

@@ -9,6 +9,7 @@ use mqtt5::broker::events::{BrokerEventHandler, RetainedSetEvent};
 use mqtt5::broker::router::MessageRouter;
 use tokio::sync::Notify;
 
+use crate::broker::is_gateways;
 use crate::limits::Limits;
 
 /// While the retained payloads are over their bound, none longer than this is taken.
@@ -71,7 +72,13 @@ impl Ledger {
         std::mem::take(&mut self.lock().retained)
     }
 
-    /// Takes note of a retained message: its payload's length, 0 when it was cleared.
+    /// Whether a message is retained on a topic.
+    pub(crate) fn is_retained(&self, topic: &str) -> bool {
+        self.lock().lengths.contains_key(topic)
+    }
+
+    /// Takes note of a retained message: its payload's length, 0 when it was cleared. What the
+    /// gateway itself has said follows from its registry, so that it need not be kept.
     pub(crate) fn note_retained(&self, topic: &Arc<str>, length: usize) {
         let limits = {
             let mut account = self.lock();
@@ -80,7 +87,9 @@ impl Ledger {
                 _ => account.lengths.insert(Arc::clone(topic), length),
             };
             account.bytes = account.bytes + length - before.unwrap_or(0);
-            account.retained.insert(Arc::clone(topic));
+            if !is_gateways(topic) {
+                account.retained.insert(Arc::clone(topic));
+            }
             let over = account.bytes > self.total_max_bytes;
             (over || account.tight).then(|| {
                 account.tight = over;

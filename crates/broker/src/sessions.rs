@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hearthkey_core::access::Admission;
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Timestamp;
+use mqtt5::broker::router::MessageRouter;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -44,6 +45,8 @@ pub struct Dropped {
 struct Entry {
     info: SessionInfo,
     cut: Arc<Cut>,
+    /// Where it lives, if not in the home's router.
+    room: Option<Arc<MessageRouter>>,
 }
 
 /// The table of live sessions.
@@ -95,12 +98,27 @@ impl Sessions {
             Entry {
                 info: info.clone(),
                 cut,
+                room: None,
             },
         );
         Ok(Seat {
             sessions: Arc::clone(self),
             info,
         })
+    }
+
+    /// Notes that a session lives in a room of its own.
+    pub(crate) fn lodge(&self, connection: u64, room: &Arc<MessageRouter>) {
+        if let Some(entry) = self.lock().get_mut(&connection) {
+            entry.room = Some(Arc::clone(room));
+        }
+    }
+
+    /// The rooms in which sessions of a device live.
+    pub(crate) fn rooms_of(&self, device: &DeviceId) -> Vec<Arc<MessageRouter>> {
+        let entries = self.lock();
+        let of_device = entries.values().filter(|e| e.info.device == *device);
+        of_device.filter_map(|e| e.room.clone()).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<SessionInfo> {

@@ -2,15 +2,18 @@
 //!
 //! [`Access`] is small enough to stay in memory and is changed only after the change is
 //! durable, or, for a revocation that cannot be made durable, before. It holds the
-//! certificates that could still open the door and those that must be told why they cannot.
+//! certificates that could still open the door and those that must be told why they cannot, and
+//! the claims that are still of use. What enrollment decides on is here: no decision about a
+//! guest waits for the disk.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use crate::certificate::CertificateState;
+use crate::claim::Claim;
 use crate::device::DeviceState;
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint};
-use crate::profile::Rights;
+use crate::profile::{Profile, Rights};
 use crate::time::{Span, Timestamp};
 
 /// What is known of a device at the door.
@@ -20,12 +23,28 @@ pub struct DeviceAccess {
     pub state: DeviceState,
     /// The environment it belongs to.
     pub environment: EnvironmentName,
-    /// What it may publish and subscribe.
-    pub rights: Arc<Rights>,
-    /// Sessions at a time.
-    pub sessions_max: u16,
-    /// How long after expiry a certificate may still renew.
-    pub grace: Span,
+    /// The kind of device it is.
+    pub profile: Arc<Profile>,
+    /// Made of the profile when the device first comes, and kept.
+    rights: OnceLock<Arc<Rights>>,
+}
+
+impl DeviceAccess {
+    /// What is known of a device under its profile.
+    pub fn new(state: DeviceState, environment: EnvironmentName, profile: &Arc<Profile>) -> Self {
+        Self {
+            state,
+            environment,
+            profile: Arc::clone(profile),
+            rights: OnceLock::new(),
+        }
+    }
+
+    /// What the device may publish and subscribe.
+    pub fn rights(&self, id: &DeviceId) -> Arc<Rights> {
+        let make = || self.profile.rights(id, &self.environment).into();
+        Arc::clone(self.rights.get_or_init(make))
+    }
 }
 
 /// How long after its expiry a certificate is known at the door: at least the longest grace. Until
@@ -92,8 +111,8 @@ pub enum DoorRefusal {
 pub struct Access {
     devices: HashMap<DeviceId, DeviceAccess>,
     certificates: HashMap<Fingerprint, CertificateAccess>,
-    /// For which device, and until when, the bell rings for a claim.
-    bells: HashMap<ClaimId, (DeviceId, Timestamp)>,
+    claims: HashMap<ClaimId, Claim>,
+    compromised_keys: HashSet<Fingerprint>,
 }
 
 impl Access {
@@ -107,6 +126,10 @@ impl Access {
             .certificates
             .get(certificate)
             .ok_or(DoorRefusal::UnknownCertificate)?;
+        if known.state == CertificateState::Revoked {
+            // Also if the registry has forgotten the device: the journal has not.
+            return Err(DoorRefusal::Revoked);
+        }
         let device = self
             .devices
             .get(&known.device)
@@ -122,8 +145,8 @@ impl Access {
             (DeviceState::Active, CertificateState::Issued | CertificateState::Active) => {}
         }
         let (admission, rights) = if now <= known.not_after {
-            (Admission::Full, Arc::clone(&device.rights))
-        } else if now <= known.not_after.after(device.grace) {
+            (Admission::Full, device.rights(&known.device))
+        } else if now <= known.not_after.after(device.profile.grace()) {
             // A successor ends this when it is seen, not before: its answer may have been lost.
             (
                 Admission::RenewalOnly,
@@ -137,13 +160,13 @@ impl Access {
             environment: device.environment.clone(),
             admission,
             rights,
-            sessions_max: device.sessions_max,
+            sessions_max: device.profile.sessions_max,
         })
     }
 
     /// Whether somebody without a certificate is expected: the door's bell.
     pub fn bell(&self, now: Timestamp) -> bool {
-        self.bells.values().any(|(_, until)| now < *until)
+        self.claims.values().any(|claim| now < claim.bell_until())
     }
 
     /// Sets what is known of a device.
@@ -170,25 +193,42 @@ impl Access {
         }
     }
 
-    /// Lets the bell ring for a device's claim until a moment.
-    pub fn ring_for(&mut self, claim: ClaimId, device: DeviceId, until: Timestamp) {
-        self.bells.insert(claim, (device, until));
+    /// Expects a guest with this claim, for as long as the bell rings for it.
+    pub fn expect(&mut self, claim: Claim) {
+        self.claims.insert(claim.id.clone(), claim);
     }
 
-    /// The device that a claim is for, while the bell rings for it.
-    pub fn guest(&self, claim: &ClaimId) -> Option<&DeviceId> {
-        self.bells.get(claim).map(|(device, _)| device)
+    /// A claim with which a guest is expected.
+    pub fn claim(&self, id: &ClaimId) -> Option<&Claim> {
+        self.claims.get(id)
     }
 
-    /// Stops the bell for a claim.
-    pub fn hush(&mut self, claim: &ClaimId) {
-        self.bells.remove(claim);
+    /// Changes what is known of a claim with which a guest is expected.
+    pub fn amend_claim(&mut self, id: &ClaimId, amend: impl FnOnce(&mut Claim)) {
+        if let Some(claim) = self.claims.get_mut(id) {
+            amend(claim);
+        }
     }
 
-    /// Forgets bells that are over and certificates that nobody should come with any more; call it
+    /// Expects no guest for a device any more.
+    pub fn forget_claims(&mut self, device: &DeviceId) {
+        self.claims.retain(|_, claim| claim.device != *device);
+    }
+
+    /// Remembers a key that somebody else may hold: it is never certified again.
+    pub fn refuse_key(&mut self, key: Fingerprint) {
+        self.compromised_keys.insert(key);
+    }
+
+    /// Whether a key has been revoked as compromised.
+    pub fn is_compromised(&self, key: &Fingerprint) -> bool {
+        self.compromised_keys.contains(key)
+    }
+
+    /// Forgets claims that are over and certificates that nobody should come with any more; call it
     /// now and then.
     pub fn sweep(&mut self, now: Timestamp) {
-        self.bells.retain(|_, (_, until)| now < *until);
+        self.claims.retain(|_, claim| now < claim.bell_until());
         self.certificates
             .retain(|_, certificate| now <= certificate.not_after.after(REMEMBERED));
     }
@@ -212,21 +252,20 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::ClaimState;
 
     const CERTIFICATE: Fingerprint = Fingerprint([7; 32]);
+
+    fn profile() -> Arc<Profile> {
+        Arc::new(crate::profile::built_in().unwrap().remove(0))
+    }
 
     fn access(device: DeviceState, certificate: CertificateState) -> Access {
         let mut access = Access::default();
         let id: DeviceId = "lamp".parse().unwrap();
         access.set_device(
             id.clone(),
-            DeviceAccess {
-                state: device,
-                environment: "home".parse().unwrap(),
-                rights: Arc::default(),
-                sessions_max: 1,
-                grace: Span::days(30),
-            },
+            DeviceAccess::new(device, "home".parse().unwrap(), &profile()),
         );
         let not_after = Timestamp::from_s(1_000_000);
         access.set_certificate(
@@ -283,16 +322,13 @@ mod tests {
     #[test]
     fn the_bell_rings_only_while_a_guest_is_expected() {
         let mut access = Access::default();
-        let claim = ClaimId::from_random([1; 8]);
+        let claim = crate::claim::tests::claim(ClaimState::Open);
+        let over = claim.bell_until();
         assert!(!access.bell(Timestamp::from_s(5)));
-        access.ring_for(
-            claim.clone(),
-            "lamp".parse().unwrap(),
-            Timestamp::from_s(10),
-        );
-        assert!(access.bell(Timestamp::from_s(9)));
-        assert!(!access.bell(Timestamp::from_s(10)));
-        access.hush(&claim);
+        access.expect(claim.clone());
+        assert!(access.bell(Timestamp::from_s(5)));
+        assert!(!access.bell(over));
+        access.forget_claims(&claim.device);
         assert!(!access.bell(Timestamp::from_s(5)));
     }
 }

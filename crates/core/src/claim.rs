@@ -117,6 +117,28 @@ pub struct ClaimUse {
 }
 
 impl Claim {
+    /// A new claim, open from now on.
+    pub fn opened(
+        id: ClaimId,
+        device: DeviceId,
+        secret_hash: Fingerprint,
+        now: Timestamp,
+        lifetime: Span,
+    ) -> Self {
+        Self {
+            id,
+            device,
+            state: ClaimState::Open,
+            secret_hash,
+            wrong_tries: 0,
+            opened_at: now,
+            expires_at: now.after(lifetime),
+            used: None,
+            presented_key: None,
+            approved_key: None,
+        }
+    }
+
     /// Until when the door's bell rings for this claim: a little longer than the claim can be
     /// used, so that a lost answer can be fetched again and a refusal be heard.
     pub fn bell_until(&self) -> Timestamp {
@@ -124,6 +146,14 @@ impl Claim {
             (ClaimState::Closed, _) => Timestamp::from_s(0),
             (_, Some(used)) => used.at.after(REDELIVERY),
             _ => self.expires_at.after(REDELIVERY),
+        }
+    }
+
+    /// Counts a wrong secret, which may have been the last that is allowed.
+    pub fn count_wrong_try(&mut self, locks: bool) {
+        self.wrong_tries += 1;
+        if locks && self.state == ClaimState::Open {
+            self.state = ClaimState::Locked;
         }
     }
 }
@@ -287,17 +317,12 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn claim(state: ClaimState) -> Claim {
+        let id = ClaimId::from_random([1; 8]);
+        let secret = ClaimSecret::from_random([9; 16]).hash();
+        let lamp = "lamp".parse().unwrap();
         Claim {
-            id: ClaimId::from_random([1; 8]),
-            device: "lamp".parse().unwrap(),
             state,
-            secret_hash: ClaimSecret::from_random([9; 16]).hash(),
-            wrong_tries: 0,
-            opened_at: Timestamp::from_s(0),
-            expires_at: Timestamp::from_s(900),
-            used: None,
-            presented_key: None,
-            approved_key: None,
+            ..Claim::opened(id, lamp, secret, Timestamp::from_s(0), LIFETIME_DEFAULT)
         }
     }
 

@@ -1,11 +1,11 @@
 //! May this claim and this key have a certificate?
 
+use crate::access::DeviceAccess;
 use crate::certificate::{Grant, IssuanceOrder};
 use crate::claim::{Claim, ClaimState, REDELIVERY};
-use crate::device::{Device, DeviceState};
+use crate::device::DeviceState;
 use crate::id::{Fingerprint, SerialNumber};
 use crate::key::ProvenKey;
-use crate::profile::Profile;
 use crate::rejection::Code;
 use crate::time::Timestamp;
 
@@ -15,9 +15,9 @@ pub struct Facts<'a> {
     /// The claim, as it stands now.
     pub claim: &'a Claim,
     /// The device it names.
-    pub device: &'a Device,
-    /// The device's profile.
-    pub profile: &'a Profile,
+    pub device: &'a DeviceAccess,
+    /// Whether the key has been revoked as compromised.
+    pub key_compromised: bool,
     /// Whether the gateway's clock is believed.
     pub clock_trusted: bool,
 }
@@ -40,9 +40,10 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     let Facts {
         claim,
         device,
-        profile,
+        key_compromised,
         clock_trusted,
     } = *facts;
+    let profile = &device.profile;
     match claim.state {
         ClaimState::Locked => return Decision::Refuse(Code::ClaimLocked),
         ClaimState::Closed => return Decision::Refuse(Code::ClaimExpired),
@@ -60,14 +61,14 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     if !clock_trusted {
         return Decision::Refuse(Code::ClockUntrusted);
     }
-    if !profile.keys.contains(&key.key_type) {
+    if key_compromised || !profile.keys.contains(&key.key_type) {
         return Decision::Refuse(Code::CsrKeyUnsupported);
     }
     if profile.approval && claim.approved_key != Some(key.fingerprint) {
         return Decision::Hold;
     }
     Decision::Issue(IssuanceOrder::new(Grant {
-        device: &device.id,
+        device: &claim.device,
         environment: &device.environment,
         key,
         serial,
@@ -77,7 +78,7 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     }))
 }
 
-fn redeliver(claim: &Claim, device: &Device, key: &ProvenKey, now: Timestamp) -> Decision {
+fn redeliver(claim: &Claim, device: &DeviceAccess, key: &ProvenKey, now: Timestamp) -> Decision {
     match claim.used {
         Some(used) if used.key == key.fingerprint && now < used.at.after(REDELIVERY) => {
             match device.state {
@@ -95,6 +96,7 @@ mod tests {
     use super::*;
     use crate::claim::{ClaimUse, tests::claim};
     use crate::key::KeyType;
+    use crate::profile::Profile;
 
     const SERIAL: SerialNumber = SerialNumber([0x41; 16]);
 
@@ -106,23 +108,16 @@ mod tests {
         crate::profile::built_in().unwrap().remove(0)
     }
 
-    fn device(state: DeviceState) -> Device {
-        Device {
-            id: "lamp".parse().unwrap(),
-            state,
-            environment: "home".parse().unwrap(),
-            profile: "generic".parse().unwrap(),
-            owner: "Ada".into(),
-            purpose: "light".into(),
-            created_at: Timestamp::from_s(0),
-        }
+    fn device(state: DeviceState, profile: Profile) -> DeviceAccess {
+        let environment = "home".parse().unwrap();
+        DeviceAccess::new(state, environment, &profile.into())
     }
 
     fn decide_with(claim: &Claim, state: DeviceState, key: ProvenKey, at_s: i64) -> Decision {
         let facts = Facts {
             claim,
-            device: &device(state),
-            profile: &profile(),
+            device: &device(state, profile()),
+            key_compromised: false,
             clock_trusted: true,
         };
         decide(&facts, key, SERIAL, Timestamp::from_s(at_s))
@@ -188,11 +183,10 @@ mod tests {
         let mut open = claim(ClaimState::Open);
         let mut decide_now = |approved: Option<Fingerprint>| {
             open.approved_key = approved;
-            let device = device(DeviceState::Pending);
             let facts = Facts {
                 claim: &open,
-                device: &device,
-                profile: &profile,
+                device: &device(DeviceState::Pending, profile.clone()),
+                key_compromised: false,
                 clock_trusted: true,
             };
             decide(&facts, key(1), SERIAL, Timestamp::from_s(10))
@@ -206,12 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn a_compromised_key_is_refused_whoever_brings_it() {
+        let facts = Facts {
+            claim: &claim(ClaimState::Open),
+            device: &device(DeviceState::Pending, profile()),
+            key_compromised: true,
+            clock_trusted: true,
+        };
+        let decision = decide(&facts, key(1), SERIAL, Timestamp::from_s(10));
+        assert_eq!(decision, Decision::Refuse(Code::CsrKeyUnsupported));
+    }
+
+    #[test]
     fn nothing_is_issued_while_the_clock_is_not_believed() {
         let open = claim(ClaimState::Open);
         let facts = Facts {
             claim: &open,
-            device: &device(DeviceState::Pending),
-            profile: &profile(),
+            device: &device(DeviceState::Pending, profile()),
+            key_compromised: false,
             clock_trusted: false,
         };
         let decision = decide(&facts, key(1), SERIAL, Timestamp::from_s(10));

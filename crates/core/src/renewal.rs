@@ -19,6 +19,10 @@ pub struct Facts<'a> {
     pub presented: &'a Certificate,
     /// The certificate that followed it in its lineage, if there is one already.
     pub successor: Option<&'a Certificate>,
+    /// Whether a certificate of this device had the key before.
+    pub key_used_before: bool,
+    /// Whether the key has been revoked as compromised.
+    pub key_compromised: bool,
     /// Whether an operator has asked for a rotation that this certificate has not answered.
     pub rotate_now: bool,
     /// Whether the gateway's clock is believed.
@@ -67,8 +71,8 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     if !facts.clock_trusted {
         return refuse(Code::ClockUntrusted);
     }
-    let reused = key.fingerprint == presented.key && !facts.profile.key_reuse;
-    if reused || !facts.profile.keys.contains(&key.key_type) {
+    let reused = facts.key_used_before && !facts.profile.key_reuse;
+    if reused || facts.key_compromised || !facts.profile.keys.contains(&key.key_type) {
         return refuse(Code::CsrKeyUnsupported);
     }
     let opens = presented.window.renew_after;
@@ -155,6 +159,8 @@ mod tests {
             profile: &profile,
             presented: &case.presented,
             successor: case.successor.as_ref(),
+            key_used_before: key.fingerprint == case.presented.key,
+            key_compromised: false,
             rotate_now: case.rotate_now,
             clock_trusted: true,
         };

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::certificate::IssuanceOrder;
-use hearthkey_core::claim::{Claim, ClaimState};
+use hearthkey_core::claim::Claim;
 use hearthkey_core::device::{Device, DeviceState};
 use hearthkey_core::enrollment::{Decision, Facts, decide};
 use hearthkey_core::id::{ClaimId, Fingerprint, SerialNumber};
@@ -42,7 +43,7 @@ pub enum BenchError {
 /// An open home in this process.
 pub struct Issuance {
     home: Arc<Home>,
-    profile: Profile,
+    profile: Arc<Profile>,
 }
 
 /// A claim that is ready to be used.
@@ -60,10 +61,7 @@ impl Issuance {
         };
         let home = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
         let profile = "generic".parse().ok().and_then(|name| home.profile(&name));
-        let profile = profile
-            .ok_or(BenchError::Missing("generic profile"))?
-            .as_ref()
-            .clone();
+        let profile = profile.ok_or(BenchError::Missing("generic profile"))?;
         Ok(Self { home, profile })
     }
 
@@ -85,19 +83,15 @@ impl Issuance {
     }
 
     fn claim(&self, device: &Device) -> Claim {
-        let now = self.home.now();
-        Claim {
-            id: ClaimId::from_random(*random::<8>()),
-            device: device.id.clone(),
-            state: ClaimState::Open,
-            secret_hash: Fingerprint(*random::<32>()),
-            wrong_tries: 0,
-            opened_at: now,
-            expires_at: now.after(Span::hours(1)),
-            used: None,
-            presented_key: None,
-            approved_key: None,
-        }
+        let id = ClaimId::from_random(*random::<8>());
+        let secret = Fingerprint(*random::<32>());
+        let (now, hour) = (self.home.now(), Span::hours(1));
+        Claim::opened(id, device.id.clone(), secret, now, hour)
+    }
+
+    fn access_of(&self, device: &Device) -> DeviceAccess {
+        let environment = device.environment.clone();
+        DeviceAccess::new(device.state, environment, &self.profile)
     }
 
     /// Opens `count` claims for as many new devices.
@@ -108,10 +102,11 @@ impl Issuance {
             let device = self.device(&format!("{prefix}-{n}"))?;
             let claim = self.claim(&device);
             prepared.push(Prepared(claim.id.clone()));
-            let until = claim.bell_until();
-            self.home
-                .access_mut()
-                .ring_for(claim.id.clone(), device.id.clone(), until);
+            {
+                let mut access = self.home.access_mut();
+                access.set_device(device.id.clone(), self.access_of(&device));
+                access.expect(claim.clone());
+            }
             change
                 .writes
                 .extend([Write::Device(device), Write::OpenClaim(claim)]);
@@ -139,7 +134,7 @@ impl Issuance {
 
     fn order(
         &self,
-        device: &Device,
+        device: &DeviceAccess,
         claim: &Claim,
         csr: &[u8],
     ) -> Result<IssuanceOrder, BenchError> {
@@ -147,7 +142,7 @@ impl Issuance {
         let facts = Facts {
             claim,
             device,
-            profile: &self.profile,
+            key_compromised: false,
             clock_trusted: true,
         };
         match decide(&facts, key, new_serial(), self.home.now()) {
@@ -159,7 +154,7 @@ impl Issuance {
     /// Reads CSRs, decides and signs in memory, on this thread alone; nothing is kept.
     pub fn sign_in_memory(&self, csrs: &[Vec<u8>], count: usize) -> Result<(), BenchError> {
         let device = self.device("in-memory")?;
-        let claim = self.claim(&device);
+        let (claim, device) = (self.claim(&device), self.access_of(&device));
         for csr in csrs.iter().cycle().take(count) {
             let order = self.order(&device, &claim, csr)?;
             self.home
@@ -173,7 +168,7 @@ impl Issuance {
     pub async fn seed(&self, prefix: &str, count: usize, csr: &[u8]) -> Result<(), BenchError> {
         let mut change = Change::default();
         let model = self.device("model")?;
-        let order = self.order(&model, &self.claim(&model), csr)?;
+        let order = self.order(&self.access_of(&model), &self.claim(&model), csr)?;
         let issued = self
             .home
             .sign(order)

@@ -52,18 +52,9 @@ impl Home {
         )?;
 
         let secret = ClaimSecret::from_random(*random::<16>());
-        let claim = Claim {
-            id: ClaimId::from_random(*random::<8>()),
-            device: device.id.clone(),
-            state: ClaimState::Open,
-            secret_hash: secret.hash(),
-            wrong_tries: 0,
-            opened_at: now,
-            expires_at: now.after(request.lifetime),
-            used: None,
-            presented_key: None,
-            approved_key: None,
-        };
+        let id = ClaimId::from_random(*random::<8>());
+        let (secret_hash, lifetime) = (secret.hash(), request.lifetime);
+        let claim = Claim::opened(id, device.id.clone(), secret_hash, now, lifetime);
         let entry = Entry::new(now, actor, "claim.open", format!("claim:{}", claim.id))
             .with("device", device.id.as_str())
             .with("environment", device.environment.as_str())
@@ -77,15 +68,9 @@ impl Home {
         self.commit(change).await?;
         if let Some(profile) = &profile {
             let mut access = self.access_mut();
-            let known = DeviceAccess {
-                state: device.state,
-                environment: device.environment.clone(),
-                rights: profile.rights(&device.id, &device.environment).into(),
-                sessions_max: profile.sessions_max,
-                grace: profile.grace(),
-            };
-            access.set_device(device.id.clone(), known);
-            access.ring_for(claim.id.clone(), device.id.clone(), claim.bell_until());
+            let known = DeviceAccess::new(device.state, device.environment, profile);
+            access.set_device(device.id, known);
+            access.expect(claim.clone());
         }
         Ok(self.claim_opened(asked, &claim, &secret))
     }
@@ -142,6 +127,8 @@ impl Home {
             .with("key_sha256", key.to_string());
         let write = Write::ApproveKey(claim.id.clone(), key);
         self.commit(Change::record(entry).write(write)).await?;
+        self.access_mut()
+            .amend_claim(&claim.id, |claim| claim.approved_key = Some(key));
         Ok(())
     }
 }

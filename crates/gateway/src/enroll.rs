@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::certificate::CertificateState;
-use hearthkey_core::claim::{Claim, ClaimUse, REDELIVERY};
-use hearthkey_core::device::{Device, DeviceState};
+use hearthkey_core::claim::{Claim, ClaimState, ClaimUse};
+use hearthkey_core::device::DeviceState;
 use hearthkey_core::enrollment::{Decision, Facts, decide};
-use hearthkey_core::id::ClaimId;
+use hearthkey_core::id::{ClaimId, DeviceId};
 use hearthkey_core::rejection::Code;
 use hearthkey_core::time::Timestamp;
 use hearthkey_pki::Issued;
 use hearthkey_store::CommitError;
-use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::change::{Change, Write};
 
 use crate::home::{Home, new_serial};
-use crate::issuance::{DECISIONS_MAX, Outcome, code_of, unreadable};
+use crate::issuance::{DECISIONS_MAX, Outcome, code_of};
 use crate::request::{self, CsrRequest};
 
 /// Who asks, from where.
@@ -65,14 +66,14 @@ impl Home {
     }
 
     async fn enroll_key(&self, guest: &Guest<'_>, request: &CsrRequest) -> Outcome {
-        let known = self.access().guest(guest.claim).cloned();
-        let Some(device) = known else {
+        let device = self.access().claim(guest.claim).map(|c| c.device.clone());
+        let Some(device) = device else {
             return Err(Code::ClaimUnknown.into());
         };
         let _turn = self.turns.of(&device).await;
         for _ in 0..DECISIONS_MAX {
             match self.enroll_once(guest, request).await {
-                Err(CommitError::Conflict) => {}
+                Err(CommitError::Conflict) => self.reread(guest.claim, &device),
                 Ok(outcome) => return outcome,
                 Err(error) => return Err(code_of(&error).into()),
             }
@@ -80,38 +81,48 @@ impl Home {
         Err(Code::RateLimited.into())
     }
 
+    /// Takes the facts from the registry again: a change whose end could not be seen, because the
+    /// disk failed under it, may have become durable all the same.
+    fn reread(&self, claim: &ClaimId, device: &DeviceId) {
+        let facts = self
+            .store
+            .read(|registry| Ok(registry.claim(claim)?.zip(registry.device(device)?)));
+        match facts {
+            Ok(Some((claim, known))) => {
+                let mut access = self.access_mut();
+                // What is revoked in memory stays revoked, whatever the disk says.
+                if access
+                    .device(device)
+                    .is_some_and(|d| d.state == DeviceState::Pending)
+                {
+                    access.set_device_state(device, known.device.state);
+                }
+                access.expect(claim);
+            }
+            Ok(None) => self.access_mut().forget_claims(device),
+            Err(error) => tracing::error!(%error, "the facts of a claim could not be read"),
+        }
+    }
+
     async fn enroll_once(
         &self,
         guest: &Guest<'_>,
         request: &CsrRequest,
     ) -> Result<Outcome, CommitError> {
-        let facts = self.store.read(|registry| {
-            let claim = registry.claim(guest.claim)?;
-            let device = match &claim {
-                Some(claim) => registry.device(&claim.device)?,
-                None => None,
-            };
-            Ok(claim.zip(device))
-        });
-        let (claim, device) = match facts {
-            Ok(Some((claim, known))) => (claim, known.device),
-            Ok(None) => return Ok(Err(Code::ClaimUnknown.into())),
-            Err(error) => return Ok(Err(unreadable(&error))),
-        };
-        let Some(profile) = self.profile(&device.profile) else {
-            return Ok(Err(Code::StorageUnavailable.into()));
-        };
         let (now, clock_trusted) = self.clock.now_and_trust();
+        let Some((claim, device, key_compromised)) = self.facts_of(guest.claim, request) else {
+            return Ok(Err(Code::ClaimUnknown.into()));
+        };
         let facts = Facts {
             claim: &claim,
             device: &device,
-            profile: &profile,
+            key_compromised,
             clock_trusted,
         };
         match decide(&facts, request.key.clone(), new_serial(), now) {
             Decision::Refuse(code) => Ok(Err(code.into())),
             Decision::Redeliver(fingerprint) => {
-                Ok(self.redeliver(request, &device.id, &fingerprint))
+                Ok(self.redeliver(request, &claim.device, &fingerprint))
             }
             Decision::Hold => self.hold(guest, &claim, request, now).await,
             Decision::Issue(order) => match self.sign(order) {
@@ -122,6 +133,18 @@ impl Home {
                 Err(rejection) => Ok(Err(rejection)),
             },
         }
+    }
+
+    fn facts_of(
+        &self,
+        claim: &ClaimId,
+        request: &CsrRequest,
+    ) -> Option<(Claim, DeviceAccess, bool)> {
+        let access = self.access();
+        let claim = access.claim(claim)?;
+        let device = access.device(&claim.device)?;
+        let compromised = access.is_compromised(&request.key.fingerprint);
+        Some((claim.clone(), device.clone(), compromised))
     }
 
     async fn hold(
@@ -139,6 +162,8 @@ impl Home {
                 .with("key_sha256", key.to_string());
             let write = Write::PresentKey(claim.id.clone(), key);
             self.commit(Change::record(entry).write(write)).await?;
+            self.access_mut()
+                .amend_claim(&claim.id, |claim| claim.presented_key = Some(key));
         }
         Ok(Err(Code::ApprovalRequired.into()))
     }
@@ -148,7 +173,7 @@ impl Home {
         &self,
         guest: &Guest<'_>,
         request: &CsrRequest,
-        device: &Device,
+        device: &DeviceAccess,
         issued: Issued,
         now: Timestamp,
     ) -> Result<Vec<u8>, CommitError> {
@@ -160,49 +185,48 @@ impl Home {
         };
         let entry = guest
             .entry(now)
-            .with("device", device.id.as_str())
-            .with("environment", device.environment.as_str())
-            .with("profile", device.profile.as_str())
+            .with("device", certificate.device.as_str())
+            .with("environment", certificate.environment.as_str())
+            .with("profile", device.profile.name.as_str())
             .with("serial", certificate.serial.to_string())
             .with("certificate_sha256", certificate.fingerprint.to_string())
             .with("key_sha256", certificate.key.to_string())
             .with("key_type", request.key.key_type.as_str())
             .with("not_after", certificate.not_after.to_string())
             .with("about", request.about.to_value());
-        let change = Change::record(entry)
+        let mut change = Change::record(entry)
             .write(Write::UseClaim(guest.claim.clone(), used))
             .write(Write::Certificate(certificate.clone(), der.clone()))
-            .write(Write::SupersedeOtherLineages(
-                device.id.clone(),
-                certificate.lineage,
-            ))
             .write(Write::DeviceState {
-                device: device.id.clone(),
+                device: certificate.device.clone(),
                 from: DeviceState::Pending,
                 to: DeviceState::Active,
-            })
-            .write(Write::Effect(Effect::Notice(device.id.clone())));
+            });
         // Only a device that is enrolled already has certificates that end now.
-        let earlier = match device.state {
-            DeviceState::Active => self.live_certificates(&device.id),
-            _ => Vec::new(),
-        };
-        self.commit_with_effects(change).await?;
+        let mut earlier = Vec::new();
+        if device.state == DeviceState::Active {
+            let id = &certificate.device;
+            earlier = self.live_certificates(id);
+            let end = Write::SupersedeOtherLineages(id.clone(), certificate.lineage);
+            change = change.write(end);
+        }
+        self.commit(change).await?;
         {
             let mut access = self.access_mut();
             for fingerprint in &earlier {
                 access.set_certificate_state(fingerprint, CertificateState::Superseded);
             }
-            access.set_device_state(&device.id, DeviceState::Active);
-            access.ring_for(
-                guest.claim.clone(),
-                device.id.clone(),
-                now.after(REDELIVERY),
-            );
+            access.set_device_state(&certificate.device, DeviceState::Active);
+            access.amend_claim(guest.claim, |claim| {
+                (claim.state, claim.used) = (ClaimState::Used, Some(used));
+            });
         }
         self.let_in(&certificate);
         for fingerprint in &earlier {
             self.broker.drop_certificate(fingerprint);
+        }
+        if !earlier.is_empty() {
+            self.publish_notice(&certificate.device).await;
         }
         Ok(self.answer(request, &certificate, &der))
     }

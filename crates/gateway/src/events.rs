@@ -116,6 +116,7 @@ impl Home {
                 ..
             } => {
                 self.seen(&device, certificate, address, connection).await;
+                self.ensure_notice(&device).await;
             }
             Event::SessionClosed { .. } | Event::Refused { .. } => {}
         }

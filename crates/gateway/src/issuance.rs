@@ -86,7 +86,12 @@ impl Home {
             Ok(certificate.zip(registry.certificate_der(device, fingerprint)?))
         });
         match found {
-            Ok(Some((certificate, der))) => Ok(self.answer(request, &certificate, &der)),
+            Ok(Some((certificate, der))) => {
+                if self.access().certificate(fingerprint).is_none() {
+                    self.let_in(&certificate);
+                }
+                Ok(self.answer(request, &certificate, &der))
+            }
             Ok(None) => Err(Code::ClaimUsed.into()),
             Err(error) => Err(unreadable(&error)),
         }

@@ -3,7 +3,7 @@
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::{DeviceId, Fingerprint};
-use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::KnownDevice;
 
 use crate::home::Home;
@@ -75,10 +75,9 @@ impl Home {
         }
         let now = self.now();
         let entry = Entry::new(now, actor, "device.rotate", format!("device:{device}"));
-        let change = Change::record(entry)
-            .write(Write::AskRotation(device.clone(), now))
-            .write(Write::Effect(Effect::Notice(device.clone())));
-        self.commit_with_effects(change).await?;
+        let write = Write::AskRotation(device.clone(), now);
+        self.commit(Change::record(entry).write(write)).await?;
+        self.publish_notice(device).await;
         Ok(state)
     }
 }

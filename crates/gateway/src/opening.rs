@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
 use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess, REMEMBERED};
-use hearthkey_core::certificate::{Certificate, CertificateState};
+use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::id::{
     DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
@@ -302,13 +302,7 @@ fn load_access(
             let Some(profile) = profiles.get(&device.profile) else {
                 continue;
             };
-            let entry = DeviceAccess {
-                state: device.state,
-                rights: profile.rights(&device.id, &device.environment).into(),
-                environment: device.environment,
-                sessions_max: profile.sessions_max,
-                grace: profile.grace(),
-            };
+            let entry = DeviceAccess::new(device.state, device.environment, profile);
             access.set_device(device.id, entry);
         }
     }
@@ -333,10 +327,13 @@ fn load_access(
         })
     })?;
     for claim in store.read(|registry| registry.claims_since(now.before(Span::days(1))))? {
-        let until = claim.bell_until();
-        if now < until {
-            access.ring_for(claim.id, claim.device, until);
+        if now < claim.bell_until() {
+            access.expect(claim);
         }
+    }
+    let compromised = RevocationReason::KeyCompromise;
+    for key in store.read(|registry| registry.keys_revoked_for(compromised))? {
+        access.refuse_key(key);
     }
     Ok(LoadedAccess {
         access,

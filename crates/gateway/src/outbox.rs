@@ -1,6 +1,6 @@
 //! Effects that must happen once a change is durable, also if the gateway stopped in between.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use hearthkey_core::id::EnvironmentName;
 use hearthkey_store::change::{Change, Effect, Write};
 
 use crate::home::Home;
-use crate::trust::notice_facts;
 
 /// Effects that are taken at a time.
 const BATCH: u32 = 256;
@@ -32,20 +31,8 @@ pub(crate) async fn deliver(home: Arc<Home>) {
 impl Home {
     /// Does the oldest effects; whether there may be more.
     async fn deliver_batch(&self) -> bool {
-        let facts = self.store.read(|registry| {
-            let effects = registry.effects(BATCH)?;
-            let mut notices = HashMap::new();
-            for (_, effect) in &effects {
-                if let Effect::Notice(device) = effect
-                    && !notices.contains_key(device)
-                {
-                    notices.insert(device.clone(), notice_facts(registry, device)?);
-                }
-            }
-            Ok((effects, notices))
-        });
-        let (effects, notices) = match facts {
-            Ok(facts) => facts,
+        let effects = match self.store.read(|registry| registry.effects(BATCH)) {
+            Ok(effects) => effects,
             Err(error) => {
                 tracing::error!(%error, "the outbox could not be read");
                 return false;
@@ -55,15 +42,9 @@ impl Home {
             return false;
         };
         let mut change = Change::default().write(Write::EffectsDone(*last));
-        for (device, facts) in notices {
-            self.publish_notice(&device, facts).await;
-        }
         let crls: HashSet<EnvironmentName> = effects
             .into_iter()
-            .filter_map(|(_, effect)| match effect {
-                Effect::Crl(environment) => Some(environment),
-                Effect::Notice(_) => None,
-            })
+            .map(|(_, Effect::Crl(environment))| environment)
             .collect();
         for environment in crls {
             change.writes.extend(self.publish_crl(&environment).await);

@@ -19,21 +19,12 @@ impl Home {
         secret: &[u8],
         address: SocketAddr,
     ) -> ClaimAnswer {
-        let claim = match self.store.read(|registry| registry.claim(id)) {
-            Ok(claim) => claim,
-            Err(error) => {
-                tracing::error!(%error, "a claim could not be read");
-                return ClaimAnswer::Unavailable;
-            }
-        };
-        let Some(found) = claim else {
+        let device = self.access().claim(id).map(|claim| claim.device.clone());
+        let Some(device) = device else {
             return ClaimAnswer::Refused;
         };
-        let _turn = self.turns.of(&found.device).await;
-        let claim = self
-            .store
-            .read(|registry| registry.claim(id))
-            .unwrap_or_default();
+        let _turn = self.turns.of(&device).await;
+        let claim = self.access().claim(id).cloned();
         let now = self.now();
         let locks = match present(claim.as_ref(), secret, now) {
             Presented::Right => return ClaimAnswer::Admitted,
@@ -59,14 +50,18 @@ impl Home {
         let change = Change::record(
             Entry::new(now, actor, "claim.present", format!("claim:{id}"))
                 .ended(outcome, reason)
-                .with("device", found.device.as_str()),
+                .with("device", device.as_str()),
         )
         .write(Write::WrongSecret {
             claim: id.clone(),
             locks,
         });
         match self.commit(change).await {
-            Ok(_) => ClaimAnswer::Refused,
+            Ok(_) => {
+                self.access_mut()
+                    .amend_claim(id, |claim| claim.count_wrong_try(locks));
+                ClaimAnswer::Refused
+            }
             Err(_) => ClaimAnswer::Unavailable,
         }
     }

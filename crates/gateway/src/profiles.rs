@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use hearthkey_api::ProfileText;
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::ProfileName;
 use hearthkey_core::profile::Profile;
@@ -74,7 +75,7 @@ impl Home {
         })
     }
 
-    fn apply_profile(&self, profile: &Profile) -> Result<(), Failure> {
+    fn apply_profile(&self, profile: &Arc<Profile>) -> Result<(), Failure> {
         let mut after = String::new();
         loop {
             let page = self.store.read(|registry| registry.devices(&after, 1000))?;
@@ -88,10 +89,10 @@ impl Home {
                 .filter(|known| known.device.profile == profile.name)
             {
                 let device = &known.device;
-                if let Some(mut entry) = access.device(&device.id).cloned() {
-                    entry.rights = profile.rights(&device.id, &device.environment).into();
-                    entry.sessions_max = profile.sessions_max;
-                    entry.grace = profile.grace();
+                let state = access.device(&device.id).map(|known| known.state);
+                if let Some(state) = state {
+                    let environment = device.environment.clone();
+                    let entry = DeviceAccess::new(state, environment, profile);
                     access.set_device(device.id.clone(), entry);
                 }
             }

@@ -11,7 +11,7 @@ use hearthkey_core::renewal::{Decision, Facts, decide};
 use hearthkey_core::time::Timestamp;
 use hearthkey_pki::Issued;
 use hearthkey_store::CommitError;
-use hearthkey_store::change::{Change, Effect, Write};
+use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::KnownDevice;
 
 use crate::home::{Home, device_actor, locked, new_serial};
@@ -82,9 +82,12 @@ impl Home {
     ) -> Result<Outcome, CommitError> {
         let facts = self.store.read(|registry| {
             let device = registry.device(renewer.device)?;
-            Ok(device.zip(Some(registry.certificates_of(renewer.device, LOOKED_AT)?)))
+            let certificates = registry.certificates_of(renewer.device, LOOKED_AT)?;
+            let key = &request.key.fingerprint;
+            let used_before = registry.has_had_key(renewer.device, key)?;
+            Ok(device.map(|device| (device, certificates, used_before)))
         });
-        let (known, certificates) = match facts {
+        let (known, certificates, key_used_before) = match facts {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Err(Code::DeviceRevoked.into())),
             Err(error) => return Ok(Err(unreadable(&error))),
@@ -105,6 +108,8 @@ impl Home {
             profile: &profile,
             presented,
             successor: certificates.iter().find(follows),
+            key_used_before,
+            key_compromised: self.access().is_compromised(&request.key.fingerprint),
             rotate_now: asked_to_rotate(&known, presented),
             clock_trusted,
         };
@@ -145,12 +150,12 @@ impl Home {
             .with("key_sha256", certificate.key.to_string())
             .with("not_after", certificate.not_after.to_string())
             .with("about", request.about.to_value());
-        let change = Change::record(entry)
-            .write(Write::Certificate(certificate.clone(), der.clone()))
-            .write(Write::Effect(Effect::Notice(renewer.device.clone())));
-        self.commit_with_effects(change).await?;
+        let change =
+            Change::record(entry).write(Write::Certificate(certificate.clone(), der.clone()));
+        self.commit(change).await?;
         self.let_in(&certificate);
         locked(&self.second_slots).insert(presented.fingerprint, (renewer.device.clone(), now));
+        self.publish_notice(renewer.device).await;
         Ok(self.answer(request, &certificate, &der))
     }
 

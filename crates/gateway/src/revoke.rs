@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hearthkey_api::Revoked;
-use hearthkey_core::access::{CertificateAccess, DeviceAccess};
+use hearthkey_core::access::CertificateAccess;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::claim::ClaimState;
@@ -58,7 +58,6 @@ impl PendingRevocation {
             })
             .write(Write::RevokeCertificates(device.clone(), *reason, *at))
             .write(Write::CloseClaims(device.clone()))
-            .write(Write::Effect(Effect::Notice(device.clone())))
             .write(Write::Effect(Effect::Crl(environment.clone())))
     }
 }
@@ -81,6 +80,7 @@ impl Home {
         let certificates = self
             .store
             .read(|registry| registry.certificates_of(device, u32::MAX))?;
+        self.refuse_keys(reason, &certificates);
         let now = self.now();
         let unrevoked = |c: &&Certificate| c.state != CertificateState::Revoked;
         let revocation = Revocation {
@@ -108,7 +108,8 @@ impl Home {
         if !durable {
             locked(&self.pending_revocations).push(pending);
         }
-        self.hush_claims(device);
+        self.access_mut().forget_claims(device);
+        self.clear_notice(device).await;
         let (broker, device_id) = (self.broker.clone(), device.clone());
         tokio::spawn(async move { broker.forget(&device_id).await });
         Ok(Revoked {
@@ -155,14 +156,13 @@ impl Home {
         }
     }
 
-    fn hush_claims(&self, device: &DeviceId) {
-        let claims = self
-            .store
-            .read(|registry| registry.claims_of(device))
-            .unwrap_or_default();
-        let mut access = self.access_mut();
-        for claim in claims {
-            access.hush(&claim.id);
+    /// A key that was revoked as compromised is never certified again.
+    fn refuse_keys(&self, reason: RevocationReason, certificates: &[Certificate]) {
+        if reason == RevocationReason::KeyCompromise {
+            let mut access = self.access_mut();
+            for certificate in certificates {
+                access.refuse_key(certificate.key);
+            }
         }
     }
 
@@ -197,6 +197,7 @@ impl Home {
         let Ok(found) = self.store.read(|registry| Found::of(registry, revocation)) else {
             return;
         };
+        self.refuse_keys(revocation.reason, &found.certificates);
         if !found.knows_all {
             tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
             self.keep_out(revocation);
@@ -220,26 +221,15 @@ impl Home {
         if !self.make_durable_in_registry(&pending).await {
             tracing::error!(%device, "a replayed revocation holds in memory only");
         }
-        self.hush_claims(device);
+        self.access_mut().forget_claims(device);
     }
 
     /// Keeps certificates out that the registry may not even know.
     fn keep_out(&self, revocation: &Revocation) {
         let mut access = self.access_mut();
-        let device = &revocation.device;
-        if access.device(device).is_none() {
-            let unknown = DeviceAccess {
-                state: DeviceState::Revoked,
-                environment: UNKNOWN.parse().unwrap_or_else(|_| unreachable!("a label")),
-                rights: Default::default(),
-                sessions_max: 1,
-                grace: Span::default(),
-            };
-            access.set_device(device.clone(), unknown);
-        }
         for fingerprint in &revocation.certificates {
             let revoked = CertificateAccess {
-                device: device.clone(),
+                device: revocation.device.clone(),
                 state: CertificateState::Revoked,
                 not_after: revocation.at.after(LIFE_MAX),
             };
@@ -252,6 +242,8 @@ impl Home {
 struct Found {
     /// Where the device stands, if it is known.
     state: Option<DeviceState>,
+    /// Those of its certificates that the registry knows.
+    certificates: Vec<Certificate>,
     /// Whether the registry has every certificate as revoked.
     knows_all: bool,
     /// Whether the revocation holds as far as the registry knows the device.
@@ -284,11 +276,10 @@ impl Found {
             holds: ended && !claimable && each.iter().flatten().all(revoked),
             began_anew: claims.iter().any(|c| c.opened_at > *at)
                 || newest.iter().any(|c| c.issued_at > *at),
+            certificates: each.into_iter().flatten().collect(),
         })
     }
 }
 
-/// The environment of a device that the registry does not know.
-const UNKNOWN: &str = "unknown";
 /// No certificate lives longer.
 const LIFE_MAX: Span = Span::days(398);

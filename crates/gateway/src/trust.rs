@@ -8,7 +8,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::topic::hearthkey as topics;
 use hearthkey_pki::RevokedEntry;
 use hearthkey_store::change::Write;
-use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
+use hearthkey_store::registry::KnownDevice;
 use serde::Serialize;
 
 use crate::home::{Home, locked};
@@ -37,18 +37,6 @@ pub(crate) fn issuing(environment: &EnvironmentName) -> String {
     format!("issuing/{environment}")
 }
 
-/// What a notice rests on: the device and its newest certificate.
-pub(crate) type NoticeFacts = Option<(KnownDevice, Certificate)>;
-
-/// Reads what a device's notice rests on.
-pub(crate) fn notice_facts(
-    registry: &Registry<'_>,
-    device: &DeviceId,
-) -> Result<NoticeFacts, ReadError> {
-    let newest = registry.certificates_of(device, 1)?.into_iter().next();
-    Ok(registry.device(device)?.zip(newest))
-}
-
 impl Home {
     /// The roots to trust, in PEM.
     pub(crate) fn trust_bundle(&self) -> String {
@@ -72,26 +60,50 @@ impl Home {
         self.publish(topics::TRUST_CHECKPOINT, note).await;
     }
 
-    /// Publishes a device's renewal window, retained. A device that is gone has none.
-    pub(crate) async fn publish_notice(&self, device: &DeviceId, facts: NoticeFacts) {
-        let notice = self
-            .notice(facts)
-            .and_then(|notice| serde_json::to_vec(&notice).ok());
+    /// Publishes a device's renewal window, retained, after it has changed. If it cannot be read,
+    /// none is retained, and the device is told when it connects next.
+    pub(crate) async fn publish_notice(&self, device: &DeviceId) {
+        let facts = self.store.read(|registry| {
+            let newest = registry.certificates_of(device, 1)?.into_iter().next();
+            Ok(registry.device(device)?.zip(newest))
+        });
+        let notice = match facts {
+            Ok(facts) => facts.and_then(|(known, newest)| self.notice(&known, &newest)),
+            Err(error) => {
+                tracing::error!(%error, %device, "the facts of a notice could not be read");
+                None
+            }
+        };
         self.publish(&topics::notice(device), notice.unwrap_or_default())
             .await;
     }
 
-    fn notice(&self, facts: NoticeFacts) -> Option<Notice> {
-        let (known, newest) =
-            facts.filter(|(known, _)| known.device.state == DeviceState::Active)?;
-        let asked = asked_to_rotate(&known, &newest);
+    /// Publishes the notice of a device that has connected, unless it is retained already: notices
+    /// follow from the registry and are not kept across restarts.
+    pub(crate) async fn ensure_notice(&self, device: &DeviceId) {
+        if !self.broker.is_retained(&topics::notice(device)) {
+            self.publish_notice(device).await;
+        }
+    }
+
+    /// A device that is gone has no notice.
+    pub(crate) async fn clear_notice(&self, device: &DeviceId) {
+        self.publish(&topics::notice(device), Bytes::new()).await;
+    }
+
+    fn notice(&self, known: &KnownDevice, newest: &Certificate) -> Option<Vec<u8>> {
+        if known.device.state != DeviceState::Active {
+            return None;
+        }
+        let asked = asked_to_rotate(known, newest);
         let opens = known.rotate_asked_at.filter(|_| asked);
-        Some(Notice {
+        let notice = Notice {
             renew_after: opens.unwrap_or(newest.window.renew_after).to_string(),
             renew_before: newest.window.renew_before.to_string(),
             trust_bundle_sha256: Fingerprint::of(self.trust_bundle().as_bytes()).to_string(),
             reason: if asked { "operator" } else { "scheduled" },
-        })
+        };
+        serde_json::to_vec(&notice).ok()
     }
 
     /// Makes an environment's CRL anew and publishes it, retained. Returns the write that counts

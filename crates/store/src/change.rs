@@ -142,8 +142,6 @@ pub enum Write {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Publish a device's renewal window.
-    Notice(DeviceId),
     /// Regenerate and publish the CRL of an environment's issuing CA.
     Crl(EnvironmentName),
 }

@@ -4,16 +4,24 @@ use std::ffi::c_int;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 use zeroize::Zeroizing;
 
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/0001_spine.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/0001_spine.sql"),
+    include_str!("../../../migrations/0002_claim_order.sql"),
+];
 
-/// The page cache of the writer, in KiB; the readers have an eighth of it each.
-const CACHE_KIB: i64 = 16 * 1024;
+/// The page cache of the writer, in KiB; the readers have an eighth of it each, because every
+/// commit makes what they hold stale.
+const CACHE_KIB: i64 = 2 * 1024;
+/// Pages of the write-ahead log after which they are moved into the database: 16 MiB. A page that
+/// many commits have changed is then written, and waited for, once.
+const CHECKPOINT_PAGES: i64 = 4096;
 
 /// Which way a connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +40,8 @@ pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Resul
     set_key(&connection, key)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Without it, SQLite compiles a prepared statement anew for every value it is bound to.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cipher_log_level", "NONE")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_query_value(None, "schema_version", |_| Ok(()))?;
@@ -41,13 +51,17 @@ pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Resul
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         }
-        Use::Read => {
-            connection.pragma_update(None, "query_only", true)?;
-            connection.pragma_update(None, "cache_size", -CACHE_KIB / 8)?;
-        }
+        Use::Read => only_read(&connection)?,
     }
     Ok(connection)
+}
+
+/// From here on the connection reads, and keeps as few pages as a reader does.
+pub(crate) fn only_read(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB / 8)
 }
 
 /// Gives the key raw, through the C interface, so that it never stands in SQL text.

@@ -296,6 +296,26 @@ impl Registry<'_> {
         self.all(&sql, (device.as_str(), limit), read_certificate)
     }
 
+    /// Whether a certificate of a device, however old, has this key.
+    pub fn has_had_key(&self, device: &DeviceId, key: &Fingerprint) -> Result<bool, ReadError> {
+        let found = self.one(
+            "SELECT 1 FROM device d CROSS JOIN certificate c ON c.device = d.id
+             WHERE d.name = ?1 AND c.key = ?2",
+            (device.as_str(), key.0),
+            |_| Ok(()),
+        )?;
+        Ok(found.is_some())
+    }
+
+    /// The keys of all certificates that were revoked for a reason.
+    pub fn keys_revoked_for(
+        &self,
+        reason: RevocationReason,
+    ) -> Result<Vec<Fingerprint>, ReadError> {
+        let sql = "SELECT key FROM certificate WHERE state = 'revoked' AND reason = ?1";
+        self.all(sql, [reason.as_str()], |row| row.get(0).map(Fingerprint))
+    }
+
     /// Calls `each` with every certificate that can still play a part at the door: not yet past
     /// its life and the longest grace.
     pub fn each_certificate_since(

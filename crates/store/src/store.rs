@@ -145,7 +145,7 @@ impl Store {
         let key = Arc::new(root.database(home));
         let mut connection = open_checked(&path, &key)?;
         connection::migrate(&mut connection)?;
-        connection.pragma_update(None, "query_only", true)?;
+        connection::only_read(&connection)?;
         let registry = Registry(&connection);
         let vkey = registry
             .setting("log_vkey")?

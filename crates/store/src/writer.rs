@@ -213,19 +213,23 @@ fn apply_in_savepoint(
     edge: &mut Edge,
     change: Change,
 ) -> Result<Verdict, String> {
-    let text = |error: rusqlite::Error| error.to_string();
-    tx.execute_batch("SAVEPOINT change").map_err(text)?;
+    let run = |sql: &str| {
+        tx.prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map_err(|error| error.to_string())
+    };
+    run("SAVEPOINT change")?;
     let first_seq = edge.size();
     let mut grown = edge.clone();
     match apply_change(tx, &mut grown, change) {
         Ok(()) => {
-            tx.execute_batch("RELEASE change").map_err(text)?;
+            run("RELEASE change")?;
             *edge = grown;
             Ok(Ok(first_seq))
         }
         Err(ApplyError::Conflict) => {
-            tx.execute_batch("ROLLBACK TO change; RELEASE change")
-                .map_err(text)?;
+            run("ROLLBACK TO change")?;
+            run("RELEASE change")?;
             Ok(Err(CommitError::Conflict))
         }
         Err(ApplyError::Database(error)) => Err(error.to_string()),

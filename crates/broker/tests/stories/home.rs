@@ -13,6 +13,7 @@ use hearthkey_broker::{
 };
 use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess};
 use hearthkey_core::certificate::CertificateState;
+use hearthkey_core::claim::Claim;
 use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{ClaimId, Fingerprint};
 use hearthkey_core::profile::Profile;
@@ -217,20 +218,10 @@ impl Home {
     pub fn let_in(&self, name: &str, sessions_max: u16, identity: &Identity) {
         let device: hearthkey_core::id::DeviceId = name.parse().unwrap();
         let environment: hearthkey_core::id::EnvironmentName = "home".parse().unwrap();
-        let rights = Arc::new(profile(sessions_max).rights(&device, &environment));
         let mut access = self.access.write().unwrap();
-        let grace = Span::days(30);
-        let state = DeviceState::Active;
-        access.set_device(
-            device.clone(),
-            DeviceAccess {
-                state,
-                environment,
-                rights,
-                sessions_max,
-                grace,
-            },
-        );
+        let (state, profile) = (DeviceState::Active, profile(sessions_max).into());
+        let known = DeviceAccess::new(state, environment, &profile);
+        access.set_device(device.clone(), known);
         let state = CertificateState::Active;
         let not_after = Timestamp::from_s(NOW_S + 86_400);
         let known = CertificateAccess {
@@ -249,13 +240,12 @@ impl Home {
     }
 
     pub fn open_claim(&self) -> ClaimId {
-        let claim: ClaimId = CLAIM.parse().unwrap();
-        let until = Timestamp::from_s(NOW_S + 900);
-        self.access
-            .write()
-            .unwrap()
-            .ring_for(claim.clone(), "guest".parse().unwrap(), until);
-        claim
+        let id: ClaimId = CLAIM.parse().unwrap();
+        let (guest, secret) = ("guest".parse().unwrap(), Fingerprint([0; 32]));
+        let (now, life) = (Timestamp::from_s(NOW_S), Span::minutes(15));
+        let claim = Claim::opened(id.clone(), guest, secret, now, life);
+        self.access.write().unwrap().expect(claim);
+        id
     }
 
     /// Waits for an event whose debug text has all these parts.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::device::DeviceState;
-use hearthkey_core::profile::Rights;
 use hearthkey_core::time::Timestamp;
 
 use crate::client::{Client, Hello};
@@ -153,16 +153,13 @@ async fn a_right_that_is_taken_away_is_gone_in_live_sessions_too() {
     {
         let mut access = home.access.write().unwrap();
         let id = "lamp".parse().unwrap();
-        let mut device = access.device(&id).unwrap().clone();
-        let narrow =
-            crate::home::profile(1).rights(&"other".parse().unwrap(), &"home".parse().unwrap());
+        let known = access.device(&id).unwrap();
         let trust_only = hearthkey_core::profile::Profile::parse(
             "name = \"t\"\ndescription = \"d\"\ncertificate_lifetime_days = 30\ngrace_days = 0\nkeys = [\"p256\"]",
         )
-        .unwrap()
-        .rights(&id, &"home".parse().unwrap());
-        assert_ne!(narrow, Rights::default());
-        device.rights = Arc::new(trust_only);
+        .unwrap();
+        let (state, environment) = (known.state, known.environment.clone());
+        let device = DeviceAccess::new(state, environment, &trust_only.into());
         access.set_device(id, device);
     }
     assert_eq!(home.broker.recheck().await.subscriptions, 1);

@@ -4,8 +4,8 @@ use std::sync::{Arc, RwLock};
 
 use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess};
 use hearthkey_core::certificate::{CertificateState, IssuanceOrder};
-use hearthkey_core::claim::{Claim, ClaimState};
-use hearthkey_core::device::{Device, DeviceState};
+use hearthkey_core::claim::Claim;
+use hearthkey_core::device::DeviceState;
 use hearthkey_core::enrollment::{Decision, Facts, decide};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint, SerialNumber};
 use hearthkey_core::key::{KeyType, ProvenKey};
@@ -80,13 +80,11 @@ impl Home {
         let mut access = self.access.write().unwrap();
         access.set_device(
             lamp.clone(),
-            DeviceAccess {
-                state: DeviceState::Active,
-                environment: "home".parse().unwrap(),
-                rights: Arc::default(),
-                sessions_max: 1,
-                grace: Span::days(30),
-            },
+            DeviceAccess::new(
+                DeviceState::Active,
+                "home".parse().unwrap(),
+                &profile::built_in().unwrap().remove(0).into(),
+            ),
         );
         access.set_certificate(
             Fingerprint::of(der),
@@ -109,11 +107,9 @@ impl Home {
     }
 
     pub fn ring(&self) {
-        self.access.write().unwrap().ring_for(
-            ClaimId::from_random([1; 8]),
-            "guest".parse().unwrap(),
-            now().after(Span::hours(1)),
-        );
+        let (id, guest) = (ClaimId::from_random([1; 8]), "guest".parse().unwrap());
+        let claim = Claim::opened(id, guest, Fingerprint([0; 32]), now(), Span::hours(1));
+        self.access.write().unwrap().expect(claim);
     }
 
     pub fn set_clock(&self, time: Timestamp) {
@@ -154,34 +150,16 @@ pub fn signed_as(
 
 /// An order, as the rules of enrollment give it.
 pub fn order(device: &str, environment: &str, key: ProvenKey, at: Timestamp) -> IssuanceOrder {
-    let device = Device {
-        id: device.parse().unwrap(),
-        state: DeviceState::Pending,
-        environment: environment.parse().unwrap(),
-        profile: "generic".parse().unwrap(),
-        owner: "Ada".into(),
-        purpose: "light".into(),
-        created_at: at,
-    };
     let mut profile = profile::built_in().unwrap().remove(0);
     profile.keys = vec![KeyType::P256, KeyType::P384, KeyType::Rsa2048];
     profile.approval = false;
-    let claim = Claim {
-        id: ClaimId::from_random([1; 8]),
-        device: device.id.clone(),
-        state: ClaimState::Open,
-        secret_hash: Fingerprint([0; 32]),
-        wrong_tries: 0,
-        opened_at: at,
-        expires_at: at.after(Span::minutes(15)),
-        used: None,
-        presented_key: None,
-        approved_key: None,
-    };
+    let (id, environment) = (device.parse().unwrap(), environment.parse().unwrap());
+    let device = DeviceAccess::new(DeviceState::Pending, environment, &profile.into());
+    let (claim, secret) = (ClaimId::from_random([1; 8]), Fingerprint([0; 32]));
     let facts = Facts {
-        claim: &claim,
+        claim: &Claim::opened(claim, id, secret, at, Span::minutes(15)),
         device: &device,
-        profile: &profile,
+        key_compromised: false,
         clock_trusted: true,
     };
     match decide(&facts, key, serial(7), at) {
