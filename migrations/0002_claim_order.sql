@@ -26,5 +26,5 @@ ALTER TABLE claim_in_order RENAME TO claim;
 CREATE INDEX claim_by_device ON claim (device);
 CREATE INDEX claim_by_expiry ON claim (expires_at);
 
--- Notices follow from the registry and are published when their device connects.
+-- Notices follow from the registry and are published when their device listens.
 DELETE FROM outbox WHERE effect LIKE '{"notice":%';

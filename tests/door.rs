@@ -5,19 +5,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::rig::{PATIENCE, Rig};
-use crate::stock::{Bench, said};
+use crate::stock::{Bench, home_with_a_lamp, said};
 
 const UNKNOWN_CA: Option<u8> = Some(48);
 const CERTIFICATE_REQUIRED: Option<u8> = Some(116);
 const LAMP: [&str; 4] = ["-cert", "lamp.crt", "-key", "lamp.key"];
-
-async fn home_with_a_lamp() -> (Rig, Bench) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let bench = Bench::new(&rig, "bench").await;
-    bench.enroll(&rig, "lamp").await;
-    (rig, bench)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_open_claim_nobody_gets_in_without_a_certificate() {

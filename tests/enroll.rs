@@ -1,7 +1,9 @@
 //! A claim, a CSR, a certificate: with the stock tools, and with everything that can be wrong.
 
+use crate::guest::{claim_for, enroll_topic, log_in, new_key, request};
 use crate::rig::{Rig, until};
 use crate::stock::{Bench, said};
+use crate::wire::Door;
 
 async fn home() -> (Rig, Bench) {
     let mut rig = Rig::new().await;
@@ -259,6 +261,27 @@ async fn an_expired_claim_says_so_and_a_claim_cannot_speak_for_another() {
     })
     .await;
     assert!(rig.device("theirs").await.certificate.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_stays_on_the_line_is_answered_when_its_key_is_approved() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let door = Door::of(&rig).await;
+    let claim = claim_for(&rig, "hub", "home-assistant", "15m").await;
+    let mut hub = log_in(&door, &claim).await.unwrap();
+    let csr = request(&new_key(), "hub");
+    let topic = enroll_topic(&claim.claim);
+    let held = hub.ask(&topic, csr.as_bytes()).await.unwrap();
+    assert_eq!(held.code(), "approval_required");
+    let key = rig.device("hub").await.claims[0].presented_key.clone();
+    let approve = ["device", "approve", "hub", "--key", &key.unwrap()];
+    let approved = rig.cli(&approve).await;
+    assert!(approved.status.success(), "{}", said(&approved));
+    let late = hub.message().await.unwrap();
+    assert_eq!(late.topic, format!("{topic}/accepted"));
+    assert!(late.payload.starts_with(b"-----BEGIN CERTIFICATE-----"));
+    assert_eq!(rig.device("hub").await.state, "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod clock;
 mod door;
 mod durability;
 mod enroll;
+mod forged;
 mod grace;
 mod guest;
 mod hostile;

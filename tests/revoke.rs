@@ -3,19 +3,11 @@
 use hearthkey_agent::ClosedReason;
 
 use crate::rig::{Rig, json, until};
-use crate::stock::{Bench, said};
+use crate::stock::{home_with_a_lamp, said};
 
 const CERTIFICATE_REVOKED: Option<u8> = Some(44);
 const ACCESS_DENIED: Option<u8> = Some(49);
 const LAMP: [&str; 4] = ["-cert", "lamp.crt", "-key", "lamp.key"];
-
-async fn home_with_a_lamp() -> (Rig, Bench) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let bench = Bench::new(&rig, "bench").await;
-    bench.enroll(&rig, "lamp").await;
-    (rig, bench)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_device_is_cut_at_once_and_stays_out_after_a_power_failure() {
@@ -60,6 +52,11 @@ async fn a_revoked_device_is_cut_at_once_and_stays_out_after_a_power_failure() {
         }
     }
     assert_eq!(rig.device("plug").await.state, "revoked");
+    until("the record of its knocking", async || {
+        let log = rig.verified_log().await;
+        log.contains(r#""certificate_device":"plug""#).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,15 @@ pub async fn run(dir: &Path, program: &str, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A home with one device, enrolled with the stock tools.
+pub async fn home_with_a_lamp() -> (Rig, Bench) {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let bench = Bench::new(&rig, "bench").await;
+    bench.enroll(&rig, "lamp").await;
+    (rig, bench)
+}
+
 impl Bench {
     /// A bench with the home's root in `ca.pem`.
     pub async fn new(rig: &Rig, name: &str) -> Self {

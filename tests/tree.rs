@@ -73,9 +73,11 @@ fn the_imports_between_crates_point_one_way() {
     for (package, allowed) in ALLOWED {
         let manifest = manifest(&format!("{package}/Cargo.toml"));
         for table in ["dependencies", "build-dependencies", "dev-dependencies"] {
+            // The stories play a thief who opens the vault; the program itself never goes past its gateway.
+            let thief = package == "." && table == "dev-dependencies";
             for import in our_imports(&manifest, table) {
                 assert!(
-                    allowed.contains(&import.as_str()),
+                    allowed.contains(&import.as_str()) || (thief && import == "store"),
                     "{package} must not import {import} ({table})"
                 );
             }

@@ -1,7 +1,11 @@
 //! From a TCP connection to a client with a name: bounds, TLS, CONNECT.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +14,8 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::broker::Shared;
 use crate::connack::{Code, encode, farewell};
@@ -109,7 +113,7 @@ async fn serve(
             Some(certificate) => Box::pin(device::serve(shared, arrival, certificate)).await,
             None => Box::pin(claim::serve(shared, arrival)).await,
         },
-        Err(refusal) => shared.events.refused(address, None, refusal),
+        Err((who, refusal)) => shared.events.refused(address, who, refusal),
     }
 }
 
@@ -123,23 +127,51 @@ fn certificate(tls: &TlsStream<SharedTcp>) -> Option<Fingerprint> {
         .map(|leaf| Fingerprint::of(leaf))
 }
 
+thread_local! {
+    /// The certificate that was refused in the step of a handshake that this thread is taking.
+    static REFUSED: Cell<Option<Fingerprint>> = const { Cell::new(None) };
+}
+
+/// For the verifier of the TLS configuration to say which certificate it refuses: the error that
+/// TLS ends with does not tell.
+pub fn certificate_refused(certificate: Fingerprint) {
+    REFUSED.set(Some(certificate));
+}
+
+/// A handshake that notes the certificate it was refused for.
+async fn watched(
+    handshake: Accept<SharedTcp>,
+    shown: &mut Option<Fingerprint>,
+) -> Result<TlsStream<SharedTcp>, (io::Error, SharedTcp)> {
+    let mut handshake = handshake.into_fallible();
+    poll_fn(|cx| {
+        REFUSED.take();
+        let step = Pin::new(&mut handshake).poll(cx);
+        *shown = REFUSED.take().or(*shown);
+        step
+    })
+    .await
+}
+
 async fn greet(
     shared: &Shared,
     tcp: TcpStream,
     address: SocketAddr,
     config: Arc<ServerConfig>,
-) -> Result<Box<Arrival>, Refusal> {
+) -> Result<Box<Arrival>, (Option<Who>, Refusal)> {
     let (tcp, cut) = SharedTcp::new(tcp);
-    let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
+    let mut shown = None;
+    let handshake = watched(TlsAcceptor::from(config).accept(tcp), &mut shown);
     let mut tls = match timeout(shared.limits.handshake_timeout(), handshake).await {
         Ok(Ok(tls)) => tls,
         Ok(Err((error, tcp))) => {
             // The alert is on its way. In TLS 1.3 the client's CONNECT is too, and a socket that
             // closes on it would answer with a reset, which may cost the client the alert.
             farewell(tcp, &[]).await;
-            return Err(Refusal::Handshake(clipped(&error.to_string())));
+            let refusal = Refusal::Handshake(clipped(&error.to_string()));
+            return Err((shown.map(Who::Certificate), refusal));
         }
-        Err(_) => return Err(Refusal::Timeout),
+        Err(_) => return Err((None, Refusal::Timeout)),
     };
     tls.get_ref().0.acknowledge();
     let reading = connect::read(&mut tls, shared.limits.connect_packet_max_bytes);
@@ -160,8 +192,8 @@ async fn greet(
                 let packet = encode(speaks, Code::UnsupportedVersion, &error.to_string(), None);
                 farewell(tls, &packet).await;
             }
-            Err(Refusal::Connect(error.to_string()))
+            Err((None, Refusal::Connect(error.to_string())))
         }
-        Err(_) => Err(Refusal::Timeout),
+        Err(_) => Err((None, Refusal::Timeout)),
     }
 }

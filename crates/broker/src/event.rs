@@ -71,6 +71,11 @@ pub enum Event {
         /// The connection's number, unique in this process.
         connection: u64,
     },
+    /// A session listens to its device's notice, newly or again.
+    NoticeWanted {
+        /// The device.
+        device: DeviceId,
+    },
     /// A session that was announced has ended.
     SessionClosed {
         /// The device.

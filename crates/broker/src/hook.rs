@@ -13,6 +13,7 @@ use mqtt5::broker::events::{
     BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent,
     ClientSubscribeEvent, ClientUnsubscribeEvent, PublishAction,
 };
+use mqtt5::validation::topic_matches_filter;
 use tokio::time::Instant;
 
 use crate::broker::Shared;
@@ -144,7 +145,29 @@ impl DeviceHook {
         match self.shared.events.send(opened).await {
             Ok(()) => self.announced.store(true, Ordering::Release),
             // The gateway must know of every session; this one may come again.
-            Err(_) => self.cut.now(),
+            Err(_) => return self.cut.now(),
+        }
+        // A session that is taken up again has its subscriptions already.
+        let kept = self.shared.engine.subscriptions(&self.info.client_id).await;
+        self.want_notice(kept.iter().map(|(filter, _)| filter.as_str()))
+            .await;
+    }
+
+    /// Tells the gateway if one of these filters hears the device's notice.
+    async fn want_notice(&self, filters: impl Iterator<Item = &str>) {
+        let notice = hearthkey::notice(&self.info.device);
+        let mut hears = filters.map(|filter| topic_matches_filter(&notice, filter));
+        if hears.any(|hears| hears) {
+            let device = self.info.device.clone();
+            if self
+                .shared
+                .events
+                .send(Event::NoticeWanted { device })
+                .await
+                .is_err()
+            {
+                tracing::debug!("the gateway was too busy to publish a notice");
+            }
         }
     }
 
@@ -191,8 +214,13 @@ impl BrokerEventHandler for DeviceHook {
         Box::pin(self.announce())
     }
 
-    fn on_client_subscribe<'a>(&'a self, _: ClientSubscribeEvent) -> Done<'a> {
-        self.changed()
+    fn on_client_subscribe<'a>(&'a self, event: ClientSubscribeEvent) -> Done<'a> {
+        self.shared.ledger.session_changed(&self.info.client_id);
+        Box::pin(async move {
+            let filters = event.subscriptions.iter();
+            self.want_notice(filters.map(|subscription| &*subscription.topic_filter))
+                .await;
+        })
     }
 
     fn on_client_unsubscribe<'a>(&'a self, _: ClientUnsubscribeEvent) -> Done<'a> {

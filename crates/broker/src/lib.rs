@@ -49,6 +49,7 @@ mod state;
 mod stream;
 mod wire;
 
+pub use accept::certificate_refused;
 pub use broker::{Broker, Config, Counters, PublishError, Rechecked, StartError};
 pub use event::{ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
 pub use limits::Limits;

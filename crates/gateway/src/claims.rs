@@ -104,14 +104,15 @@ impl Home {
         }
     }
 
-    /// Approves the key that a device has presented with its open claim.
+    /// Approves the key that a device has presented with its open claim, and answers the device
+    /// if it is still there.
     pub(crate) async fn approve(
         &self,
         actor: Actor,
         device: &DeviceId,
         key: Fingerprint,
     ) -> Result<(), Failure> {
-        let _turn = self.turns.of(device).await;
+        let turn = self.turns.of(device).await;
         let claims = self.store.read(|registry| registry.claims_of(device))?;
         let now = self.now();
         let waits = |claim: &&Claim| is_waiting(claim, key, now);
@@ -129,6 +130,8 @@ impl Home {
         self.commit(Change::record(entry).write(write)).await?;
         self.access_mut()
             .amend_claim(&claim.id, |claim| claim.approved_key = Some(key));
+        drop(turn);
+        self.answer_waiting(&claim.id).await;
         Ok(())
     }
 }

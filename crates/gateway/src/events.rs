@@ -8,7 +8,8 @@ use hearthkey_broker::{
     Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind, StateRow, Who,
 };
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
-use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::rejection::Code;
 use hearthkey_store::change::{Change, Write};
 use tokio::sync::Semaphore;
 
@@ -16,6 +17,7 @@ use crate::enroll::Guest;
 use crate::home::{Home, device_actor};
 use crate::issuance::Outcome;
 use crate::renew::Renewer;
+use crate::waiting::Waiting;
 
 /// Events that are worked on at the same time. More wait in the broker's own queue.
 const AT_ONCE: usize = 256;
@@ -65,44 +67,14 @@ impl Home {
                 let _ = answer.send(self.present(&claim, &secret, address).await);
             }
             Event::EnrollmentRequested { claim, request } => {
-                let Request {
-                    connection,
-                    address,
-                    payload,
-                    oversized,
-                    reply,
-                } = request;
-                let guest = Guest {
-                    claim: &claim,
-                    address,
-                    connection,
-                };
-                send(&reply, self.enroll(&guest, &payload, oversized).await).await;
+                self.answer_guest(claim, request).await;
             }
             Event::RenewalRequested {
                 device,
                 certificate,
                 request,
                 ..
-            } => {
-                let Request {
-                    connection,
-                    address,
-                    payload,
-                    oversized,
-                    reply,
-                } = request;
-                let renewer = Renewer {
-                    device: &device,
-                    certificate,
-                    address,
-                    connection,
-                };
-                send(&reply, self.renew(&renewer, &payload, oversized).await).await;
-                if self.access().admit(&certificate, self.now()).is_err() {
-                    self.broker.drop_device(&device);
-                }
-            }
+            } => self.answer_device(&device, certificate, request).await,
             Event::TrustAcknowledged {
                 device, request, ..
             } => {
@@ -116,9 +88,61 @@ impl Home {
                 ..
             } => {
                 self.seen(&device, certificate, address, connection).await;
-                self.ensure_notice(&device).await;
             }
+            Event::NoticeWanted { device } => self.ensure_notice(&device).await,
             Event::SessionClosed { .. } | Event::Refused { .. } => {}
+        }
+    }
+
+    /// The device that a certificate names, if it was issued here.
+    fn named_by(&self, who: &Option<Who>) -> Option<DeviceId> {
+        match who {
+            Some(Who::Certificate(sha256)) => {
+                Some(self.access().certificate(sha256)?.device.clone())
+            }
+            _ => None,
+        }
+    }
+
+    async fn answer_guest(&self, claim: ClaimId, request: Request) {
+        let Request {
+            connection,
+            address,
+            payload,
+            oversized,
+            reply,
+        } = request;
+        let guest = Guest {
+            claim: &claim,
+            address,
+            connection,
+        };
+        let outcome = self.enroll(&guest, &payload, oversized).await;
+        if matches!(&outcome, Err(rejection) if rejection.code == Code::ApprovalRequired) {
+            let waiting = Waiting {
+                payload,
+                address,
+                connection,
+                reply: reply.clone(),
+            };
+            self.wait_for_approval(claim, waiting);
+        }
+        send(&reply, outcome).await;
+    }
+
+    async fn answer_device(&self, device: &DeviceId, certificate: Fingerprint, request: Request) {
+        let renewer = Renewer {
+            device,
+            certificate,
+            address: request.address,
+            connection: request.connection,
+        };
+        let outcome = self
+            .renew(&renewer, &request.payload, request.oversized)
+            .await;
+        send(&request.reply, outcome).await;
+        if self.access().admit(&certificate, self.now()).is_err() {
+            self.broker.drop_device(device);
         }
     }
 
@@ -150,7 +174,7 @@ impl Home {
     }
 }
 
-async fn send(reply: &Reply, outcome: Outcome) {
+pub(crate) async fn send(reply: &Reply, outcome: Outcome) {
     let delivered = match outcome {
         Ok(payload) => reply.accepted(Bytes::from(payload)).await,
         Err(rejection) => reply.rejected(Bytes::from(rejection.to_json())).await,
@@ -191,6 +215,7 @@ impl RefusalBook {
         self.recorded += 1;
         let (name, object) = match &who {
             Some(Who::Device(device)) => (format!("device:{device}"), format!("device:{device}")),
+            // Whoever showed it need not hold its key.
             Some(Who::Certificate(sha256)) => ("unknown".into(), format!("certificate:{sha256}")),
             Some(Who::Claim(claim)) => (format!("claim:{claim}"), format!("claim:{claim}")),
             None => ("unknown".into(), "door".into()),
@@ -213,6 +238,10 @@ impl RefusalBook {
             _ => "door.enter",
         };
         let entry = Entry::new(now, actor, action, object).ended(Ended::Refused, why.to_string());
+        let entry = match home.named_by(&who) {
+            Some(device) => entry.with("certificate_device", device.as_str()),
+            None => entry,
+        };
         Some(if omitted > 0 {
             entry.with("omitted_before", omitted)
         } else {

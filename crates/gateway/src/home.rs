@@ -9,7 +9,7 @@ use hearthkey_broker::Broker;
 use hearthkey_core::access::Access;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{
-    DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
+    ClaimId, DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
 use hearthkey_core::profile::Profile;
 use hearthkey_core::time::Timestamp;
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::revoke::PendingRevocation;
 use crate::turns::Turns;
+use crate::waiting::Waiting;
 
 /// An unsealed home.
 pub(crate) struct Home {
@@ -42,6 +43,8 @@ pub(crate) struct Home {
     pub(crate) sightings: Mutex<HashMap<DeviceId, (Timestamp, SocketAddr)>>,
     /// Certificates that have a successor: whose they are, and since when.
     pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,
+    /// Requests that wait for a person, by their claim.
+    pub(crate) waiting: Mutex<HashMap<ClaimId, Waiting>>,
     pub(crate) pending_revocations: Mutex<Vec<PendingRevocation>>,
     /// What the revocation journal held at start.
     pub(crate) replay: Vec<Revocation>,

@@ -22,7 +22,9 @@ pub(crate) fn code_of(error: &CommitError) -> Code {
     match error {
         CommitError::Sealed => Code::GatewaySealed,
         CommitError::Conflict => Code::RateLimited,
-        CommitError::Unavailable(_) | CommitError::ReadOnly(_) => Code::StorageUnavailable,
+        CommitError::Unfit(_) | CommitError::Unavailable(_) | CommitError::ReadOnly(_) => {
+            Code::StorageUnavailable
+        }
     }
 }
 

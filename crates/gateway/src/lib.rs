@@ -36,6 +36,7 @@ mod sighting;
 mod trust;
 mod turns;
 mod views;
+mod waiting;
 
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use http::openapi;

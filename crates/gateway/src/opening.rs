@@ -156,6 +156,7 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         turns: Turns::new(),
         sightings: Mutex::default(),
         second_slots: Mutex::new(loaded.second_slots),
+        waiting: Mutex::default(),
         pending_revocations: Mutex::default(),
         replay: replay.revocations,
         outbox: Notify::new(),
@@ -400,7 +401,9 @@ async fn tls(
         .map(|issuer| issuer.certificate().clone())
         .collect();
     let time = Arc::clone(clock);
-    let verifier = ClientVerifier::new(&anchors, Arc::clone(access), Arc::new(move || time.now()));
+    let now = Arc::new(move || time.now());
+    let verifier = ClientVerifier::new(&anchors, Arc::clone(access), now)
+        .telling(hearthkey_broker::certificate_refused);
     let chain = [
         server.certificate().clone(),
         CaCertificate::from_der(&root)?,

@@ -132,6 +132,12 @@ impl From<CommitError> for Failure {
                 "Something else changed this at the same moment.",
                 "Look at how it stands now, and try again.",
             ),
+            CommitError::Unfit(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                code::INTERNAL,
+                "The registry cannot hold this change, so nothing was changed.",
+                "Report it, with the lines that the gateway logged.",
+            ),
             CommitError::Unavailable(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 code::STORAGE,
@@ -146,7 +152,9 @@ impl From<CommitError> for Failure {
             ),
         };
         let detail = match &error {
-            CommitError::Unavailable(why) | CommitError::ReadOnly(why) => sentence(why),
+            CommitError::Unfit(why)
+            | CommitError::Unavailable(why)
+            | CommitError::ReadOnly(why) => sentence(why),
             _ => sentence(&error),
         };
         Self::new(status, code, title, detail, remedy)

@@ -174,7 +174,9 @@ impl Home {
             let Some(mut pending) = locked(&self.pending_revocations).first().cloned() else {
                 return;
             };
+            let turn = self.turns.of(&pending.revocation.device).await;
             let durable = self.make_durable(&mut pending).await;
+            drop(turn);
             let mut list = locked(&self.pending_revocations);
             list.remove(0);
             if !durable {

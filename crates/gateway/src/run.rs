@@ -330,11 +330,7 @@ impl Home {
                 &"a reason of 1 to 500 characters is required",
             ));
         }
-        let Some(incident) = self
-            .store
-            .accept_incident()
-            .map_err(|e| Failure::internal(&e))?
-        else {
+        let Some(incident) = self.store.incident() else {
             return Err(Failure::refused(
                 &"there is no incident to accept",
                 "Nothing needs to be done.",
@@ -343,7 +339,7 @@ impl Home {
         let entry = Entry::new(self.now(), actor, "log.accept", format!("home:{}", self.id))
             .because(reason)
             .with("incident", incident.to_string());
-        self.commit(Change::record(entry)).await?;
+        self.store.accept_incident(Change::record(entry)).await?;
         self.replay_revocations().await;
         Ok(())
     }

@@ -53,6 +53,7 @@ impl Home {
         let now = self.now();
         self.end_second_slots(now).await;
         self.access_mut().sweep(now);
+        self.sweep_waiting();
         let mut change = Change::default().write(Write::ForgetClaims(now.before(CLAIMS_KEPT)));
         for environment in self.stale_crls(now) {
             change.writes.extend(self.publish_crl(&environment).await);

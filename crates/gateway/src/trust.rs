@@ -61,7 +61,7 @@ impl Home {
     }
 
     /// Publishes a device's renewal window, retained, after it has changed. If it cannot be read,
-    /// none is retained, and the device is told when it connects next.
+    /// none is retained, and the device is told when it listens next.
     pub(crate) async fn publish_notice(&self, device: &DeviceId) {
         let facts = self.store.read(|registry| {
             let newest = registry.certificates_of(device, 1)?.into_iter().next();
@@ -78,7 +78,7 @@ impl Home {
             .await;
     }
 
-    /// Publishes the notice of a device that has connected, unless it is retained already: notices
+    /// Publishes the notice of a device that listens to it, unless it is retained already: notices
     /// follow from the registry and are not kept across restarts.
     pub(crate) async fn ensure_notice(&self, device: &DeviceId) {
         if !self.broker.is_retained(&topics::notice(device)) {

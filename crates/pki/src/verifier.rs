@@ -77,6 +77,7 @@ pub struct ClientVerifier {
     hints: Vec<DistinguishedName>,
     access: Arc<RwLock<Access>>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    refused: fn(Fingerprint),
 }
 
 /// Why a client certificate was refused.
@@ -150,7 +151,14 @@ impl ClientVerifier {
             hints,
             access,
             now,
+            refused: |_| {},
         }
+    }
+
+    /// Calls `refused` with every certificate that is refused, on the thread of its handshake.
+    /// Who showed it has not proven to hold its key.
+    pub fn telling(self, refused: fn(Fingerprint)) -> Self {
+        Self { refused, ..self }
     }
 
     /// Whether a client certificate may come in now, as whom, and how far: the same judgment
@@ -308,8 +316,13 @@ impl ClientCertVerifier for ClientVerifier {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.judge(end_entity)?;
-        Ok(ClientCertVerified::assertion())
+        match self.judge(end_entity) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(refusal) => {
+                (self.refused)(Fingerprint::of(end_entity));
+                Err(refusal.into())
+            }
+        }
     }
 
     fn verify_tls12_signature(

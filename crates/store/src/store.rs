@@ -267,17 +267,18 @@ impl Store {
         }
     }
 
-    /// A person has looked at the incident: the log goes on from where it stands. The old anchor
-    /// stays beside the new one, as evidence.
-    pub fn accept_incident(&self) -> std::io::Result<Option<Incident>> {
-        let mut read_only = locked(&self.read_only);
-        if read_only.is_some() {
-            let anchor = self.data_dir.join(ANCHOR_FILE);
-            if anchor.exists() {
-                std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"))?;
-            }
+    /// A person has looked at the incident: once that is on record, the log goes on from where it
+    /// stands. The old anchor stays beside the new one, as evidence.
+    pub async fn accept_incident(&self, record: Change) -> Result<(), CommitError> {
+        let writer = locked(&self.writer).clone();
+        writer.ok_or(CommitError::Sealed)?.commit(record).await?;
+        let anchor = self.data_dir.join(ANCHOR_FILE);
+        if anchor.exists() {
+            std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"))
+                .map_err(|error| CommitError::Unavailable(error.to_string()))?;
         }
-        Ok(read_only.take())
+        *locked(&self.read_only) = None;
+        Ok(())
     }
 
     /// The checkpoint and a proof that a record is in the log it covers.

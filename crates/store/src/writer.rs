@@ -31,6 +31,9 @@ pub enum CommitError {
     /// The facts have changed since the decision: read them again and decide anew.
     #[error("the registry changed in the meantime. Try again")]
     Conflict,
+    /// The registry cannot hold the change, now or later: a defect of the program.
+    #[error("the registry cannot hold the change: {0}. Report it with the gateway's log")]
+    Unfit(String),
     /// The database cannot be written.
     #[error("the storage cannot be written: {0}. Free or mend the disk; no restart is needed")]
     Unavailable(String),
@@ -227,12 +230,28 @@ fn apply_in_savepoint(
             *edge = grown;
             Ok(Ok(first_seq))
         }
-        Err(ApplyError::Conflict) => {
+        Err(error) => {
+            let refusal = own_fault(error)?;
             run("ROLLBACK TO change")?;
             run("RELEASE change")?;
-            Ok(Err(CommitError::Conflict))
+            Ok(Err(refusal))
         }
-        Err(ApplyError::Database(error)) => Err(error.to_string()),
+    }
+}
+
+/// What is wrong with the change alone, so that those beside it are committed all the same; or
+/// else what is wrong with the database.
+fn own_fault(error: ApplyError) -> Result<CommitError, String> {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    match error {
+        ApplyError::Conflict => Ok(CommitError::Conflict),
+        ApplyError::Database(error) => match error.sqlite_error_code() {
+            Some(ConstraintViolation | TooBig | TypeMismatch) => {
+                tracing::error!(%error, "a change does not fit the registry");
+                Ok(CommitError::Unfit(error.to_string()))
+            }
+            _ => Err(error.to_string()),
+        },
     }
 }
 
@@ -270,6 +289,7 @@ fn sign_and_store(
 #[cfg(test)]
 mod tests {
     use hearthkey_core::audit::{Actor, Entry};
+    use hearthkey_core::claim::{Claim, LIFETIME_DEFAULT};
     use hearthkey_core::id::{Fingerprint, HomeId};
     use hearthkey_core::time::Timestamp;
 
@@ -373,6 +393,25 @@ mod tests {
         let verdicts = fixture.group(vec![recorded("a"), conflict, recorded("c")]);
         assert_eq!(verdicts, [Ok(0), Err(CommitError::Conflict), Ok(1)]);
         assert_eq!(fixture.settings(), ["a", "c"]);
+        assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn a_change_that_the_registry_cannot_hold_takes_no_other_with_it() {
+        let mut fixture = fixture();
+        let claim = Claim::opened(
+            "c-00000000000000ff".parse().unwrap(),
+            "lamp".parse().unwrap(),
+            Fingerprint([1; 32]),
+            Timestamp::from_s(0),
+            LIFETIME_DEFAULT,
+        );
+        let opened = || recorded("b").write(Write::OpenClaim(claim.clone()));
+        let verdicts = fixture.group(vec![opened(), opened(), recorded("c")]);
+        assert!(matches!(
+            &verdicts[..],
+            [Ok(0), Err(CommitError::Unfit(_)), Ok(1)]
+        ));
         assert_eq!(fixture.verified(), 2);
     }
 

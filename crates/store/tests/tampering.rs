@@ -124,11 +124,13 @@ async fn an_older_database_is_read_only_until_a_person_accepts_it() {
         log: then,
         anchor: now,
     };
-    assert_eq!(incident, Some(rolled_back.clone()));
+    assert_eq!(incident, Some(rolled_back));
     let refused = store.commit(entry(9)).await;
     assert!(matches!(refused, Err(CommitError::ReadOnly(_))));
-    assert_eq!(store.accept_incident().unwrap(), Some(rolled_back));
-    assert_eq!(store.commit(entry(9)).await.unwrap().first_seq, then);
+    store.accept_incident(entry(8)).await.unwrap();
+    assert_eq!(store.incident(), None);
+    let next = store.commit(entry(9)).await.unwrap();
+    assert_eq!(next.first_seq, then + 1, "the acceptance is on record");
     store.close();
     assert_eq!(disk.incident(), None);
     assert!(disk.path().join("checkpoint.anchor.refuted").exists());
