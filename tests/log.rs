@@ -331,3 +331,18 @@ async fn a_sealed_gateway_answers_status_and_unseal_and_a_wrong_passphrase_opens
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_anchor_is_said() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let warns = async |rig: &Rig| {
+        let warnings = rig.status().await.warnings;
+        warnings.iter().any(|warning| warning.contains("anchor"))
+    };
+    assert!(!warns(&rig).await);
+    rig.stop().await;
+    fs::remove_file(rig.data_dir.join("checkpoint.anchor")).unwrap();
+    rig.start().await;
+    assert!(warns(&rig).await);
+}

@@ -100,6 +100,7 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         store,
         replay,
         incident,
+        anchored,
         last_durable,
     } = Store::open(&door.data_dir, root, &id)?;
     let clock = Arc::new(Clock::start(last_durable));
@@ -140,6 +141,9 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
     if replay.foreign_lines > 0 {
         let lines = replay.foreign_lines;
         warnings.push(format!("The revocation journal has {lines} lines that this home did not write, or not to their end."));
+    }
+    if !anchored {
+        warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
     let home = Arc::new(Home {
         id,

@@ -69,6 +69,8 @@ pub struct Opened {
     pub replay: Replay,
     /// What is wrong with the log, if anything: then the store is read-only.
     pub incident: Option<Incident>,
+    /// Whether there was an anchor to compare the log with.
+    pub anchored: bool,
     /// The newest time that the home has durably seen.
     pub last_durable: Option<Timestamp>,
 }
@@ -154,6 +156,7 @@ impl Store {
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
+        let anchored = data_dir.join(ANCHOR_FILE).exists();
         let incident = examine_log(&connection, data_dir, &vkey)?;
         let read_only = Arc::new(Mutex::new(incident.clone()));
         if is_large(&path) {
@@ -184,6 +187,7 @@ impl Store {
             store,
             replay,
             incident,
+            anchored,
             last_durable,
         })
     }
