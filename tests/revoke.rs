@@ -1,9 +1,12 @@
 //! Revoked means gone, now: across restarts, power failures and restored databases.
 
 use hearthkey_agent::ClosedReason;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
 use crate::rig::{Rig, json, until};
 use crate::stock::{home_with_a_lamp, said};
+use crate::wire::within;
 
 const CERTIFICATE_REVOKED: Option<u8> = Some(44);
 const ACCESS_DENIED: Option<u8> = Some(49);
@@ -57,6 +60,26 @@ async fn a_revoked_device_is_cut_at_once_and_stays_out_after_a_power_failure() {
         log.contains(r#""certificate_device":"plug""#).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_is_done_also_if_whoever_asked_for_it_hangs_up() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let mut device = rig.enroll("plug").await;
+    let session = device.connect().await.unwrap();
+    let closed = tokio::spawn(session.closed());
+    let body = r#"{"reason":"key-compromise"}"#;
+    let request = format!(
+        "POST /api/v1/devices/plug/revoke HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let socket = rig.data_dir.join("hearthkey.sock");
+    let mut hasty = UnixStream::connect(socket).await.unwrap();
+    hasty.write_all(request.as_bytes()).await.unwrap();
+    drop(hasty);
+    within("the end of the session", closed).await.unwrap();
+    assert_eq!(rig.device("plug").await.state, "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,7 +141,6 @@ async fn lodge(shared: &Shared, info: &SessionInfo) -> Lodging {
         }
         Admission::RenewalOnly => {
             let router = renewal_room(shared, info).await;
-            shared.sessions.lodge(info.connection, &router);
             let room = Some(Arc::clone(&router));
             let way = Way::Room {
                 router,
@@ -205,6 +204,8 @@ async fn run(shared: Arc<Shared>, arrival: Box<Arrival>, seat: Seat) {
 /// stays as it is: taking it up with fewer rights would strip its subscriptions for good.
 async fn renewal_room(shared: &Shared, info: &SessionInfo) -> Arc<MessageRouter> {
     let room = Arc::new(MessageRouter::new());
+    // Known first, so that no notice falls between.
+    shared.sessions.lodge(info.connection, &room);
     let notice = hearthkey::notice(&info.device);
     for message in shared.engine.router.get_retained_messages(&notice).await {
         room.route_sys_message(&message).await;

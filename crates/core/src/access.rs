@@ -174,6 +174,14 @@ impl Access {
         self.devices.insert(id, access);
     }
 
+    /// Replaces a profile: every device under it gets its rights.
+    pub fn set_profile(&mut self, profile: &Arc<Profile>) {
+        let under = |known: &&mut DeviceAccess| known.profile.name == profile.name;
+        for known in self.devices.values_mut().filter(under) {
+            *known = DeviceAccess::new(known.state, known.environment.clone(), profile);
+        }
+    }
+
     /// Sets where a known device stands.
     pub fn set_device_state(&mut self, id: &DeviceId, state: DeviceState) {
         if let Some(device) = self.devices.get_mut(id) {

@@ -27,6 +27,11 @@ pub enum CertificateState {
 }
 
 impl CertificateState {
+    /// Whether it opens no door any more, whatever the time.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Superseded | Self::Revoked)
+    }
+
     /// The word used in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -66,9 +66,12 @@ impl Home {
             .write(Write::Device(device.clone()))
             .write(Write::OpenClaim(claim.clone()));
         self.commit(change).await?;
-        if let Some(profile) = &profile {
+        {
             let mut access = self.access_mut();
-            let known = DeviceAccess::new(device.state, device.environment, profile);
+            // Read again: it may have been replaced while the claim was being committed.
+            let profile = self.profile(&device.profile).or(profile);
+            let profile = profile.ok_or_else(|| Failure::not_found("profile", &request.profile))?;
+            let known = DeviceAccess::new(device.state, device.environment, &profile);
             access.set_device(device.id, known);
             access.expect(claim.clone());
         }

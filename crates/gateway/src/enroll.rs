@@ -17,6 +17,7 @@ use hearthkey_store::change::{Change, Write};
 
 use crate::home::{Home, new_serial};
 use crate::issuance::{DECISIONS_MAX, Outcome, code_of};
+use crate::renew::LOOKED_AT;
 use crate::request::{self, CsrRequest};
 
 /// Who asks, from where.
@@ -84,11 +85,17 @@ impl Home {
     /// Takes the facts from the registry again: a change whose end could not be seen, because the
     /// disk failed under it, may have become durable all the same.
     fn reread(&self, claim: &ClaimId, device: &DeviceId) {
-        let facts = self
-            .store
-            .read(|registry| Ok(registry.claim(claim)?.zip(registry.device(device)?)));
+        let facts = self.store.read(|registry| {
+            let facts = registry.claim(claim)?.zip(registry.device(device)?);
+            Ok(facts.zip(Some(registry.certificates_of(device, LOOKED_AT)?)))
+        });
         match facts {
-            Ok(Some((claim, known))) => {
+            Ok(Some(((claim, known), certificates))) => {
+                for ended in certificates.iter().filter(|c| c.state.is_over()) {
+                    self.access_mut()
+                        .set_certificate_state(&ended.fingerprint, ended.state);
+                    self.broker.drop_certificate(&ended.fingerprint);
+                }
                 let mut access = self.access_mut();
                 // What is revoked in memory stays revoked, whatever the disk says.
                 if access
@@ -197,16 +204,17 @@ impl Home {
         let mut change = Change::record(entry)
             .write(Write::UseClaim(guest.claim.clone(), used))
             .write(Write::Certificate(certificate.clone(), der.clone()))
-            .write(Write::DeviceState {
+            .write(Write::Activate {
                 device: certificate.device.clone(),
-                from: DeviceState::Pending,
-                to: DeviceState::Active,
+                from: device.state,
             });
         // Only a device that is enrolled already has certificates that end now.
         let mut earlier = Vec::new();
         if device.state == DeviceState::Active {
             let id = &certificate.device;
-            earlier = self.live_certificates(id);
+            earlier = self
+                .live_certificates(id)
+                .map_err(|error| CommitError::Unavailable(error.to_string()))?;
             let end = Write::SupersedeOtherLineages(id.clone(), certificate.lineage);
             change = change.write(end);
         }
@@ -226,7 +234,7 @@ impl Home {
             self.broker.drop_certificate(fingerprint);
         }
         if !earlier.is_empty() {
-            self.publish_notice(&certificate.device).await;
+            self.owe_notice(&certificate.device);
         }
         Ok(self.answer(request, &certificate, &der))
     }

@@ -89,7 +89,7 @@ impl Home {
             } => {
                 self.seen(&device, certificate, address, connection).await;
             }
-            Event::NoticeWanted { device } => self.ensure_notice(&device).await,
+            Event::NoticeWanted { device } => self.ensure_notice(&device),
             Event::SessionClosed { .. } | Event::Refused { .. } => {}
         }
     }
@@ -117,15 +117,17 @@ impl Home {
             address,
             connection,
         };
+        // Before it is decided on: the approval may come at any moment.
+        let waiting = Waiting {
+            payload: payload.clone(),
+            address,
+            connection,
+            reply: reply.clone(),
+        };
+        self.wait_for_approval(claim.clone(), waiting);
         let outcome = self.enroll(&guest, &payload, oversized).await;
-        if matches!(&outcome, Err(rejection) if rejection.code == Code::ApprovalRequired) {
-            let waiting = Waiting {
-                payload,
-                address,
-                connection,
-                reply: reply.clone(),
-            };
-            self.wait_for_approval(claim, waiting);
+        if !is_held(&outcome) {
+            self.stop_waiting(&claim, connection);
         }
         send(&reply, outcome).await;
     }
@@ -172,6 +174,11 @@ impl Home {
             tracing::warn!(%error, %device, "an acknowledgement could not be noted");
         }
     }
+}
+
+/// Whether a request has to wait for a person.
+pub(crate) fn is_held(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(rejection) if rejection.code == Code::ApprovalRequired)
 }
 
 pub(crate) async fn send(reply: &Reply, outcome: Outcome) {

@@ -1,6 +1,6 @@
 //! An unsealed home: what every use case works with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -40,6 +40,9 @@ pub(crate) struct Home {
     pub(crate) crls: Mutex<HashMap<EnvironmentName, crate::trust::PublishedCrl>>,
     pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
     pub(crate) turns: Turns,
+    /// Devices whose notice is to be published, and whose turn it is.
+    pub(crate) owed_notices: Mutex<HashSet<DeviceId>>,
+    pub(crate) notice_turns: Turns,
     pub(crate) sightings: Mutex<HashMap<DeviceId, (Timestamp, SocketAddr)>>,
     /// Certificates that have a successor: whose they are, and since when.
     pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,

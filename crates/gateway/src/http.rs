@@ -98,11 +98,21 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/openapi.json", axum::routing::get(openapi))
         .fallback(|| async { Failure::not_found("path", &"like this") })
         .layer(middleware::from_fn(as_problems))
+        .layer(middleware::from_fn(to_the_end))
         .layer(DefaultBodyLimit::max(api::BODY_MAX_BYTES))
         .with_state(gateway)
 }
 
 /// Turns the framework's own refusals (bad JSON, wrong method, body too large) into problems.
+/// What was begun is done, also if whoever asked has gone: between a commit and what follows from
+/// it in memory there is no way out.
+async fn to_the_end(request: axum::extract::Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => Failure::internal(&error).into_response(),
+    }
+}
+
 async fn as_problems(request: axum::extract::Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

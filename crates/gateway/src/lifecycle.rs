@@ -4,7 +4,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_store::change::{Change, Write};
-use hearthkey_store::registry::KnownDevice;
+use hearthkey_store::registry::{KnownDevice, ReadError};
 
 use crate::home::Home;
 use crate::problem::Failure;
@@ -16,17 +16,15 @@ impl Home {
     }
 
     /// The certificates of a device that could open the door now or in their grace.
-    pub(crate) fn live_certificates(&self, device: &DeviceId) -> Vec<Fingerprint> {
-        use hearthkey_core::certificate::CertificateState::{Active, Issued};
+    pub(crate) fn live_certificates(
+        &self,
+        device: &DeviceId,
+    ) -> Result<Vec<Fingerprint>, ReadError> {
         let certificates = self
             .store
-            .read(|registry| registry.certificates_of(device, 64))
-            .unwrap_or_default();
-        certificates
-            .into_iter()
-            .filter(|certificate| matches!(certificate.state, Issued | Active))
-            .map(|certificate| certificate.fingerprint)
-            .collect()
+            .read(|registry| registry.certificates_of(device, 64))?;
+        let live = certificates.into_iter().filter(|c| !c.state.is_over());
+        Ok(live.map(|certificate| certificate.fingerprint).collect())
     }
 
     /// Suspends or resumes a device. Suspending cuts its sessions before it is answered.
@@ -77,7 +75,7 @@ impl Home {
         let entry = Entry::new(now, actor, "device.rotate", format!("device:{device}"));
         let write = Write::AskRotation(device.clone(), now);
         self.commit(Change::record(entry).write(write)).await?;
-        self.publish_notice(device).await;
+        self.owe_notice(device);
         Ok(state)
     }
 }

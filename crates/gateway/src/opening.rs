@@ -158,6 +158,8 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         crls: Mutex::default(),
         tls,
         turns: Turns::new(),
+        owed_notices: Mutex::default(),
+        notice_turns: Turns::new(),
         sightings: Mutex::default(),
         second_slots: Mutex::new(loaded.second_slots),
         waiting: Mutex::default(),

@@ -7,17 +7,23 @@ use std::time::Duration;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_store::change::{Change, Effect, Write};
 
-use crate::home::Home;
+use crate::home::{Home, locked};
 
 /// Effects that are taken at a time.
 const BATCH: u32 = 256;
 /// How long effects are gathered before they are done.
 const GATHERING: Duration = Duration::from_millis(20);
 
-/// Does what waits in the outbox, at start and whenever something is added, until the home closes.
+/// Publishes the notices that are owed and does what waits in the outbox, at start and whenever
+/// something is added, until the home closes.
 pub(crate) async fn deliver(home: Arc<Home>) {
     let mut stopping = home.stopping.subscribe();
     loop {
+        for device in std::mem::take(&mut *locked(&home.owed_notices)) {
+            let home = Arc::clone(&home);
+            // One that is slow to take its notice keeps nobody else waiting.
+            tokio::spawn(async move { home.publish_notice(&device).await });
+        }
         while home.deliver_batch().await {}
         tokio::select! {
             () = home.outbox.notified() => {}

@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 
 use hearthkey_api::ProfileText;
-use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::ProfileName;
 use hearthkey_core::profile::Profile;
@@ -67,35 +66,11 @@ impl Home {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone(), Arc::clone(&profile));
-        self.apply_profile(&profile)?;
+        self.access_mut().set_profile(&profile);
         self.broker.recheck().await;
         Ok(ProfileText {
             toml,
             built_in: false,
         })
-    }
-
-    fn apply_profile(&self, profile: &Arc<Profile>) -> Result<(), Failure> {
-        let mut after = String::new();
-        loop {
-            let page = self.store.read(|registry| registry.devices(&after, 1000))?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = last.device.id.to_string();
-            let mut access = self.access_mut();
-            for known in page
-                .iter()
-                .filter(|known| known.device.profile == profile.name)
-            {
-                let device = &known.device;
-                let state = access.device(&device.id).map(|known| known.state);
-                if let Some(state) = state {
-                    let environment = device.environment.clone();
-                    let entry = DeviceAccess::new(state, environment, profile);
-                    access.set_device(device.id.clone(), entry);
-                }
-            }
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::request::{self, CsrRequest};
 
 /// The certificates of a device that a renewal looks at: the newest few are enough, because
 /// only a live one can be presented.
-const LOOKED_AT: u32 = 16;
+pub(crate) const LOOKED_AT: u32 = 16;
 
 /// Who asks, with what, from where.
 pub(crate) struct Renewer<'a> {
@@ -155,7 +155,7 @@ impl Home {
         self.commit(change).await?;
         self.let_in(&certificate);
         locked(&self.second_slots).insert(presented.fingerprint, (renewer.device.clone(), now));
-        self.publish_notice(renewer.device).await;
+        self.owe_notice(renewer.device);
         Ok(self.answer(request, &certificate, &der))
     }
 

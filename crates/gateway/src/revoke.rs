@@ -11,7 +11,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::claim::ClaimState;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Span;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
@@ -42,6 +42,7 @@ impl PendingRevocation {
             certificates,
             reason,
             at,
+            ..
         } = &self.revocation;
         let action = match self.to {
             DeviceState::Retired => "device.retire",
@@ -80,7 +81,6 @@ impl Home {
         let certificates = self
             .store
             .read(|registry| registry.certificates_of(device, u32::MAX))?;
-        self.refuse_keys(reason, &certificates);
         let now = self.now();
         let unrevoked = |c: &&Certificate| c.state != CertificateState::Revoked;
         let revocation = Revocation {
@@ -90,6 +90,10 @@ impl Home {
                 .filter(unrevoked)
                 .map(|c| c.fingerprint)
                 .collect(),
+            keys: match reason {
+                RevocationReason::KeyCompromise => certificates.iter().map(|c| c.key).collect(),
+                _ => Vec::new(),
+            },
             reason,
             at: now,
         };
@@ -101,7 +105,8 @@ impl Home {
             journaled: false,
         };
         let durable = self.make_durable(&mut pending).await;
-        self.take_out(&pending);
+        let all = certificates.iter().map(|c| c.fingerprint);
+        self.take_out(&pending, all);
         let dropped = self.broker.drop_device(device);
         let latency_us = watch.elapsed_us();
         let certificates_revoked = pending.revocation.certificates.len();
@@ -109,7 +114,7 @@ impl Home {
             locked(&self.pending_revocations).push(pending);
         }
         self.access_mut().forget_claims(device);
-        self.clear_notice(device).await;
+        self.owe_notice(device);
         let (broker, device_id) = (self.broker.clone(), device.clone());
         tokio::spawn(async move { broker.forget(&device_id).await });
         Ok(Revoked {
@@ -148,21 +153,14 @@ impl Home {
         }
     }
 
-    fn take_out(&self, pending: &PendingRevocation) {
+    fn take_out(&self, pending: &PendingRevocation, all: impl Iterator<Item = Fingerprint>) {
         let mut access = self.access_mut();
         access.set_device_state(&pending.revocation.device, pending.to);
-        for fingerprint in &pending.revocation.certificates {
-            access.set_certificate_state(fingerprint, CertificateState::Revoked);
+        for fingerprint in all {
+            access.set_certificate_state(&fingerprint, CertificateState::Revoked);
         }
-    }
-
-    /// A key that was revoked as compromised is never certified again.
-    fn refuse_keys(&self, reason: RevocationReason, certificates: &[Certificate]) {
-        if reason == RevocationReason::KeyCompromise {
-            let mut access = self.access_mut();
-            for certificate in certificates {
-                access.refuse_key(certificate.key);
-            }
+        for key in &pending.revocation.keys {
+            access.refuse_key(*key);
         }
     }
 
@@ -196,10 +194,12 @@ impl Home {
     }
 
     async fn replay_revocation(&self, revocation: &Revocation) {
+        for key in &revocation.keys {
+            self.access_mut().refuse_key(*key);
+        }
         let Ok(found) = self.store.read(|registry| Found::of(registry, revocation)) else {
             return;
         };
-        self.refuse_keys(revocation.reason, &found.certificates);
         if !found.knows_all {
             tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
             self.keep_out(revocation);
@@ -244,8 +244,6 @@ impl Home {
 struct Found {
     /// Where the device stands, if it is known.
     state: Option<DeviceState>,
-    /// Those of its certificates that the registry knows.
-    certificates: Vec<Certificate>,
     /// Whether the registry has every certificate as revoked.
     knows_all: bool,
     /// Whether the revocation holds as far as the registry knows the device.
@@ -278,7 +276,6 @@ impl Found {
             holds: ended && !claimable && each.iter().flatten().all(revoked),
             began_anew: claims.iter().any(|c| c.opened_at > *at)
                 || newest.iter().any(|c| c.issued_at > *at),
-            certificates: each.into_iter().flatten().collect(),
         })
     }
 }

@@ -54,6 +54,7 @@ impl Home {
         self.end_second_slots(now).await;
         self.access_mut().sweep(now);
         self.sweep_waiting();
+        self.outbox.notify_one();
         let mut change = Change::default().write(Write::ForgetClaims(now.before(CLAIMS_KEPT)));
         for environment in self.stale_crls(now) {
             change.writes.extend(self.publish_crl(&environment).await);

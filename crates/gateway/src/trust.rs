@@ -60,35 +60,41 @@ impl Home {
         self.publish(topics::TRUST_CHECKPOINT, note).await;
     }
 
-    /// Publishes a device's renewal window, retained, after it has changed. If it cannot be read,
-    /// none is retained, and the device is told when it listens next.
+    /// A device's renewal window has changed, or the device is gone: its notice is published anew,
+    /// soon. Nobody waits for that, because the device may be slow to take it.
+    pub(crate) fn owe_notice(&self, device: &DeviceId) {
+        locked(&self.owed_notices).insert(device.clone());
+        self.outbox.notify_one();
+    }
+
+    /// A session listens to a notice. It follows from the registry and is not kept across
+    /// restarts, so that it may have to be made first.
+    pub(crate) fn ensure_notice(&self, device: &DeviceId) {
+        if !self.broker.is_retained(&topics::notice(device)) {
+            self.owe_notice(device);
+        }
+    }
+
+    /// Publishes a device's renewal window, retained; nothing for a device that is gone. One
+    /// notice of a device at a time, so that an older one never comes after a newer one.
     pub(crate) async fn publish_notice(&self, device: &DeviceId) {
+        let _turn = self.notice_turns.of(device).await;
         let facts = self.store.read(|registry| {
             let newest = registry.certificates_of(device, 1)?.into_iter().next();
             Ok(registry.device(device)?.zip(newest))
         });
-        let notice = match facts {
-            Ok(facts) => facts.and_then(|(known, newest)| self.notice(&known, &newest)),
-            Err(error) => {
-                tracing::error!(%error, %device, "the facts of a notice could not be read");
-                None
+        match facts {
+            Ok(facts) => {
+                let notice = facts.and_then(|(known, newest)| self.notice(&known, &newest));
+                self.publish(&topics::notice(device), notice.unwrap_or_default())
+                    .await;
             }
-        };
-        self.publish(&topics::notice(device), notice.unwrap_or_default())
-            .await;
-    }
-
-    /// Publishes the notice of a device that listens to it, unless it is retained already: notices
-    /// follow from the registry and are not kept across restarts.
-    pub(crate) async fn ensure_notice(&self, device: &DeviceId) {
-        if !self.broker.is_retained(&topics::notice(device)) {
-            self.publish_notice(device).await;
+            Err(error) => {
+                tracing::error!(%error, %device, "a notice is owed: its facts could not be read");
+                // Tried again with the next minute.
+                locked(&self.owed_notices).insert(device.clone());
+            }
         }
-    }
-
-    /// A device that is gone has no notice.
-    pub(crate) async fn clear_notice(&self, device: &DeviceId) {
-        self.publish(&topics::notice(device), Bytes::new()).await;
     }
 
     fn notice(&self, known: &KnownDevice, newest: &Certificate) -> Option<Vec<u8>> {

@@ -8,10 +8,10 @@ use hearthkey_broker::Reply;
 use hearthkey_core::id::ClaimId;
 
 use crate::enroll::Guest;
-use crate::events::send;
+use crate::events::{is_held, send};
 use crate::home::{Home, locked};
 
-/// A request that was answered with `approval_required`.
+/// A request that is being decided on, or was answered with `approval_required`.
 pub(crate) struct Waiting {
     pub(crate) payload: Bytes,
     pub(crate) address: SocketAddr,
@@ -37,7 +37,22 @@ impl Home {
             connection: waiting.connection,
         };
         let outcome = self.enroll(&guest, &waiting.payload, false).await;
+        if is_held(&outcome) {
+            // Another key than this one was approved.
+            return self.wait_for_approval(claim.clone(), waiting);
+        }
         send(&waiting.reply, outcome).await;
+    }
+
+    /// Forgets the request of a connection that has been answered.
+    pub(crate) fn stop_waiting(&self, claim: &ClaimId, connection: u64) {
+        let mut all = locked(&self.waiting);
+        if all
+            .get(claim)
+            .is_some_and(|waiting| waiting.connection == connection)
+        {
+            all.remove(claim);
+        }
     }
 
     /// Forgets the requests of connections that have ended.

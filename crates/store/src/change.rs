@@ -66,6 +66,13 @@ pub enum Write {
         /// Where it goes.
         to: DeviceState,
     },
+    /// Makes a device active; a conflict if it does not stand where the decision saw it.
+    Activate {
+        /// The device.
+        device: DeviceId,
+        /// Where it must stand.
+        from: DeviceState,
+    },
     /// Notes that a device was seen.
     Seen {
         /// The device.
@@ -149,8 +156,12 @@ pub enum Effect {
 /// Why a write did not happen.
 #[derive(Debug)]
 pub(crate) enum ApplyError {
+    /// A precondition does not hold.
     Conflict,
+    /// A write failed.
     Database(rusqlite::Error),
+    /// The audit log could not be continued.
+    Log(String),
 }
 
 impl From<rusqlite::Error> for ApplyError {
@@ -254,6 +265,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         }
         Write::Device(..)
         | Write::DeviceState { .. }
+        | Write::Activate { .. }
         | Write::Seen { .. }
         | Write::AskRotation(..)
         | Write::TrustBundle(..) => apply_to_device(tx, write)?,
@@ -294,6 +306,9 @@ fn apply_to_device(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError
         Write::DeviceState { device, from, to } => one(tx
             .prepare_cached("UPDATE device SET state = ?2 WHERE name = ?1 AND state IN (?2, ?3)")?
             .execute(params![device.as_str(), to.as_str(), from.as_str()])?)?,
+        Write::Activate { device, from } => one(tx
+            .prepare_cached("UPDATE device SET state = 'active' WHERE name = ?1 AND state = ?2")?
+            .execute(params![device.as_str(), from.as_str()])?)?,
         Write::Seen {
             device,
             at,

@@ -28,6 +28,9 @@ pub struct Revocation {
     pub device: DeviceId,
     /// The certificates that were taken back with it.
     pub certificates: Vec<Fingerprint>,
+    /// The keys that are never certified again, if it was a compromise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Fingerprint>,
     /// Why.
     pub reason: RevocationReason,
     /// When.
@@ -113,6 +116,7 @@ mod tests {
         Revocation {
             device: name.parse().unwrap(),
             certificates: vec![Fingerprint([1; 32])],
+            keys: vec![Fingerprint([3; 32])],
             reason: RevocationReason::KeyCompromise,
             at: Timestamp::from_s(1),
         }

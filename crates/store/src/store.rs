@@ -131,7 +131,7 @@ impl Store {
         ] {
             crate::change::apply(&transaction, &write).map_err(|error| match error {
                 crate::change::ApplyError::Database(error) => OpenError::Database(error),
-                crate::change::ApplyError::Conflict => OpenError::Missing("room for a new home"),
+                _ => OpenError::Missing("room for a new home"),
             })?;
         }
         transaction.commit()?;
@@ -276,12 +276,20 @@ impl Store {
     pub async fn accept_incident(&self, record: Change) -> Result<(), CommitError> {
         let writer = locked(&self.writer).clone();
         writer.ok_or(CommitError::Sealed)?.commit(record).await?;
-        let anchor = self.data_dir.join(ANCHOR_FILE);
-        if anchor.exists() {
-            std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"))
-                .map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        {
+            let mut read_only = locked(&self.read_only);
+            let anchor = self.data_dir.join(ANCHOR_FILE);
+            // Somebody else may have accepted it first.
+            if read_only.take().is_some() && anchor.exists() {
+                let moved = std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"));
+                if let Err(error) = moved {
+                    tracing::error!(%error, "the refuted anchor could not be put aside");
+                }
+            }
         }
-        *locked(&self.read_only) = None;
+        if let Err(error) = self.write_anchor() {
+            tracing::error!(%error, "the anchor file could not be written");
+        }
         Ok(())
     }
 

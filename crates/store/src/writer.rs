@@ -252,6 +252,7 @@ fn own_fault(error: ApplyError) -> Result<CommitError, String> {
             }
             _ => Err(error.to_string()),
         },
+        ApplyError::Log(error) => Err(error),
     }
 }
 
@@ -262,11 +263,11 @@ fn apply_change(tx: &Transaction<'_>, edge: &mut Edge, change: Change) -> Result
     for entry in change.entries {
         let seq = edge.size();
         let record = entry.into_record(seq);
-        let hashes = edge.append(&record).map_err(|error| {
-            ApplyError::Database(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-        })?;
-        tx.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3)")?
-            .execute((seq, record, hashes))?;
+        let broken = |error: &dyn std::fmt::Display| ApplyError::Log(error.to_string());
+        let hashes = edge.append(&record).map_err(|error| broken(&error))?;
+        tx.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.execute((seq, record, hashes)))
+            .map_err(|error| broken(&error))?;
     }
     Ok(())
 }

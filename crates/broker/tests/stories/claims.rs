@@ -172,36 +172,3 @@ async fn an_answer_goes_to_a_response_topic_of_the_guests_own_with_its_correlati
         .await;
     assert_eq!(guest.message().await.text(), "csr_too_large");
 }
-
-/// `mosquitto_rr` is no dependency of this repository: run this where it is installed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs mosquitto_rr (Debian package mosquitto-clients)"]
-async fn a_stock_client_enrolls_with_mosquitto_rr_alone() {
-    let home = Home::new().await;
-    home.open_claim();
-    let directory = std::env::temp_dir().join(format!("hearthkey-rr-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let ca = directory.join("ca.pem");
-    std::fs::write(&ca, home.ca.root_pem()).unwrap();
-    for (request, topic, expected) in [
-        ("good", "accepted", "for good on "),
-        ("bad", "accepted", "csr_malformed"),
-        ("good", "reply", "for good on "),
-    ] {
-        let output = tokio::process::Command::new("mosquitto_rr")
-            .args(["-V", "mqttv5", "-h", "localhost", "-q", "1", "-W", "10"])
-            .args(["-p", &home.broker.local_addr().port().to_string()])
-            .args(["-i", CLAIM, "-u", CLAIM, "-P", "right", "-t", ENROLL])
-            .args(["-e", &format!("{ENROLL}/{topic}")])
-            .arg("--cafile")
-            .arg(&ca)
-            // Not -f: mosquitto_rr 2.0.11 sends an empty payload for -f and for -s.
-            .args(["-m", request])
-            .output()
-            .await
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.starts_with(expected), "{text:?} {output:?}");
-    }
-    std::fs::remove_dir_all(directory).unwrap();
-}

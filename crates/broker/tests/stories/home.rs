@@ -37,7 +37,6 @@ type Rows = BTreeMap<(StateKind, String), Vec<u8>>;
 pub struct Authority {
     issuer: rcgen::Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
-    root_pem: String,
 }
 
 #[derive(Clone)]
@@ -61,11 +60,10 @@ impl Authority {
             .distinguished_name
             .push(DnType::CommonName, "Test Root");
         let root = params.self_signed(&key).unwrap();
-        let (root, root_pem) = (root.der().clone(), root.pem());
+        let root = root.der().clone();
         Self {
             issuer: rcgen::Issuer::new(params, key),
             root,
-            root_pem,
         }
     }
 
@@ -84,10 +82,6 @@ impl Authority {
 
     pub fn device(&self, name: &str) -> Identity {
         self.issue(name, ExtendedKeyUsagePurpose::ClientAuth)
-    }
-
-    pub fn root_pem(&self) -> String {
-        self.root_pem.clone()
     }
 
     fn roots(&self) -> Arc<RootCertStore> {
