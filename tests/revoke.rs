@@ -63,7 +63,7 @@ async fn a_revoked_device_is_cut_at_once_and_stays_out_after_a_power_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revocation_is_done_also_if_whoever_asked_for_it_hangs_up() {
+async fn a_revocation_that_was_begun_is_done_also_if_whoever_asked_for_it_hangs_up() {
     let mut rig = Rig::new().await;
     rig.start().await;
     let mut device = rig.enroll("plug").await;
@@ -77,6 +77,11 @@ async fn a_revocation_is_done_also_if_whoever_asked_for_it_hangs_up() {
     let socket = rig.data_dir.join("hearthkey.sock");
     let mut hasty = UnixStream::connect(socket).await.unwrap();
     hasty.write_all(request.as_bytes()).await.unwrap();
+    let journal = rig.data_dir.join("revocations.journal");
+    until("the revocation's first step", async || {
+        (std::fs::metadata(&journal).ok()?.len() > 0).then_some(())
+    })
+    .await;
     drop(hasty);
     within("the end of the session", closed).await.unwrap();
     assert_eq!(rig.device("plug").await.state, "revoked");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use hearthkey_api as api;
@@ -16,6 +16,7 @@ use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::around;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::run::Gateway;
@@ -97,41 +98,13 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     router
         .route("/api/v1/openapi.json", axum::routing::get(openapi))
         .fallback(|| async { Failure::not_found("path", &"like this") })
-        .layer(middleware::from_fn(as_problems))
-        .layer(middleware::from_fn(to_the_end))
+        .layer(middleware::from_fn(around::as_problems))
+        .layer(middleware::from_fn(around::to_the_end))
         .layer(DefaultBodyLimit::max(api::BODY_MAX_BYTES))
         .with_state(gateway)
 }
 
 /// Turns the framework's own refusals (bad JSON, wrong method, body too large) into problems.
-/// What was begun is done, also if whoever asked has gone: between a commit and what follows from
-/// it in memory there is no way out.
-async fn to_the_end(request: axum::extract::Request, next: Next) -> Response {
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => Failure::internal(&error).into_response(),
-    }
-}
-
-async fn as_problems(request: axum::extract::Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let status = response.status();
-    let ours = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem"));
-    if !status.is_client_error() || ours {
-        return response;
-    }
-    let why = status
-        .canonical_reason()
-        .unwrap_or("it was refused")
-        .to_lowercase();
-    let mut failure = Failure::invalid(&why);
-    failure.0.status = status.as_u16();
-    failure.into_response()
-}
-
 fn device(id: &str) -> Result<DeviceId, Failure> {
     id.parse().map_err(|error| Failure::invalid(&error))
 }

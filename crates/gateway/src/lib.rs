@@ -11,6 +11,7 @@
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`] |
 
+mod around;
 pub mod bench;
 mod claims;
 mod clock;
