@@ -7,9 +7,9 @@
 //! | who asks | module |
 //! | --- | --- |
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
-//! | a person | [`claims`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
+//! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
-//! | the operator of the machine | [`init`], [`run`], [`http`] |
+//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`] |
 
 mod around;
 pub mod bench;
