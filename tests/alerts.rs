@@ -9,9 +9,8 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use std::sync::Arc;
 
-use crate::guest::{claim, done, enroll, enroll_with, new_key, params, recorded};
+use crate::guest::{claim, done, enroll, enroll_with, home, new_key, params, recorded};
 use crate::mqtt::Hello;
-use crate::rig::Rig;
 use crate::wire::{
     CERTIFICATE_REQUIRED, DECRYPT_ERROR, Door, Identity, REVOKED, Refused, SUSPENDED, UNKNOWN_CA,
     VERSIONS,
@@ -25,13 +24,6 @@ async fn alerts(door: &Door, who: Option<&Identity>, alert: &Refused, when: &str
         let refused = door.connect_with(config, &hello).await.unwrap_err();
         assert_eq!(refused, *alert, "{when}, {version:?}");
     }
-}
-
-async fn home() -> (Rig, Door) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let door = Door::of(&rig).await;
-    (rig, door)
 }
 
 #[tokio::test(flavor = "multi_thread")]

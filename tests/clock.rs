@@ -9,24 +9,15 @@ use std::path::{Path, PathBuf};
 use hearthkey_agent::{Device, EnrollError};
 use hearthkey_api::ClaimOpened;
 
-use crate::rig::{Rig, json, until};
+use crate::rig::{Rig, json, libfaketime, until};
 
 const TEN_YEARS_FORTH: &str = "+3650d";
 const TEN_YEARS_BACK: &str = "-3650d";
 const RIGHT: &str = "+0";
 
-fn library() -> Option<PathBuf> {
-    let below = fs::read_dir("/usr/lib").ok()?.flatten();
-    let places = below
-        .map(|entry| entry.path())
-        .chain(["/usr/local/lib".into()]);
-    let library = |place: PathBuf| place.join("faketime/libfaketime.so.1");
-    places.map(library).find(|path| path.exists())
-}
-
 /// A rig whose clock can be set; none where libfaketime is not installed.
 async fn rig() -> Option<Rig> {
-    let Some(library) = library() else {
+    let Some(library) = libfaketime() else {
         println!("skipped: libfaketime is missing (Debian package faketime)");
         return None;
     };

@@ -4,22 +4,10 @@
 //! The gateway runs under libfaketime with a clock that was set while it was off, as after a long
 //! power cut; a person confirms it.
 
-use std::fs;
-use std::path::PathBuf;
-
 use crate::guest::{enroll, new_key, recorded, renew_topic, request};
 use crate::mqtt::Hello;
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, libfaketime, until};
 use crate::wire::{Door, EXPIRED, Identity, REVOKED, Refused};
-
-fn library() -> Option<PathBuf> {
-    let below = fs::read_dir("/usr/lib").ok()?.flatten();
-    let places = below
-        .map(|entry| entry.path())
-        .chain(["/usr/local/lib".into()]);
-    let library = |place: PathBuf| place.join("faketime/libfaketime.so.1");
-    places.map(library).find(|path| path.exists())
-}
 
 /// Switches the gateway off and on again so many days later.
 async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
@@ -40,7 +28,7 @@ async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_renews_within_grace_and_is_refused_after_it() {
-    let Some(library) = library() else {
+    let Some(library) = libfaketime() else {
         println!("skipped: libfaketime is missing (Debian package faketime)");
         return;
     };

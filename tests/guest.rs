@@ -11,6 +11,21 @@ use crate::mqtt::{Answer, Client, Hello};
 use crate::rig::{Rig, json};
 use crate::wire::{Door, Identity, Refused};
 
+/// A home that serves, and its door.
+pub async fn home() -> (Rig, Door) {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let door = Door::of(&rig).await;
+    (rig, door)
+}
+
+/// A home with one device, enrolled without the stock tools.
+pub async fn home_with_a_lamp() -> (Rig, Door, Identity) {
+    let (rig, door) = home().await;
+    let lamp = enroll(&rig, &door, "lamp").await;
+    (rig, door, lamp)
+}
+
 /// The topic on which a claim asks.
 pub fn enroll_topic(claim: &str) -> String {
     format!("hearthkey/v1/claims/{claim}/enroll")

@@ -8,18 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::guest::{claim, done, enroll, log_in};
+use crate::guest::{claim, done, enroll, home_with_a_lamp, log_in};
 use crate::mqtt::{Client, Hello, packet, string};
 use crate::rig::Rig;
-use crate::wire::{Door, Identity, REVOKED, Refused, within};
-
-async fn home_with_a_lamp() -> (Rig, Door, Identity) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let door = Door::of(&rig).await;
-    let lamp = enroll(&rig, &door, "lamp").await;
-    (rig, door, lamp)
-}
+use crate::wire::{Door, REVOKED, Refused, within};
 
 fn no_panic(rig: &Rig) {
     assert!(!rig.stderr().contains("panicked"), "{}", rig.stderr());

@@ -3,19 +3,11 @@
 use rcgen::KeyPair;
 
 use crate::guest::{
-    ask, certificates, claim, done, enroll, new_key, recorded, renew_topic, request,
+    ask, certificates, claim, done, home_with_a_lamp, new_key, recorded, renew_topic, request,
 };
 use crate::mqtt::Answer;
-use crate::rig::{Rig, until};
+use crate::rig::until;
 use crate::wire::{Door, Identity, REVOKED, SUSPENDED};
-
-async fn home_with_a_lamp() -> (Rig, Door, Identity) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let door = Door::of(&rig).await;
-    let lamp = enroll(&rig, &door, "lamp").await;
-    (rig, door, lamp)
-}
 
 /// Renews over a session of its own.
 async fn renew(door: &Door, old: &Identity, key: &KeyPair) -> Answer {

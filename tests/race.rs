@@ -3,19 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::guest::{
-    Leaf, ask, certificates, claim, claim_for, done, enroll, enroll_topic, log_in, new_key, params,
-    recorded, records, request,
+    Leaf, ask, certificates, claim, claim_for, done, enroll, enroll_topic, home, log_in, new_key,
+    params, recorded, records, request,
 };
 use crate::mqtt::{Answer, Hello};
-use crate::rig::Rig;
-use crate::wire::{Door, Identity, Refused};
-
-async fn home() -> (Rig, Door) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let door = Door::of(&rig).await;
-    (rig, door)
-}
+use crate::wire::{Identity, Refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_connections_with_ten_keys_all_with_the_first_key_get_one_certificate() {

@@ -58,6 +58,16 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
+/// Debian's libfaketime, if it is installed.
+pub fn libfaketime() -> Option<PathBuf> {
+    let below = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let places = below
+        .map(|entry| entry.path())
+        .chain(["/usr/local/lib".into()]);
+    let library = |place: PathBuf| place.join("faketime/libfaketime.so.1");
+    places.map(library).find(|path| path.exists())
+}
+
 /// The JSON value that a command printed.
 pub fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {

@@ -1,17 +1,12 @@
 //! What a client that is in may not do, in the words of both versions of MQTT, and that nothing
 //! gets through.
 
-use crate::guest::{claim, enroll, enroll_topic, log_in, new_key, recorded, renew_topic, request};
+use crate::guest::{
+    claim, enroll, enroll_topic, home, log_in, new_key, recorded, renew_topic, request,
+};
 use crate::mqtt::{Client, Hello};
 use crate::rig::Rig;
 use crate::wire::{Door, Identity, Refused};
-
-async fn home() -> (Rig, Door) {
-    let mut rig = Rig::new().await;
-    rig.start().await;
-    let door = Door::of(&rig).await;
-    (rig, door)
-}
 
 async fn two_devices() -> (Rig, Door, Identity, Identity) {
     let (rig, door) = home().await;

@@ -15,6 +15,7 @@ pub(crate) async fn to_the_end(request: axum::extract::Request, next: Next) -> R
     }
 }
 
+/// Turns the framework's own refusals (bad JSON, wrong method, body too large) into problems.
 pub(crate) async fn as_problems(request: axum::extract::Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

@@ -104,7 +104,6 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-/// Turns the framework's own refusals (bad JSON, wrong method, body too large) into problems.
 fn device(id: &str) -> Result<DeviceId, Failure> {
     id.parse().map_err(|error| Failure::invalid(&error))
 }
