@@ -12,6 +12,7 @@
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
 //! | what is written down about it? | [`audit`] |
+//! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
@@ -19,6 +20,7 @@ pub mod access;
 pub mod audit;
 pub mod certificate;
 pub mod claim;
+pub mod credential;
 pub mod device;
 pub mod door;
 pub mod enrollment;
@@ -27,6 +29,7 @@ pub mod key;
 pub mod profile;
 pub mod rejection;
 pub mod renewal;
+pub mod secret;
 pub mod time;
 pub mod topic;
 pub mod trusted_time;
