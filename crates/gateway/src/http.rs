@@ -8,7 +8,6 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use hearthkey_api as api;
-use hearthkey_core::audit::Actor;
 use hearthkey_core::device::Change as StateChange;
 use hearthkey_core::id::DeviceId;
 use serde::Deserialize;
@@ -17,33 +16,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::around;
+use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::run::Gateway;
-
-/// Who calls. Each listener says so; no header can.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Caller {
-    /// A process on this machine, over the Unix socket.
-    Local {
-        /// Its user id, from the kernel.
-        uid: u32,
-        /// Its process id, from the kernel.
-        pid: Option<i32>,
-    },
-}
-
-impl Caller {
-    fn actor(self) -> Actor {
-        let Self::Local { uid, pid } = self;
-        Actor {
-            name: format!("uid:{uid}"),
-            role: "operator".into(),
-            session: pid.map(|pid| format!("pid:{pid}")),
-            address: None,
-        }
-    }
-}
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
@@ -188,7 +164,7 @@ async fn show_device(State(gateway): Gate, Path(id): Path<String>) -> Answer<api
 
 async fn change_state(
     gateway: &Gateway,
-    caller: Caller,
+    caller: &Caller,
     id: &str,
     change: StateChange,
 ) -> Answer<api::DeviceChanged> {
@@ -212,7 +188,7 @@ async fn suspend(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, caller, &id, StateChange::Suspend).await
+    change_state(&gateway, &caller, &id, StateChange::Suspend).await
 }
 
 /// Lets a suspended device in again.
@@ -222,7 +198,7 @@ async fn resume(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, caller, &id, StateChange::Resume).await
+    change_state(&gateway, &caller, &id, StateChange::Resume).await
 }
 
 /// Takes a device out of service: certificates revoked, claims closed.

@@ -9,10 +9,11 @@
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
-//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`] |
+//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`] |
 
 mod around;
 pub mod bench;
+mod caller;
 mod claims;
 mod clock;
 mod enroll;

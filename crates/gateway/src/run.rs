@@ -20,8 +20,9 @@ use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 use zeroize::Zeroizing;
 
+use crate::caller::Caller;
 use crate::home::{Home, locked};
-use crate::http::{Caller, forbidden, router};
+use crate::http::{forbidden, router};
 use crate::init::KEY_FILE_WARNING;
 use crate::opening::{Door, HomeError, open};
 use crate::problem::Failure;
