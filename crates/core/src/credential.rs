@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::EnvironmentName;
+use crate::rotation::RotationPolicy;
+use crate::time::Timestamp;
 
 /// Why a text is not a credential's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,6 +155,232 @@ words! {
         /// Add it, or give it a new value.
         Write = "write",
     }
+}
+
+words! {
+    /// What a credential is.
+    Kind, "kind of credential", InvalidKind {
+        /// A password, with or without a user name.
+        Password = "password",
+        /// A token that a bridge or a cloud has issued.
+        ApiToken = "api-token",
+        /// A key that names an application to a bridge or a cloud.
+        ApiKey = "api-key",
+        /// A Wi-Fi passphrase.
+        WifiKey = "wifi-key",
+        /// A Zigbee network key.
+        ZigbeeKey = "zigbee-key",
+        /// A symmetric key.
+        EncryptionKey = "encryption-key",
+        /// A private key that signs.
+        SigningKey = "signing-key",
+        /// Anything else.
+        Other = "other",
+        /// A device's certificate. The device holds its key.
+        Certificate = "certificate",
+        /// The key of a certificate authority of this home.
+        CaKey = "ca-key",
+        /// The key of the gateway's own server certificate.
+        ServerKey = "server-key",
+        /// The key that signs the audit log.
+        LogKey = "log-key",
+        /// A token that this gateway has issued to a service.
+        ServiceToken = "service-token",
+    }
+}
+
+impl Kind {
+    /// Whether the gateway keeps such credentials itself, so that nobody adds one by hand.
+    pub fn is_own(self) -> bool {
+        matches!(
+            self,
+            Self::Certificate | Self::CaKey | Self::ServerKey | Self::LogKey | Self::ServiceToken
+        )
+    }
+}
+
+words! {
+    /// How much harm follows when a credential leaks.
+    Tier, "tier", InvalidTier {
+        /// It opens the whole home, or cannot be replaced without visiting devices.
+        Critical = "critical",
+        /// It opens one system.
+        High = "high",
+        /// Everything else.
+        Standard = "standard",
+    }
+}
+
+words! {
+    /// Where a credential's value is kept.
+    Custody, "custody", InvalidCustody {
+        /// In this vault.
+        Vault = "vault",
+        /// Elsewhere: it is only recorded here.
+        External = "external",
+        /// By the gateway itself, or by the device that made it.
+        Own = "own",
+    }
+}
+
+words! {
+    /// How a value came into the inventory.
+    Origin, "origin", InvalidOrigin {
+        /// A person entered it.
+        Entered = "entered",
+        /// The gateway generated it.
+        Generated = "generated",
+        /// A bridge issued it to the gateway.
+        Minted = "minted",
+        /// It was read from a file that a person named.
+        Imported = "imported",
+        /// Only its existence was recorded.
+        Recorded = "recorded",
+        /// The gateway or a device made it for itself.
+        Own = "own",
+    }
+}
+
+words! {
+    /// Where a credential stands in its life: `active → retired → destroyed`.
+    State, "state", InvalidState {
+        /// In use.
+        Active = "active",
+        /// Out of use: nothing is given out, and its data keys wait for their destruction.
+        Retired = "retired",
+        /// Its data keys are destroyed.
+        Destroyed = "destroyed",
+    }
+}
+
+words! {
+    /// Where one version of a value stands.
+    VersionState, "state of a version", InvalidVersionState {
+        /// Stored, but not yet known to work.
+        Pending = "pending",
+        /// The one that is given out.
+        Current = "current",
+        /// Replaced, and still working until everything has switched.
+        Previous = "previous",
+        /// Replaced for good; kept until its data key is destroyed, so that a rotation can be undone.
+        Retired = "retired",
+        /// It did not work, and was never given out.
+        Failed = "failed",
+        /// Its data key is destroyed.
+        Destroyed = "destroyed",
+    }
+}
+
+impl VersionState {
+    /// Whether the value works, as far as the gateway knows.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Current | Self::Previous)
+    }
+}
+
+/// Names of bridges that are the gateway's own, so that no credential of a person stands there.
+pub const OWN_BRIDGES: [&str; 5] = ["device", "ca", "server", "log", "token"];
+/// Characters of an owner, a purpose, a place or a note at most.
+pub const TEXT_MAX_CHARS: usize = 200;
+/// Places in which one credential is used, at most.
+pub const PLACES_MAX: usize = 64;
+
+/// Where a credential came from (R12).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// How.
+    pub origin: Origin,
+    /// From what: a file, a bridge.
+    pub source: Option<String>,
+    /// By whom it was added.
+    pub by: String,
+    /// From which address.
+    pub address: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A credential, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its environment and name.
+    pub id: CredentialId,
+    /// What it is.
+    pub kind: Kind,
+    /// Who answers for it.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// How much harm its loss does.
+    pub tier: Tier,
+    /// Where its value is kept.
+    pub custody: Custody,
+    /// Where exactly, if elsewhere.
+    pub location: Option<String>,
+    /// Where it came from.
+    pub provenance: Provenance,
+    /// Where it stands.
+    pub state: State,
+    /// When and how it is rotated.
+    pub rotation: RotationPolicy,
+    /// Where it is used: each place confirms a rotation.
+    pub used_by: Vec<String>,
+    /// What it may do, as declared; empty if nobody said.
+    pub scopes: Vec<String>,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a text about a credential is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFacts {
+    /// A required text is missing or too long, or could steer a terminal.
+    #[error(
+        "the {0} is required: 1 to {TEXT_MAX_CHARS} characters, none of them a control character"
+    )]
+    Text(&'static str),
+    /// Too many places.
+    #[error("{0} places are named; {PLACES_MAX} are allowed")]
+    Places(usize),
+    /// The gateway's own.
+    #[error("names that begin with {0}/ and credentials of that kind are the gateway's own")]
+    Own(String),
+}
+
+/// A text that a person gave, within its bounds.
+pub fn checked_text(what: &'static str, text: &str) -> Result<String, InvalidFacts> {
+    let text = text.trim();
+    let count = text.chars().count();
+    if count == 0 || count > TEXT_MAX_CHARS || text.chars().any(char::is_control) {
+        return Err(InvalidFacts::Text(what));
+    }
+    Ok(text.to_owned())
+}
+
+/// A list of texts within its bounds, without repetitions.
+pub fn checked_texts(what: &'static str, texts: &[String]) -> Result<Vec<String>, InvalidFacts> {
+    if texts.len() > PLACES_MAX {
+        return Err(InvalidFacts::Places(texts.len()));
+    }
+    let mut checked = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = checked_text(what, text)?;
+        if !checked.contains(&text) {
+            checked.push(text);
+        }
+    }
+    Ok(checked)
+}
+
+/// Whether people may add a credential of this name and kind.
+pub fn check_not_own(name: &CredentialName, kind: Kind) -> Result<(), InvalidFacts> {
+    if OWN_BRIDGES.contains(&name.bridge()) {
+        return Err(InvalidFacts::Own(name.bridge().to_owned()));
+    }
+    if kind.is_own() {
+        return Err(InvalidFacts::Own(kind.to_string()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod key;
 pub mod profile;
 pub mod rejection;
 pub mod renewal;
+pub mod rotation;
 pub mod secret;
 pub mod time;
 pub mod topic;
