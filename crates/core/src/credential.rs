@@ -140,6 +140,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words! {
     /// What may be done with a credential; what a token's grants name.

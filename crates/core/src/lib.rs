@@ -13,19 +13,24 @@
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
+//! | how is it replaced, lent, administered? | [`rotation`], [`lease`], [`bridge`] |
+//! | what is wrong with the inventory? | [`finding`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
 pub mod access;
 pub mod audit;
+pub mod bridge;
 pub mod certificate;
 pub mod claim;
 pub mod credential;
 pub mod device;
 pub mod door;
 pub mod enrollment;
+pub mod finding;
 pub mod id;
 pub mod key;
+pub mod lease;
 pub mod profile;
 pub mod rejection;
 pub mod renewal;

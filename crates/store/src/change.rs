@@ -13,6 +13,7 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::vault::SealedSecret;
+use crate::vault_change::{self, VaultWrite};
 
 /// One durable transaction: what is written, and what is recorded about it.
 #[derive(Debug, Default)]
@@ -30,6 +31,17 @@ impl Change {
             writes: Vec::new(),
             entries: vec![entry],
         }
+    }
+
+    /// With one more record.
+    pub fn entry(mut self, entry: Entry) -> Self {
+        self.entries.push(entry);
+        self
+    }
+
+    /// With one more write to the vault.
+    pub fn vault(self, write: VaultWrite) -> Self {
+        self.write(Write::Vault(write))
     }
 
     /// With one more write.
@@ -143,6 +155,8 @@ pub enum Write {
     },
     /// Drops claims that ended before a moment.
     ForgetClaims(Timestamp),
+    /// Something in the vault.
+    Vault(VaultWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -171,7 +185,7 @@ impl From<rusqlite::Error> for ApplyError {
 }
 
 /// A write that has a precondition changes exactly one row.
-fn one(changed: usize) -> Result<(), ApplyError> {
+pub(crate) fn one(changed: usize) -> Result<(), ApplyError> {
     if changed == 1 {
         Ok(())
     } else {
@@ -195,7 +209,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         }
         Write::Environment(name, at) => {
             run(
-                "INSERT OR IGNORE INTO environment VALUES (?1, ?2)",
+                "INSERT OR IGNORE INTO environment (name, created_at) VALUES (?1, ?2)",
                 &[&name.as_str(), &at.as_ms()],
             )?;
         }
@@ -263,6 +277,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
                 &[kind, key],
             )?;
         }
+        Write::Vault(write) => vault_change::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }

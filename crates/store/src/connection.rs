@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
+    include_str!("../../../migrations/0003_vault.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every
@@ -50,6 +51,8 @@ pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Resul
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)?;
+            // What is deleted is overwritten: destroyed data keys are gone from the file.
+            connection.pragma_update(None, "secure_delete", true)?;
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         }

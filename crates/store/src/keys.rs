@@ -2,7 +2,7 @@
 //!
 //! HKDF-SHA256 (RFC 5869) with the home id as salt and one label for each purpose.
 
-use hearthkey_core::id::HomeId;
+use hearthkey_core::id::{EnvironmentName, HomeId};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -45,6 +45,21 @@ impl RootKey {
     /// The key-encryption key of an epoch.
     pub fn key_encryption(&self, home: &HomeId, epoch: u32) -> DerivedKey {
         self.derive(home, &format!("hearthkey/kek/{epoch}"))
+    }
+
+    /// The key-encryption key of an environment's epoch.
+    pub fn key_encryption_in(
+        &self,
+        home: &HomeId,
+        environment: &EnvironmentName,
+        epoch: u32,
+    ) -> DerivedKey {
+        self.derive(home, &format!("hearthkey/kek/{environment}/{epoch}"))
+    }
+
+    /// The key of the fingerprints by which equal values are found.
+    pub fn fingerprint(&self, home: &HomeId) -> DerivedKey {
+        self.derive(home, "hearthkey/fingerprint/v1")
     }
 
     /// The key that authenticates the revocation journal.

@@ -11,10 +11,12 @@
 //! | what is known? | [`registry`] |
 //! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
+//! | what can be changed in the vault, and what is known of it? | [`vault_change`], [`inventory`] |
 
 pub mod anchor;
 pub mod change;
 mod connection;
+pub mod inventory;
 pub mod journal;
 pub mod keys;
 pub mod log;
@@ -22,6 +24,7 @@ pub mod registry;
 pub mod slots;
 mod store;
 pub mod vault;
+pub mod vault_change;
 mod writer;
 
 pub use store::{DATABASE_FILE, OpenError, Opened, Store, origin};

@@ -5,7 +5,11 @@
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use hearthkey_core::id::HomeId;
+use hearthkey_core::credential::CredentialId;
+use hearthkey_core::id::{EnvironmentName, Fingerprint, HomeId};
+use hearthkey_core::secret::{InvalidValue, Secret};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::keys::{DerivedKey, RootKey, random};
@@ -21,6 +25,71 @@ pub struct SecretName<'a> {
     pub name: &'a str,
     /// Its version, from 1.
     pub version: u32,
+}
+
+impl SecretName<'_> {
+    fn does_not_open(self) -> UnsealError {
+        UnsealError {
+            kind: self.kind.into(),
+            name: self.name.into(),
+        }
+    }
+}
+
+/// The row of one version of a credential's value, or of a lease's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialPlace {
+    kind: &'static str,
+    environment: EnvironmentName,
+    name: String,
+    version: u32,
+}
+
+impl CredentialPlace {
+    /// Where a version of a credential lies.
+    pub fn of(credential: &CredentialId, version: u32) -> Self {
+        Self {
+            kind: "credential",
+            environment: credential.environment.clone(),
+            name: credential.to_string(),
+            version,
+        }
+    }
+
+    /// Where the child that was minted for a lease lies.
+    pub fn of_lease(environment: &EnvironmentName, lease: &str) -> Self {
+        Self {
+            kind: "lease",
+            environment: environment.clone(),
+            name: format!("{environment}/{lease}"),
+            version: 1,
+        }
+    }
+
+    /// The place behind a row's name, if it is one.
+    pub(crate) fn of_row(kind: &str, name: String, version: u32) -> Option<Self> {
+        let kind = match kind {
+            "credential" => "credential",
+            "lease" => "lease",
+            _ => return None,
+        };
+        let environment = name.split('/').next()?.parse().ok()?;
+        Some(Self {
+            kind,
+            environment,
+            name,
+            version,
+        })
+    }
+
+    /// The row's name.
+    pub fn row(&self) -> SecretName<'_> {
+        SecretName {
+            kind: self.kind,
+            name: &self.name,
+            version: self.version,
+        }
+    }
 }
 
 /// A secret as it lies in the database.
@@ -81,14 +150,45 @@ impl Vault {
 
     /// Encrypts a value for its row.
     pub fn seal(&self, name: SecretName<'_>, value: &[u8]) -> SealedSecret {
-        let epoch = 1;
-        let aad = associated_data(name, epoch);
-        let data_key = random::<32>();
-        SealedSecret {
-            epoch,
-            wrapped: encrypt(self.kek(epoch).bytes(), &aad, data_key.as_slice()),
-            sealed: encrypt(&data_key, &aad, value),
-        }
+        seal_under(&self.kek(1), 1, name, value)
+    }
+
+    /// Encrypts a credential's value for its row, under an epoch of its environment.
+    pub fn seal_credential(
+        &self,
+        place: &CredentialPlace,
+        epoch: u32,
+        value: &Secret,
+    ) -> SealedSecret {
+        let kek = self
+            .root
+            .key_encryption_in(&self.home, &place.environment, epoch);
+        seal_under(&kek, epoch, place.row(), value.expose())
+    }
+
+    /// Decrypts a credential's value.
+    pub fn open_credential(
+        &self,
+        place: &CredentialPlace,
+        secret: &SealedSecret,
+    ) -> Result<Secret, UnsealError> {
+        let kek = self
+            .root
+            .key_encryption_in(&self.home, &place.environment, secret.epoch);
+        let value = open_under(&kek, place.row(), secret)?;
+        Secret::new(value).map_err(|_: InvalidValue| place.row().does_not_open())
+    }
+
+    /// A value's fingerprint: HMAC-SHA256 (RFC 2104) under a key of this home. Equal values have
+    /// equal ones, and without the key nobody can try values out.
+    pub fn fingerprint(&self, value: &Secret) -> Fingerprint {
+        let key = self.root.fingerprint(&self.home);
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key.bytes()) else {
+            return Fingerprint::of(&[]);
+        };
+        mac.update(value.expose());
+        Fingerprint(mac.finalize().into_bytes().into())
     }
 
     /// Decrypts the value of a row.
@@ -97,19 +197,34 @@ impl Vault {
         name: SecretName<'_>,
         secret: &SealedSecret,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        let aad = associated_data(name, secret.epoch);
-        decrypt(self.kek(secret.epoch).bytes(), &aad, &secret.wrapped)
-            .and_then(|key| {
-                <[u8; 32]>::try_from(key.as_slice())
-                    .ok()
-                    .map(Zeroizing::new)
-            })
-            .and_then(|key| decrypt(&key, &aad, &secret.sealed))
-            .ok_or_else(|| UnsealError {
-                kind: name.kind.into(),
-                name: name.name.into(),
-            })
+        open_under(&self.kek(secret.epoch), name, secret)
     }
+}
+
+fn seal_under(kek: &DerivedKey, epoch: u32, name: SecretName<'_>, value: &[u8]) -> SealedSecret {
+    let aad = associated_data(name, epoch);
+    let data_key = random::<32>();
+    SealedSecret {
+        epoch,
+        wrapped: encrypt(kek.bytes(), &aad, data_key.as_slice()),
+        sealed: encrypt(&data_key, &aad, value),
+    }
+}
+
+fn open_under(
+    kek: &DerivedKey,
+    name: SecretName<'_>,
+    secret: &SealedSecret,
+) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+    let aad = associated_data(name, secret.epoch);
+    decrypt(kek.bytes(), &aad, &secret.wrapped)
+        .and_then(|key| {
+            <[u8; 32]>::try_from(key.as_slice())
+                .ok()
+                .map(Zeroizing::new)
+        })
+        .and_then(|key| decrypt(&key, &aad, &secret.sealed))
+        .ok_or_else(|| name.does_not_open())
 }
 
 /// Wraps the root key for a slot.
