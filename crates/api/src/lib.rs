@@ -4,13 +4,26 @@
 //! neither, so that whoever speaks to a gateway needs nothing else. Times are RFC 3339 in UTC,
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
+mod bridge;
 mod client;
+mod credential;
 mod device;
 mod log;
 mod problem;
+mod secret;
 mod status;
 
+pub use bridge::{
+    AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
+};
 pub use client::{CallError, Client};
+pub use credential::{
+    ConfirmRequest, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage,
+    CredentialRequest, CredentialView, FindingList, FindingReport, FindingView, Given, LeaseList,
+    LeaseRequest, LeaseView, Leased, Manifest, ManifestChecked, ManifestEntry, ManifestVerdict,
+    ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView, RotateRequest,
+    RotationPolicyView, RotationView, VersionView,
+};
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
     DevicePage, DeviceView, EnvironmentRequest, Named, ProfileText, RevokeRequest, Revoked,
@@ -18,6 +31,7 @@ pub use device::{
 };
 pub use log::{AcceptRequest, LogKeyView, RecordPage};
 pub use problem::{Problem, code};
+pub use secret::SecretValue;
 pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
 
 /// The socket's name in the data directory.

@@ -21,6 +21,8 @@ pub mod code {
     pub const STORAGE: &str = "storage_unavailable";
     /// The home is read-only until a person has looked at an incident.
     pub const READ_ONLY: &str = "read_only";
+    /// A stored value does not open: it was moved or altered.
+    pub const UNOPENED: &str = "unopened";
     /// A fault of the gateway itself.
     pub const INTERNAL: &str = "internal";
 }

@@ -14,7 +14,7 @@
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
 //! | how is it replaced, lent, administered? | [`rotation`], [`lease`], [`bridge`] |
-//! | what is wrong with the inventory? | [`finding`] |
+//! | what is wrong with the inventory, or unusual? | [`finding`], [`habit`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
@@ -28,6 +28,7 @@ pub mod device;
 pub mod door;
 pub mod enrollment;
 pub mod finding;
+pub mod habit;
 pub mod id;
 pub mod key;
 pub mod lease;

@@ -30,10 +30,22 @@ impl Caller {
     }
 
     /// Whether the caller may do this with that credential. Whoever is on the socket is an operator.
-    #[allow(dead_code, clippy::unnecessary_wraps)] // The vault asks, and services are refused, from the next commits on.
+    #[allow(clippy::unnecessary_wraps)] // Services are refused here, once there are any.
     pub(crate) fn may(&self, _action: Action, _credential: &CredentialId) -> Result<(), Failure> {
         match self {
             Self::Local { .. } => Ok(()),
+        }
+    }
+
+    /// Whether the caller may see that the credential exists.
+    pub(crate) fn may_list(&self, credential: &CredentialId) -> bool {
+        self.may(Action::List, credential).is_ok()
+    }
+
+    /// Whether the caller looks after the whole home.
+    pub(crate) fn is_operator(&self) -> bool {
+        match self {
+            Self::Local { .. } => true,
         }
     }
 }

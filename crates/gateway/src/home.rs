@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use hearthkey_broker::Broker;
 use hearthkey_core::access::Access;
 use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::CredentialId;
+use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{
     ClaimId, DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
@@ -39,10 +41,13 @@ pub(crate) struct Home {
     pub(crate) profiles: RwLock<HashMap<ProfileName, Arc<Profile>>>,
     pub(crate) crls: Mutex<HashMap<EnvironmentName, crate::trust::PublishedCrl>>,
     pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
-    pub(crate) turns: Turns,
+    pub(crate) turns: Turns<DeviceId>,
     /// Devices whose notice is to be published, and whose turn it is.
     pub(crate) owed_notices: Mutex<HashSet<DeviceId>>,
-    pub(crate) notice_turns: Turns,
+    pub(crate) notice_turns: Turns<DeviceId>,
+    pub(crate) credential_turns: Turns<CredentialId>,
+    /// What is usual for those who obtain secrets.
+    pub(crate) habits: Mutex<Habits>,
     pub(crate) sightings: Mutex<HashMap<DeviceId, (Timestamp, SocketAddr)>>,
     /// Certificates that have a successor: whose they are, and since when.
     pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,

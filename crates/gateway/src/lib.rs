@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
+//! | a person or a service, about secrets | [`vault`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`] |
 
@@ -37,6 +38,7 @@ mod schedule;
 mod sighting;
 mod trust;
 mod turns;
+mod vault;
 mod views;
 mod waiting;
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
 use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess, REMEMBERED};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
+use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{
     DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
@@ -112,6 +113,10 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
     let profiles = load_profiles(&store)?;
     let issuers = load_issuers(&store)?;
     let loaded = load_access(&store, &profiles, now)?;
+    let mut habits = Habits::default();
+    for (principal, fact, first_seen) in store.read(|registry| registry.habits())? {
+        habits.recall(principal, fact, first_seen);
+    }
     let access = Arc::new(RwLock::new(loaded.access));
     let (root_der, _) = store
         .read(|registry| registry.authority("root"))?
@@ -160,6 +165,8 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         turns: Turns::new(),
         owed_notices: Mutex::default(),
         notice_turns: Turns::new(),
+        credential_turns: Turns::new(),
+        habits: Mutex::new(habits),
         sightings: Mutex::default(),
         second_slots: Mutex::new(loaded.second_slots),
         waiting: Mutex::default(),
@@ -418,7 +425,7 @@ async fn tls(
 }
 
 /// The registry's name of the door's own certificate.
-const LEAF: &str = "server/leaf";
+pub(crate) const LEAF: &str = "server/leaf";
 
 async fn keep_server_leaf(
     store: &Store,

@@ -49,7 +49,7 @@ impl Failure {
             format!("There is no {kind} {name}."),
             format!("This home knows no {kind} of that name."),
             match kind {
-                "device" | "profile" | "environment" => {
+                "device" | "profile" | "environment" | "credential" | "bridge" | "token" => {
                     format!("See what there is with `hearthkey {kind} list`.")
                 }
                 _ => "Check the name or the number, and try again.".to_owned(),
@@ -78,6 +78,18 @@ impl Failure {
             "The gateway failed.",
             "What happened is in its own log.",
             "Look there, and report it if it happens again.",
+        )
+    }
+
+    /// A stored value does not open.
+    pub(crate) fn unopened(error: &hearthkey_store::vault::UnsealError) -> Self {
+        tracing::error!(%error, "a stored value does not open");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            code::UNOPENED,
+            "A stored value does not open.",
+            sentence(error),
+            "Do not trust this database: find out who changed it, then restore a backup.",
         )
     }
 

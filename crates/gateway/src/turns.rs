@@ -1,23 +1,24 @@
-//! One change of a device at a time: who decides on a device holds its turn until it is done.
+//! One change of a thing at a time: who decides on a device or a credential holds its turn until it
+//! is done.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::marker::PhantomData;
 
-use hearthkey_core::id::DeviceId;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Devices share this many turns. Two devices on one turn wait for each other, and no more.
+/// Things share this many turns. Two of them on one turn wait for each other, and no more.
 const TURNS: usize = 256;
 
-pub(crate) struct Turns(Vec<Mutex<()>>);
+pub(crate) struct Turns<T>(Vec<Mutex<()>>, PhantomData<fn(&T)>);
 
-impl Turns {
+impl<T: Hash> Turns<T> {
     pub(crate) fn new() -> Self {
-        Self((0..TURNS).map(|_| Mutex::new(())).collect())
+        Self((0..TURNS).map(|_| Mutex::new(())).collect(), PhantomData)
     }
 
-    pub(crate) async fn of(&self, device: &DeviceId) -> MutexGuard<'_, ()> {
+    pub(crate) async fn of(&self, thing: &T) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
-        device.hash(&mut hasher);
+        thing.hash(&mut hasher);
         let turn = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
         self.0[turn].lock().await
     }

@@ -35,6 +35,6 @@ pub use csr::read_csr;
 pub use key::{KeyError, SigningKey};
 pub use provider::provider;
 pub use server::{ENROLL_ALPN, ServerConfigError, server_config};
-pub use server_certificate::needs_reissue;
+pub use server_certificate::{life_of, needs_reissue};
 pub use trust::{PemError, der_from_pem, pem, pem_bundle};
 pub use verifier::{ClientRefusal, ClientVerifier};

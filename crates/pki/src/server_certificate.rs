@@ -70,6 +70,16 @@ pub fn needs_reissue(der: &[u8], names: &[ServerName<'_>], now: Timestamp) -> bo
     wanted.is_none() || names_in(&x509) != wanted
 }
 
+/// The first and the last moment of a server certificate's life, if it is a certificate.
+pub fn life_of(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, x509) = X509Certificate::from_der(der).ok()?;
+    let at = |time: x509_parser::time::ASN1Time| Timestamp::from_s(time.timestamp());
+    Some((
+        at(x509.validity().not_before),
+        at(x509.validity().not_after),
+    ))
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     Dns(String),

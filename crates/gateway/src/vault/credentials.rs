@@ -1,0 +1,335 @@
+//! A credential is added, described and shown.
+
+use hearthkey_api::{CredentialChange, CredentialChanged, CredentialInFull, CredentialRequest};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::{
+    Credential, CredentialId, Custody, InvalidFacts, Kind, Origin, Provenance, State, Tier,
+    VersionState, check_not_own, checked_text, checked_texts,
+};
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::secret::Secret;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::CommitError;
+use hearthkey_store::change::Change;
+use hearthkey_store::inventory::KnownCredential;
+use hearthkey_store::vault::CredentialPlace;
+use hearthkey_store::vault_change::{NewVersion, VaultWrite};
+
+use crate::home::Home;
+use crate::problem::Failure;
+use crate::vault::views;
+
+impl From<InvalidFacts> for Failure {
+    fn from(error: InvalidFacts) -> Self {
+        Self::invalid(&error)
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|error: T::Err| Failure::invalid(&error))
+}
+
+/// What a credential is called in the audit log.
+pub(crate) fn object(id: &CredentialId) -> String {
+    format!("credential:{id}")
+}
+
+/// Where a new credential's value comes from.
+enum Source {
+    Given {
+        value: Secret,
+        remote_id: Option<String>,
+    },
+    Elsewhere(String),
+}
+
+impl Home {
+    /// An environment of this home.
+    pub(crate) fn environment(&self, name: &str) -> Result<EnvironmentName, Failure> {
+        let environment: EnvironmentName = parsed(name)?;
+        match self.issuer(&environment) {
+            Some(_) => Ok(environment),
+            None => Err(Failure::not_found("environment", &environment)),
+        }
+    }
+
+    /// A credential's name in an environment of this home.
+    pub(crate) fn credential_id(
+        &self,
+        environment: &str,
+        name: &str,
+    ) -> Result<CredentialId, Failure> {
+        Ok(CredentialId {
+            environment: self.environment(environment)?,
+            name: parsed(name)?,
+        })
+    }
+
+    /// A credential that there is.
+    pub(crate) fn credential(&self, id: &CredentialId) -> Result<KnownCredential, Failure> {
+        let known = self.store.read(|registry| registry.credential(id))?;
+        known.ok_or_else(|| Failure::not_found("credential", id))
+    }
+
+    /// A new value's row, sealed under the environment's newest epoch.
+    pub(crate) fn new_version(
+        &self,
+        id: &CredentialId,
+        version: u32,
+        value: &Secret,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Result<NewVersion, Failure> {
+        let epoch = self
+            .store
+            .read(|registry| registry.kek_epoch(&id.environment))?;
+        let place = CredentialPlace::of(id, version);
+        let vault = self.store.vault();
+        Ok(NewVersion {
+            version,
+            state: VersionState::Current,
+            fingerprint: vault.fingerprint(value),
+            bytes: value.expose().len(),
+            origin: Origin::Entered,
+            remote_id: None,
+            at,
+            by: by.name.clone(),
+            sealed: vault.seal_credential(&place, epoch.unwrap_or(1), value),
+        })
+    }
+
+    /// The number of a credential's next version.
+    pub(crate) fn next_version(&self, id: &CredentialId) -> Result<u32, Failure> {
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        Ok(versions.first().map_or(1, |newest| newest.version + 1))
+    }
+
+    /// Other credentials that hold the same value, in words.
+    pub(crate) fn shared_with(
+        &self,
+        id: &CredentialId,
+        version: &NewVersion,
+    ) -> Result<Vec<String>, Failure> {
+        let holders = self
+            .store
+            .read(|registry| registry.holders_of(&version.fingerprint))?;
+        Ok(holders
+            .iter()
+            .filter(|holder| *holder != id)
+            .map(ToString::to_string)
+            .collect())
+    }
+
+    /// Adds a credential.
+    pub(crate) async fn add_credential(
+        &self,
+        actor: Actor,
+        request: CredentialRequest,
+    ) -> Result<CredentialChanged, Failure> {
+        let now = self.now();
+        let (credential, source) = self.read_request(&actor, request, now)?;
+        let id = credential.id.clone();
+        let _turn = self.credential_turns.of(&id).await;
+        let mut entry = Entry::new(now, actor.clone(), "credential.add", object(&id))
+            .with("kind", credential.kind.as_str())
+            .with("tier", credential.tier.as_str())
+            .with("owner", credential.owner.clone())
+            .with("purpose", credential.purpose.clone())
+            .with("origin", credential.provenance.origin.as_str());
+        let mut writes = Vec::new();
+        let mut warnings = Vec::new();
+        if let Source::Given { value, remote_id } = &source {
+            let mut version = self.new_version(&id, self.next_version(&id)?, value, &actor, now)?;
+            version.origin = credential.provenance.origin;
+            version.remote_id.clone_from(remote_id);
+            let shared = self.shared_with(&id, &version)?;
+            if !shared.is_empty() {
+                entry = entry.with("shared_with", shared.clone());
+                warnings.push(format!(
+                    "The same value is in {}. Give each its own: `hearthkey credential rotate {} --env {}`.",
+                    shared.join(", "),
+                    id.name,
+                    id.environment
+                ));
+            }
+            entry = entry.with("version", version.version);
+            writes.push(VaultWrite::Version(id.clone(), version));
+        }
+        let mut change = Change::record(entry).vault(VaultWrite::Add(credential));
+        for write in writes {
+            change = change.vault(write);
+        }
+        match self.commit(change).await {
+            Err(CommitError::Conflict) => {
+                let why = format!(
+                    "there is a credential {} in {} already",
+                    id.name, id.environment
+                );
+                let remedy = "Choose another name, give it a new value with `hearthkey credential rotate`, or retire it first.";
+                return Err(Failure::refused(&why, remedy));
+            }
+            committed => committed?,
+        };
+        Ok(CredentialChanged {
+            credential: views::credential(&self.credential(&id)?, now),
+            warnings,
+        })
+    }
+
+    fn read_request(
+        &self,
+        actor: &Actor,
+        request: CredentialRequest,
+        now: Timestamp,
+    ) -> Result<(Credential, Source), Failure> {
+        let id = self.credential_id(&request.environment, &request.name)?;
+        let kind: Kind = parsed(&request.kind)?;
+        check_not_own(&id.name, kind)?;
+        let expires_at = request.expires_at.as_deref().map(parsed).transpose()?;
+        let (source, origin) = match (request.value, request.location) {
+            (Some(value), None) => {
+                let value = Secret::new(value.into_bytes());
+                let value = value.map_err(|error| Failure::invalid(&error))?;
+                let imported = request.imported_from.is_some();
+                let origin = if imported {
+                    Origin::Imported
+                } else {
+                    Origin::Entered
+                };
+                let remote_id = request.remote_id.as_deref();
+                let remote_id = remote_id
+                    .map(|text| checked_text("remote id", text))
+                    .transpose()?;
+                (Source::Given { value, remote_id }, origin)
+            }
+            (None, Some(location)) => {
+                let location = checked_text("location", &location)?;
+                (Source::Elsewhere(location), Origin::Recorded)
+            }
+            _ => {
+                return Err(Failure::invalid(
+                    &"a credential has either a value or a location elsewhere, and not both",
+                ));
+            }
+        };
+        let location = match &source {
+            Source::Elsewhere(location) => Some(location.clone()),
+            Source::Given { .. } => None,
+        };
+        let source_text = request.imported_from.as_deref();
+        let source_text = source_text
+            .map(|text| checked_text("source", text))
+            .transpose()?;
+        let credential = Credential {
+            id,
+            kind,
+            owner: checked_text("owner", &request.owner)?,
+            purpose: checked_text("purpose", &request.purpose)?,
+            tier: parsed::<Tier>(&request.tier)?,
+            custody: if location.is_some() {
+                Custody::External
+            } else {
+                Custody::Vault
+            },
+            location,
+            provenance: Provenance {
+                origin,
+                source: source_text,
+                by: actor.name.clone(),
+                address: actor.address.clone(),
+                at: now,
+            },
+            state: State::Active,
+            rotation: views::policy(&request.rotation)?,
+            used_by: checked_texts("place of use", &request.used_by)?,
+            scopes: checked_texts("scope", &request.scopes)?,
+            expires_at,
+        };
+        Ok((credential, source))
+    }
+
+    /// Changes what people said of a credential.
+    pub(crate) async fn describe_credential(
+        &self,
+        actor: Actor,
+        id: &CredentialId,
+        request: CredentialChange,
+    ) -> Result<CredentialChanged, Failure> {
+        let _turn = self.credential_turns.of(id).await;
+        let mut credential = self.credential(id)?.credential;
+        let now = self.now();
+        let mut entry = Entry::new(now, actor, "credential.describe", object(id));
+        if let Some(owner) = request.owner {
+            credential.owner = checked_text("owner", &owner)?;
+            entry = entry.with("owner", credential.owner.clone());
+        }
+        if let Some(purpose) = request.purpose {
+            credential.purpose = checked_text("purpose", &purpose)?;
+            entry = entry.with("purpose", credential.purpose.clone());
+        }
+        if let Some(tier) = request.tier {
+            credential.tier = parsed(&tier)?;
+            entry = entry.with("tier", credential.tier.as_str());
+        }
+        if let Some(places) = request.used_by {
+            credential.used_by = checked_texts("place of use", &places)?;
+            entry = entry.with("used_by", credential.used_by.clone());
+        }
+        if let Some(scopes) = request.scopes {
+            credential.scopes = checked_texts("scope", &scopes)?;
+            entry = entry.with("scopes", credential.scopes.clone());
+        }
+        if let Some(ends) = request.expires_at {
+            let ends = Some(ends).filter(|text| !text.is_empty());
+            credential.expires_at = ends.as_deref().map(parsed).transpose()?;
+            entry = entry.with("expires_at", ends);
+        }
+        if let Some(rotation) = request.rotation {
+            credential.rotation = views::policy(&rotation)?;
+            let text = serde_json::to_value(&rotation).unwrap_or_default();
+            entry = entry.with("rotation", text);
+        }
+        let change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        match self.commit(change).await {
+            Err(CommitError::Conflict) => return Err(not_active(id)),
+            committed => committed?,
+        };
+        Ok(CredentialChanged {
+            credential: views::credential(&self.credential(id)?, now),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// One credential with all that is known of it.
+    pub(crate) fn credential_in_full(
+        &self,
+        id: &CredentialId,
+    ) -> Result<CredentialInFull, Failure> {
+        let known = self.credential(id)?;
+        let (versions, rotations, leases) = self.store.read(|registry| {
+            Ok((
+                registry.versions(id)?,
+                registry.rotations(id, 50)?,
+                registry.leases_of(id)?,
+            ))
+        })?;
+        Ok(CredentialInFull {
+            credential: views::credential(&known, self.now()),
+            versions: versions.iter().map(views::version).collect(),
+            rotations: rotations.iter().map(|r| views::rotation(id, r)).collect(),
+            leases: leases.iter().map(views::lease).collect(),
+            findings: Vec::new(),
+        })
+    }
+}
+
+pub(crate) fn not_active(id: &CredentialId) -> Failure {
+    Failure::refused(
+        &format!(
+            "the credential {} in {} is retired",
+            id.name, id.environment
+        ),
+        "Add it anew with `hearthkey credential add` if it is needed again.",
+    )
+}

@@ -1,0 +1,210 @@
+//! Values are given out: the record first, then the value.
+
+use hearthkey_api::{Given, RevealRequest, Revealed, SecretValue};
+use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
+use hearthkey_core::secret::Secret;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::change::Change;
+use hearthkey_store::inventory::SealedValue;
+use hearthkey_store::vault::CredentialPlace;
+use hearthkey_store::vault_change::VaultWrite;
+use zeroize::Zeroizing;
+
+use crate::caller::Caller;
+use crate::home::{Home, locked};
+use crate::problem::Failure;
+use crate::vault::credentials::{not_active, object};
+
+/// Values in one request at most.
+const NAMES_MAX: usize = 100;
+/// What values are obtained for.
+const USES: [&str; 3] = ["reveal", "run", "render"];
+
+/// A value on its way out, once its record is durable.
+pub(crate) struct Opened {
+    pub(crate) id: CredentialId,
+    pub(crate) sealed: SealedValue,
+    pub(crate) value: Secret,
+}
+
+impl Home {
+    /// Gives out values, each recorded, all or none.
+    pub(crate) async fn reveal(
+        &self,
+        caller: &Caller,
+        environment: &str,
+        request: RevealRequest,
+    ) -> Result<Revealed, Failure> {
+        let RevealRequest {
+            names,
+            r#use,
+            reason,
+            version,
+        } = request;
+        if names.is_empty() || names.len() > NAMES_MAX {
+            let why = format!(
+                "{} credentials are asked for; 1 to {NAMES_MAX} are possible",
+                names.len()
+            );
+            return Err(Failure::invalid(&why));
+        }
+        if !USES.contains(&r#use.as_str()) {
+            return Err(Failure::invalid(&"the use is reveal, run or render"));
+        }
+        if version.is_some() && names.len() > 1 {
+            return Err(Failure::invalid(&"a version belongs to one credential"));
+        }
+        let reason = reason
+            .as_deref()
+            .map(|text| checked_text("reason", text))
+            .transpose()?;
+        let now = self.now();
+        let mut opened = Vec::with_capacity(names.len());
+        for name in &names {
+            let id = self.credential_id(environment, name)?;
+            self.permitted(caller, Action::Read, &id).await?;
+            let found = self.open_value(&id, version, now)?;
+            if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
+                return Err(Failure::refused(
+                    &format!("{} is critical: whoever reveals it says why", id.name),
+                    "Add --reason WHY, or use `hearthkey credential run`, which shows it to one program only.",
+                ));
+            }
+            opened.push(found);
+        }
+        let mut change = Change::default();
+        for given in &opened {
+            let mut entry = Entry::new(now, caller.actor(), "credential.read", object(&given.id))
+                .with("use", r#use.clone())
+                .with("version", given.sealed.version);
+            entry.reason.clone_from(&reason);
+            change = self.used(change.entry(entry), given, &caller.actor(), now);
+        }
+        let change = self.noticing(change, &caller.actor(), opened.len(), now);
+        // Only what is on the disk as given may be given.
+        self.commit(change).await?;
+        let given = |opened: Opened| Given {
+            name: opened.id.name.to_string(),
+            version: opened.sealed.version,
+            value: SecretValue::new(Zeroizing::new(opened.value.expose().to_vec())),
+        };
+        Ok(Revealed {
+            values: opened.into_iter().map(given).collect(),
+        })
+    }
+
+    /// Whether the caller may; a refusal is recorded.
+    pub(crate) async fn permitted(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: &CredentialId,
+    ) -> Result<(), Failure> {
+        let permitted = caller.may(action, id);
+        if permitted.is_err() {
+            let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
+                .ended(Outcome::Refused, "not_granted")
+                .with("action", action.as_str());
+            self.record(entry).await;
+        }
+        permitted
+    }
+
+    /// Opens a value that may be given out, in memory.
+    pub(crate) fn open_value(
+        &self,
+        id: &CredentialId,
+        version: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Opened, Failure> {
+        let Some(sealed) = self
+            .store
+            .read(|registry| registry.sealed_value(id, version))?
+        else {
+            return Err(self.no_value(id, version));
+        };
+        if sealed.state != State::Active {
+            return Err(not_active(id));
+        }
+        if sealed.expires_at.is_some_and(|ends| ends <= now) {
+            return Err(Failure::refused(
+                &format!(
+                    "the credential {} in {} has expired",
+                    id.name, id.environment
+                ),
+                "Give it a new value with `hearthkey credential rotate`, or a later end with `hearthkey credential change --expires`.",
+            ));
+        }
+        if !sealed.version_state.is_live() {
+            return Err(Failure::refused(
+                &format!(
+                    "version {} of {} is {}",
+                    sealed.version, id.name, sealed.version_state
+                ),
+                "Ask for the current version, or bring this one back with `hearthkey credential rollback`.",
+            ));
+        }
+        let place = CredentialPlace::of(id, sealed.version);
+        let value = self.store.vault().open_credential(&place, &sealed.sealed);
+        Ok(Opened {
+            id: id.clone(),
+            value: value.map_err(|error| Failure::unopened(&error))?,
+            sealed,
+        })
+    }
+
+    fn no_value(&self, id: &CredentialId, version: Option<u32>) -> Failure {
+        let known = match self.credential(id) {
+            Ok(known) => known,
+            Err(failure) => return failure,
+        };
+        if let Some(location) = known.credential.location {
+            return Failure::refused(
+                &format!("the value of {} is not in this vault", id.name),
+                &format!("It lies here: {location}."),
+            );
+        }
+        match version {
+            Some(version) => Failure::not_found("version", &format!("{version} of {id}")),
+            None => Failure::refused(
+                &format!("{} has no value", id.name),
+                "Give it one with `hearthkey credential rotate`; `hearthkey credential show` says what became of it.",
+            ),
+        }
+    }
+
+    /// Counts a gift; whoever uses the new value of a rotation by its own name has switched.
+    pub(crate) fn used(&self, change: Change, given: &Opened, by: &Actor, at: Timestamp) -> Change {
+        change.vault(VaultWrite::Used {
+            credential: given.id.clone(),
+            version: given.sealed.version,
+            by: by.name.clone(),
+            at,
+        })
+    }
+
+    /// Adds to the records of a change what is unusual about it.
+    pub(crate) fn noticing(
+        &self,
+        mut change: Change,
+        actor: &Actor,
+        count: usize,
+        now: Timestamp,
+    ) -> Change {
+        let address = actor.address.as_deref();
+        let noticed = locked(&self.habits).notice(&actor.name, address, count, now);
+        if !noticed.unusual.is_empty() {
+            let words: Vec<&str> = noticed.unusual.iter().map(|what| what.as_str()).collect();
+            change.entries = change
+                .entries
+                .into_iter()
+                .map(|entry| entry.with("unusual", words.clone()))
+                .collect();
+        }
+        for fact in noticed.learned {
+            change = change.vault(VaultWrite::Habit(actor.name.clone(), fact, now));
+        }
+        change
+    }
+}
