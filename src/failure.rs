@@ -29,6 +29,8 @@ pub mod code {
     pub const INIT: &str = "init_failed";
     /// The gateway could not start, or could not go on.
     pub const RUN: &str = "run_failed";
+    /// A secret value is not fit for what it is to be used for.
+    pub const VALUE: &str = "value_unfit";
     /// An export is not what was signed.
     pub const VERIFY: &str = "verify_failed";
 }

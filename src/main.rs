@@ -12,6 +12,7 @@ mod claim;
 mod claim_text;
 mod clock;
 mod context;
+mod credential;
 mod data_dir;
 mod demo;
 mod demo_report;
@@ -36,6 +37,7 @@ mod stopwatch;
 mod table;
 mod trust;
 mod url_path;
+mod value;
 mod words;
 
 use std::ffi::OsStr;
@@ -91,6 +93,9 @@ enum Command {
     /// Environments: trust zones, each with an issuing CA of its own.
     #[command(subcommand)]
     Environment(environment::Environment),
+    /// Credentials: the secrets of bridges and clouds, and the inventory of every key.
+    #[command(subcommand)]
+    Credential(Box<credential::Credential>),
     /// Roots and revocation lists for those who check the home's certificates.
     #[command(subcommand)]
     Trust(trust::Trust),
@@ -134,6 +139,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Device(command) => command.obey(context).await,
             Command::Profile(command) => command.obey(context).await,
             Command::Environment(command) => command.obey(context).await,
+            Command::Credential(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
             Command::Bench(bench) => bench.obey(context).await,
@@ -194,6 +200,18 @@ mod tests {
             "profile add camera.toml",
             "environment list",
             "environment add lab",
+            "credential add hue/api-key --env home --kind api-key --owner anna --purpose lights --tier high --from-file key",
+            "credential add hue/api-key - --env home --kind api-key --owner anna --purpose lights",
+            "credential add cloud/key --env home --kind other --owner anna --purpose x --recorded-at bank",
+            "credential list --env home --search hue --json",
+            "credential show hue/api-key",
+            "credential register --out register.csv",
+            "credential reveal hue/api-key --env home --reason test --json",
+            "credential run --env lab hue/api-key KEY=ha/token -- env -0",
+            "credential lease hue/api-key --lifetime 5m",
+            "credential leases",
+            "credential end-lease l-0123456789abcdef",
+            "credential render secrets.tmpl --env home --out secrets.yaml",
             "trust bundle --json",
             "trust crl --environment home",
             "trust crl --environment home --der",

@@ -25,4 +25,5 @@ mod secrets;
 mod stock;
 mod storage_failure;
 mod tree;
+mod vault;
 mod wire;

@@ -36,7 +36,7 @@ pub struct Rig {
     gateway: Option<(Child, BufReader<ChildStdout>)>,
 }
 
-fn hearthkey() -> Command {
+pub fn hearthkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthkey"));
     command
         .env_remove("RUST_LOG")
@@ -238,9 +238,9 @@ impl Rig {
     pub async fn cli_with(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = hearthkey();
         command
-            .args(args)
             .arg("--data-dir")
             .arg(&self.data_dir)
+            .args(args)
             .envs(env.iter().copied());
         timeout(PATIENCE, command.output()).await.unwrap().unwrap()
     }

@@ -1,0 +1,86 @@
+//! `hearthkey credential add`.
+
+use clap::Args;
+use hearthkey_api::{CredentialChanged, CredentialRequest};
+
+use crate::context::Context;
+use crate::credential::{PATH, Schedule, told};
+use crate::failure::Failure;
+use crate::value::ValueSource;
+
+/// What is added.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Its name: bridge/key, like hue/api-key.
+    name: String,
+    /// `-` reads the value from standard input.
+    #[arg(value_name = "-", value_parser = ["-"])]
+    stdin: Option<String>,
+    /// Its environment.
+    #[arg(long, short, env = "HEARTHKEY_ENV")]
+    env: String,
+    /// What it is: password, api-token, api-key, wifi-key, zigbee-key, encryption-key, signing-key or other.
+    #[arg(long)]
+    kind: String,
+    /// Who answers for it.
+    #[arg(long, value_name = "WHO")]
+    owner: String,
+    /// What it is for.
+    #[arg(long, value_name = "WHY")]
+    purpose: String,
+    /// How much harm its loss does: critical, high or standard.
+    #[arg(long, default_value = "standard")]
+    tier: String,
+    #[command(flatten)]
+    value: ValueSource,
+    /// Let the gateway make the value: by the bridge, where one is connected that can.
+    #[arg(long, conflicts_with_all = ["from_file", "stdin", "recorded_at"])]
+    generate: bool,
+    /// Only record that it exists; its value lies elsewhere.
+    #[arg(long, value_name = "WHERE", conflicts_with_all = ["from_file", "stdin"])]
+    recorded_at: Option<String>,
+    /// What the bridge calls the value, if the bridge issued it to you.
+    #[arg(long, value_name = "ID")]
+    remote_id: Option<String>,
+    /// Where it is used; repeatable. Each place confirms a rotation.
+    #[arg(long, value_name = "PLACE")]
+    used_by: Vec<String>,
+    /// What it may do; repeatable.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// When it ends by itself, like 2027-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    expires: Option<String>,
+    #[command(flatten)]
+    schedule: Schedule,
+}
+
+impl Add {
+    /// Adds it, and shows what is kept of it.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let value = if self.generate || self.recorded_at.is_some() {
+            None
+        } else {
+            Some(self.value.read_or_ask(self.stdin.is_some())?)
+        };
+        let request = CredentialRequest {
+            name: self.name,
+            environment: self.env,
+            kind: self.kind,
+            owner: self.owner,
+            purpose: self.purpose,
+            tier: self.tier,
+            value,
+            generate: self.generate,
+            location: self.recorded_at,
+            used_by: self.used_by,
+            scopes: self.scope,
+            expires_at: self.expires,
+            remote_id: self.remote_id,
+            imported_from: None,
+            rotation: self.schedule.view(),
+        };
+        let added: CredentialChanged = context.client()?.post(PATH, &request).await?;
+        told(context, &added)
+    }
+}

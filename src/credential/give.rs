@@ -1,0 +1,147 @@
+//! Values for a person: revealed, lent.
+
+use clap::Args;
+use hearthkey_api::{
+    Client, Given, LeaseList, LeaseRequest, LeaseView, Leased, RevealRequest, Revealed, SecretValue,
+};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::context::{Context, Nothing};
+use crate::credential::target::Target;
+use crate::credential::text;
+use crate::failure::Failure;
+use crate::url_path::{Name, encode};
+
+/// What is revealed.
+#[derive(Debug, Args)]
+#[command(disable_version_flag = true)] // The versions here are the value's.
+pub struct Reveal {
+    #[command(flatten)]
+    target: Target,
+    /// Another version than the current one, while it still works.
+    #[arg(long)]
+    version: Option<u32>,
+    /// Why. Required for a critical credential; recorded in any case.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+}
+
+/// What is borrowed.
+#[derive(Debug, Args)]
+pub struct Lease {
+    #[command(flatten)]
+    target: Target,
+    /// For how long: 1s to 24h.
+    #[arg(long, default_value = "15m", value_name = "SPAN")]
+    lifetime: String,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+}
+
+/// A value in JSON: as text where it is one, and always as base64.
+#[derive(Serialize)]
+struct Shown<'a, T: Serialize> {
+    #[serde(flatten)]
+    about: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    base64: &'a SecretValue,
+}
+
+#[derive(Serialize)]
+struct About<'a> {
+    name: &'a str,
+    environment: &'a str,
+    version: u32,
+}
+
+/// Asks for values.
+pub async fn obtain(
+    client: &Client,
+    environment: &str,
+    request: &RevealRequest,
+) -> Result<Vec<Given>, Failure> {
+    let path = format!("/api/v1/environments/{}/reveal", encode(environment));
+    let revealed: Revealed = client.post(&path, request).await?;
+    if revealed.values.len() != request.names.len() {
+        return Err(Failure::garbled(
+            "it holds another number of values than were asked for",
+        ));
+    }
+    Ok(revealed.values)
+}
+
+impl Reveal {
+    /// Shows the value.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let environment = self.target.environment(&client).await?;
+        let request = RevealRequest {
+            names: vec![self.target.name],
+            r#use: "reveal".into(),
+            reason: self.reason,
+            version: self.version,
+        };
+        let given = obtain(&client, &environment, &request).await?.remove(0);
+        let about = About {
+            name: &given.name,
+            environment: &environment,
+            version: given.version,
+        };
+        show(context, &about, &given.value)
+    }
+}
+
+/// Writes a value: alone, so that it can be piped, or in JSON.
+fn show(context: &Context, about: &impl Serialize, value: &SecretValue) -> Result<(), Failure> {
+    let text = std::str::from_utf8(value.expose()).ok();
+    if context.output.is_json() {
+        let base64 = value;
+        return context.output.json_line(&Shown {
+            about,
+            text,
+            base64,
+        });
+    }
+    let mut line = Zeroizing::new(Vec::with_capacity(value.expose().len() + 1));
+    line.extend_from_slice(value.expose());
+    if context.output.is_terminal() {
+        line.push(b'\n');
+    }
+    context.output.bytes(&line)
+}
+
+impl Lease {
+    /// Shows the lease and its value.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let path = self.target.path(&client).await?;
+        let request = LeaseRequest {
+            lifetime: Some(self.lifetime),
+            reason: self.reason,
+        };
+        let leased: Leased = client.post(&format!("{path}/lease"), &request).await?;
+        show(context, &leased.lease, &leased.value)?;
+        if !context.output.is_json() {
+            context.output.aside(&text::lease(&leased.lease));
+        }
+        Ok(())
+    }
+}
+
+/// Lists the leases that have not ended.
+pub async fn leases(context: &Context) -> Result<(), Failure> {
+    let list: LeaseList = context.client()?.get("/api/v1/leases").await?;
+    context
+        .output
+        .answer(&list.leases, || text::leases(&list.leases))
+}
+
+/// Ends a lease.
+pub async fn end_lease(context: &Context, lease: &Name) -> Result<(), Failure> {
+    let path = format!("/api/v1/leases/{}/end", lease.segment());
+    let ended: LeaseView = context.client()?.post(&path, &Nothing {}).await?;
+    context.output.answer(&ended, || text::lease(&ended))
+}

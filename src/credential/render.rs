@@ -1,0 +1,251 @@
+//! `hearthkey credential render`: a template with places for values becomes a file for one reader.
+//!
+//! A place is `{{ hearthkey:bridge/key }}` or `{{ hearthkey:bridge/key | form }}`. Everything else,
+//! other double braces too, stays as it is.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use hearthkey_api::RevealRequest;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::credential::give::obtain;
+use crate::failure::{Failure, code};
+
+/// The longest template, in bytes.
+const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// What is rendered.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64.
+    template: PathBuf,
+    /// The environment of all the credentials.
+    #[arg(long, short, env = "HEARTHKEY_ENV")]
+    env: String,
+    /// The file to write, readable by you alone; one that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is; only one line of text.
+    Text,
+    /// A double-quoted scalar (YAML 1.2 §7.3.1), which is also JSON.
+    Quoted,
+    /// A single-quoted word of the POSIX shell, as env files have it.
+    Env,
+    /// Base64 (RFC 4648 §4).
+    Base64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Text(&'a str),
+    Place { name: &'a str, form: Form },
+}
+
+#[derive(Serialize)]
+struct Rendered<'a> {
+    file: &'a Path,
+    credentials: Vec<&'a str>,
+}
+
+impl Render {
+    /// Writes the file: whole, or not at all.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let failed = |error: &std::io::Error| Failure::file("read", &self.template, error);
+        let size = std::fs::metadata(&self.template)
+            .map_err(|error| failed(&error))?
+            .len();
+        if size > TEMPLATE_MAX_BYTES {
+            return Err(Failure::usage("the template is larger than 1 MiB"));
+        }
+        let template = std::fs::read_to_string(&self.template).map_err(|error| failed(&error))?;
+        let pieces = pieces(&template).map_err(|why| Failure::usage(&why))?;
+        let mut names: Vec<&str> = Vec::new();
+        for piece in &pieces {
+            if let Piece::Place { name, .. } = piece
+                && !names.contains(name)
+            {
+                names.push(name);
+            }
+        }
+        let mut values = Vec::new();
+        if !names.is_empty() {
+            let request = RevealRequest {
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                r#use: "render".into(),
+                reason: self.reason.clone(),
+                version: None,
+            };
+            values = obtain(&context.client()?, &self.env, &request).await?;
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(template.len() + 128 * 1024));
+        for piece in pieces {
+            match piece {
+                Piece::Text(part) => text.extend_from_slice(part.as_bytes()),
+                Piece::Place { name, form } => {
+                    let at = names
+                        .iter()
+                        .position(|known| *known == name)
+                        .unwrap_or_default();
+                    text.extend_from_slice(&written(name, form, values[at].value.expose())?);
+                }
+            }
+        }
+        replace(&self.out, &text).map_err(|error| Failure::file("write", &self.out, &error))?;
+        let rendered = Rendered {
+            file: &self.out,
+            credentials: names,
+        };
+        let shown = || {
+            format!(
+                "{} holds {} now.",
+                self.out.display(),
+                rendered.credentials.join(", ")
+            )
+        };
+        context.output.answer(&rendered, shown)
+    }
+}
+
+fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    let mut from = 0;
+    while let Some(open) = rest[from..].find("{{").map(|at| at + from) {
+        let inner = &rest[open + 2..];
+        let Some(close) = inner.find("}}") else { break };
+        let Some(place) = inner[..close].trim().strip_prefix("hearthkey:") else {
+            from = open + 2;
+            continue;
+        };
+        let (name, form) = match place.split_once('|') {
+            None => (place.trim(), Form::Text),
+            Some((name, form)) => (name.trim(), form_of(form.trim())?),
+        };
+        pieces.push(Piece::Text(&rest[..open]));
+        pieces.push(Piece::Place { name, form });
+        rest = &inner[close + 2..];
+        from = 0;
+    }
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+fn form_of(word: &str) -> Result<Form, String> {
+    match word {
+        "text" => Ok(Form::Text),
+        "yaml" | "json" => Ok(Form::Quoted),
+        "env" => Ok(Form::Env),
+        "base64" => Ok(Form::Base64),
+        _ => Err(format!(
+            "{word:?} is no form of a value: use text, yaml, json, env or base64"
+        )),
+    }
+}
+
+fn written(name: &str, form: Form, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let unfit = |why: &str, remedy: &str| {
+        Failure::local(
+            code::VALUE,
+            &format!("{name} cannot be written there."),
+            why.to_owned(),
+            remedy,
+        )
+    };
+    if form == Form::Base64 {
+        return Ok(Zeroizing::new(STANDARD.encode(value).into_bytes()));
+    }
+    let Ok(text) = std::str::from_utf8(value) else {
+        return Err(unfit(
+            "Its value is not text.",
+            "Write it as base64: {{ hearthkey:NAME | base64 }}.",
+        ));
+    };
+    let bytes = match form {
+        Form::Text if text.chars().any(char::is_control) => {
+            return Err(unfit(
+                "Its value has more than one line or other control characters.",
+                "Write it in quotes: {{ hearthkey:NAME | yaml }}, without quotes around it.",
+            ));
+        }
+        Form::Quoted => serde_json::to_vec(text).unwrap_or_default(),
+        Form::Env if text.contains('\0') => {
+            return Err(unfit("Its value holds a zero byte.", "Write it as base64."));
+        }
+        Form::Env => format!("'{}'", text.replace('\'', "'\\''")).into_bytes(),
+        Form::Text | Form::Base64 => text.as_bytes().to_vec(),
+    };
+    Ok(Zeroizing::new(bytes))
+}
+
+/// Replaces a file in one step by one with mode 0600.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    // Made with mode 0600, and gone if anything fails.
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_places_are_filled() {
+        let template = "a: {{ states('x') }}\nb: \"{{hearthkey:hue/api-key}}\"\nc: {{ hearthkey:wifi/key | yaml }}}}\n{{";
+        let found = pieces(template).unwrap();
+        assert_eq!(
+            found,
+            [
+                Piece::Text("a: {{ states('x') }}\nb: \""),
+                Piece::Place {
+                    name: "hue/api-key",
+                    form: Form::Text
+                },
+                Piece::Text("\"\nc: "),
+                Piece::Place {
+                    name: "wifi/key",
+                    form: Form::Quoted
+                },
+                Piece::Text("}}\n{{"),
+            ]
+        );
+        assert!(pieces("{{ hearthkey:a/b | xml }}").is_err());
+    }
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_place() {
+        let text = |form, value: &[u8]| {
+            written("a/b", form, value)
+                .ok()
+                .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        assert_eq!(text(Form::Text, b"plain").unwrap(), "plain");
+        assert_eq!(text(Form::Text, b"two\nlines"), None);
+        assert_eq!(text(Form::Text, b"\xff"), None);
+        assert_eq!(
+            text(Form::Quoted, b"a\"b\\c\nd").unwrap(),
+            r#""a\"b\\c\nd""#
+        );
+        assert_eq!(text(Form::Env, b"it's").unwrap(), r"'it'\''s'");
+        assert_eq!(text(Form::Base64, b"\xff\x00").unwrap(), "/wA=");
+    }
+}

@@ -1,0 +1,182 @@
+//! `hearthkey credential run`: a command gets values, and nobody else does.
+
+use std::ffi::OsString;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use clap::Args;
+use hearthkey_api::{Given, RevealRequest};
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
+
+use crate::context::Context;
+use crate::credential::give::obtain;
+use crate::failure::{Failure, code};
+
+/// What is run, and what it gets.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The environment of all the credentials.
+    #[arg(long, short, env = "HEARTHKEY_ENV")]
+    env: String,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+    /// Hand the values over as files in memory: VARIABLE_FILE names each. They are gone with the command.
+    #[arg(long)]
+    as_files: bool,
+    /// The credentials: hue/api-key becomes HUE_API_KEY; KEY=hue/api-key names the variable.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<Wanted>,
+    /// The command and its arguments, after `--`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// A credential and the variable that it is put into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    variable: String,
+    name: String,
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (variable, name) = match text.split_once('=') {
+            Some((variable, name)) => (variable.to_owned(), name),
+            None => (variable_of(text), text),
+        };
+        let first = variable.chars().next();
+        let fit = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && variable
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !fit {
+            return Err(format!(
+                "{variable:?} is no name for a variable: write VARIABLE={name}"
+            ));
+        }
+        Ok(Self {
+            variable,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The variable for a credential: `hue/api-key` is `HUE_API_KEY`.
+fn variable_of(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+impl Run {
+    /// Becomes the command: its signals, its terminal and its exit code are its own.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let mut variables: Vec<&str> = self
+            .names
+            .iter()
+            .map(|wanted| wanted.variable.as_str())
+            .collect();
+        variables.sort_unstable();
+        if let Some(twice) = variables.windows(2).find(|pair| pair[0] == pair[1]) {
+            let why = format!(
+                "two credentials would be put into {}: write VARIABLE=NAME",
+                twice[0]
+            );
+            return Err(Failure::usage(&why));
+        }
+        let request = RevealRequest {
+            names: self
+                .names
+                .iter()
+                .map(|wanted| wanted.name.clone())
+                .collect(),
+            r#use: "run".into(),
+            reason: self.reason,
+            version: None,
+        };
+        let values = obtain(&context.client()?, &self.env, &request).await?;
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .ok_or_else(|| Failure::usage("there is no command after --"))?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        for (wanted, given) in self.names.iter().zip(&values) {
+            if self.as_files {
+                let file = in_memory(&wanted.variable, given)
+                    .map_err(|error| Failure::system("make a file in memory", &error))?;
+                // It outlives this program by being inherited, and dies with the last that holds it.
+                let path = format!("/proc/self/fd/{}", file.into_raw_fd());
+                command.env(format!("{}_FILE", wanted.variable), path);
+            } else {
+                command.env(&wanted.variable, as_variable(&wanted.name, given)?);
+            }
+        }
+        let error = command.exec();
+        Err(Failure::local(
+            code::SYSTEM,
+            &format!("Could not run {}.", program.display()),
+            format!("The system says: {error}."),
+            "Check the command's name and path. The values were obtained, and are on record as given to it.",
+        ))
+    }
+}
+
+/// A value as a variable can hold it.
+fn as_variable(name: &str, given: &Given) -> Result<OsString, Failure> {
+    let bytes = given.value.expose();
+    if bytes.contains(&0) {
+        return Err(Failure::local(
+            code::VALUE,
+            &format!("{name} cannot be put into a variable."),
+            "Its value holds a zero byte, which no variable can.".to_owned(),
+            "Hand it over as a file in memory: add --as-files.",
+        ));
+    }
+    Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec()))
+}
+
+/// A file that has no name in any directory, cannot be changed any more, and is read from its start.
+fn in_memory(variable: &str, given: &Given) -> std::io::Result<OwnedFd> {
+    let file = memfd_create(variable, MemfdFlags::ALLOW_SEALING)?;
+    let mut rest = given.value.expose();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = &rest[written..];
+    }
+    seek(&file, SeekFrom::Start(0))?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_has_a_variable_of_its_own_or_the_one_that_is_named() {
+        let wanted: Wanted = "hue/api-key".parse().unwrap();
+        assert_eq!(wanted.variable, "HUE_API_KEY");
+        let wanted: Wanted = "TOKEN=ha/token_1".parse().unwrap();
+        assert_eq!(
+            (wanted.variable.as_str(), wanted.name.as_str()),
+            ("TOKEN", "ha/token_1")
+        );
+        for bad in ["1=ha/token", "A B=ha/token", "=ha/token", "4g/pin"] {
+            assert!(bad.parse::<Wanted>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Secret values on their way in: from a file, standard input or the terminal, never from arguments.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hearthkey_api::SecretValue;
+use zeroize::Zeroizing;
+
+use crate::failure::{Failure, code};
+
+/// The longest value, in bytes, as the gateway has it.
+pub const VALUE_MAX_BYTES: usize = 64 * 1024;
+
+/// Where a value comes from.
+#[derive(Debug, Args)]
+pub struct ValueSource {
+    /// Read the value from a file; `-` is standard input. One newline at the end of a text is left out.
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    /// Keep every byte, a newline at the end too.
+    #[arg(long)]
+    exact: bool,
+}
+
+impl ValueSource {
+    /// The value from the source that was named; `stdin` if a bare `-` stood on the command line.
+    pub fn read(&self, stdin: bool) -> Result<Option<SecretValue>, Failure> {
+        let bytes = match &self.from_file {
+            Some(path) if path.as_os_str() != "-" => from_file(path)?,
+            Some(_) => from_stdin()?,
+            None if stdin => from_stdin()?,
+            None => return Ok(None),
+        };
+        checked(bytes, self.exact).map(Some)
+    }
+
+    /// The value from the source that was named, or else asked for on the terminal.
+    pub fn read_or_ask(&self, stdin: bool) -> Result<SecretValue, Failure> {
+        if let Some(value) = self.read(stdin)? {
+            return Ok(value);
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::usage(
+                "no value: name its file with --from-file FILE, or give it on standard input with -",
+            ));
+        }
+        let typed = rpassword::prompt_password("Value (not shown): ")
+            .map_err(|error| Failure::system("read the value from the terminal", &error))?;
+        checked(Zeroizing::new(typed.into_bytes()), true)
+    }
+}
+
+fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+    bounded(file).map_err(|error| Failure::file("read", path, &error))
+}
+
+fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    bounded(std::io::stdin().lock()).map_err(|error| Failure::system("read standard input", &error))
+}
+
+/// Reads a little more than a value may have, and no more.
+fn bounded(source: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let most = VALUE_MAX_BYTES + 3;
+    // With room for all of it, no earlier copy is left behind by growing.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    source.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn checked(mut bytes: Zeroizing<Vec<u8>>, exact: bool) -> Result<SecretValue, Failure> {
+    if !exact && std::str::from_utf8(&bytes).is_ok() && bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    let refused = |detail: String, remedy: &str| {
+        Err(Failure::local(
+            code::VALUE,
+            "The value cannot be kept.",
+            detail,
+            remedy,
+        ))
+    };
+    match bytes.len() {
+        0 => refused("It is empty.".into(), "Check where it comes from."),
+        n if n > VALUE_MAX_BYTES => refused(
+            format!("It has more than {VALUE_MAX_BYTES} bytes."),
+            "The vault is for keys, passwords and tokens; encrypt a file with a key that lies here.",
+        ),
+        _ => Ok(SecretValue::new(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(bytes: &[u8], exact: bool) -> Option<Vec<u8>> {
+        let value = checked(Zeroizing::new(bytes.to_vec()), exact);
+        value.ok().map(|value| value.expose().to_vec())
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_text_is_left_out_unless_every_byte_counts() {
+        assert_eq!(value(b"key\n", false).unwrap(), b"key");
+        assert_eq!(value(b"key\r\n", false).unwrap(), b"key");
+        assert_eq!(value(b"key\n\n", false).unwrap(), b"key\n");
+        assert_eq!(value(b"key\n", true).unwrap(), b"key\n");
+        assert_eq!(value(b"\xff\n", false).unwrap(), b"\xff\n");
+    }
+
+    #[test]
+    fn an_empty_and_an_endless_value_are_refused() {
+        assert_eq!(value(b"", false), None);
+        assert_eq!(value(b"\n", false), None);
+        assert_eq!(value(&vec![b'x'; VALUE_MAX_BYTES + 1], false), None);
+        assert!(value(&vec![b'x'; VALUE_MAX_BYTES], false).is_some());
+        let read = bounded(std::io::repeat(b'x')).unwrap();
+        assert_eq!(read.len(), VALUE_MAX_BYTES + 3);
+    }
+}
