@@ -9,6 +9,7 @@ mod door;
 mod durability;
 mod enroll;
 mod forged;
+mod giving;
 mod grace;
 mod guest;
 mod hostile;
