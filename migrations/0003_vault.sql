@@ -30,6 +30,8 @@ CREATE TABLE credential (
     UNIQUE (name, environment)
 );
 
+CREATE INDEX credential_automatic ON credential (id) WHERE rotation ->> 'automatic' = 1;
+
 CREATE TABLE credential_version (
     credential  INTEGER NOT NULL REFERENCES credential (id),
     version     INTEGER NOT NULL,

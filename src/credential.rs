@@ -4,6 +4,7 @@ mod add;
 mod give;
 mod register;
 mod render;
+mod rotate;
 mod run;
 mod target;
 mod text;
@@ -18,6 +19,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::url_path::encode;
 use target::Target;
+
+pub use rotate::one as retired_text;
 
 const PATH: &str = "/api/v1/credentials";
 
@@ -47,6 +50,14 @@ pub enum Credential {
         /// The lease.
         lease: crate::url_path::Name,
     },
+    /// Replace a value: both live until everything has switched, then the old one is ended.
+    Rotate(rotate::Rotate),
+    /// Say that a place of use has switched to the new value.
+    Confirm(rotate::Confirm),
+    /// Go back to the value before.
+    Rollback(Target),
+    /// Take a credential out of use for good; its data keys are destroyed after a grace.
+    Retire(rotate::Retire),
     /// Fill the values into a template, as a file that only you can read.
     Render(render::Render),
 }
@@ -181,6 +192,10 @@ impl Credential {
             Self::Lease(lease) => lease.obey(context).await,
             Self::Leases => give::leases(context).await,
             Self::EndLease { lease } => give::end_lease(context, &lease).await,
+            Self::Rotate(rotate) => rotate.obey(context).await,
+            Self::Confirm(confirm) => confirm.obey(context).await,
+            Self::Rollback(target) => rotate::roll_back(context, &target).await,
+            Self::Retire(retire) => retire.obey(context).await,
             Self::Render(render) => render.obey(context).await,
         }
     }

@@ -1,10 +1,12 @@
 //! `hearthkey environment …`.
 
 use clap::Subcommand;
-use hearthkey_api::{EnvironmentRequest, Named};
+use hearthkey_api::{Client, EnvironmentRequest, Named, RewrapView};
 
-use crate::context::Context;
+use crate::context::{Context, Nothing};
 use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::url_path::Name;
 
 const PATH: &str = "/api/v1/environments";
 
@@ -13,6 +15,11 @@ const PATH: &str = "/api/v1/environments";
 pub enum Environment {
     /// List the environments.
     List,
+    /// Give an environment a new key-encryption key, and seal its values under it.
+    Rewrap {
+        /// The environment.
+        name: crate::url_path::Name,
+    },
     /// Add an environment, with an issuing CA of its own.
     Add {
         /// Its name, like `lab`.
@@ -26,10 +33,33 @@ impl Environment {
         let client = context.client()?;
         let environments: Named = match self {
             Self::List => client.get(PATH).await?,
+            Self::Rewrap { name } => return rewrap(context, &client, &name).await,
             Self::Add { name } => client.post(PATH, &EnvironmentRequest { name }).await?,
         };
         context
             .output
             .answer(&environments, || environments.names.join("\n"))
     }
+}
+
+/// How often the progress is asked for.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Begins it, and shows how far it is until it is done. It goes on if this program ends.
+async fn rewrap(context: &Context, client: &Client, name: &Name) -> Result<(), Failure> {
+    let path = format!("{PATH}/{}/rewrap", name.segment());
+    let mut view: RewrapView = client.post(&path, &Nothing {}).await?;
+    let progress = Progress::new(context, "values sealed anew");
+    while view.done < view.total {
+        progress.at(view.done, view.total);
+        tokio::time::sleep(LOOK_EVERY).await;
+        view = client.get(&path).await?;
+    }
+    progress.done();
+    context.output.answer(&view, || {
+        format!(
+            "{} has the key-encryption key of epoch {}; {} values lie under it.",
+            view.environment, view.epoch, view.total
+        )
+    })
 }

@@ -45,6 +45,13 @@ pub enum Failure {
         /// The exit code.
         exit: u8,
     },
+    /// The answer has said it all; only the exit code is left to give.
+    Answered {
+        /// What did not pass, for people.
+        why: String,
+        /// The exit code.
+        exit: u8,
+    },
     /// Whoever read the answer has stopped reading: nothing to tell, and nobody to tell it to.
     ReaderGone,
 }
@@ -60,6 +67,14 @@ impl Failure {
                 detail,
                 remedy: remedy.to_owned(),
             },
+            exit: EXIT_FAILED,
+        }
+    }
+
+    /// What was asked about did not pass, and the answer has said so.
+    pub fn after_answer(why: &str) -> Self {
+        Self::Answered {
+            why: sentence(why),
             exit: EXIT_FAILED,
         }
     }
@@ -200,7 +215,7 @@ mod tests {
     fn told(failure: Failure) -> (Problem, u8) {
         match failure {
             Failure::Told { problem, exit } => (problem, exit),
-            Failure::ReaderGone => panic!("the reader is there"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -8,6 +8,8 @@
 mod bench;
 mod bench_peer;
 mod bench_wire;
+mod bridge;
+mod check;
 mod claim;
 mod claim_text;
 mod clock;
@@ -30,6 +32,7 @@ mod log_text;
 mod output;
 mod pem;
 mod profile;
+mod progress;
 mod run;
 mod seal;
 mod status;
@@ -96,6 +99,11 @@ enum Command {
     /// Credentials: the secrets of bridges and clouds, and the inventory of every key.
     #[command(subcommand)]
     Credential(Box<credential::Credential>),
+    /// Bridges: the systems whose credentials the vault keeps, tries and replaces.
+    #[command(subcommand)]
+    Bridge(bridge::Bridge),
+    /// Show what is wrong with the inventory, or check the credentials that a repository uses.
+    Check(check::Check),
     /// Roots and revocation lists for those who check the home's certificates.
     #[command(subcommand)]
     Trust(trust::Trust),
@@ -140,6 +148,8 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Profile(command) => command.obey(context).await,
             Command::Environment(command) => command.obey(context).await,
             Command::Credential(command) => command.obey(context).await,
+            Command::Bridge(command) => command.obey(context).await,
+            Command::Check(check) => check.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
             Command::Bench(bench) => bench.obey(context).await,
@@ -212,6 +222,19 @@ mod tests {
             "credential leases",
             "credential end-lease l-0123456789abcdef",
             "credential render secrets.tmpl --env home --out secrets.yaml",
+            "credential rotate hue/api-key --env home --overlap 1h --from-file key",
+            "credential rotate hue/api-key -",
+            "credential confirm hue/api-key --dependent node-red",
+            "credential rollback hue/api-key",
+            "credential retire hue/api-key --grace 0s",
+            "credential retire --project dashboard",
+            "bridge connect hue hue --env home --owner anna --purpose lights --set url=https://192.0.2.1",
+            "bridge list",
+            "bridge test hue",
+            "bridge disconnect hue --retire",
+            "check --manifest hearthkey.toml",
+            "check --resolve 0123456789abcdef --reason replaced",
+            "environment rewrap lab",
             "trust bundle --json",
             "trust crl --environment home",
             "trust crl --environment home --der",

@@ -92,6 +92,12 @@ impl Output {
     pub fn failure(self, failure: &Failure) -> ExitCode {
         match failure {
             Failure::ReaderGone => ExitCode::SUCCESS,
+            Failure::Answered { why, exit } => {
+                if !self.json {
+                    self.aside(why);
+                }
+                ExitCode::from(*exit)
+            }
             Failure::Told { problem, exit } => {
                 if !self.json {
                     self.aside(&format!(

@@ -22,6 +22,7 @@ mod revoke;
 mod rfc6962;
 mod rig;
 mod rights;
+mod rotation;
 mod secrets;
 mod stock;
 mod storage_failure;

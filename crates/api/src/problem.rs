@@ -23,6 +23,8 @@ pub mod code {
     pub const READ_ONLY: &str = "read_only";
     /// A stored value does not open: it was moved or altered.
     pub const UNOPENED: &str = "unopened";
+    /// A bridge did not do what it was asked.
+    pub const BRIDGE: &str = "bridge_failed";
     /// A fault of the gateway itself.
     pub const INTERNAL: &str = "internal";
 }

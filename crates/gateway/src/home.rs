@@ -48,6 +48,14 @@ pub(crate) struct Home {
     pub(crate) credential_turns: Turns<CredentialId>,
     /// What is usual for those who obtain secrets.
     pub(crate) habits: Mutex<Habits>,
+    /// Leases that could not be ended in time, and when they are tried again.
+    pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
+    /// Credentials whose rotations are being driven.
+    pub(crate) driven: Mutex<HashSet<CredentialId>>,
+    /// A rotation has begun or changed.
+    pub(crate) rotations: Notify,
+    /// Environments whose values are being sealed anew.
+    pub(crate) resealing: Mutex<HashSet<EnvironmentName>>,
     pub(crate) sightings: Mutex<HashMap<DeviceId, (Timestamp, SocketAddr)>>,
     /// Certificates that have a successor: whose they are, and since when.
     pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,

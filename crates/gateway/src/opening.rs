@@ -167,6 +167,10 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         notice_turns: Turns::new(),
         credential_turns: Turns::new(),
         habits: Mutex::new(habits),
+        late_leases: Mutex::default(),
+        driven: Mutex::default(),
+        rotations: Notify::new(),
+        resealing: Mutex::default(),
         sightings: Mutex::default(),
         second_slots: Mutex::new(loaded.second_slots),
         waiting: Mutex::default(),
@@ -206,9 +210,11 @@ impl Home {
         if let Err(error) = self.commit(change).await {
             tracing::warn!(%error, "the CRL numbers could not be kept");
         }
+        self.reseal_all();
         let more = [
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
+            tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
         ];
         crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));
     }

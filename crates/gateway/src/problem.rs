@@ -93,6 +93,17 @@ impl Failure {
         )
     }
 
+    /// A bridge did not do what it was asked, or could not be asked.
+    pub(crate) fn bridge(error: &hearthkey_bridges::BridgeError) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            code::BRIDGE,
+            "The bridge did not do it.",
+            sentence(error),
+            error.remedy(),
+        )
+    }
+
     pub(crate) fn sealed() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

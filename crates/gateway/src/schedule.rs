@@ -25,6 +25,11 @@ pub(crate) async fn keep(home: Arc<Home>) {
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         home.every_second(&mut anchored).await;
+        // Nothing is rotated or destroyed by a clock that is not believed.
+        let (now, trusted) = home.clock.now_and_trust();
+        if trusted && ticks.is_multiple_of(10) {
+            home.begin_due(now).await;
+        }
         if ticks.is_multiple_of(60) {
             home.every_minute().await;
         }
@@ -55,6 +60,9 @@ impl Home {
         self.end_second_slots(now).await;
         self.access_mut().sweep(now);
         self.sweep_waiting();
+        if self.clock.now_and_trust().1 {
+            self.shred_what_is_due(now).await;
+        }
         self.outbox.notify_one();
         let mut change = Change::default().write(Write::ForgetClaims(now.before(CLAIMS_KEPT)));
         for environment in self.stale_crls(now) {

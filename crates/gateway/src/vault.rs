@@ -2,13 +2,27 @@
 //!
 //! | what happens | module |
 //! | --- | --- |
-//! | a credential is added, described, shown, listed | [`credentials`], [`inventory`], [`views`] |
-//! | a value is given out | [`giving`], [`leases`] |
+//! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
+//! | a value is made, given out, lent | [`making`], [`giving`], [`leases`] |
+//! | a value is replaced | [`rotations`], [`steps`] |
+//! | a bridge is connected and asked | [`bridges`] |
+//! | values are sealed anew, destroyed | [`keeping`] |
+//! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
 //! | over HTTP | [`http`] |
 
+mod bridges;
 mod credentials;
+mod findings;
 mod giving;
 pub(crate) mod http;
 mod inventory;
+mod keeping;
 mod leases;
+mod making;
+mod manifest;
+mod retiring;
+mod rotations;
+mod steps;
 mod views;
+
+pub(crate) use steps::rotate_what_is_due;

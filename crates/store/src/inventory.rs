@@ -369,14 +369,22 @@ impl Registry<'_> {
         self.all(&sql, key, read_rotation)
     }
 
-    /// The credentials whose rotations run.
-    pub fn rotating(&self) -> Result<Vec<CredentialId>, ReadError> {
-        self.all(
-            "SELECT c.name, c.environment FROM rotation r JOIN credential c ON c.id = r.credential
-             WHERE r.ended_at IS NULL ORDER BY r.id",
-            [],
-            |row| id(row, 0, 1),
-        )
+    /// The rotations that run, the oldest first.
+    pub fn running_rotations(&self) -> Result<Vec<(CredentialId, Rotation)>, ReadError> {
+        let sql = format!(
+            "SELECT {ROTATION_COLUMNS}, c.name, c.environment FROM rotation r
+             JOIN credential c ON c.id = r.credential WHERE r.ended_at IS NULL ORDER BY r.id LIMIT 10000"
+        );
+        self.all(&sql, [], |row| Ok((id(row, 14, 15)?, read_rotation(row)?)))
+    }
+
+    /// The credentials that the gateway rotates by itself.
+    pub fn automatic(&self) -> Result<Vec<KnownCredential>, ReadError> {
+        let sql = format!(
+            "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES}
+             WHERE c.state = 'active' AND c.rotation ->> 'automatic' = 1 ORDER BY c.id"
+        );
+        self.all(&sql, [], read_credential)
     }
 
     /// A lease.

@@ -15,9 +15,10 @@ use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
-use crate::vault::views;
+use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
     fn from(error: InvalidFacts) -> Self {
@@ -42,6 +43,10 @@ enum Source {
         remote_id: Option<String>,
     },
     Elsewhere(String),
+    /// The gateway makes it.
+    Made(Secret),
+    /// The bridge makes it, in a rotation that begins with nothing.
+    FromBridge,
 }
 
 impl Home {
@@ -128,7 +133,15 @@ impl Home {
         request: CredentialRequest,
     ) -> Result<CredentialChanged, Failure> {
         let now = self.now();
-        let (credential, source) = self.read_request(&actor, request, now)?;
+        let generate = request.generate;
+        let (mut credential, mut source) = self.read_request(&actor, request, now)?;
+        if generate {
+            source = self.source_of_generated(&credential).await?;
+            credential.provenance.origin = match source {
+                Source::FromBridge => Origin::Minted,
+                _ => Origin::Generated,
+            };
+        }
         let id = credential.id.clone();
         let _turn = self.credential_turns.of(&id).await;
         let mut entry = Entry::new(now, actor.clone(), "credential.add", object(&id))
@@ -139,10 +152,15 @@ impl Home {
             .with("origin", credential.provenance.origin.as_str());
         let mut writes = Vec::new();
         let mut warnings = Vec::new();
-        if let Source::Given { value, remote_id } = &source {
+        let given = match &source {
+            Source::Given { value, remote_id } => Some((value, remote_id.clone())),
+            Source::Made(value) => Some((value, None)),
+            Source::Elsewhere(_) | Source::FromBridge => None,
+        };
+        if let Some((value, remote_id)) = given {
             let mut version = self.new_version(&id, self.next_version(&id)?, value, &actor, now)?;
             version.origin = credential.provenance.origin;
-            version.remote_id.clone_from(remote_id);
+            version.remote_id = remote_id;
             let shared = self.shared_with(&id, &version)?;
             if !shared.is_empty() {
                 entry = entry.with("shared_with", shared.clone());
@@ -171,10 +189,23 @@ impl Home {
             }
             committed => committed?,
         };
+        let known = self.credential(&id)?;
+        if let Source::FromBridge = source {
+            self.begin_first(actor, &known).await?;
+        }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(&id)?, now),
             warnings,
         })
+    }
+
+    /// Who makes the value of a credential that is being added.
+    async fn source_of_generated(&self, credential: &Credential) -> Result<Source, Failure> {
+        let bridge = self.bridge_of(&credential.id)?;
+        if bridge.is_some_and(|bridge| bridge.abilities.mint) {
+            return Ok(Source::FromBridge);
+        }
+        Ok(Source::Made(making::make(credential.kind).await?))
     }
 
     fn read_request(
@@ -187,8 +218,9 @@ impl Home {
         let kind: Kind = parsed(&request.kind)?;
         check_not_own(&id.name, kind)?;
         let expires_at = request.expires_at.as_deref().map(parsed).transpose()?;
-        let (source, origin) = match (request.value, request.location) {
-            (Some(value), None) => {
+        let (source, origin) = match (request.value, request.location, request.generate) {
+            (None, None, true) => (Source::FromBridge, Origin::Generated),
+            (Some(value), None, false) => {
                 let value = Secret::new(value.into_bytes());
                 let value = value.map_err(|error| Failure::invalid(&error))?;
                 let imported = request.imported_from.is_some();
@@ -203,19 +235,19 @@ impl Home {
                     .transpose()?;
                 (Source::Given { value, remote_id }, origin)
             }
-            (None, Some(location)) => {
+            (None, Some(location), false) => {
                 let location = checked_text("location", &location)?;
                 (Source::Elsewhere(location), Origin::Recorded)
             }
             _ => {
                 return Err(Failure::invalid(
-                    &"a credential has either a value or a location elsewhere, and not both",
+                    &"a credential has either a value, or a location elsewhere, or a value that the gateway makes",
                 ));
             }
         };
         let location = match &source {
             Source::Elsewhere(location) => Some(location.clone()),
-            Source::Given { .. } => None,
+            _ => None,
         };
         let source_text = request.imported_from.as_deref();
         let source_text = source_text
@@ -304,6 +336,7 @@ impl Home {
     /// One credential with all that is known of it.
     pub(crate) fn credential_in_full(
         &self,
+        caller: &Caller,
         id: &CredentialId,
     ) -> Result<CredentialInFull, Failure> {
         let known = self.credential(id)?;
@@ -319,7 +352,7 @@ impl Home {
             versions: versions.iter().map(views::version).collect(),
             rotations: rotations.iter().map(|r| views::rotation(id, r)).collect(),
             leases: leases.iter().map(views::lease).collect(),
-            findings: Vec::new(),
+            findings: self.findings_of(caller, id)?,
         })
     }
 }

@@ -32,6 +32,18 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(lease))
         .routes(routes!(leases))
         .routes(routes!(end_lease))
+        .routes(routes!(rotate))
+        .routes(routes!(confirm))
+        .routes(routes!(rollback))
+        .routes(routes!(retire))
+        .routes(routes!(retire_project))
+        .routes(routes!(rewrap, rewrapped))
+        .routes(routes!(findings, report))
+        .routes(routes!(resolve))
+        .routes(routes!(check_manifest))
+        .routes(routes!(bridges, connect_bridge))
+        .routes(routes!(test_bridge))
+        .routes(routes!(disconnect_bridge))
 }
 
 fn id(
@@ -119,7 +131,7 @@ async fn show(
     let home = gateway.home()?;
     let id = id(&home, named)?;
     home.permitted(&caller, Action::List, &id).await?;
-    Ok(Json(home.credential_in_full(&id)?))
+    Ok(Json(home.credential_in_full(&caller, &id)?))
 }
 
 /// Changes what people said of a credential.
@@ -185,4 +197,205 @@ async fn end_lease(
     Path(lease): Path<String>,
 ) -> Answer<api::LeaseView> {
     Ok(Json(gateway.home()?.end_lease(&caller, &lease).await?))
+}
+
+/// Begins a rotation, or goes on with one that waits for a person.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/rotate", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::RotateRequest, responses((status = 200, body = api::RotationView)))]
+async fn rotate(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(named): Named,
+    Json(request): Json<api::RotateRequest>,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(&home, named)?;
+    home.permitted(&caller, Action::Rotate, &id).await?;
+    Ok(Json(
+        home.rotate_credential(caller.actor(), &id, request).await?,
+    ))
+}
+
+/// Says that a place of use has switched to the new value.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/confirm", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::ConfirmRequest, responses((status = 200, body = api::RotationView)))]
+async fn confirm(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(named): Named,
+    Json(request): Json<api::ConfirmRequest>,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(&home, named)?;
+    home.permitted(&caller, Action::Rotate, &id).await?;
+    Ok(Json(
+        home.confirm_rotation(caller.actor(), &id, &request.dependent)
+            .await?,
+    ))
+}
+
+/// Goes back to the value before.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/rollback", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), responses((status = 200, body = api::RotationView)))]
+async fn rollback(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(named): Named,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(&home, named)?;
+    home.permitted(&caller, Action::Rotate, &id).await?;
+    Ok(Json(home.roll_back(caller.actor(), &id).await?))
+}
+
+/// Takes a credential out of use: leases and remote values are ended, data keys destroyed after a grace.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/retire", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::RetireRequest, responses((status = 200, body = api::Retired)))]
+async fn retire(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(named): Named,
+    Json(request): Json<api::RetireRequest>,
+) -> Answer<api::Retired> {
+    let home = gateway.home()?;
+    let id = id(&home, named)?;
+    home.permitted(&caller, Action::Write, &id).await?;
+    Ok(Json(
+        home.retire_credential(caller.actor(), &id, request).await?,
+    ))
+}
+
+/// Gives an environment a new key-encryption key; its values are sealed anew in the background.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/rewrap", params(("environment" = String, Path)), responses((status = 200, body = api::RewrapView)))]
+async fn rewrap(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(environment): Path<String>,
+) -> Answer<api::RewrapView> {
+    let home = gateway.home()?;
+    Ok(Json(home.rewrap(caller.actor(), &environment).await?))
+}
+
+/// How many of an environment's values lie under its newest key-encryption key.
+#[utoipa::path(get, path = "/api/v1/environments/{environment}/rewrap", params(("environment" = String, Path)), responses((status = 200, body = api::RewrapView)))]
+async fn rewrapped(
+    State(gateway): Gate,
+    Path(environment): Path<String>,
+) -> Answer<api::RewrapView> {
+    Ok(Json(gateway.home()?.rewrap_progress(&environment)?))
+}
+
+/// What is wrong with the inventory, the worst first.
+#[utoipa::path(get, path = "/api/v1/findings", responses((status = 200, body = api::FindingList)))]
+async fn findings(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::FindingList> {
+    Ok(Json(gateway.home()?.findings(&caller)?))
+}
+
+/// Notes what a scan or an import saw.
+#[utoipa::path(post, path = "/api/v1/findings", request_body = api::FindingReport, responses((status = 200, body = api::FindingView)))]
+async fn report(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::FindingReport>,
+) -> Answer<api::FindingView> {
+    Ok(Json(
+        gateway
+            .home()?
+            .report_finding(caller.actor(), request)
+            .await?,
+    ))
+}
+
+/// Says that a finding was seen to.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/resolve", params(("id" = String, Path)), request_body = api::AcceptRequest, responses((status = 200, body = api::FindingList)))]
+async fn resolve(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::AcceptRequest>,
+) -> Answer<api::FindingList> {
+    let home = gateway.home()?;
+    home.resolve_finding(caller.actor(), &id, &request.reason)
+        .await?;
+    Ok(Json(home.findings(&caller)?))
+}
+
+/// Checks the credentials that a repository's features use.
+#[utoipa::path(post, path = "/api/v1/manifest/check", request_body = api::Manifest, responses((status = 200, body = api::ManifestChecked)))]
+async fn check_manifest(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(manifest): Json<api::Manifest>,
+) -> Answer<api::ManifestChecked> {
+    Ok(Json(gateway.home()?.check_manifest(&caller, &manifest)?))
+}
+
+/// Lists the bridges and what each can do.
+#[utoipa::path(get, path = "/api/v1/bridges", responses((status = 200, body = api::BridgeList)))]
+async fn bridges(State(gateway): Gate) -> Answer<api::BridgeList> {
+    Ok(Json(gateway.home()?.bridges()?))
+}
+
+/// Connects a bridge, or changes how it is reached.
+#[utoipa::path(post, path = "/api/v1/bridges", request_body = api::BridgeRequest, responses((status = 200, body = api::BridgeView)))]
+async fn connect_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::BridgeRequest>,
+) -> Answer<api::BridgeView> {
+    Ok(Json(
+        gateway
+            .home()?
+            .connect_bridge(caller.actor(), request)
+            .await?,
+    ))
+}
+
+/// Asks a bridge about each of its credentials.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/test", params(("environment" = String, Path), ("name" = String, Path)), responses((status = 200, body = api::BridgeTested)))]
+async fn test_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path((environment, name)): Path<(String, String)>,
+) -> Answer<api::BridgeTested> {
+    Ok(Json(
+        gateway
+            .home()?
+            .test_bridge(caller.actor(), &environment, &name)
+            .await?,
+    ))
+}
+
+#[derive(Deserialize, IntoParams)]
+struct DisconnectQuery {
+    /// Whether its credentials are retired with it.
+    #[serde(default)]
+    retire: bool,
+}
+
+/// Disconnects a bridge.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/disconnect", params(("environment" = String, Path), ("name" = String, Path), DisconnectQuery), responses((status = 200, body = api::Disconnected)))]
+async fn disconnect_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path((environment, name)): Path<(String, String)>,
+    Query(query): Query<DisconnectQuery>,
+) -> Answer<api::Disconnected> {
+    Ok(Json(
+        gateway
+            .home()?
+            .disconnect_bridge(caller.actor(), &environment, &name, query.retire)
+            .await?,
+    ))
+}
+
+/// Retires what is used in one place only, and takes the place out of everything else.
+#[utoipa::path(post, path = "/api/v1/projects/{place}/retire", params(("place" = String, Path)), request_body = api::RetireRequest, responses((status = 200, body = Vec<api::Retired>)))]
+async fn retire_project(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(place): Path<String>,
+    Json(request): Json<api::RetireRequest>,
+) -> Answer<Vec<api::Retired>> {
+    let home = gateway.home()?;
+    Ok(Json(home.retire_project(&caller, &place, request).await?))
 }

@@ -1,0 +1,386 @@
+//! Bridges: connected, tested, disconnected, and asked on behalf of their credentials.
+
+use hearthkey_api as api;
+use hearthkey_bridges::{Abilities, BridgeKind, Connector, Held, SettingsError, Verified, connect};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::bridge::Bridge;
+use hearthkey_core::credential::{CredentialId, OWN_BRIDGES, State, checked_text};
+use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::secret::Secret;
+use hearthkey_store::change::Change;
+use hearthkey_store::inventory::{Filter, KnownCredential, SealedValue};
+use hearthkey_store::vault::CredentialPlace;
+use hearthkey_store::vault_change::{VaultWrite, Verdict};
+
+use crate::home::Home;
+use crate::problem::Failure;
+use crate::vault::credentials::object;
+
+/// A bridge that can be asked.
+pub(crate) struct Connected {
+    pub(crate) bridge: Bridge,
+    pub(crate) connector: Box<dyn Connector>,
+    pub(crate) abilities: Abilities,
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::invalid(&error)
+    }
+}
+
+/// What a bridge is called in the audit log.
+fn bridge_object(bridge: &Bridge) -> String {
+    format!("bridge:{}/{}", bridge.environment, bridge.name)
+}
+
+fn abilities_view(abilities: &Abilities) -> api::AbilitiesView {
+    api::AbilitiesView {
+        verify: abilities.verify,
+        mint: abilities.mint,
+        revoke: abilities.revoke,
+        children: abilities.children,
+        two_live: abilities.two_live,
+        cost: abilities.cost.clone(),
+        cannot: abilities.cannot.clone(),
+    }
+}
+
+fn view(connected: &Connected) -> api::BridgeView {
+    let bridge = &connected.bridge;
+    api::BridgeView {
+        name: bridge.name.clone(),
+        environment: bridge.environment.to_string(),
+        kind: bridge.kind.clone(),
+        owner: bridge.owner.clone(),
+        purpose: bridge.purpose.clone(),
+        settings: serde_json::from_str(&bridge.settings).unwrap_or_default(),
+        authority: bridge.authority.as_ref().map(ToString::to_string),
+        abilities: abilities_view(&connected.abilities),
+        created_at: bridge.created_at.to_string(),
+    }
+}
+
+/// The finding that a bridge gives a credential more than was declared (R16); none if it does not.
+fn drift(
+    known: &KnownCredential,
+    rights: &[String],
+    privileged: Option<&String>,
+) -> Option<Finding> {
+    let declared = &known.credential.scopes;
+    let beyond: Vec<&str> = match declared.is_empty() {
+        true => Vec::new(),
+        false => rights
+            .iter()
+            .filter(|right| !declared.contains(right))
+            .map(String::as_str)
+            .collect(),
+    };
+    let what = match (privileged, beyond.is_empty()) {
+        (Some(why), _) => format!("It may do everything: {why}."),
+        (None, false) => format!("It may do more than was declared: {}.", beyond.join(", ")),
+        (None, true) => return None,
+    };
+    let finding = Finding::new(
+        FindingKind::Drift,
+        Severity::High,
+        object(&known.credential.id),
+        "",
+    );
+    Some(finding.saying(
+        what,
+        "Have the bridge issue one with fewer rights, give it with `hearthkey credential rotate`, or declare what it needs with `hearthkey credential change --scope`.",
+    ))
+}
+
+impl Home {
+    /// A value of a credential as its bridge is shown it.
+    pub(crate) fn held(&self, id: &CredentialId, sealed: &SealedValue) -> Result<Held, Failure> {
+        let place = CredentialPlace::of(id, sealed.version);
+        let value = self.store.vault().open_credential(&place, &sealed.sealed);
+        Ok(Held {
+            value: value.map_err(|error| Failure::unopened(&error))?,
+            remote_id: sealed.remote_id.clone(),
+        })
+    }
+
+    fn authority_of(&self, bridge: &Bridge) -> Result<Option<Secret>, Failure> {
+        let Some(name) = &bridge.authority else {
+            return Ok(None);
+        };
+        let id = CredentialId {
+            environment: bridge.environment.clone(),
+            name: name.clone(),
+        };
+        // The gateway uses it for itself; what it does with it is on record.
+        Ok(Some(self.open_value(&id, None, self.now())?.value))
+    }
+
+    fn connected(&self, bridge: Bridge) -> Result<Connected, Failure> {
+        let kind: BridgeKind = bridge
+            .kind
+            .parse()
+            .map_err(|error| Failure::invalid(&error))?;
+        let connector = connect(kind, &bridge.settings, self.authority_of(&bridge)?)?;
+        Ok(Connected {
+            abilities: connector.abilities(),
+            connector,
+            bridge,
+        })
+    }
+
+    /// The bridge of a credential, if one is connected.
+    pub(crate) fn bridge_of(&self, id: &CredentialId) -> Result<Option<Connected>, Failure> {
+        let read = |name: &str| {
+            self.store
+                .read(|registry| registry.bridge(name, &id.environment))
+        };
+        let Some(bridge) = read(id.name.bridge())? else {
+            return Ok(None);
+        };
+        if bridge.authority.as_ref() == Some(&id.name) {
+            // A bridge is not asked to replace the very credential by which it is asked.
+            return Ok(None);
+        }
+        self.connected(bridge).map(Some)
+    }
+
+    /// Connects a bridge, or changes how it is reached.
+    pub(crate) async fn connect_bridge(
+        &self,
+        actor: Actor,
+        request: api::BridgeRequest,
+    ) -> Result<api::BridgeView, Failure> {
+        let environment = self.environment(&request.environment)?;
+        // The name is the first part of its credentials' names.
+        let probe: CredentialId =
+            self.credential_id(&request.environment, &format!("{}/x", request.name))?;
+        if OWN_BRIDGES.contains(&probe.name.bridge()) {
+            let why = format!("{} is a name of the gateway's own", request.name);
+            return Err(Failure::invalid(&why));
+        }
+        let authority = request.authority.as_deref().map(str::parse).transpose();
+        let now = self.now();
+        let bridge = Bridge {
+            name: request.name,
+            environment,
+            kind: request.kind,
+            owner: checked_text("owner", &request.owner)?,
+            purpose: checked_text("purpose", &request.purpose)?,
+            settings: request.settings.to_string(),
+            authority: authority.map_err(
+                |error: hearthkey_core::credential::InvalidCredentialName| Failure::invalid(&error),
+            )?,
+            created_at: now,
+            created_by: actor.name.clone(),
+        };
+        let connected = self.connected(bridge.clone())?;
+        let entry = Entry::new(now, actor, "bridge.connect", bridge_object(&bridge))
+            .with("kind", bridge.kind.clone())
+            .with(
+                "authority",
+                bridge.authority.as_ref().map(ToString::to_string),
+            );
+        let change = Change::record(entry).vault(VaultWrite::Bridge(bridge));
+        self.commit(change).await?;
+        Ok(view(&connected))
+    }
+
+    /// Every bridge.
+    pub(crate) fn bridges(&self) -> Result<api::BridgeList, Failure> {
+        let bridges = self.store.read(|registry| registry.bridges())?;
+        let views = bridges
+            .into_iter()
+            .map(|bridge| match self.connected(bridge.clone()) {
+                Ok(connected) => view(&connected),
+                // It is listed all the same, with what stands in the way.
+                Err(failure) => {
+                    let abilities = api::AbilitiesView {
+                        cannot: vec![failure.0.detail],
+                        ..abilities_view(&Abilities::default())
+                    };
+                    api::BridgeView {
+                        name: bridge.name.clone(),
+                        environment: bridge.environment.to_string(),
+                        kind: bridge.kind.clone(),
+                        owner: bridge.owner.clone(),
+                        purpose: bridge.purpose.clone(),
+                        settings: serde_json::from_str(&bridge.settings).unwrap_or_default(),
+                        authority: bridge.authority.as_ref().map(ToString::to_string),
+                        abilities,
+                        created_at: bridge.created_at.to_string(),
+                    }
+                }
+            });
+        Ok(api::BridgeList {
+            bridges: views.collect(),
+        })
+    }
+
+    fn known_bridge(&self, environment: &str, name: &str) -> Result<Bridge, Failure> {
+        let environment = self.environment(environment)?;
+        let bridge = self
+            .store
+            .read(|registry| registry.bridge(name, &environment))?;
+        bridge
+            .ok_or_else(|| Failure::not_found("bridge", &name.chars().take(80).collect::<String>()))
+    }
+
+    /// The active credentials of a bridge.
+    pub(crate) fn credentials_of_bridge(
+        &self,
+        name: &str,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<KnownCredential>, Failure> {
+        let filter = Filter {
+            environment: Some(environment.clone()),
+            state: Some(State::Active),
+            ..Filter::default()
+        };
+        let mut after = format!("{name}/");
+        let mut found = Vec::new();
+        loop {
+            let page = self
+                .store
+                .read(|registry| registry.credentials(&filter, (&after, ""), 1000))?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            after = format!("{}\u{1}", last.credential.id.name);
+            let before = found.len();
+            let count = page.len();
+            found.extend(
+                page.into_iter()
+                    .filter(|known| known.credential.id.name.bridge() == name),
+            );
+            if found.len() - before < count {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Asks a bridge about each of its credentials.
+    pub(crate) async fn test_bridge(
+        &self,
+        actor: Actor,
+        environment: &str,
+        name: &str,
+    ) -> Result<api::BridgeTested, Failure> {
+        let bridge = self.known_bridge(environment, name)?;
+        let connected = self.connected(bridge.clone())?;
+        let mut verdicts = Vec::new();
+        for known in self.credentials_of_bridge(name, &bridge.environment)? {
+            if bridge.authority.as_ref() != Some(&known.credential.id.name)
+                && known.current.is_some()
+            {
+                verdicts.push(self.ask(&connected, &known).await?);
+            }
+        }
+        let ok = verdicts.iter().all(|verdict| verdict.verdict == "works");
+        let entry = Entry::new(self.now(), actor, "bridge.test", bridge_object(&bridge))
+            .with("credentials", verdicts.len())
+            .with("ok", ok);
+        self.commit(Change::record(entry)).await?;
+        Ok(api::BridgeTested {
+            name: bridge.name,
+            ok,
+            credentials: verdicts,
+        })
+    }
+
+    /// Asks a bridge about the current value of one credential, and keeps what it says.
+    pub(crate) async fn ask(
+        &self,
+        connected: &Connected,
+        known: &KnownCredential,
+    ) -> Result<api::BridgeVerdict, Failure> {
+        let id = &known.credential.id;
+        let mut verdict = api::BridgeVerdict {
+            name: id.name.to_string(),
+            verdict: "unknown".into(),
+            detail: None,
+            scopes: None,
+            privileged: false,
+        };
+        let Some(sealed) = self
+            .store
+            .read(|registry| registry.sealed_value(id, None))?
+        else {
+            return Ok(verdict);
+        };
+        let held = self.held(id, &sealed)?;
+        match connected.connector.verify(&held).await {
+            Ok(Verified::Works) => verdict.verdict = "works".into(),
+            Ok(Verified::Fails(why)) => {
+                verdict.verdict = "fails".into();
+                verdict.detail = Some(why);
+            }
+            Err(error) => verdict.detail = Some(format!("{error}. {}", error.remedy())),
+        }
+        if verdict.verdict != "works" {
+            return Ok(verdict);
+        }
+        let now = self.now();
+        let mut change = Change::default();
+        if connected.abilities.scopes
+            && let Ok(scopes) = connected.connector.scopes(&held).await
+        {
+            verdict.privileged = scopes.privileged.is_some();
+            if let Some(finding) = drift(known, &scopes.rights, scopes.privileged.as_ref()) {
+                verdict.detail = Some(finding.what.clone());
+                change = change.vault(VaultWrite::Finding(finding, now));
+            }
+            verdict.scopes = Some(scopes.rights);
+        }
+        let kept = Verdict {
+            at: now,
+            scopes: verdict.scopes.clone(),
+            privileged: verdict.privileged,
+        };
+        self.commit(change.vault(VaultWrite::Verified(id.clone(), kept)))
+            .await?;
+        Ok(verdict)
+    }
+
+    /// Disconnects a bridge, and retires its credentials with it if that was asked for.
+    pub(crate) async fn disconnect_bridge(
+        &self,
+        actor: Actor,
+        environment: &str,
+        name: &str,
+        retire: bool,
+    ) -> Result<api::Disconnected, Failure> {
+        let bridge = self.known_bridge(environment, name)?;
+        let mut retired = Vec::new();
+        if retire {
+            let authority = bridge.authority.as_ref();
+            let mut credentials = self.credentials_of_bridge(name, &bridge.environment)?;
+            // The one by which the others are ended comes last.
+            credentials.sort_by_key(|known| Some(&known.credential.id.name) == authority);
+            for known in credentials {
+                let request = api::RetireRequest {
+                    reason: Some(format!("the bridge {name} is disconnected")),
+                    ..api::RetireRequest::default()
+                };
+                retired.push(
+                    self.retire_credential(actor.clone(), &known.credential.id, request)
+                        .await?,
+                );
+            }
+        }
+        let entry = Entry::new(
+            self.now(),
+            actor,
+            "bridge.disconnect",
+            bridge_object(&bridge),
+        )
+        .with("retired", retired.len());
+        let write = VaultWrite::Disconnect(bridge.name.clone(), bridge.environment);
+        self.commit(Change::record(entry).vault(write)).await?;
+        Ok(api::Disconnected {
+            name: bridge.name,
+            retired,
+        })
+    }
+}

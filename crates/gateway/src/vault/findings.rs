@@ -1,0 +1,212 @@
+//! What is wrong with the inventory: what follows from it as it stands, and what was noted.
+
+use hearthkey_api::{CredentialView, FindingList, FindingReport, FindingView};
+use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::credential::{CredentialId, State, checked_text};
+use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::change::Change;
+use hearthkey_store::inventory::{Filter, KnownCredential};
+use hearthkey_store::vault_change::VaultWrite;
+
+use crate::caller::Caller;
+use crate::home::Home;
+use crate::problem::Failure;
+use crate::vault::credentials::object;
+use crate::vault::views;
+
+fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
+    FindingView {
+        id: finding.id.clone(),
+        kind: finding.kind.to_string(),
+        severity: finding.severity.to_string(),
+        object: finding.object.clone(),
+        what: finding.what.clone(),
+        remedy: finding.remedy.clone(),
+        since: since.map(|at| at.to_string()),
+    }
+}
+
+/// What is wrong with one credential by itself.
+fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
+    let id = &known.credential.id;
+    let CredentialView { due, .. } = views::credential(known, now);
+    let rotate = format!(
+        "Run `hearthkey credential rotate {} --env {}`.",
+        id.name, id.environment
+    );
+    let mut findings = Vec::new();
+    if known.credential.expires_at.is_some_and(|ends| ends <= now) {
+        let finding = Finding::new(FindingKind::Expired, Severity::High, object(id), "");
+        findings.push(finding.saying("It has expired, and is not given out.", rotate.clone()));
+    }
+    if let Some(due) = due {
+        let finding = Finding::new(FindingKind::Due, Severity::Medium, object(id), "");
+        findings.push(finding.saying(format!("It is due for rotation: {due}."), rotate));
+    }
+    findings
+}
+
+/// What is wrong with a value that several credentials hold.
+fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
+    let (first, others) = holders.split_first()?;
+    let across = others
+        .iter()
+        .any(|other| other.environment != first.environment);
+    let (kind, severity) = if across {
+        (FindingKind::SharedAcrossEnvironments, Severity::Critical)
+    } else {
+        (FindingKind::Reused, Severity::High)
+    };
+    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    let finding = Finding::new(kind, severity, object(first), &names.join(" "));
+    Some(finding.saying(
+        format!("One value stands in {}.", names.join(", ")),
+        "Give each its own: rotate all but one.",
+    ))
+}
+
+impl Home {
+    /// Every finding, the worst first, as far as the caller may see what it is about.
+    pub(crate) fn findings(&self, caller: &Caller) -> Result<FindingList, Failure> {
+        let now = self.now();
+        let (noted, shared) = self.store.read(|registry| {
+            let mut shared = Vec::new();
+            for value in registry.shared_values()? {
+                shared.extend(of_shared(&registry.holders_of(&value)?));
+            }
+            Ok((registry.findings()?, shared))
+        })?;
+        let mut views: Vec<FindingView> = noted
+            .iter()
+            .map(|(finding, since)| view(finding, Some(*since)))
+            .collect();
+        views.extend(shared.iter().map(|finding| view(finding, None)));
+        let filter = Filter {
+            state: Some(State::Active),
+            ..Filter::default()
+        };
+        let mut after = (String::new(), String::new());
+        loop {
+            let page = self
+                .store
+                .read(|registry| registry.credentials(&filter, (&after.0, &after.1), 1000))?;
+            let Some(last) = page.last() else { break };
+            after = (
+                last.credential.id.name.to_string(),
+                last.credential.id.environment.to_string(),
+            );
+            let found = page.iter().flat_map(|known| of_credential(known, now));
+            views.extend(found.map(|finding| view(&finding, None)));
+        }
+        views.retain(|view| {
+            caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id))
+        });
+        let rank = |view: &FindingView| {
+            Severity::ALL
+                .iter()
+                .position(|word| word.as_str() == view.severity)
+        };
+        views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
+        Ok(FindingList { findings: views })
+    }
+
+    /// Notes what a scan or an import saw.
+    pub(crate) async fn report_finding(
+        &self,
+        actor: Actor,
+        report: FindingReport,
+    ) -> Result<FindingView, Failure> {
+        let kind: FindingKind = report
+            .kind
+            .parse()
+            .map_err(|error| Failure::invalid(&error))?;
+        let place = checked_text("place", &report.place)?;
+        let what = checked_text("what was seen", &report.what)?;
+        let credential = report.credential.as_deref();
+        let credential = credential
+            .map(|text| self.credential_named(text))
+            .transpose()?;
+        let now = self.now();
+        let finding = match (kind, &credential) {
+            (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &place).saying(
+                format!("Its value stands in {place}: {what}."),
+                format!("Rotate now: `hearthkey credential rotate {} --env {} --overlap 0s`, then take it out of there.", id.name, id.environment),
+            ),
+            (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, place.clone(), &what).saying(
+                format!("What looks like a secret stands there: {what}."),
+                "Find out whose it is, have it replaced, and take it out of there.",
+            ),
+            (FindingKind::Unmanaged, _) => Finding::new(kind, Severity::Medium, place.clone(), &what).saying(
+                format!("A secret is kept there and not in the vault: {what}."),
+                "Take it in with `hearthkey credential import`, or with `hearthkey credential add`.",
+            ),
+            _ => return Err(Failure::invalid(&"only leaked and unmanaged are reported")),
+        };
+        let entry = Entry::new(now, actor, "finding.report", finding.object.clone())
+            .ended(Outcome::Alert, kind.as_str())
+            .with("place", place)
+            .with("what", what);
+        let change = Change::record(entry).vault(VaultWrite::Finding(finding.clone(), now));
+        self.commit(change).await?;
+        Ok(view(&finding, Some(now)))
+    }
+
+    /// A person has seen to it.
+    pub(crate) async fn resolve_finding(
+        &self,
+        actor: Actor,
+        id: &str,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let reason = checked_text("reason", reason)?;
+        let noted = self.store.read(|registry| registry.findings())?;
+        let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {
+            return Err(Failure::not_found(
+                "finding",
+                &id.chars().take(40).collect::<String>(),
+            ));
+        };
+        let now = self.now();
+        let entry = Entry::new(now, actor, "finding.resolve", finding.object)
+            .because(reason)
+            .with("finding", finding.id.clone());
+        self.commit(Change::record(entry).vault(VaultWrite::Resolved(finding.id, now)))
+            .await?;
+        Ok(())
+    }
+
+    /// The findings about one credential.
+    pub(crate) fn findings_of(
+        &self,
+        caller: &Caller,
+        id: &CredentialId,
+    ) -> Result<Vec<FindingView>, Failure> {
+        let object = object(id);
+        let mut findings = self.findings(caller)?.findings;
+        let name = id.to_string();
+        findings.retain(|view| {
+            view.object == object || view.what.split([' ', ',', '.']).any(|word| word == name)
+        });
+        Ok(findings)
+    }
+
+    /// A credential by `environment/bridge/key`.
+    pub(crate) fn credential_named(&self, text: &str) -> Result<CredentialId, Failure> {
+        match text.split_once('/') {
+            Some((environment, name)) => self.credential_id(environment, name),
+            None => Err(Failure::invalid(
+                &"a credential is named environment/bridge/key here",
+            )),
+        }
+    }
+}
+
+/// The credential that a finding is about.
+fn about(view: &FindingView) -> Option<CredentialId> {
+    let (environment, name) = view.object.strip_prefix("credential:")?.split_once('/')?;
+    Some(CredentialId {
+        environment: environment.parse().ok()?,
+        name: name.parse().ok()?,
+    })
+}

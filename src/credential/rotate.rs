@@ -1,0 +1,164 @@
+//! Values are replaced and taken out of use.
+
+use clap::Args;
+use hearthkey_api::{ConfirmRequest, RetireRequest, Retired, RotateRequest, RotationView};
+
+use crate::context::{Context, Nothing};
+use crate::credential::target::Target;
+use crate::credential::text;
+use crate::failure::Failure;
+use crate::table::count;
+use crate::url_path::encode;
+use crate::value::ValueSource;
+
+/// What is rotated.
+#[derive(Debug, Args)]
+pub struct Rotate {
+    #[command(flatten)]
+    target: Target,
+    /// `-` reads the new value from standard input. Without a value, the bridge or the gateway makes one.
+    #[arg(value_name = "-", value_parser = ["-"])]
+    stdin: Option<String>,
+    #[command(flatten)]
+    value: ValueSource,
+    /// Let the gateway make the value, though nobody else will know of it until it is put in place.
+    #[arg(long, conflicts_with_all = ["from_file", "stdin"])]
+    generate: bool,
+    /// What the bridge calls the new value, if the bridge issued it to you.
+    #[arg(long, value_name = "ID")]
+    remote_id: Option<String>,
+    /// How long both values live, like 24h; 0s ends the old one at once.
+    #[arg(long, value_name = "SPAN")]
+    overlap: Option<String>,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+    /// Go on although it costs something, like pairing devices again.
+    #[arg(long)]
+    accept_cost: bool,
+}
+
+/// Who has switched.
+#[derive(Debug, Args)]
+pub struct Confirm {
+    #[command(flatten)]
+    target: Target,
+    /// The place of use that has the new value now.
+    #[arg(long, value_name = "PLACE")]
+    dependent: String,
+}
+
+/// What is retired.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// The credential: bridge/key.
+    #[arg(required_unless_present = "project")]
+    name: Option<String>,
+    /// Its environment. It may be left out where the name stands in one environment only.
+    #[arg(long, short, env = "HEARTHKEY_ENV")]
+    env: Option<String>,
+    /// Retire everything that is used in this place only, and take the place out of the rest.
+    #[arg(long, value_name = "PLACE", conflicts_with = "name")]
+    project: Option<String>,
+    /// After how long the data keys are destroyed.
+    #[arg(long, value_name = "SPAN", default_value = "7d")]
+    grace: String,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
+}
+
+fn told(context: &Context, rotation: &RotationView) -> Result<(), Failure> {
+    context.output.answer(rotation, || text::rotation(rotation))
+}
+
+impl Rotate {
+    /// Begins the rotation, and says what is next.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let value = self.value.read(self.stdin.is_some())?;
+        let client = context.client()?;
+        let path = self.target.path(&client).await?;
+        let request = RotateRequest {
+            value,
+            generate: self.generate,
+            overlap: self.overlap,
+            reason: self.reason,
+            accept_cost: self.accept_cost,
+            remote_id: self.remote_id,
+        };
+        let rotation: RotationView = client.post(&format!("{path}/rotate"), &request).await?;
+        told(context, &rotation)
+    }
+}
+
+impl Confirm {
+    /// Says that a place has switched.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let path = self.target.path(&client).await?;
+        let request = ConfirmRequest {
+            dependent: self.dependent,
+        };
+        let rotation: RotationView = client.post(&format!("{path}/confirm"), &request).await?;
+        told(context, &rotation)
+    }
+}
+
+/// Goes back to the value before.
+pub async fn roll_back(context: &Context, target: &Target) -> Result<(), Failure> {
+    let client = context.client()?;
+    let path = target.path(&client).await?;
+    let rotation: RotationView = client
+        .post(&format!("{path}/rollback"), &Nothing {})
+        .await?;
+    told(context, &rotation)
+}
+
+impl Retire {
+    /// Takes it out of use, and says what is left to do by hand.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let request = RetireRequest {
+            grace: Some(self.grace),
+            reason: self.reason,
+        };
+        let retired: Vec<Retired> = match (self.name, self.project) {
+            (Some(name), _) => {
+                let target = Target {
+                    name,
+                    env: self.env,
+                };
+                let path = target.path(&client).await?;
+                vec![client.post(&format!("{path}/retire"), &request).await?]
+            }
+            (None, project) => {
+                let project = project.unwrap_or_default();
+                let path = format!("/api/v1/projects/{}/retire", encode(&project));
+                client.post(&path, &request).await?
+            }
+        };
+        context.output.answer(&retired, || {
+            let told: Vec<String> = retired.iter().map(one).collect();
+            told.join("\n\n")
+        })
+    }
+}
+
+/// What became of one credential.
+pub fn one(retired: &Retired) -> String {
+    let mut text = format!(
+        "{} in {} is retired: {} ended, {} ended at the bridge; its data keys are destroyed at {}.",
+        retired.name,
+        retired.environment,
+        count(retired.leases_ended as u64, "lease"),
+        count(retired.revoked_at_bridge as u64, "value"),
+        retired.shred_at
+    );
+    if !retired.by_hand.is_empty() {
+        text += "\nLeft to do by hand:";
+        for what in &retired.by_hand {
+            text += &format!("\n- {what}");
+        }
+    }
+    text
+}
