@@ -1,0 +1,2 @@
+//! Stories of the bridges.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
