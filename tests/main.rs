@@ -4,6 +4,7 @@
 
 mod alerts;
 mod away;
+mod bridge;
 mod clock;
 mod door;
 mod durability;

@@ -143,7 +143,7 @@ impl Home {
             };
         }
         let id = credential.id.clone();
-        let _turn = self.credential_turns.of(&id).await;
+        let turn = self.credential_turns.of(&id).await;
         let mut entry = Entry::new(now, actor.clone(), "credential.add", object(&id))
             .with("kind", credential.kind.as_str())
             .with("tier", credential.tier.as_str())
@@ -189,6 +189,7 @@ impl Home {
             }
             committed => committed?,
         };
+        drop(turn);
         let known = self.credential(&id)?;
         if let Source::FromBridge = source {
             self.begin_first(actor, &known).await?;

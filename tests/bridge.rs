@@ -1,0 +1,659 @@
+//! Bridges: asked, lied to by, waited for; and rotations that are killed between every two steps.
+//!
+//! The bridge here is a real program behind the `command` connector. What it takes for working stands
+//! in a file, and it can be held before and after everything it does.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::rig::{Rig, json, until};
+use crate::rotation::{at_step, current, rotate, states};
+use crate::vault::{added, home, records, refused, told, with_input};
+
+/// A third-party system: `live` holds the values that it takes, one a line.
+pub struct System {
+    directory: PathBuf,
+}
+
+const PROGRAM: &str = r#"#!/bin/sh
+dir=$(dirname "$0")
+read -r said
+part() { printf %s "$said" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+verb=$(part do)
+echo $$ > "$dir/pid"
+gate() { : > "$dir/at-$verb-$1"; while [ -e "$dir/hold-$verb-$1" ]; do sleep 0.02; done; }
+forget() { grep -vxF -e "$1" "$dir/live" > "$dir/live.$$"; mv "$dir/live.$$" "$dir/live"; }
+gate before
+case $verb in
+verify)
+  if grep -qxF -e "$(part value)" "$dir/live"; then out='{"works":true}'; else out='{"works":false,"why":"it is not known here"}'; fi ;;
+mint)
+  made="$dir/made-$(part label | tr ' /' '__')"
+  [ -e "$made" ] && forget "$(cat "$made")"
+  new="minted-$$-$(wc -l < "$dir/live")"
+  echo "$new" > "$made"; echo "$new" >> "$dir/live"
+  out="{\"value\":\"$new\",\"remote_id\":\"id-$$\"}" ;;
+revoke)
+  forget "$(part value)"; out='{"gone":true}' ;;
+scopes)
+  out='{"rights":["lights"]}' ;;
+esac
+[ -e "$dir/lie-$verb" ] && out=$(cat "$dir/lie-$verb")
+gate after
+printf '%s\n' "$out"
+"#;
+
+impl System {
+    /// A system that takes one value, connected to the home as `sys`.
+    pub async fn connected(rig: &Rig, first: &str, can: &[&str]) -> Self {
+        let directory = rig.work.path().join("system");
+        fs::create_dir(&directory).unwrap();
+        let program = directory.join("connector");
+        fs::write(&program, PROGRAM).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(directory.join("live"), format!("{first}\n")).unwrap();
+        let system = Self { directory };
+        let settings = [
+            format!("program={}", program.display()),
+            format!("can={}", serde_json::to_string(can).unwrap()),
+            "timeout_s=20".to_owned(),
+        ];
+        let connect = [
+            "bridge",
+            "connect",
+            "command",
+            "sys",
+            "--env",
+            "home",
+            "--owner",
+            "anna",
+            "--purpose",
+            "test",
+            "--set",
+            &settings[0],
+            "--set",
+            &settings[1],
+            "--set",
+            &settings[2],
+        ];
+        told(rig, &connect).await;
+        system
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn live(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("live")).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn takes(&self, values: &[&str]) {
+        fs::write(
+            self.path("live"),
+            values
+                .iter()
+                .map(|value| format!("{value}\n"))
+                .collect::<String>(),
+        )
+        .unwrap();
+    }
+
+    fn hold(&self, point: &str) {
+        fs::write(self.path(&format!("hold-{point}")), "").unwrap();
+        let _ = fs::remove_file(self.path(&format!("at-{point}")));
+    }
+
+    fn release(&self, point: &str) {
+        fs::remove_file(self.path(&format!("hold-{point}"))).unwrap();
+    }
+
+    async fn is_at(&self, point: &str) {
+        let at = self.path(&format!("at-{point}"));
+        until(&format!("the bridge is at {point}"), async || {
+            at.exists().then_some(())
+        })
+        .await;
+    }
+
+    /// The power goes: the program ends where it stands.
+    fn kill(&self) {
+        let pid = fs::read_to_string(self.path("pid"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
+
+    fn lies(&self, verb: &str, said: &str) {
+        fs::write(self.path(&format!("lie-{verb}")), said).unwrap();
+    }
+}
+
+const ALL: [&str; 5] = ["verify", "mint", "revoke", "scopes", "two-live"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_makes_tries_and_ends_values() {
+    let rig = home().await;
+    let system = System::connected(&rig, "first-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"first-value", &[]).await;
+    let tested = told(&rig, &["bridge", "test", "sys"]).await;
+    assert_eq!(tested["credentials"][0]["verdict"], "works");
+    assert_eq!(tested["credentials"][0]["scopes"][0], "lights");
+    told(
+        &rig,
+        &["credential", "rotate", "sys/token", "--overlap", "0s"],
+    )
+    .await;
+    at_step(&rig, "sys/token", "done").await;
+    let (version, value) = current(&rig, "sys/token").await;
+    assert_eq!(version, 2);
+    assert_eq!(system.live(), [value]);
+    let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+    assert_eq!(shown["versions"][0]["origin"], "minted");
+    assert!(shown["verified_at"].is_string());
+    let add = [
+        "credential",
+        "add",
+        "sys/second",
+        "--env",
+        "home",
+        "--kind",
+        "api-token",
+        "--owner",
+        "anna",
+        "--purpose",
+        "x",
+        "--generate",
+    ];
+    told(&rig, &add).await;
+    at_step(&rig, "sys/second", "done").await;
+    let (_, second) = current(&rig, "sys/second").await;
+    assert!(system.live().contains(&second));
+    let bridges = told(&rig, &["bridge", "list"]).await;
+    assert_eq!(bridges[0]["abilities"]["two_live"], true);
+    let gone = told(&rig, &["bridge", "disconnect", "sys", "--retire"]).await;
+    assert_eq!(gone["retired"].as_array().unwrap().len(), 2);
+    assert_eq!(gone["retired"][0]["revoked_at_bridge"], 1);
+    assert!(system.live().is_empty(), "what the bridge can end is ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_killed_between_any_two_steps_leaves_a_working_value_and_goes_on() {
+    let mut rig = home().await;
+    let system = System::connected(&rig, "value-0", &ALL).await;
+    added(&rig, "sys/token", "home", b"value-0", &["--used-by", "app"]).await;
+    // Within minting, the new value is tried; then it is tried as a step of its own, and once more before the old one ends.
+    for point in [
+        "mint-before",
+        "mint-after",
+        "verify-before",
+        "verify-after",
+        "switch",
+        "revoke-before",
+        "revoke-after",
+    ] {
+        let in_revoking = point.starts_with("revoke");
+        if !in_revoking && point != "switch" {
+            system.hold(point);
+        }
+        told(&rig, &["credential", "rotate", "sys/token"]).await;
+        if point == "switch" || in_revoking {
+            at_step(&rig, "sys/token", "switch").await;
+        }
+        if in_revoking {
+            system.hold(point);
+            told(
+                &rig,
+                &["credential", "confirm", "sys/token", "--dependent", "app"],
+            )
+            .await;
+        }
+        if point != "switch" {
+            system.is_at(point).await;
+        }
+        rig.kill9().await;
+        if point != "switch" {
+            system.kill();
+            system.release(point);
+        }
+        rig.start().await;
+        let (_, value) = current(&rig, "sys/token").await;
+        assert!(
+            system.live().contains(&value),
+            "{point}: the value that is given out works"
+        );
+        if !in_revoking {
+            at_step(&rig, "sys/token", "switch").await;
+            let both = current(&rig, "sys/token").await.1;
+            assert!(system.live().contains(&both), "{point}");
+            assert_eq!(
+                states(&rig, "sys/token").await[..2],
+                ["current", "previous"],
+                "{point}"
+            );
+            told(
+                &rig,
+                &["credential", "confirm", "sys/token", "--dependent", "app"],
+            )
+            .await;
+        }
+        at_step(&rig, "sys/token", "done").await;
+        let (_, value) = current(&rig, "sys/token").await;
+        assert_eq!(
+            system.live(),
+            [value],
+            "{point}: one value works, and no other is left over"
+        );
+    }
+    rig.verified_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_killed_between_its_second_trial_and_the_end_of_the_old_value_goes_on() {
+    let mut rig = home().await;
+    let system = System::connected(&rig, "value-0", &ALL).await;
+    added(&rig, "sys/token", "home", b"value-0", &["--used-by", "app"]).await;
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.hold("verify-after");
+    told(
+        &rig,
+        &["credential", "confirm", "sys/token", "--dependent", "app"],
+    )
+    .await;
+    system.is_at("verify-after").await;
+    rig.kill9().await;
+    system.kill();
+    assert_eq!(system.live().len(), 2, "nothing was ended yet");
+    system.release("verify-after");
+    rig.start().await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), [current(&rig, "sys/token").await.1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_value_that_does_not_work_is_taken_back_by_itself() {
+    let rig = home().await;
+    let system = System::connected(&rig, "good-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"good-value", &[]).await;
+    rotate(&rig, "sys/token", b"bad-value", &[]).await;
+    let undone = at_step(&rig, "sys/token", "undone").await;
+    assert!(
+        undone["notes"]
+            .to_string()
+            .contains("it is not known here"),
+        "{undone}"
+    );
+    assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+    assert_eq!(states(&rig, "sys/token").await, ["failed", "current"]);
+
+    // One that stops working while everything switches is taken back too.
+    system.takes(&["good-value", "new-value"]);
+    rotate(&rig, "sys/token", b"new-value", &["--overlap", "2s"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.takes(&["good-value"]);
+    let undone = at_step(&rig, "sys/token", "undone").await;
+    assert!(
+        undone["notes"].to_string().contains("stopped working"),
+        "{undone}"
+    );
+    assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+    assert_eq!(system.live(), ["good-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.takes(&["old-value", "new-value"]);
+    rotate(&rig, "sys/token", b"new-value", &["--overlap", "2s"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.takes(&[]);
+    let held = until("the rotation is held", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        let newest = shown["rotations"][0].clone();
+        (newest["held"] == true).then_some(newest)
+    })
+    .await;
+    assert!(
+        held["notes"].to_string().contains("neither value works"),
+        "{held}"
+    );
+    assert_eq!(states(&rig, "sys/token").await, ["current", "previous"]);
+    let findings = told(&rig, &["check"]).await;
+    let finding = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["kind"] == "rotation-held")
+        .unwrap();
+    assert!(
+        finding["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("credential rotate sys/token"),
+        "{finding}"
+    );
+    system.takes(&["old-value", "new-value"]);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), ["new-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_lies_prints_garbage_or_a_megabyte_changes_nothing() {
+    let rig = home().await;
+    let system = System::connected(&rig, "good-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"good-value", &[]).await;
+    let megabyte = format!("{{\"value\":\"{}\"}}", "x".repeat(1024 * 1024));
+    for said in [
+        r#"{"value":"a-lie-that-does-not-work"}"#,
+        "garbage",
+        "",
+        r#"{"value":""}"#,
+        &megabyte,
+    ] {
+        system.lies("mint", said);
+        told(&rig, &["credential", "rotate", "sys/token"]).await;
+        until("the first try has failed", async || {
+            let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+            let notes = shown["rotations"][0]["notes"].as_array().unwrap().clone();
+            assert!(!shown.to_string().contains("a-lie-that"), "{shown}");
+            (!notes.is_empty()).then_some(())
+        })
+        .await;
+        assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+        told(&rig, &["credential", "rollback", "sys/token"]).await;
+        at_step(&rig, "sys/token", "undone").await;
+        assert_eq!(
+            states(&rig, "sys/token").await,
+            ["current"],
+            "nothing is half made"
+        );
+    }
+    system.lies("verify", r#"{"works":"perhaps"}"#);
+    let tested = rig.cli(&["bridge", "test", "sys", "--json"]).await;
+    assert_eq!(tested.status.code(), Some(1));
+    assert_eq!(json(&tested)["credentials"][0]["verdict"], "unknown");
+    let broken = [
+        "bridge",
+        "connect",
+        "command",
+        "other",
+        "--env",
+        "home",
+        "--owner",
+        "anna",
+        "--purpose",
+        "x",
+        "--set",
+        "program=relative",
+    ];
+    let why = refused(&rig, &broken).await;
+    assert_eq!(why["code"], "invalid");
+    let bridges = told(&rig, &["bridge", "list"]).await;
+    assert_eq!(bridges.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_hangs_is_given_up_and_tried_again() {
+    let rig = home().await;
+    let system = System::connected(&rig, "good-value", &ALL).await;
+    let quick = [
+        "bridge",
+        "connect",
+        "command",
+        "sys",
+        "--env",
+        "home",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--set",
+        &format!("program={}", system.path("connector").display()),
+        "--set",
+        r#"can=["verify","mint","revoke"]"#,
+        "--set",
+        "timeout_s=1",
+    ];
+    told(&rig, &quick).await;
+    added(&rig, "sys/token", "home", b"good-value", &[]).await;
+    system.hold("mint-before");
+    told(
+        &rig,
+        &["credential", "rotate", "sys/token", "--overlap", "0s"],
+    )
+    .await;
+    until("the first try was given up", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        shown["rotations"][0]["notes"]
+            .to_string()
+            .contains("did not finish within")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+    system.release("mint-before");
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), [current(&rig, "sys/token").await.1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_a_bridge_that_can_is_a_child_that_ends_with_it() {
+    let rig = home().await;
+    let mut can = ALL.to_vec();
+    can.push("children");
+    let system = System::connected(&rig, "parent-value", &can).await;
+    added(&rig, "sys/token", "home", b"parent-value", &[]).await;
+    let lease = told(
+        &rig,
+        &["credential", "lease", "sys/token", "--lifetime", "1h"],
+    )
+    .await;
+    assert_eq!(lease["child"], true);
+    let child = lease["text"].as_str().unwrap();
+    assert_ne!(child, "parent-value");
+    assert!(system.live().contains(&child.to_owned()));
+    told(
+        &rig,
+        &["credential", "end-lease", lease["lease"].as_str().unwrap()],
+    )
+    .await;
+    assert_eq!(
+        system.live(),
+        ["parent-value"],
+        "the child is ended, the parent lives"
+    );
+    let short = told(
+        &rig,
+        &["credential", "lease", "sys/token", "--lifetime", "1s"],
+    )
+    .await;
+    assert_eq!(short["child"], true);
+    until("the child has ended by itself", async || {
+        (system.live() == ["parent-value"]).then_some(())
+    })
+    .await;
+    let third = told(&rig, &["credential", "lease", "sys/token"]).await;
+    assert_eq!(third["child"], true);
+    let retired = told(
+        &rig,
+        &["credential", "retire", "sys/token", "--grace", "0s"],
+    )
+    .await;
+    assert_eq!(retired[0]["leases_ended"], 1);
+    assert_eq!(retired[0]["revoked_at_bridge"], 1);
+    assert!(system.live().is_empty());
+    let log = rig.verified_log().await;
+    assert_eq!(records(&log, "credential.lease").len(), 3);
+    assert!(!log.contains(child));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_cannot_end_a_value_says_what_is_left_to_do() {
+    let rig = home().await;
+    System::connected(&rig, "old-value", &["verify", "mint", "two-live"]).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    told(
+        &rig,
+        &["credential", "rotate", "sys/token", "--overlap", "0s"],
+    )
+    .await;
+    let done = at_step(&rig, "sys/token", "done").await;
+    assert!(
+        done["notes"]
+            .to_string()
+            .contains("could not be ended by the bridge"),
+        "{done}"
+    );
+    let findings = told(&rig, &["check"]).await;
+    let leftover = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["kind"] == "leftover")
+        .unwrap();
+    assert!(
+        leftover["what"]
+            .as_str()
+            .unwrap()
+            .contains("Version 1 may still work")
+    );
+    let id = leftover["id"].as_str().unwrap();
+    told(
+        &rig,
+        &["check", "--resolve", id, "--reason", "deleted by hand"],
+    )
+    .await;
+    let left = told(&rig, &["check"]).await;
+    assert!(
+        left.as_array()
+            .unwrap()
+            .iter()
+            .all(|finding| finding["id"] != id)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_rights_than_declared_are_a_finding() {
+    let rig = home().await;
+    let system = System::connected(&rig, "the-value", &ALL).await;
+    added(
+        &rig,
+        "sys/token",
+        "home",
+        b"the-value",
+        &["--scope", "lights"],
+    )
+    .await;
+    told(&rig, &["bridge", "test", "sys"]).await;
+    assert_eq!(told(&rig, &["check"]).await, Value::Array(Vec::new()));
+    system.lies("scopes", r#"{"rights":["lights","locks"]}"#);
+    told(&rig, &["bridge", "test", "sys"]).await;
+    let findings = told(&rig, &["check"]).await;
+    assert_eq!(findings[0]["kind"], "drift");
+    assert!(
+        findings[0]["what"].as_str().unwrap().contains("locks"),
+        "{findings}"
+    );
+    system.lies(
+        "scopes",
+        r#"{"rights":["admin"],"privileged":"it is an administrator's"}"#,
+    );
+    told(&rig, &["bridge", "test", "sys"]).await;
+    assert!(
+        told(&rig, &["check"])
+            .await
+            .to_string()
+            .contains("may do everything")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_costs_something_says_so_before_it_starts() {
+    let rig = home().await;
+    let connect = [
+        "bridge",
+        "connect",
+        "zigbee2mqtt",
+        "zigbee",
+        "--env",
+        "home",
+        "--owner",
+        "anna",
+        "--purpose",
+        "x",
+        "--set",
+        "devices=14",
+    ];
+    told(&rig, &connect).await;
+    let add = [
+        "credential",
+        "add",
+        "zigbee/network",
+        "--env",
+        "home",
+        "--kind",
+        "zigbee-key",
+        "--owner",
+        "anna",
+        "--purpose",
+        "x",
+        "--tier",
+        "critical",
+        "--generate",
+    ];
+    told(&rig, &add).await;
+    at_step(&rig, "zigbee/network", "done").await;
+    let cost = refused(&rig, &["credential", "rotate", "zigbee/network"]).await;
+    assert!(cost["detail"].as_str().unwrap().contains("14"), "{cost}");
+    assert!(cost["remedy"].as_str().unwrap().contains("--accept-cost"));
+    told(
+        &rig,
+        &["credential", "rotate", "zigbee/network", "--accept-cost"],
+    )
+    .await;
+    at_step(&rig, "zigbee/network", "switch").await;
+    let unfit = with_input(
+        &rig,
+        &[
+            "credential",
+            "add",
+            "zigbee/other",
+            "-",
+            "--env",
+            "home",
+            "--kind",
+            "zigbee-key",
+            "--owner",
+            "anna",
+            "--purpose",
+            "x",
+            "--json",
+        ],
+        b"too short",
+    )
+    .await;
+    assert!(
+        unfit.status.success(),
+        "a recorded key is not judged until the bridge is asked"
+    );
+    let tested = rig.cli(&["bridge", "test", "zigbee", "--json"]).await;
+    let verdicts = json(&tested)["credentials"].clone();
+    let other = verdicts
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|verdict| verdict["name"] == "zigbee/other")
+        .unwrap();
+    assert_eq!(other["verdict"], "fails", "{other}");
+}
