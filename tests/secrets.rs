@@ -16,6 +16,10 @@ const PASSPHRASE: &str = "canary-passphrase-6fd1";
 const WRONG_PASSPHRASE: &str = "canary-wrong-passphrase-90ab";
 const RETAINED: &str = "canary-retained-payload-5be2";
 const QUEUED: &str = "canary-queued-payload-1c77";
+const VALUES: [&str; 2] = [
+    "canary-first-value-c0ffee11",
+    "canary-second-value-beef2277",
+];
 /// Devices with names that stand nowhere else.
 const DEVICES: [&str; 3] = ["canarylamp", "canaryhall", "canarydoor"];
 
@@ -177,6 +181,7 @@ async fn use_secrets(rig: &Rig, canaries: &mut Canaries) {
         canaries.assert_none_in("the error of a device", refused.as_bytes());
     }
     rig.revoke(DEVICES[1]).await.unwrap();
+    use_the_vault(rig, canaries).await;
     let [lamp, ..] = DEVICES;
     let topic = format!("devices/{lamp}/state");
     let subscribe = ["-t", topic.as_str(), "-E"];
@@ -191,6 +196,47 @@ async fn use_secrets(rig: &Rig, canaries: &mut Canaries) {
         }
         canaries.add("a retained payload", RETAINED);
         canaries.add("a queued payload", QUEUED);
+    }
+}
+
+/// Values are added, given out in every way, replaced and refused.
+async fn use_the_vault(rig: &Rig, canaries: &mut Canaries) {
+    for value in VALUES {
+        canaries.add("a value of the vault", value);
+        canaries.add("a value of the vault, base64", STANDARD.encode(value));
+    }
+    let [first, second] = VALUES;
+    let added = crate::vault::add(rig, "hue/canary", "home", first.as_bytes(), &[]).await;
+    canaries.assert_none_said("credential add", &added);
+    let twice = crate::vault::add(rig, "hue/canary", "home", second.as_bytes(), &[]).await;
+    canaries.assert_none_said("a refused credential add", &twice);
+    let shown = rig.cli(&["credential", "reveal", "hue/canary"]).await;
+    assert_eq!(shown.stdout, first.as_bytes());
+    canaries.assert_none_in("the errors of credential reveal", &shown.stderr);
+    crate::vault::told(rig, &["credential", "lease", "hue/canary"]).await;
+    let run = [
+        "-vvv",
+        "credential",
+        "run",
+        "--env",
+        "home",
+        "hue/canary",
+        "--",
+        "true",
+    ];
+    canaries.assert_none_said("credential run", &rig.cli(&run).await);
+    crate::rotation::rotate(rig, "hue/canary", second.as_bytes(), &["--overlap", "0s"]).await;
+    crate::rotation::at_step(rig, "hue/canary", "done").await;
+    for args in [
+        &["credential", "show", "hue/canary"][..],
+        &["credential", "list"],
+        &["credential", "leases"],
+        &["check"],
+    ] {
+        canaries.assert_none_said(
+            &args.join(" "),
+            &rig.cli(&[&["-vvv", "--json"], args].concat()).await,
+        );
     }
 }
 

@@ -152,6 +152,7 @@ async fn household(mut rig: Rig) -> Household {
     let mut hall = rig.enroll("hall").await;
     let hall_session = hall.connect().await.unwrap();
     let open = rig.claim("door").await.unwrap();
+    crate::vault::added(&rig, "hue/api-key", "home", b"a-value-to-give", &[]).await;
     Household {
         rig,
         lamp,
@@ -190,6 +191,18 @@ impl Household {
         assert!(!self.rig.status().await.storage_available);
     }
 
+    /// What cannot be recorded is not given.
+    async fn gives_nothing(&self) {
+        for command in [
+            &["credential", "reveal", "hue/api-key"][..],
+            &["credential", "lease", "hue/api-key"],
+        ] {
+            let why = crate::vault::refused(&self.rig, command).await;
+            assert_eq!(why["code"], "storage_unavailable", "{why}");
+            assert!(!why.to_string().contains("a-value-to-give"));
+        }
+    }
+
     /// A revocation cuts the device although it cannot be written down.
     async fn revokes_in_memory(&mut self) {
         let revoked = self.rig.revoke("hall").await.unwrap();
@@ -213,6 +226,10 @@ impl Household {
         self.rig.enroll_with(&self.open).await.unwrap();
         assert!(self.rig.status().await.storage_available);
         self.lives("after").await;
+        assert_eq!(
+            crate::rotation::current(&self.rig, "hue/api-key").await.1,
+            "a-value-to-give"
+        );
         assert!(self.hall.connect().await.is_err());
         let log = self.rig.verified_log().await;
         assert!(log.contains("\"action\":\"device.revoke\""));
@@ -233,6 +250,7 @@ async fn a_full_disk_stops_issuing_and_nothing_else_and_needs_no_restart() {
     disk.fill();
     house.lives("full").await;
     house.issues_nothing().await;
+    house.gives_nothing().await;
     house.revokes_in_memory().await;
     house.lives("still full").await;
     disk.empty();
@@ -247,6 +265,7 @@ async fn a_failing_disk_stops_issuing_and_nothing_else_and_needs_no_restart() {
     };
     house.lives("failing").await;
     house.issues_nothing().await;
+    house.gives_nothing().await;
     house.revokes_in_memory().await;
     house.lives("still failing").await;
     drop(failing);

@@ -67,7 +67,10 @@ impl Home {
             let found = self.open_value(&id, version, now)?;
             if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
                 return Err(Failure::refused(
-                    &format!("{} is critical: whoever reveals it says why", id.name),
+                    &format!(
+                        "the credential {} is critical: whoever reveals it says why",
+                        id.name
+                    ),
                     "Add --reason WHY, or use `hearthkey credential run`, which shows it to one program only.",
                 ));
             }
@@ -159,6 +162,9 @@ impl Home {
             Ok(known) => known,
             Err(failure) => return failure,
         };
+        if known.credential.state != State::Active {
+            return not_active(id);
+        }
         if let Some(location) = known.credential.location {
             return Failure::refused(
                 &format!("the value of {} is not in this vault", id.name),
@@ -168,7 +174,7 @@ impl Home {
         match version {
             Some(version) => Failure::not_found("version", &format!("{version} of {id}")),
             None => Failure::refused(
-                &format!("{} has no value", id.name),
+                &format!("the credential {} has no value", id.name),
                 "Give it one with `hearthkey credential rotate`; `hearthkey credential show` says what became of it.",
             ),
         }

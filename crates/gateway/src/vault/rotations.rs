@@ -360,7 +360,7 @@ impl Home {
         };
         if rotation.from_version.is_none() {
             return Err(Failure::refused(
-                &format!("{} had no value before", id.name),
+                &format!("the credential {} had no value before", id.name),
                 "Retire it with `hearthkey credential retire` if it is not wanted.",
             ));
         }
