@@ -21,6 +21,7 @@ run:
 # All that CI runs.
 test:
 	@scripts/setup.sh test
+	@cargo fetch --locked --quiet
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@scripts/audit.sh
