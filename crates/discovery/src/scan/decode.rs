@@ -10,7 +10,7 @@ use std::ops::Range;
 /// A way of writing bytes as other bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
-    /// RFC 4648 §4 or §5, lines wrapped or not.
+    /// RFC 4648 §4 or §5, in one line or wrapped at 16 characters or more.
     Base64,
     /// RFC 4648 §8, in either case, without separators.
     Hex,
@@ -73,6 +73,8 @@ impl Piece<'_> {
 }
 
 const NONE: u8 = 0xff;
+/// The shortest line that may be a wrapped one, in characters. Encoders wrap at 60 to 76.
+const WRAPPED_LINE_MIN: usize = 16;
 
 /// The six bits of each base64 character, of both alphabets.
 const SEXTETS: [u8; 256] = {
@@ -124,27 +126,46 @@ pub(super) fn pieces(
     utf16(text, shortest, room, visit);
 }
 
+/// The next stretch of at least `least` characters of an alphabet. Most of a text is passed over in steps of that
+/// length: a stretch that long cannot hide between two steps.
+fn stretch(text: &[u8], from: usize, least: usize, alphabet: &[u8; 256]) -> Option<Range<usize>> {
+    let within = |byte: &&u8| alphabet[usize::from(**byte)] != NONE;
+    let mut at = from;
+    while let Some(probe) = text.get(at + least - 1) {
+        if !within(&probe) {
+            at += least;
+            continue;
+        }
+        let end = at + least - 1;
+        let start = end - text[at..end].iter().rev().take_while(within).count();
+        let end = end + text[end..].iter().take_while(within).count();
+        if end - start >= least {
+            return Some(start..end);
+        }
+        at = end + 1;
+    }
+    None
+}
+
 /// Base64, and hexadecimal digits, which are base64 characters too.
 fn letters(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(&Piece<'_>)) {
     let least = (shortest * 4).div_ceil(3);
     let mut at = 0;
-    while let Some(skipped) = text[at..].iter().position(|byte| is_base64(*byte)) {
-        let start = at + skipped;
-        let mut kept = 0;
-        at = start;
-        loop {
-            let run = text[at..]
+    while let Some(first) = stretch(text, at, least.min(WRAPPED_LINE_MIN), &SEXTETS) {
+        let mut kept = first.len();
+        let mut line = first.len();
+        at = first.end;
+        while line >= WRAPPED_LINE_MIN
+            && let Some(next) = after_break(text, at)
+        {
+            line = text[next..]
                 .iter()
                 .take_while(|byte| is_base64(**byte))
                 .count();
-            (at, kept) = (at + run, kept + run);
-            match after_break(text, at) {
-                Some(next) => at = next,
-                None => break,
-            }
+            (at, kept) = (next + line, kept + line);
         }
         if kept >= least {
-            run(text, start..at, shortest, room, visit);
+            run(text, first.start..at, shortest, room, visit);
         }
     }
 }
@@ -175,9 +196,9 @@ fn run(
 ) {
     let Room { kept, bytes } = room;
     kept.clear();
-    kept.extend(text[range.clone()].iter().filter(|byte| is_base64(**byte)));
+    let mut lines = text[range.clone()].split(|byte| !is_base64(*byte));
+    lines.by_ref().for_each(|line| kept.extend_from_slice(line));
     for phase in 0..4 {
-        bytes.clear();
         from_base64(kept.get(phase..).unwrap_or_default(), bytes);
         if bytes.len() >= shortest {
             visit(&Piece {
@@ -189,15 +210,11 @@ fn run(
         }
     }
     let mut at = 0;
-    while at < kept.len() {
-        let digits = kept[at..]
-            .iter()
-            .take_while(|byte| NIBBLES[usize::from(**byte)] != NONE)
-            .count();
-        for phase in at..at + 2 {
-            if at + digits >= phase + shortest * 2 {
-                bytes.clear();
-                from_hex(&kept[phase..at + digits], bytes);
+    while let Some(digits) = stretch(kept, at, shortest * 2, &NIBBLES) {
+        at = digits.end;
+        for phase in digits.start..digits.start + 2 {
+            from_hex(&kept[phase..digits.end], bytes);
+            if bytes.len() >= shortest {
                 visit(&Piece {
                     encoding: Encoding::Hex,
                     bytes,
@@ -206,7 +223,6 @@ fn run(
                 });
             }
         }
-        at += digits + 1;
     }
 }
 
@@ -214,13 +230,14 @@ fn from_base64(characters: &[u8], bytes: &mut Vec<u8>) {
     let sextet = |byte: u8| u32::from(SEXTETS[usize::from(byte)]);
     let groups = characters.chunks_exact(4);
     let tail = groups.remainder();
-    bytes.reserve(characters.len());
-    for group in groups {
+    bytes.clear();
+    bytes.resize(groups.len() * 3, 0);
+    for (group, made) in groups.zip(bytes.chunks_exact_mut(3)) {
         let bits = sextet(group[0]) << 18
             | sextet(group[1]) << 12
             | sextet(group[2]) << 6
             | sextet(group[3]);
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..]);
+        made.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
     // Two characters more are one byte, three are two; one is none.
     let bits = tail
@@ -232,6 +249,7 @@ fn from_base64(characters: &[u8], bytes: &mut Vec<u8>) {
 
 fn from_hex(digits: &[u8], bytes: &mut Vec<u8>) {
     let pairs = digits.chunks_exact(2);
+    bytes.clear();
     bytes.extend(
         pairs.map(|pair| NIBBLES[usize::from(pair[0])] << 4 | NIBBLES[usize::from(pair[1])]),
     );

@@ -14,6 +14,8 @@ use super::scanner::{Scan, Scanner, sweep};
 
 /// The most commits that are named for one leak.
 const COMMITS_MAX: usize = 5;
+/// The most damaged objects that are named.
+const UNREADABLE_MAX: usize = 100;
 /// The longest line of git's that is read, in bytes: an object's header, or a path.
 const LINE_MAX_BYTES: u64 = 64 * 1024;
 /// What git prints of each object, for the list of them.
@@ -32,7 +34,8 @@ impl Scanner {
     /// Reads every object of a repository: of its top directory, a worktree, a submodule or a bare repository.
     ///
     /// Each leak is told once for each object that holds it, with the commits that brought the object in. Objects
-    /// that are written meanwhile may or may not be read.
+    /// that are written meanwhile may or may not be read. A damaged loose object is told of in [`Scan::skipped`]; a
+    /// damaged pack is an error.
     pub fn history(
         &mut self,
         repository: &Path,
@@ -57,11 +60,22 @@ impl Scanner {
             if read.is_err() {
                 answer.stop();
             }
-            let fed = feed.join().unwrap_or(Ok(()));
+            let fed = feed.join().unwrap_or_else(|_| Ok(Vec::new()));
             read.and(fed.map_err(|error| repository.damaged(error)))
         });
         let whole = list.end().and(answer.end());
+        let (feed, unreadable) = match feed {
+            Ok(unreadable) => (Ok(()), unreadable),
+            Err(error) => (Err(error), Vec::new()),
+        };
         clearer(feed, whole)?;
+        for object in unreadable.iter().take(UNREADABLE_MAX) {
+            let name = format!("object {object}");
+            scan.skip(
+                FilePath::from_bytes(name.as_bytes()),
+                "it is damaged: run git fsck in the repository",
+            );
+        }
         if scan.leaks.is_empty() {
             return Ok(scan);
         }
@@ -155,18 +169,26 @@ fn count(repository: &Repository) -> Result<Option<u64>, GitError> {
     Ok(counted.filter(|_| read.is_ok()))
 }
 
-/// Passes on the names of objects of some kinds from git's list to a git that waits for them.
-fn forward(list: &mut Answer, stdin: ChildStdin, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+/// Passes on the names of objects of some kinds from git's list to a git that waits for them. Returns the names of
+/// those of which git cannot even tell the kind.
+fn forward(
+    list: &mut Answer,
+    stdin: ChildStdin,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<Vec<String>> {
     let mut stdin = io::BufWriter::new(stdin);
+    let mut unreadable = Vec::new();
     while let Some(entry) = line(&mut list.stdout, b'\n')? {
         let entry = String::from_utf8_lossy(&entry);
-        if let Some((object, kind)) = entry.split_once(' ')
-            && wanted(kind)
+        let (object, kind) = entry.split_once(' ').unwrap_or((&entry, ""));
+        if !matches!(kind, "blob" | "commit" | "tag" | "tree") {
+            unreadable.push(object.to_owned());
+        } else if wanted(kind)
             && let Err(error) = writeln!(stdin, "{object}")
         {
             list.drain();
             return if error.kind() == io::ErrorKind::BrokenPipe {
-                Ok(())
+                Ok(unreadable)
             } else {
                 Err(error)
             };
@@ -174,7 +196,7 @@ fn forward(list: &mut Answer, stdin: ChildStdin, wanted: impl Fn(&str) -> bool) 
     }
     match stdin.flush() {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
+        _ => Ok(unreadable),
     }
 }
 
@@ -230,7 +252,7 @@ fn arrivals(repository: &Repository, leaks: &[Leak]) -> Result<HashMap<String, A
         if read.is_err() {
             answer.stop();
         }
-        read.and(feed.join().unwrap_or(Ok(())))
+        read.and(feed.join().unwrap_or_else(|_| Ok(Vec::new())).map(drop))
     });
     let whole = list.end().and(answer.end());
     clearer(read.map_err(|error| repository.damaged(error)), whole)?;

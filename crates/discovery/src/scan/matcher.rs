@@ -6,8 +6,9 @@ use sha2::Sha256;
 use super::decode::{self, Encoding, Room};
 use super::marks::{Mark, Marks, VALUE_MIN_BYTES, WINDOW_BYTES, proof, spread};
 
-/// Bits of the first filter: 32 KiB, so that it stays in the fastest cache.
-const FILTER_BITS: u32 = 18;
+/// Bits of the first filter: 128 KiB, so that it stays in a core's own cache.
+const FILTER_BITS: u32 = 20;
+const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
 /// Bits by which marks are put in order.
 const BUCKET_BITS: u32 = 12;
 
@@ -17,8 +18,7 @@ pub(super) struct Matcher {
     mac: Hmac<Sha256>,
     window_key: (u64, u64),
     bits: u32,
-    filter_bits: u32,
-    filter: Vec<u64>,
+    filter: Box<[u64; FILTER_WORDS]>,
     /// Where each bucket begins in `marks`; one more than there are buckets.
     buckets: Vec<u32>,
     shortest: usize,
@@ -44,12 +44,15 @@ impl Matcher {
             mut marks,
         } = marks;
         marks.sort_by_key(|mark| mark.tag);
-        let filter_bits = FILTER_BITS.min(bits);
-        let mut filter = vec![0u64; 1 << (filter_bits - 6)];
+        let mut filter = Box::new([0u64; FILTER_WORDS]);
         let mut buckets = vec![0u32; (1 << BUCKET_BITS) + 1];
         for mark in &marks {
-            let place = mark.tag >> (bits - filter_bits);
-            filter[(place >> 6) as usize] |= 1 << (place & 63);
+            // A mark of fewer bits than the filter has takes every place that begins with them.
+            let places = match FILTER_BITS.checked_sub(bits) {
+                Some(wider) => mark.tag << wider..(mark.tag + 1) << wider,
+                None => mark.tag >> (bits - FILTER_BITS)..(mark.tag >> (bits - FILTER_BITS)) + 1,
+            };
+            places.for_each(|place| filter[(place >> 6) as usize] |= 1 << (place & 63));
             buckets[(mark.tag >> (bits - BUCKET_BITS)) as usize + 1] += 1;
         }
         for at in 1..buckets.len() {
@@ -66,7 +69,6 @@ impl Matcher {
             longest: marks.iter().map(|mark| mark.length).max().unwrap_or(0),
             marks,
             bits,
-            filter_bits,
             filter,
             buckets,
         }
@@ -107,14 +109,14 @@ impl Matcher {
 
     /// Every marked value in a text as it is.
     fn search(&self, text: &[u8], sightings: &mut Vec<Sighting>) {
-        let shift = 64 - self.filter_bits;
+        let filter = &*self.filter;
+        let key = self.window_key;
         let mut window = 0u64;
         for (at, byte) in text.iter().enumerate() {
             window = window >> 8 | u64::from(*byte) << 56;
-            let spread = spread(self.window_key, window);
-            let place = spread >> shift;
-            if self.filter[(place >> 6) as usize] >> (place & 63) & 1 == 1 && at + 1 >= WINDOW_BYTES
-            {
+            let spread = spread(key, window);
+            let word = filter[(spread >> (64 - FILTER_BITS + 6)) as usize];
+            if word >> (spread >> (64 - FILTER_BITS) & 63) & 1 == 1 && at + 1 >= WINDOW_BYTES {
                 self.confirm(text, at + 1 - WINDOW_BYTES, spread, sightings);
             }
         }

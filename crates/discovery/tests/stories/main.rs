@@ -1,4 +1,15 @@
 //! Stories about other people's files, told to the crate from outside.
-#![allow(clippy::unwrap_used, reason = "a story that cannot go on ends here")]
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod accepted;
+mod clock;
+mod commits;
 mod configurations;
+mod encodings;
+mod files;
+mod histories;
+mod hooks;
+mod repository;
+mod sarif;
+mod throughput;
+mod wanted;
