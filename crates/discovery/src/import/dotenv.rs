@@ -5,6 +5,7 @@
 
 use zeroize::Zeroizing;
 
+use super::judge::is_random;
 use super::settings::{Collected, Named};
 use super::{LINE_MAX_BYTES, ReadError};
 
@@ -30,6 +31,16 @@ pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadErro
         };
         let value_at = &rest[name.len() + 1..];
         let name = name.trim().strip_prefix("export ").unwrap_or(name).trim();
+        // The last line of a key that was pasted over several lines ends with = as well.
+        if is_random(name) {
+            collected.leave(
+                "a line without a name",
+                line,
+                "it looks like a part of a longer value: quote that value",
+            )?;
+            (rest, line) = (after, line + 1);
+            continue;
+        }
         if !is_name(name) {
             return Err(collected.malformed(
                 line,

@@ -203,7 +203,7 @@ pub(super) fn carries_password(value: &str) -> bool {
 }
 
 /// Whether a value looks generated: one long word of letters and digits with much variety.
-fn is_random(value: &str) -> bool {
+pub(super) fn is_random(value: &str) -> bool {
     let value = value.trim();
     let plausible = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-.".contains(&b);
     if !(20..=4096).contains(&value.len()) || !value.bytes().all(plausible) {

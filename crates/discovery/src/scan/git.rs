@@ -95,7 +95,11 @@ impl Repository {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C");
-        command.arg("--no-pager").arg("-C").arg(&self.path);
+        // A bare repository was named by the caller, which is what that setting asks for.
+        command
+            .args(["--no-pager", "-c", "safe.bareRepository=all"])
+            .arg("-C")
+            .arg(&self.path);
         command
     }
 

@@ -128,7 +128,7 @@ pub enum ObjectKind {
 /// A leak's fingerprint: 32 hexadecimal digits.
 ///
 /// SHA-256, cut, over what was found and where: label or rule; path and how many of the same stand before it in the
-/// file, or object and offset. Nothing of the secret goes into it, so a published fingerprint is no way to test
+/// text, or object and the same. Nothing of the secret goes into it, so a published fingerprint is no way to test
 /// guesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeakId([u8; 16]);

@@ -56,16 +56,26 @@ impl MarkKey {
         Hmac::new_from_slice(&self.0[..]).unwrap_or_else(|_| unreachable!("HMAC takes any key"))
     }
 
-    /// The two numbers of the window's hash.
-    pub(super) fn window_key(&self) -> (u64, u64) {
+    /// The numbers of the window's hash.
+    pub(super) fn window_key(&self) -> WindowKey {
         let bytes = self.mac().chain_update(b"window").finalize().into_bytes();
         let number = |at: usize| {
             bytes[at..at + 8]
                 .iter()
                 .fold(0, |n, byte| n << 8 | u64::from(*byte))
         };
-        (number(0), number(8) | 1)
+        WindowKey {
+            mask: number(0),
+            factors: [number(8) | 1, number(16) | 1],
+        }
     }
+}
+
+/// The numbers of one scan's window hash.
+#[derive(Clone, Copy)]
+pub(super) struct WindowKey {
+    mask: u64,
+    factors: [u64; 2],
 }
 
 impl fmt::Debug for MarkKey {
@@ -209,6 +219,8 @@ impl Marks {
 
 /// Marks a value. `label` is how a leak will be told of: `home/hue/api-key v3`.
 ///
+/// Blanks and line ends around the value are left out: a key is leaked without its last newline, too.
+///
 /// A value that is itself written in hexadecimal digits is marked as the bytes that they stand for, too, so that it
 /// is found in either case of letters.
 pub fn mark(marks: &mut Marks, label: &str, value: &Secret) -> Marked {
@@ -218,7 +230,7 @@ pub fn mark(marks: &mut Marks, label: &str, value: &Secret) -> Marked {
     if marks.marks.len() >= MARKS_MAX {
         return Marked::Full;
     }
-    let value = value.expose();
+    let value = value.expose().trim_ascii();
     let marked = marks.push(label, value);
     if marked == Marked::Yes
         && let Some(bytes) = unhex(value)
@@ -259,14 +271,16 @@ fn best_window(value: &[u8]) -> Option<usize> {
     (most >= WINDOW_DISTINCT_MIN).then_some(offset)
 }
 
-/// The bits of a window's hash. Multiplication spreads well and is fast; that it can be undone does not matter, since
-/// only `bits` of it are ever told.
-pub(super) fn tag(key: (u64, u64), bits: u32, window: u64) -> u32 {
+/// The bits of a window's hash.
+pub(super) fn tag(key: WindowKey, bits: u32, window: u64) -> u32 {
     (spread(key, window) >> (64 - bits)) as u32
 }
 
-pub(super) fn spread((mask, factor): (u64, u64), window: u64) -> u64 {
-    (window ^ mask).wrapping_mul(factor)
+/// Two multiplications: after one alone, texts of letters still meet values of letters too often. That they can be
+/// undone does not matter, since only the first bits are ever told.
+pub(super) fn spread(key: WindowKey, window: u64) -> u64 {
+    let once = (window ^ key.mask).wrapping_mul(key.factors[0]);
+    (once ^ once >> 32).wrapping_mul(key.factors[1])
 }
 
 /// The HMAC that decides.
@@ -355,6 +369,7 @@ mod tests {
         let mut try_mark =
             |label: &str, value: &str| mark(&mut marks, label, &Secret::text(value).unwrap());
         assert_eq!(try_mark("a", "1234567"), Marked::TooShort);
+        assert_eq!(try_mark("a", "1234567 \n"), Marked::TooShort);
         assert_eq!(try_mark("a", "12121212121212"), Marked::TooPlain);
         assert_eq!(try_mark("", "long enough"), Marked::BadLabel);
         assert_eq!(try_mark("a\nb", "long enough"), Marked::BadLabel);

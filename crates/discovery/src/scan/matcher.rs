@@ -4,7 +4,7 @@ use hmac::Hmac;
 use sha2::Sha256;
 
 use super::decode::{self, Encoding, Room};
-use super::marks::{Mark, Marks, VALUE_MIN_BYTES, WINDOW_BYTES, proof, spread};
+use super::marks::{Mark, Marks, VALUE_MIN_BYTES, WINDOW_BYTES, WindowKey, proof, spread};
 
 /// Bits of the first filter: 128 KiB, so that it stays in a core's own cache.
 const FILTER_BITS: u32 = 20;
@@ -16,7 +16,7 @@ const BUCKET_BITS: u32 = 12;
 pub(super) struct Matcher {
     marks: Vec<Mark>,
     mac: Hmac<Sha256>,
-    window_key: (u64, u64),
+    window_key: WindowKey,
     bits: u32,
     filter: Box<[u64; FILTER_WORDS]>,
     /// Where each bucket begins in `marks`; one more than there are buckets.

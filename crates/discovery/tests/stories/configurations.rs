@@ -266,6 +266,13 @@ fn no_error_and_no_reason_quotes_a_value() {
         assert!(!error.to_string().contains(canary), "{error}");
         assert!(!format!("{error:?}").contains(canary), "{error:?}");
     }
+    let pasted = "q8Zr2mT0vX4kLp7Yc1Wd9sB3nH6jK5fG";
+    let reading = read(
+        Source::Dotenv,
+        ".env",
+        &format!("KEY=-----BEGIN\n{pasted}==\n"),
+    );
+    assert!(!format!("{reading:?}").contains(pasted), "{reading:?}");
     let reading = read(
         Source::Dotenv,
         ".env",

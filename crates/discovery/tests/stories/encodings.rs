@@ -179,6 +179,12 @@ fn a_value_of_hexadecimal_digits_is_found_in_either_case() {
 }
 
 #[test]
+fn a_key_is_found_without_its_last_newline() {
+    let mut scanner = scanner(&format!("{VALUE}\n"));
+    assert_eq!(scan_with(&mut scanner, VALUE.as_bytes()).leaks.len(), 1);
+}
+
+#[test]
 fn it_is_found_in_binary_files_and_over_every_border_of_the_buffer() {
     let round = 1024 * 1024;
     let mut texts = 0;

@@ -292,6 +292,24 @@ fn a_repository_of_many_objects_is_read_whole_and_its_progress_has_an_end() {
 }
 
 #[test]
+fn a_repository_may_be_written_to_meanwhile() {
+    let repository = Repository::new();
+    repository.write("a", VALUE);
+    let guilty = repository.commit("one");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 0..20 {
+                repository.write("b", format!("{n}"));
+                repository.commit("more");
+            }
+        });
+        while !writer.is_finished() {
+            assert_eq!(traced(&history(repository.path())), one("a", &[&guilty]));
+        }
+    });
+}
+
+#[test]
 fn known_forms_in_a_history_are_found_and_not_quoted() {
     let repository = Repository::new();
     repository.write("a", "broker: mqtt://lamp:hunter22@broker\n");
