@@ -1,0 +1,62 @@
+//! Mosquitto password files: `user:hash` lines. A hash cannot be turned back into its password, so none is imported;
+//! each is recorded with what to do instead. A password that was never hashed is found.
+
+use super::settings::{Collected, Named};
+use super::{LINE_MAX_BYTES, ReadError};
+
+pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
+    for (index, line) in text.lines().enumerate() {
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        if line.len() > LINE_MAX_BYTES {
+            return Err(collected.malformed(
+                number,
+                "the line is longer than 64 KiB: this is no password file",
+            ));
+        }
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((user, rest)) = line.split_once(':') else {
+            return Err(collected.malformed(
+                number,
+                "a line of a password file is user:hash; this one has no colon",
+            ));
+        };
+        let what = format!("user {user}");
+        match hash_name(rest) {
+            Some(hash) => {
+                let why = format!(
+                    "only a hash is kept ({hash}), and a password cannot be read back from it: give the user a new one"
+                );
+                collected.leave(&what, number, &why)?;
+            }
+            None if rest.is_empty() => {
+                collected.leave(&what, number, "the user has no password")?
+            }
+            None => {
+                let key = format!("{user}-password");
+                let named = Named {
+                    what: &what,
+                    bridge: "mosquitto",
+                    key: &key,
+                    line: number,
+                };
+                collected.find(named, "password", rest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The scheme of a hash (mosquitto_passwd(1)): `$7$` since 2.0, `$6$` before, Argon2 since 2.1.
+fn hash_name(text: &str) -> Option<&'static str> {
+    let schemes = [
+        ("$7$", "PBKDF2-SHA512"),
+        ("$6$", "SHA-512"),
+        ("$argon2", "Argon2"),
+    ];
+    schemes
+        .iter()
+        .find(|(start, _)| text.starts_with(start))
+        .map(|(_, name)| *name)
+}

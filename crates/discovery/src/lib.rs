@@ -1,0 +1,16 @@
+//! Finds secrets in other people's files: configurations to [import](mod@import) from, and trees and git histories
+//! into which secrets have leaked ([`scan`]).
+//!
+//! What is absent here is the point: no network, no vault, no clock, no randomness. The crate reads files that it is
+//! pointed at, and, for git, asks the `git` executable for objects. The vault's own values are looked for by keyed
+//! marks ([`scan::Marks`]), never by the values themselves.
+//!
+//! | question | module |
+//! | --- | --- |
+//! | which secrets does this configuration hold? | [`mod@import`] |
+//! | where have secrets leaked to? | [`scan`] |
+
+pub mod import;
+pub mod scan;
+
+mod placeholder;

@@ -1,0 +1,267 @@
+//! Known forms of secrets, from `rules.toml`.
+//!
+//! The rules are our own, each written from its maker's documents: rule sets that can be linked as a library either
+//! print what they find, ask for a newer compiler, or mix in licenses that ask for more than a notice.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use crate::placeholder;
+
+/// How sure a rule is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The form is unmistakable.
+    #[default]
+    Error,
+    /// The context says so, and may be wrong.
+    Warning,
+}
+
+/// One rule.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its id, stable.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// One sentence about what it finds.
+    pub about: String,
+    /// Whose document the form is from.
+    pub source: String,
+    /// How sure it is.
+    #[serde(default)]
+    pub level: Level,
+    keywords: Vec<String>,
+    pattern: String,
+    #[serde(default)]
+    mixed: bool,
+    #[serde(default = "usual_reach")]
+    reach: usize,
+    /// Examples for its test, which are no part of the program's memory.
+    #[serde(rename = "hits")]
+    _hits: Examples,
+    #[serde(rename = "misses")]
+    _misses: Examples,
+}
+
+#[cfg(test)]
+type Examples = Vec<Vec<String>>;
+#[cfg(not(test))]
+type Examples = serde::de::IgnoredAny;
+
+#[derive(Deserialize)]
+struct RuleFile {
+    rule: Vec<Rule>,
+}
+
+fn usual_reach() -> usize {
+    512
+}
+
+/// Every rule there is.
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let file: RuleFile = toml::from_str(include_str!("../../rules.toml"))
+        .unwrap_or_else(|error| unreachable!("a test reads it: {error}"));
+    file.rule
+});
+
+/// How far before a keyword a pattern may begin, in bytes.
+pub(super) const BEFORE_BYTES: usize = 128;
+/// How far after a keyword any pattern may end, in bytes.
+pub(super) const REACH_MAX_BYTES: usize = 4096;
+/// The most matches in one buffer; a file with more is a list of them.
+const MATCHES_MAX: usize = 1000;
+/// Secrets shorter than this show nothing of themselves.
+const EXCERPT_MIN_BYTES: usize = 20;
+const EXCERPT_CHARS: usize = 4;
+
+/// Rules, prepared for looking.
+pub(super) struct Patterns {
+    keywords: AhoCorasick,
+    /// The rule of each keyword.
+    rule_of: Vec<usize>,
+    patterns: Vec<Regex>,
+}
+
+/// A known form in a text.
+pub(super) struct Match {
+    pub rule: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Patterns {
+    pub(super) fn new() -> Self {
+        let each = RULES.iter().enumerate();
+        let keywords: Vec<(usize, &str)> = each
+            .flat_map(|(at, rule)| rule.keywords.iter().map(move |word| (at, word.as_str())))
+            .collect();
+        let words = keywords.iter().map(|(_, word)| word);
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(words);
+        let pattern = |rule: &Rule| RegexBuilder::new(&rule.pattern).unicode(false).build();
+        let patterns: Result<Vec<Regex>, _> = RULES.iter().map(pattern).collect();
+        match (automaton, patterns) {
+            (Ok(automaton), Ok(patterns)) => Self {
+                keywords: automaton,
+                rule_of: keywords.iter().map(|(rule, _)| *rule).collect(),
+                patterns,
+            },
+            _ => unreachable!("a test builds every rule"),
+        }
+    }
+
+    /// Every known form in a text. Where two overlap, the rule that stands first in the file wins.
+    pub(super) fn look(&self, text: &[u8]) -> Vec<Match> {
+        let mut found: Vec<Match> = Vec::new();
+        // Until where each rule has looked already: keywords stand close together.
+        let mut looked = vec![0; self.patterns.len()];
+        for word in self.keywords.find_overlapping_iter(text) {
+            let rule = self.rule_of[word.pattern().as_usize()];
+            let from = word.start().saturating_sub(BEFORE_BYTES).max(looked[rule]);
+            let to = text.len().min(word.end() + RULES[rule].reach);
+            if word.end() <= looked[rule] || found.len() >= MATCHES_MAX {
+                continue;
+            }
+            let mut at = from;
+            while let Some(captures) = self.patterns[rule].captures_at(&text[..to], at) {
+                let (Some(whole), Some(secret)) = (captures.get(0), captures.name("secret")) else {
+                    break;
+                };
+                at = whole.end().max(at + 1);
+                looked[rule] = secret.end();
+                if is_told(&RULES[rule], secret.as_bytes()) {
+                    found.push(Match {
+                        rule,
+                        start: secret.start(),
+                        end: secret.end(),
+                    });
+                }
+                if at >= to {
+                    break;
+                }
+            }
+        }
+        found.sort_by_key(|one| (one.rule, one.start));
+        let mut kept: Vec<Match> = Vec::new();
+        for one in found {
+            if !kept
+                .iter()
+                .any(|other| one.start < other.end && other.start < one.end)
+            {
+                kept.push(one);
+            }
+        }
+        kept
+    }
+}
+
+/// Whether what has the form may be a secret, and not an example of one.
+fn is_told(rule: &Rule, secret: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(secret);
+    let lower = text.to_ascii_lowercase();
+    let mut seen = [false; 256];
+    secret
+        .iter()
+        .for_each(|byte| seen[usize::from(*byte)] = true);
+    let distinct = seen.iter().filter(|seen| **seen).count();
+    let mixed = secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
+    placeholder::reason(&text).is_none()
+        && !text.starts_with("${")
+        && !text.starts_with("{{")
+        && !["example", "xxxxxx", "your-", "your_"]
+            .iter()
+            .any(|sample| lower.contains(sample))
+        && distinct >= 5.min(secret.len())
+        && (mixed || !rule.mixed)
+}
+
+/// The beginning of a secret, if it is long enough that this tells nothing, and its length.
+pub(super) fn excerpt(secret: &[u8]) -> String {
+    let text = String::from_utf8_lossy(secret);
+    let characters = text.chars().count();
+    let shown: String = match secret.len() >= EXCERPT_MIN_BYTES {
+        true => text
+            .chars()
+            .take(EXCERPT_CHARS)
+            .filter(char::is_ascii_graphic)
+            .collect(),
+        false => String::new(),
+    };
+    format!("{shown}… ({characters} characters)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_finds_its_examples_and_passes_over_the_others() {
+        let patterns = Patterns::new();
+        for (at, rule) in RULES.iter().enumerate() {
+            assert!(
+                !rule._hits.is_empty() && !rule._misses.is_empty(),
+                "{}",
+                rule.id
+            );
+            assert!(
+                !rule.about.is_empty() && !rule.source.is_empty(),
+                "{}",
+                rule.id
+            );
+            for parts in &rule._hits {
+                let text = parts.concat();
+                for text in [text.clone(), format!("x\n{text}\n"), format!("  {text} ")] {
+                    let found = patterns.look(text.as_bytes());
+                    assert!(
+                        found.iter().any(|one| one.rule == at),
+                        "{} misses {text:?}",
+                        rule.id
+                    );
+                    for one in found {
+                        let secret = &text.as_bytes()[one.start..one.end];
+                        assert!(
+                            !excerpt(secret).contains(std::str::from_utf8(secret).unwrap()),
+                            "{}",
+                            rule.id
+                        );
+                    }
+                }
+            }
+            for parts in &rule._misses {
+                let text = parts.concat();
+                let found = patterns.look(text.as_bytes());
+                assert!(found.is_empty(), "{} finds {text:?}", rule.id);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_and_no_pattern_reaches_further_than_a_buffer_overlaps() {
+        let mut ids: Vec<&str> = RULES.iter().map(|rule| rule.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), RULES.len());
+        assert!(RULES.len() >= 30);
+        assert!(RULES.iter().all(|rule| rule.reach <= REACH_MAX_BYTES));
+    }
+
+    #[test]
+    fn of_two_rules_for_one_secret_the_first_tells() {
+        let rule = RULES
+            .iter()
+            .find(|rule| rule.id == "home-assistant-token")
+            .unwrap();
+        let text = rule._hits[0].concat();
+        assert_eq!(Patterns::new().look(text.as_bytes()).len(), 1);
+    }
+}
