@@ -512,3 +512,14 @@ pub struct ManifestChecked {
     /// One for each entry.
     pub credentials: Vec<ManifestVerdict>,
 }
+
+/// `POST /api/v1/credentials/marks`: by what the vault's values can be recognized, and by nothing else.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MarksView {
+    /// The marks, as the scanner reads them. Their key was made for this one answer.
+    pub marks: SecretValue,
+    /// Values that are marked.
+    pub marked: usize,
+    /// Values that are not, because they would be found by chance, and why.
+    pub not_marked: Vec<String>,
+}

@@ -8,6 +8,7 @@
 //! | a bridge is connected and asked | [`bridges`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
 //! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
+//! | leaked values are looked for | [`marks`] |
 //! | over HTTP | [`http`] |
 
 mod bridges;
@@ -20,6 +21,7 @@ mod keeping;
 mod leases;
 mod making;
 mod manifest;
+mod marks;
 mod retiring;
 mod rotations;
 mod steps;

@@ -326,6 +326,25 @@ impl Registry<'_> {
         )
     }
 
+    /// Sealed values in the order of their credentials, after one of them, at most `limit`: of every
+    /// version whose data key is not destroyed.
+    pub fn sealed_values(
+        &self,
+        after: (&str, &str, u32),
+        limit: u32,
+    ) -> Result<Vec<(CredentialId, u32, SealedSecret)>, ReadError> {
+        self.all(
+            "SELECT c.name, c.environment, v.version, s.epoch, s.wrapped, s.sealed
+             FROM credential c JOIN credential_version v ON v.credential = c.id
+             JOIN secret s ON s.kind = 'credential' AND s.version = v.version
+                 AND s.name = c.environment || '/' || c.name
+             WHERE (c.name, c.environment, v.version) > (?1, ?2, ?3)
+             ORDER BY c.name, c.environment, v.version LIMIT ?4",
+            (after.0, after.1, after.2, limit),
+            |row| Ok((id(row, 0, 1)?, row.get(2)?, sealed(row, 3)?)),
+        )
+    }
+
     /// The live versions that hold a value, other than those of one credential.
     pub fn holders_of(&self, value: &Fingerprint) -> Result<Vec<CredentialId>, ReadError> {
         self.all(

@@ -38,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(retire))
         .routes(routes!(retire_project))
         .routes(routes!(rewrap, rewrapped))
+        .routes(routes!(marks))
         .routes(routes!(findings, report))
         .routes(routes!(resolve))
         .routes(routes!(check_manifest))
@@ -398,4 +399,10 @@ async fn retire_project(
 ) -> Answer<Vec<api::Retired>> {
     let home = gateway.home()?;
     Ok(Json(home.retire_project(&caller, &place, request).await?))
+}
+
+/// Marks by which a scanner finds the vault's own values in files, without learning them.
+#[utoipa::path(post, path = "/api/v1/credentials/marks", responses((status = 200, body = api::MarksView)))]
+async fn marks(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Answer<api::MarksView> {
+    Ok(Json(gateway.home()?.marks(&caller).await?))
 }

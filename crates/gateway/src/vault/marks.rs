@@ -1,0 +1,59 @@
+//! By what a scanner recognizes the vault's own values, without learning them (R14).
+//!
+//! The key is fresh for each scan, so that marks of two scans cannot be compared. Whoever holds marks can
+//! try guesses against them: a value that can be guessed is not protected by them. That is why they are
+//! given to those only who may see the credential, and why it is on record.
+
+use hearthkey_api::{MarksView, SecretValue};
+use hearthkey_core::audit::Entry;
+use hearthkey_discovery::scan::{MarkKey, Marked, Marks, mark};
+use hearthkey_store::change::Change;
+use hearthkey_store::keys::random;
+use hearthkey_store::vault::CredentialPlace;
+use zeroize::Zeroizing;
+
+use crate::caller::Caller;
+use crate::home::Home;
+use crate::problem::Failure;
+
+/// Values that are read at a time.
+const BATCH: u32 = 500;
+
+impl Home {
+    /// Marks every value that the caller may see the credential of.
+    pub(crate) async fn marks(&self, caller: &Caller) -> Result<MarksView, Failure> {
+        let vault = self.store.vault();
+        let mut marks = Marks::new(MarkKey::from_random(*random::<32>()), 1000);
+        let (mut marked, mut not_marked) = (0, Vec::new());
+        let mut after = (String::new(), String::new(), 0);
+        loop {
+            let after_ref = (after.0.as_str(), after.1.as_str(), after.2);
+            let page = self.store.read(|registry| registry.sealed_values(after_ref, BATCH))?;
+            let Some((last, version, _)) = page.last() else { break };
+            after = (last.name.to_string(), last.environment.to_string(), *version);
+            for (id, version, sealed) in page {
+                if !caller.may_list(&id) {
+                    continue;
+                }
+                let value = vault.open_credential(&CredentialPlace::of(&id, version), &sealed);
+                let value = value.map_err(|error| Failure::unopened(&error))?;
+                let label = format!("{id} v{version}");
+                match mark(&mut marks, &label, &value) {
+                    Marked::Yes => marked += 1,
+                    Marked::TooShort => not_marked.push(format!("{label} is shorter than 8 bytes")),
+                    Marked::TooPlain => not_marked.push(format!("{label} is a row of the same few characters")),
+                    Marked::BadLabel | Marked::Full => not_marked.push(format!("there are too many values for {label}")),
+                }
+            }
+        }
+        let entry = Entry::new(self.now(), caller.actor(), "credential.marks", format!("home:{}", self.id))
+            .with("marked", marked)
+            .with("not_marked", not_marked.len());
+        self.commit(Change::record(entry)).await?;
+        Ok(MarksView {
+            marks: SecretValue::new(Zeroizing::new(marks.to_text().as_bytes().to_vec())),
+            marked,
+            not_marked,
+        })
+    }
+}

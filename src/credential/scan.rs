@@ -1,0 +1,266 @@
+//! `hearthkey credential scan`: leaked values, in trees, whole git histories and what is staged.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use hearthkey_api::{Client, FindingReport, FindingView, MarksView};
+use hearthkey_discovery::scan::{
+    IGNORE_FILE, IgnoreState, Ignores, Leak, Marks, Place, Progress as At, Report, Scan as Found, Scanner, What,
+    install_hook, repository_around, sarif,
+};
+use serde::Serialize;
+
+use crate::context::{Context, Nothing};
+use crate::failure::{Failure, code};
+use crate::progress::Progress;
+use crate::table::count;
+
+/// The exit code when something was found.
+const EXIT_FOUND: u8 = 3;
+/// The longest ignore file, in bytes.
+const IGNORE_MAX_BYTES: u64 = 1024 * 1024;
+/// Findings that are reported to the gateway by one scan at most.
+const REPORTED_MAX: usize = 100;
+
+/// What is scanned.
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Directories, files and repositories; of a repository, its whole history too.
+    #[arg(value_name = "PATH", default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// Look at what is staged for the next commit only, as the pre-commit hook does.
+    #[arg(long, conflicts_with = "tree_only")]
+    staged: bool,
+    /// Leave the histories out.
+    #[arg(long)]
+    tree_only: bool,
+    /// Look for known forms of secrets only, and ask no gateway.
+    #[arg(long)]
+    offline: bool,
+    /// Look for the vault's own values only.
+    #[arg(long, conflicts_with = "offline")]
+    own_only: bool,
+    /// Write the result as SARIF 2.1.0.
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
+    /// What is ignored, and why [default: .hearthkeyignore.toml in the first path].
+    #[arg(long, value_name = "FILE")]
+    ignore: Option<PathBuf>,
+    /// Tell the gateway nothing of what was found.
+    #[arg(long)]
+    no_report: bool,
+    /// Install the pre-commit hook into the repository of the path, and scan nothing.
+    #[arg(long, conflicts_with_all = ["staged", "sarif", "ignore"])]
+    install_hook: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    not_looked_for: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Hooked<'a> {
+    hook: &'a Path,
+    already: bool,
+    shared: bool,
+}
+
+fn failed(error: &impl std::fmt::Display) -> Failure {
+    Failure::local(code::SCAN, "The scan could not be finished.", format!("{error}."), "Put that right, then scan again; nothing was changed.")
+}
+
+impl Scan {
+    /// Scans, and fails with exit code 3 if something was found.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let first = self.paths.first().map_or(Path::new("."), PathBuf::as_path);
+        if self.install_hook {
+            return hook(context, first);
+        }
+        let ignores = self.ignores(first)?;
+        let client = if self.offline { None } else { Some(context.client()?) };
+        let mut not_looked_for = Vec::new();
+        let marks = match &client {
+            Some(client) => {
+                let view: MarksView = client.post("/api/v1/credentials/marks", &Nothing {}).await?;
+                not_looked_for = view.not_marked;
+                let text = std::str::from_utf8(view.marks.expose()).unwrap_or_default();
+                Marks::from_text(text).map_err(|error| Failure::garbled(&error.to_string()))?
+            }
+            None => Marks::empty(),
+        };
+        let mut scanner = Scanner::new(marks, !self.own_only);
+        let progress = Progress::new(context, "");
+        let found = tokio::task::block_in_place(|| self.scan(&mut scanner, &progress));
+        progress.done();
+        let now = crate::clock::today();
+        let report = ignores.judge(found?, now);
+        if let Some(path) = &self.sarif {
+            let text = sarif(&report, env!("CARGO_PKG_VERSION"));
+            std::fs::write(path, text).map_err(|error| Failure::file("write", path, &error))?;
+        }
+        if let Some(client) = client.filter(|_| !self.no_report) {
+            tell(&client, &report, first).await?;
+        }
+        let answer = Answer {
+            report: &report,
+            not_looked_for: &not_looked_for,
+        };
+        context.output.answer(&answer, || text(&answer))?;
+        match report.scan.leaks.len() {
+            0 => Ok(()),
+            n => Err(Failure::Answered {
+                why: format!("{} found.", count(n as u64, "leak")),
+                exit: EXIT_FOUND,
+            }),
+        }
+    }
+
+    fn ignores(&self, first: &Path) -> Result<Ignores, Failure> {
+        let path = match &self.ignore {
+            Some(path) => path.clone(),
+            None => {
+                let directory = if self.staged { repository_around(first) } else { None };
+                let path = directory.unwrap_or_else(|| first.to_owned()).join(IGNORE_FILE);
+                if !path.is_file() {
+                    return Ok(Ignores::default());
+                }
+                path
+            }
+        };
+        let unreadable = |error: &std::io::Error| Failure::file("read", &path, error);
+        if std::fs::metadata(&path).map_err(|error| unreadable(&error))?.len() > IGNORE_MAX_BYTES {
+            return Err(Failure::usage("the ignore file is longer than 1 MiB"));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
+        Ignores::from_toml(&text).map_err(|error| Failure::usage(&format!("{}: {error}", path.display())))
+    }
+
+    fn scan(&self, scanner: &mut Scanner, progress: &Progress) -> Result<Found, Failure> {
+        let mut told = |at: At<'_>| {
+            progress.at(at.done, at.total.unwrap_or(at.done));
+            progress.now(at.now.map(ToString::to_string).unwrap_or_default());
+        };
+        let mut all = Found::default();
+        for path in &self.paths {
+            if self.staged {
+                let repository = repository_around(path).ok_or_else(|| {
+                    Failure::usage(&format!("{} is in no git repository", path.display()))
+                })?;
+                let index = std::env::var_os("GIT_INDEX_FILE").map(PathBuf::from);
+                let found = scanner.staged(&repository, index.as_deref(), &mut told);
+                all.merge(found.map_err(|error| failed(&error))?);
+                continue;
+            }
+            all.merge(scanner.tree(path, &mut told).map_err(|error| failed(&error))?);
+            let around = repository_around(path);
+            let is_top = around.is_some_and(|top| std::path::absolute(path).is_ok_and(|path| top == path));
+            if is_top && !self.tree_only {
+                all.merge(scanner.history(path, &mut told).map_err(|error| failed(&error))?);
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn hook(context: &Context, path: &Path) -> Result<(), Failure> {
+    let repository = repository_around(path).unwrap_or_else(|| path.to_owned());
+    let installed = install_hook(&repository).map_err(|error| {
+        Failure::with_cause(code::SCAN, "The hook was not installed.", &error, "Put that right, then try again.")
+    })?;
+    let hooked = Hooked {
+        hook: &installed.path,
+        already: installed.already,
+        shared: installed.shared,
+    };
+    context.output.answer(&hooked, || match installed.already {
+        true => format!("{} looks for secrets already.", installed.path.display()),
+        false => format!("{} looks for secrets in every commit from now on.", installed.path.display()),
+    })
+}
+
+/// The credential of a label: `home/hue/api-key v3`.
+fn credential_of(leak: &Leak) -> Option<&str> {
+    match &leak.what {
+        What::Own { label, .. } => label.rsplit_once(' ').map(|(name, _)| name),
+        What::Rule { .. } => None,
+    }
+}
+
+fn place_of(place: &Place) -> String {
+    let at = place.at();
+    match place {
+        Place::File { path, .. } => format!("{path}:{}:{}", at.line, at.column),
+        Place::Staged { path, .. } => format!("staged {path}:{}:{}", at.line, at.column),
+        Place::History { object, path, commits, .. } => {
+            let path = path.as_ref().map_or("no path".to_owned(), ToString::to_string);
+            let commit = commits.first().map_or("no commit", String::as_str);
+            format!("commit {commit:.12} {path}:{}:{} (object {object:.12})", at.line, at.column)
+        }
+    }
+}
+
+fn what_of(what: &What) -> String {
+    match what {
+        What::Own { label, encodings } if encodings.is_empty() => label.clone(),
+        What::Own { label, encodings } => {
+            let words: Vec<&str> = encodings.iter().map(|encoding| encoding.as_str()).collect();
+            format!("{label}, written as {}", words.join(" in "))
+        }
+        What::Rule { name, excerpt, .. } => format!("{name} ({excerpt})"),
+    }
+}
+
+/// Tells the gateway which of its values have leaked: each is a finding with what to do.
+async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<(), Failure> {
+    let scanned = std::path::absolute(scanned).unwrap_or_else(|_| scanned.to_owned());
+    let own = report.scan.leaks.iter().filter_map(|leak| Some((leak, credential_of(leak)?)));
+    for (leak, credential) in own.take(REPORTED_MAX) {
+        let mut place = format!("{}: {}", scanned.display(), place_of(&leak.place));
+        place = crate::output::visible(&place).chars().take(200).collect();
+        let finding = FindingReport {
+            kind: "leaked".into(),
+            credential: Some(credential.to_owned()),
+            place,
+            what: what_of(&leak.what).chars().take(200).collect(),
+        };
+        let _: FindingView = client.post("/api/v1/findings", &finding).await?;
+    }
+    Ok(())
+}
+
+fn text(answer: &Answer<'_>) -> String {
+    let report = answer.report;
+    let mut lines = Vec::new();
+    for leak in &report.scan.leaks {
+        lines.push(format!("{}\n  {}\n  fingerprint {}", place_of(&leak.place), what_of(&leak.what), leak.fingerprint));
+        if let Some((environment, name)) = credential_of(leak).and_then(|name| name.split_once('/')) {
+            lines.push(format!("  rotate now: hearthkey credential rotate {name} --env {environment} --overlap 0s"));
+        }
+    }
+    for skipped in &report.scan.skipped {
+        lines.push(format!("not read: {}: {}", skipped.path, skipped.why));
+    }
+    lines.extend(answer.not_looked_for.iter().map(|what| format!("not looked for: {what}")));
+    for ignore in &report.ignores {
+        match ignore.state {
+            IgnoreState::Unused => lines.push(format!("ignore entry {} hides nothing: {}", ignore.entry, ignore.reason)),
+            IgnoreState::Expired => lines.push(format!("ignore entry {} has expired: {}", ignore.entry, ignore.reason)),
+            IgnoreState::Used(_) => {}
+        }
+    }
+    let more = match report.scan.more_leaks {
+        0 => String::new(),
+        n => format!(", and {n} beyond the bounds"),
+    };
+    lines.push(format!(
+        "{} in {} read ({} bytes){more}; {} ignored.",
+        count(report.scan.leaks.len() as u64, "leak"),
+        count(report.scan.texts, "file or object"),
+        report.scan.bytes,
+        report.suppressed.len(),
+    ));
+    lines.join("\n")
+}
