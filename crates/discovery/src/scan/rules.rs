@@ -3,6 +3,7 @@
 //! The rules are our own, each written from its maker's documents: rule sets that can be linked as a library either
 //! print what they find, ask for a newer compiler, or mix in licenses that ask for more than a notice.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -123,32 +124,24 @@ impl Patterns {
     /// Every known form in a text. Where two overlap, the rule that stands first in the file wins.
     pub(super) fn look(&self, text: &[u8]) -> Vec<Match> {
         let mut found: Vec<Match> = Vec::new();
-        // Until where each rule has looked already: keywords stand close together.
-        let mut looked = vec![0; self.patterns.len()];
+        // Where each rule is still to look: windows of keywords that stand close together are one.
+        let mut windows: Vec<Option<Range<usize>>> = vec![None; self.patterns.len()];
         for word in self.keywords.find_overlapping_iter(text) {
             let rule = self.rule_of[word.pattern().as_usize()];
-            let from = word.start().saturating_sub(BEFORE_BYTES).max(looked[rule]);
-            let to = text.len().min(word.end() + RULES[rule].reach);
-            if word.end() <= looked[rule] || found.len() >= MATCHES_MAX {
-                continue;
+            let start = word.start().saturating_sub(BEFORE_BYTES);
+            let end = text.len().min(word.end() + RULES[rule].reach);
+            match &mut windows[rule] {
+                Some(window) if start <= window.end => window.end = end.max(window.end),
+                window => {
+                    if let Some(done) = window.replace(start..end) {
+                        self.try_rule(rule, text, done, &mut found);
+                    }
+                }
             }
-            let mut at = from;
-            while let Some(captures) = self.patterns[rule].captures_at(&text[..to], at) {
-                let (Some(whole), Some(secret)) = (captures.get(0), captures.name("secret")) else {
-                    break;
-                };
-                at = whole.end().max(at + 1);
-                looked[rule] = secret.end();
-                if is_told(&RULES[rule], secret.as_bytes()) {
-                    found.push(Match {
-                        rule,
-                        start: secret.start(),
-                        end: secret.end(),
-                    });
-                }
-                if at >= to {
-                    break;
-                }
+        }
+        for (rule, window) in windows.into_iter().enumerate() {
+            if let Some(window) = window {
+                self.try_rule(rule, text, window, &mut found);
             }
         }
         found.sort_by_key(|one| (one.rule, one.start));
@@ -162,6 +155,25 @@ impl Patterns {
             }
         }
         kept
+    }
+
+    /// Every match of one rule within a window.
+    fn try_rule(&self, rule: usize, text: &[u8], window: Range<usize>, found: &mut Vec<Match>) {
+        let mut at = window.start;
+        while at < window.end
+            && found.len() < MATCHES_MAX
+            && let Some(captures) = self.patterns[rule].captures_at(&text[..window.end], at)
+            && let (Some(whole), Some(secret)) = (captures.get(0), captures.name("secret"))
+        {
+            at = whole.end().max(at + 1);
+            if is_told(&RULES[rule], secret.as_bytes()) {
+                found.push(Match {
+                    rule,
+                    start: secret.start(),
+                    end: secret.end(),
+                });
+            }
+        }
     }
 }
 
@@ -253,6 +265,14 @@ mod tests {
         assert_eq!(ids.len(), RULES.len());
         assert!(RULES.len() >= 30);
         assert!(RULES.iter().all(|rule| rule.reach <= REACH_MAX_BYTES));
+    }
+
+    #[test]
+    fn keywords_without_end_cost_no_more_than_one_pass() {
+        let text = "hue://psk password api-token ".repeat(40_000);
+        assert!(Patterns::new().look(text.as_bytes()).is_empty());
+        let last = format!("{text}\npassword: hunter2hunter2\n");
+        assert_eq!(Patterns::new().look(last.as_bytes()).len(), 1);
     }
 
     #[test]
