@@ -2,10 +2,12 @@
 
 mod add;
 mod give;
+mod import;
 mod register;
 mod render;
 mod rotate;
 mod run;
+mod scan;
 mod target;
 mod text;
 
@@ -58,6 +60,10 @@ pub enum Credential {
     Rollback(Target),
     /// Take a credential out of use for good; its data keys are destroyed after a grace.
     Retire(rotate::Retire),
+    /// Move secrets from configuration files into the vault; the first run only shows what it would do.
+    Import(import::Import),
+    /// Look for leaked secrets in directories and git histories; exit code 3 if there are any.
+    Scan(scan::Scan),
     /// Fill the values into a template, as a file that only you can read.
     Render(render::Render),
 }
@@ -196,6 +202,8 @@ impl Credential {
             Self::Confirm(confirm) => confirm.obey(context).await,
             Self::Rollback(target) => rotate::roll_back(context, &target).await,
             Self::Retire(retire) => retire.obey(context).await,
+            Self::Import(import) => import.obey(context).await,
+            Self::Scan(scan) => scan.obey(context).await,
             Self::Render(render) => render.obey(context).await,
         }
     }

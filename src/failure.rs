@@ -31,6 +31,8 @@ pub mod code {
     pub const RUN: &str = "run_failed";
     /// A secret value is not fit for what it is to be used for.
     pub const VALUE: &str = "value_unfit";
+    /// A scan could not be finished.
+    pub const SCAN: &str = "scan_failed";
     /// An export is not what was signed.
     pub const VERIFY: &str = "verify_failed";
 }

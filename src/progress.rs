@@ -30,6 +30,11 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// What is being worked on.
+    pub fn now(&self, what: String) {
+        self.0.set_message(what);
+    }
+
     /// It is done: the bar goes.
     pub fn done(&self) {
         self.0.finish_and_clear();

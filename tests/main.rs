@@ -15,6 +15,7 @@ mod giving;
 mod grace;
 mod guest;
 mod hostile;
+mod leak;
 mod lineage;
 mod log;
 mod manifest;

@@ -7,7 +7,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hearthkey_api::{Client, CredentialChanged, CredentialRequest, FindingReport, FindingView, RotationPolicyView, SecretValue};
+use hearthkey_api::{
+    Client, CredentialChanged, CredentialRequest, FindingReport, FindingView, RotationPolicyView,
+    SecretValue,
+};
 use hearthkey_discovery::import::{FILE_MAX_BYTES, Found, Left, Reading, Source, read, recognize};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -79,12 +82,16 @@ impl Import {
         let mut refused = 0;
         for found in &found {
             let name = self.name_of(found)?;
-            let unwanted = !self.only.is_empty() && !self.only.contains(&found.suggested.to_string());
+            let unwanted =
+                !self.only.is_empty() && !self.only.contains(&found.suggested.to_string());
             let (outcome, why) = if unwanted {
                 ("left", Some("it was not asked for".to_owned()))
             } else if self.take {
                 match self.add(&context.client()?, found, name.clone()).await {
-                    Ok(warnings) => ("taken", Some(warnings.join(" ")).filter(|text| !text.is_empty())),
+                    Ok(warnings) => (
+                        "taken",
+                        Some(warnings.join(" ")).filter(|text| !text.is_empty()),
+                    ),
                     Err(Failure::Told { problem, .. }) if problem.status != 0 => {
                         refused += 1;
                         ("refused", Some(problem.to_string()))
@@ -110,7 +117,8 @@ impl Import {
             why: Some(left.why.clone()),
         }));
         if self.take {
-            self.note_what_stays(&context.client()?, &entries, &left).await?;
+            self.note_what_stays(&context.client()?, source, &entries, &left)
+                .await?;
         }
         let imported = Imported {
             file: &self.file,
@@ -122,7 +130,10 @@ impl Import {
         context.output.answer(&imported, || text(&imported))?;
         match refused {
             0 => Ok(()),
-            n => Err(Failure::after_answer(&format!("{} could not be taken", count(n, "credential")))),
+            n => Err(Failure::after_answer(&format!(
+                "{} could not be taken",
+                count(n, "credential")
+            ))),
         }
     }
 
@@ -131,13 +142,29 @@ impl Import {
         let file = std::fs::File::open(&self.file).map_err(|error| unreadable(&error))?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
         // One byte more than may be read shows that there is more.
-        file.take(FILE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-        let source = self.from.or_else(|| recognize(&self.file, &bytes)).ok_or_else(|| {
-            Failure::usage(&format!("{} is of no known kind: name it with --from", self.file.display()))
-        })?;
-        let name = self.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        file.take(FILE_MAX_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
+        let source = self
+            .from
+            .or_else(|| recognize(&self.file, &bytes))
+            .ok_or_else(|| {
+                Failure::usage(&format!(
+                    "{} is of no known kind: name it with --from",
+                    self.file.display()
+                ))
+            })?;
+        let name = self
+            .file
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let reading = read(source, &name, &bytes).map_err(|error| {
-            Failure::local(code::SYSTEM, "The file cannot be imported from.", format!("{error}."), "Correct the file, or name its kind with --from.")
+            Failure::local(
+                code::SYSTEM,
+                "The file cannot be imported from.",
+                format!("{error}."),
+                "Correct the file, or name its kind with --from.",
+            )
         })?;
         Ok((source, reading))
     }
@@ -149,7 +176,11 @@ impl Import {
             match pair.split_once('=') {
                 Some((from, to)) if from == suggested => return Ok(to.to_owned()),
                 Some(_) => {}
-                None => return Err(Failure::usage(&format!("{pair:?} is no new name: write SUGGESTED=NAME"))),
+                None => {
+                    return Err(Failure::usage(&format!(
+                        "{pair:?} is no new name: write SUGGESTED=NAME"
+                    )));
+                }
             }
         }
         Ok(suggested)
@@ -160,14 +191,21 @@ impl Import {
         let owner = found.owner.is_none() && self.owner.is_none();
         let purpose = found.purpose.is_none() && self.purpose.is_none();
         match (owner, purpose) {
-            (true, true) => Some("say who answers for it and what it is for: --owner WHO --purpose WHY".into()),
+            (true, true) => {
+                Some("say who answers for it and what it is for: --owner WHO --purpose WHY".into())
+            }
             (true, false) => Some("say who answers for it: --owner WHO".into()),
             (false, true) => Some("say what it is for: --purpose WHY".into()),
             (false, false) => None,
         }
     }
 
-    async fn add(&self, client: &Client, found: &Found, name: String) -> Result<Vec<String>, Failure> {
+    async fn add(
+        &self,
+        client: &Client,
+        found: &Found,
+        name: String,
+    ) -> Result<Vec<String>, Failure> {
         if let Some(why) = self.missing(found) {
             return Err(Failure::usage(&format!("{name}: {why}")));
         }
@@ -175,17 +213,32 @@ impl Import {
             name,
             environment: self.env.clone(),
             kind: found.kind.into(),
-            owner: found.owner.clone().or_else(|| self.owner.clone()).unwrap_or_default(),
-            purpose: found.purpose.clone().or_else(|| self.purpose.clone()).unwrap_or_default(),
+            owner: found
+                .owner
+                .clone()
+                .or_else(|| self.owner.clone())
+                .unwrap_or_default(),
+            purpose: found
+                .purpose
+                .clone()
+                .or_else(|| self.purpose.clone())
+                .unwrap_or_default(),
             tier: found.tier.clone().unwrap_or_else(|| self.tier.clone()),
-            value: Some(SecretValue::new(Zeroizing::new(found.value.expose().to_vec()))),
+            value: Some(SecretValue::new(Zeroizing::new(
+                found.value.expose().to_vec(),
+            ))),
             generate: false,
             location: None,
             used_by: Vec::new(),
             scopes: Vec::new(),
             expires_at: None,
             remote_id: None,
-            imported_from: Some(format!("{}:{}", self.file.display(), found.line).chars().take(200).collect()),
+            imported_from: Some(
+                format!("{}:{}", self.file.display(), found.line)
+                    .chars()
+                    .take(200)
+                    .collect(),
+            ),
             rotation: RotationPolicyView::default(),
         };
         let added: CredentialChanged = client.post(PATH, &request).await?;
@@ -193,10 +246,20 @@ impl Import {
     }
 
     /// What was seen and is not in the vault stays known: each such entry is a finding.
-    async fn note_what_stays(&self, client: &Client, entries: &[Entry<'_>], left: &[Left]) -> Result<(), Failure> {
+    async fn note_what_stays(
+        &self,
+        client: &Client,
+        source: Source,
+        entries: &[Entry<'_>],
+        left: &[Left],
+    ) -> Result<(), Failure> {
+        // A hash cannot be taken in, and is a secret all the same.
         let secret = |entry: &&Entry<'_>| {
-            let in_file = left.iter().find(|left| left.line == entry.line && left.what == entry.name);
-            entry.outcome == "refused" || entry.kind.is_some() && entry.outcome == "left" || in_file.is_some_and(|left| left.secret)
+            let in_file = left
+                .iter()
+                .find(|left| left.line == entry.line && left.what == entry.name);
+            let hash = source == Source::MosquittoPasswords && in_file.is_some();
+            hash || entry.outcome == "refused" || entry.kind.is_some() && entry.outcome == "left"
         };
         for entry in entries.iter().filter(secret) {
             let place = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone());
@@ -205,7 +268,10 @@ impl Import {
                 kind: "unmanaged".into(),
                 credential: None,
                 place: crate::output::visible(&place).chars().take(200).collect(),
-                what: crate::output::visible(&entry.name).chars().take(200).collect(),
+                what: crate::output::visible(&entry.name)
+                    .chars()
+                    .take(200)
+                    .collect(),
             };
             let _: FindingView = client.post("/api/v1/findings", &report).await?;
         }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hearthkey_api::{Client, FindingReport, FindingView, MarksView};
 use hearthkey_discovery::scan::{
-    IGNORE_FILE, IgnoreState, Ignores, Leak, Marks, Place, Progress as At, Report, Scan as Found, Scanner, What,
-    install_hook, repository_around, sarif,
+    IGNORE_FILE, IgnoreState, Ignores, Leak, MarkKey, Marks, Place, Progress as At, Report,
+    Scan as Found, Scanner, What, install_hook, repository_around, sarif,
 };
 use serde::Serialize;
 
@@ -69,7 +69,12 @@ struct Hooked<'a> {
 }
 
 fn failed(error: &impl std::fmt::Display) -> Failure {
-    Failure::local(code::SCAN, "The scan could not be finished.", format!("{error}."), "Put that right, then scan again; nothing was changed.")
+    Failure::local(
+        code::SCAN,
+        "The scan could not be finished.",
+        format!("{error}."),
+        "Put that right, then scan again; nothing was changed.",
+    )
 }
 
 impl Scan {
@@ -80,22 +85,28 @@ impl Scan {
             return hook(context, first);
         }
         let ignores = self.ignores(first)?;
-        let client = if self.offline { None } else { Some(context.client()?) };
+        let client = if self.offline {
+            None
+        } else {
+            Some(context.client()?)
+        };
         let mut not_looked_for = Vec::new();
         let marks = match &client {
             Some(client) => {
-                let view: MarksView = client.post("/api/v1/credentials/marks", &Nothing {}).await?;
+                let view: MarksView = client
+                    .post("/api/v1/credentials/marks", &Nothing {})
+                    .await?;
                 not_looked_for = view.not_marked;
                 let text = std::str::from_utf8(view.marks.expose()).unwrap_or_default();
                 Marks::from_text(text).map_err(|error| Failure::garbled(&error.to_string()))?
             }
-            None => Marks::empty(),
+            None => Marks::new(MarkKey::from_random([0; 32]), 0),
         };
         let mut scanner = Scanner::new(marks, !self.own_only);
         let progress = Progress::new(context, "");
         let found = tokio::task::block_in_place(|| self.scan(&mut scanner, &progress));
         progress.done();
-        let now = crate::clock::today();
+        let now = crate::clock::now();
         let report = ignores.judge(found?, now);
         if let Some(path) = &self.sarif {
             let text = sarif(&report, env!("CARGO_PKG_VERSION"));
@@ -122,8 +133,14 @@ impl Scan {
         let path = match &self.ignore {
             Some(path) => path.clone(),
             None => {
-                let directory = if self.staged { repository_around(first) } else { None };
-                let path = directory.unwrap_or_else(|| first.to_owned()).join(IGNORE_FILE);
+                let directory = if self.staged {
+                    repository_around(first)
+                } else {
+                    None
+                };
+                let path = directory
+                    .unwrap_or_else(|| first.to_owned())
+                    .join(IGNORE_FILE);
                 if !path.is_file() {
                     return Ok(Ignores::default());
                 }
@@ -131,11 +148,16 @@ impl Scan {
             }
         };
         let unreadable = |error: &std::io::Error| Failure::file("read", &path, error);
-        if std::fs::metadata(&path).map_err(|error| unreadable(&error))?.len() > IGNORE_MAX_BYTES {
+        if std::fs::metadata(&path)
+            .map_err(|error| unreadable(&error))?
+            .len()
+            > IGNORE_MAX_BYTES
+        {
             return Err(Failure::usage("the ignore file is longer than 1 MiB"));
         }
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        Ignores::from_toml(&text).map_err(|error| Failure::usage(&format!("{}: {error}", path.display())))
+        Ignores::from_toml(&text)
+            .map_err(|error| Failure::usage(&format!("{}: {error}", path.display())))
     }
 
     fn scan(&self, scanner: &mut Scanner, progress: &Progress) -> Result<Found, Failure> {
@@ -154,11 +176,20 @@ impl Scan {
                 all.merge(found.map_err(|error| failed(&error))?);
                 continue;
             }
-            all.merge(scanner.tree(path, &mut told).map_err(|error| failed(&error))?);
+            all.merge(
+                scanner
+                    .tree(path, &mut told)
+                    .map_err(|error| failed(&error))?,
+            );
             let around = repository_around(path);
-            let is_top = around.is_some_and(|top| std::path::absolute(path).is_ok_and(|path| top == path));
+            let is_top =
+                around.is_some_and(|top| std::path::absolute(path).is_ok_and(|path| top == path));
             if is_top && !self.tree_only {
-                all.merge(scanner.history(path, &mut told).map_err(|error| failed(&error))?);
+                all.merge(
+                    scanner
+                        .history(path, &mut told)
+                        .map_err(|error| failed(&error))?,
+                );
             }
         }
         Ok(all)
@@ -168,7 +199,12 @@ impl Scan {
 fn hook(context: &Context, path: &Path) -> Result<(), Failure> {
     let repository = repository_around(path).unwrap_or_else(|| path.to_owned());
     let installed = install_hook(&repository).map_err(|error| {
-        Failure::with_cause(code::SCAN, "The hook was not installed.", &error, "Put that right, then try again.")
+        Failure::with_cause(
+            code::SCAN,
+            "The hook was not installed.",
+            &error,
+            "Put that right, then try again.",
+        )
     })?;
     let hooked = Hooked {
         hook: &installed.path,
@@ -177,7 +213,10 @@ fn hook(context: &Context, path: &Path) -> Result<(), Failure> {
     };
     context.output.answer(&hooked, || match installed.already {
         true => format!("{} looks for secrets already.", installed.path.display()),
-        false => format!("{} looks for secrets in every commit from now on.", installed.path.display()),
+        false => format!(
+            "{} looks for secrets in every commit from now on.",
+            installed.path.display()
+        ),
     })
 }
 
@@ -194,10 +233,20 @@ fn place_of(place: &Place) -> String {
     match place {
         Place::File { path, .. } => format!("{path}:{}:{}", at.line, at.column),
         Place::Staged { path, .. } => format!("staged {path}:{}:{}", at.line, at.column),
-        Place::History { object, path, commits, .. } => {
-            let path = path.as_ref().map_or("no path".to_owned(), ToString::to_string);
+        Place::History {
+            object,
+            path,
+            commits,
+            ..
+        } => {
+            let path = path
+                .as_ref()
+                .map_or("no path".to_owned(), ToString::to_string);
             let commit = commits.first().map_or("no commit", String::as_str);
-            format!("commit {commit:.12} {path}:{}:{} (object {object:.12})", at.line, at.column)
+            format!(
+                "commit {commit:.12} {path}:{}:{} (object {object:.12})",
+                at.line, at.column
+            )
         }
     }
 }
@@ -216,7 +265,11 @@ fn what_of(what: &What) -> String {
 /// Tells the gateway which of its values have leaked: each is a finding with what to do.
 async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<(), Failure> {
     let scanned = std::path::absolute(scanned).unwrap_or_else(|_| scanned.to_owned());
-    let own = report.scan.leaks.iter().filter_map(|leak| Some((leak, credential_of(leak)?)));
+    let own = report
+        .scan
+        .leaks
+        .iter()
+        .filter_map(|leak| Some((leak, credential_of(leak)?)));
     for (leak, credential) in own.take(REPORTED_MAX) {
         let mut place = format!("{}: {}", scanned.display(), place_of(&leak.place));
         place = crate::output::visible(&place).chars().take(200).collect();
@@ -235,19 +288,38 @@ fn text(answer: &Answer<'_>) -> String {
     let report = answer.report;
     let mut lines = Vec::new();
     for leak in &report.scan.leaks {
-        lines.push(format!("{}\n  {}\n  fingerprint {}", place_of(&leak.place), what_of(&leak.what), leak.fingerprint));
-        if let Some((environment, name)) = credential_of(leak).and_then(|name| name.split_once('/')) {
-            lines.push(format!("  rotate now: hearthkey credential rotate {name} --env {environment} --overlap 0s"));
+        lines.push(format!(
+            "{}\n  {}\n  fingerprint {}",
+            place_of(&leak.place),
+            what_of(&leak.what),
+            leak.fingerprint
+        ));
+        if let Some((environment, name)) = credential_of(leak).and_then(|name| name.split_once('/'))
+        {
+            lines.push(format!(
+                "  rotate now: hearthkey credential rotate {name} --env {environment} --overlap 0s"
+            ));
         }
     }
     for skipped in &report.scan.skipped {
         lines.push(format!("not read: {}: {}", skipped.path, skipped.why));
     }
-    lines.extend(answer.not_looked_for.iter().map(|what| format!("not looked for: {what}")));
+    lines.extend(
+        answer
+            .not_looked_for
+            .iter()
+            .map(|what| format!("not looked for: {what}")),
+    );
     for ignore in &report.ignores {
         match ignore.state {
-            IgnoreState::Unused => lines.push(format!("ignore entry {} hides nothing: {}", ignore.entry, ignore.reason)),
-            IgnoreState::Expired => lines.push(format!("ignore entry {} has expired: {}", ignore.entry, ignore.reason)),
+            IgnoreState::Unused => lines.push(format!(
+                "ignore entry {} hides nothing: {}",
+                ignore.entry, ignore.reason
+            )),
+            IgnoreState::Expired => lines.push(format!(
+                "ignore entry {} has expired: {}",
+                ignore.entry, ignore.reason
+            )),
             IgnoreState::Used(_) => {}
         }
     }

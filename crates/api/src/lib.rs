@@ -21,8 +21,8 @@ pub use credential::{
     ConfirmRequest, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage,
     CredentialRequest, CredentialView, FindingList, FindingReport, FindingView, Given, LeaseList,
     LeaseRequest, LeaseView, Leased, Manifest, ManifestChecked, ManifestEntry, ManifestVerdict,
-    ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView, RotateRequest,
-    RotationPolicyView, RotationView, VersionView,
+    MarksView, ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView,
+    RotateRequest, RotationPolicyView, RotationView, VersionView,
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,

@@ -14,3 +14,5 @@ pub mod import;
 pub mod scan;
 
 mod placeholder;
+
+pub use hearthkey_core::time::Timestamp;

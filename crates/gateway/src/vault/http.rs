@@ -403,6 +403,9 @@ async fn retire_project(
 
 /// Marks by which a scanner finds the vault's own values in files, without learning them.
 #[utoipa::path(post, path = "/api/v1/credentials/marks", responses((status = 200, body = api::MarksView)))]
-async fn marks(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Answer<api::MarksView> {
+async fn marks(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::MarksView> {
     Ok(Json(gateway.home()?.marks(&caller).await?))
 }

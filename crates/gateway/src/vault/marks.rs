@@ -28,9 +28,17 @@ impl Home {
         let mut after = (String::new(), String::new(), 0);
         loop {
             let after_ref = (after.0.as_str(), after.1.as_str(), after.2);
-            let page = self.store.read(|registry| registry.sealed_values(after_ref, BATCH))?;
-            let Some((last, version, _)) = page.last() else { break };
-            after = (last.name.to_string(), last.environment.to_string(), *version);
+            let page = self
+                .store
+                .read(|registry| registry.sealed_values(after_ref, BATCH))?;
+            let Some((last, version, _)) = page.last() else {
+                break;
+            };
+            after = (
+                last.name.to_string(),
+                last.environment.to_string(),
+                *version,
+            );
             for (id, version, sealed) in page {
                 if !caller.may_list(&id) {
                     continue;
@@ -41,14 +49,23 @@ impl Home {
                 match mark(&mut marks, &label, &value) {
                     Marked::Yes => marked += 1,
                     Marked::TooShort => not_marked.push(format!("{label} is shorter than 8 bytes")),
-                    Marked::TooPlain => not_marked.push(format!("{label} is a row of the same few characters")),
-                    Marked::BadLabel | Marked::Full => not_marked.push(format!("there are too many values for {label}")),
+                    Marked::TooPlain => {
+                        not_marked.push(format!("{label} is a row of the same few characters"))
+                    }
+                    Marked::BadLabel | Marked::Full => {
+                        not_marked.push(format!("there are too many values for {label}"))
+                    }
                 }
             }
         }
-        let entry = Entry::new(self.now(), caller.actor(), "credential.marks", format!("home:{}", self.id))
-            .with("marked", marked)
-            .with("not_marked", not_marked.len());
+        let entry = Entry::new(
+            self.now(),
+            caller.actor(),
+            "credential.marks",
+            format!("home:{}", self.id),
+        )
+        .with("marked", marked)
+        .with("not_marked", not_marked.len());
         self.commit(Change::record(entry)).await?;
         Ok(MarksView {
             marks: SecretValue::new(Zeroizing::new(marks.to_text().as_bytes().to_vec())),
