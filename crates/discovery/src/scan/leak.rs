@@ -38,7 +38,7 @@ pub enum What {
         id: String,
         /// The rule's name.
         name: String,
-        /// The beginning of what was found, if that tells nothing, and its length.
+        /// What all of its kind begin with, and its length; nothing of what makes it secret.
         excerpt: String,
     },
 }

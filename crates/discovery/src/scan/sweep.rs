@@ -221,7 +221,7 @@ impl Sweeper {
                 let what = What::Rule {
                     id: rule.id.clone(),
                     name: rule.name.clone(),
-                    excerpt: excerpt(&text[start..end]),
+                    excerpt: excerpt(rule, &text[start..end]),
                 };
                 (format!("rule {}", rule.id), what)
             }
