@@ -134,7 +134,7 @@ async fn nothing_is_found_where_nothing_is_and_every_exception_has_a_reason() {
     let ignore = tree.join(".hearthkeyignore.toml");
     fs::write(
         &ignore,
-        format!("[[ignore]]\nfingerprint = \"{fingerprint}\"\n"),
+        format!("[[ignore]]\nfinding = \"{fingerprint}\"\n"),
     )
     .unwrap();
     let (code, why) = scan(&rig, &tree, &[]).await;
@@ -145,7 +145,7 @@ async fn nothing_is_found_where_nothing_is_and_every_exception_has_a_reason() {
     );
     fs::write(
         &ignore,
-        format!("[[ignore]]\nfingerprint = \"{fingerprint}\"\nreason = \"a test of ours\"\n"),
+        format!("[[ignore]]\nfinding = \"{fingerprint}\"\nreason = \"a test of ours\"\n"),
     )
     .unwrap();
     let (code, ignored) = scan(&rig, &tree, &[]).await;

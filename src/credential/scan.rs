@@ -289,7 +289,7 @@ fn text(answer: &Answer<'_>) -> String {
     let mut lines = Vec::new();
     for leak in &report.scan.leaks {
         lines.push(format!(
-            "{}\n  {}\n  fingerprint {}",
+            "{}\n  {}\n  finding {}",
             place_of(&leak.place),
             what_of(&leak.what),
             leak.fingerprint

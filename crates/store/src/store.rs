@@ -39,6 +39,11 @@ pub enum OpenError {
     /// Pages fail their authentication.
     #[error("{0} pages of the database are damaged. Restore a backup")]
     Damaged(usize),
+    /// A page that describes the database fails its authentication, so that the others cannot be checked.
+    #[error(
+        "pages of the database are damaged, among them one that describes it. Restore a backup"
+    )]
+    Unreadable,
     /// It cannot be read or written.
     #[error("the database cannot be opened: {0}. Free or mend the disk")]
     Database(#[from] rusqlite::Error),
@@ -343,6 +348,7 @@ fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> 
     let connection = connection::open(path, key, Use::Write).map_err(|error| {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase) => OpenError::WrongKey(path.to_owned()),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Unreadable,
             _ => OpenError::Database(error),
         }
     })?;
