@@ -1,0 +1,149 @@
+//! The kinds of bridges, and how each becomes a connector.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hearthkey_core::secret::Secret;
+
+use crate::command::Command;
+use crate::connector::Connector;
+use crate::error::SettingsError;
+use crate::guard::Guarded;
+use crate::home_assistant::HomeAssistant;
+use crate::http::Http;
+use crate::hue::Hue;
+use crate::limits::Patience;
+use crate::mosquitto::Mosquitto;
+use crate::wifi::Wifi;
+use crate::zigbee2mqtt::Zigbee2mqtt;
+
+/// A kind of bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BridgeKind {
+    /// Home Assistant's long-lived access tokens.
+    HomeAssistant,
+    /// Users of a Mosquitto broker with the dynamic security plugin.
+    Mosquitto,
+    /// Application keys of a Philips Hue bridge.
+    Hue,
+    /// The network key of a Zigbee network kept by Zigbee2MQTT.
+    Zigbee2mqtt,
+    /// A Wi-Fi passphrase.
+    Wifi,
+    /// Any HTTP API, by templates.
+    Http,
+    /// Any program, by JSON on its standard input and output.
+    Command,
+}
+
+impl BridgeKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::HomeAssistant,
+        Self::Mosquitto,
+        Self::Hue,
+        Self::Zigbee2mqtt,
+        Self::Wifi,
+        Self::Http,
+        Self::Command,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HomeAssistant => "home-assistant",
+            Self::Mosquitto => "mosquitto",
+            Self::Hue => "hue",
+            Self::Zigbee2mqtt => "zigbee2mqtt",
+            Self::Wifi => "wifi",
+            Self::Http => "http",
+            Self::Command => "command",
+        }
+    }
+}
+
+impl fmt::Display for BridgeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is no kind of bridge.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no kind of bridge: use one of home-assistant, mosquitto, hue, zigbee2mqtt, wifi, http, command"
+)]
+pub struct UnknownKind(String);
+
+impl FromStr for BridgeKind {
+    type Err = UnknownKind;
+    fn from_str(word: &str) -> Result<Self, UnknownKind> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == word);
+        found.ok_or_else(|| UnknownKind(word.chars().take(40).collect()))
+    }
+}
+
+/// The connector of a bridge. `settings` is a JSON object that holds no secret; `authority` is the secret by which the
+/// bridge is administered. Nothing is talked to yet.
+pub fn connect(
+    kind: BridgeKind,
+    settings: &str,
+    authority: Option<Secret>,
+) -> Result<Box<dyn Connector>, SettingsError> {
+    connect_with(kind, settings, authority, Patience::default())
+}
+
+/// As [`connect`], with other waits.
+pub fn connect_with(
+    kind: BridgeKind,
+    settings: &str,
+    authority: Option<Secret>,
+    patience: Patience,
+) -> Result<Box<dyn Connector>, SettingsError> {
+    let known = authority.clone();
+    let inner: Box<dyn Connector> = match kind {
+        BridgeKind::HomeAssistant => Box::new(HomeAssistant::new(settings, authority, patience)?),
+        BridgeKind::Mosquitto => Box::new(Mosquitto::new(settings, authority, patience)?),
+        BridgeKind::Hue => Box::new(Hue::new(settings, patience)?),
+        BridgeKind::Zigbee2mqtt => Box::new(Zigbee2mqtt::new(settings)?),
+        BridgeKind::Wifi => Box::new(Wifi::new(settings)?),
+        BridgeKind::Http => Box::new(Http::new(settings, authority, patience)?),
+        BridgeKind::Command => Box::new(Command::new(settings, authority, patience)?),
+    };
+    Ok(Box::new(Guarded::new(kind, inner, known, patience)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_written_as_it_is_read() {
+        for kind in BridgeKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        let error = "zwave".parse::<BridgeKind>().unwrap_err().to_string();
+        assert!(
+            error.contains("zwave") && error.contains("zigbee2mqtt"),
+            "{error}"
+        );
+        for kind in BridgeKind::ALL {
+            assert!(UnknownKind("x".into()).to_string().contains(kind.as_str()));
+        }
+    }
+
+    #[test]
+    fn settings_that_are_no_object_too_long_or_unknown_make_no_connector() {
+        for kind in BridgeKind::ALL {
+            let secret = Secret::text("authority").unwrap();
+            for bad in ["", "[]", "{\"surprise\": 1}", &" ".repeat(70_000)] {
+                let made = connect(kind, bad, Some(secret.clone()));
+                let error = made.err().map(|error| error.to_string());
+                assert!(
+                    error.is_some_and(|text| !text.is_empty()),
+                    "{kind} {bad:.20}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Stories of the bridges, told against real products where they can be had and small servers where not.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod command;
+mod home_assistant;
+mod http;
+mod hue;
+mod liars;
+mod made_here;
+mod mosquitto;
+mod pages;
+mod server;
+mod values;
