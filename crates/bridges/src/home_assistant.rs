@@ -14,6 +14,7 @@ use hyper::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use zeroize::Zeroizing;
@@ -134,7 +135,7 @@ impl HomeAssistant {
                 BridgeError::ClosedEarly { at }
             }
             WsError::Protocol(
-                tokio_tungstenite::tungstenite::error::ProtocolError::HandshakeIncomplete,
+                ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
             ) => BridgeError::ClosedEarly { at },
             WsError::Http(answer) if answer.status().is_redirection() => BridgeError::Redirected {
                 at,
