@@ -182,7 +182,7 @@ mod tests {
             "",
             "hue.example",
             "ftp://hue.example",
-            concat!("https:", "//user:pw@hue.example"),
+            concat!("https://user:pw", "@hue.example"),
             "https://",
             "https://hue.example/?a=b",
             "https://hue.example/#a",

@@ -1,22 +1,14 @@
 //! Home Assistant's long-lived access tokens, over its websocket API; whether one works, over its REST API.
 //!
 //! Each token belongs to a user and may do what that user may. Tokens are made, listed and deleted by their own user
-//! alone, so the authority is another token of the same user; without one, the value itself is used.
-//!
-//! Protocol: `auth_required` → `auth` → `auth_ok` | `auth_invalid`, then requests with a rising `id`, each answered by a
-//! `result`. Seen against 2024.3.
+//! alone, so the authority is another token of the same user; without one, the value itself is used. Seen against 2024.3.
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Span;
 use hyper::Method;
 use hyper::header::AUTHORIZATION;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use zeroize::Zeroizing;
 
 use crate::address::{HTTP, Site};
@@ -25,15 +17,15 @@ use crate::connector::{
 };
 use crate::error::{BridgeError, SettingsError};
 use crate::exchange::{Ask, exchange, secret_header};
-use crate::limits::{ANSWER_MAX_BYTES, LIST_MAX_BYTES, MESSAGES_MAX, Patience};
-use crate::line::{Duplex, Line, within};
+use crate::limits::{ANSWER_MAX_BYTES, Patience};
+use crate::line::{Line, within};
 use crate::progress::Progress;
 use crate::quote;
+use crate::websocket::{Say, Talk};
 
 const DAY: Span = Span::days(1);
 /// What Home Assistant's own interface gives a token.
 const LIFETIME_DAYS: i64 = 3650;
-const LONG_LIVED: &str = "long_lived_access_token";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,31 +77,8 @@ impl HomeAssistant {
         within(self.patience.exchange, &self.line.site, work).await
     }
 
-    /// A conversation as the user of this token.
-    async fn sign_in(&self, token: &Secret) -> Result<Talk<'_>, BridgeError> {
-        let token = token.expose_text().ok_or_else(not_text)?;
-        let stream = self.line.open().await?;
-        let scheme = if self.line.site.tls { "wss" } else { "ws" };
-        let site = &self.line.site;
-        let url = format!("{scheme}://{site}{}/api/websocket", site.prefix);
-        let mut bounds = WebSocketConfig::default();
-        bounds.max_message_size = Some(LIST_MAX_BYTES);
-        bounds.max_frame_size = Some(LIST_MAX_BYTES);
-        let (socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(bounds))
-            .await
-            .map_err(|error| self.broken(&error))?;
-        let mut talk = Talk {
-            bridge: self,
-            socket,
-            last_id: 0,
-        };
-        talk.hear("auth_required").await?;
-        talk.say(&Say::Auth {
-            access_token: token,
-        })
-        .await?;
-        talk.hear("auth_ok").await?;
-        Ok(talk)
+    async fn sign_in(&self, token: &Secret) -> Result<Talk, BridgeError> {
+        Talk::open(&self.line, token.expose_text().ok_or_else(not_text)?).await
     }
 
     /// The token by which tokens are managed, or the one at hand.
@@ -122,34 +91,6 @@ impl HomeAssistant {
                 at: self.at(),
                 why: "there is no token that could make the first one".into(),
             })
-    }
-
-    fn broken(&self, error: &WsError) -> BridgeError {
-        let at = self.at();
-        match error {
-            WsError::Capacity(_) => BridgeError::TooLong {
-                at,
-                most_bytes: LIST_MAX_BYTES,
-            },
-            WsError::ConnectionClosed | WsError::AlreadyClosed | WsError::Io(_) => {
-                BridgeError::ClosedEarly { at }
-            }
-            WsError::Protocol(
-                ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
-            ) => BridgeError::ClosedEarly { at },
-            WsError::Http(answer) if answer.status().is_redirection() => BridgeError::Redirected {
-                at,
-                to: "another address".into(),
-            },
-            WsError::Http(answer) => BridgeError::Garbled {
-                at,
-                why: format!(
-                    "its websocket is not there (status {})",
-                    answer.status().as_u16()
-                ),
-            },
-            _ => self.garbled("it is no websocket message"),
-        }
     }
 
     async fn try_token(&self, held: &Held) -> Result<Verified, BridgeError> {
@@ -185,7 +126,7 @@ impl HomeAssistant {
         for left in talk.tokens().await? {
             // A token by this name is ours, from an attempt whose answer was lost; names are unique there.
             if left.is(&order.label) && !left.is_current {
-                talk.delete(&left.id).await?;
+                talk.delete(&left.id, false).await?;
             }
         }
         let lifespan = days_of(order.lifetime);
@@ -233,7 +174,7 @@ impl HomeAssistant {
         };
         let listed = talk.tokens().await?.iter().any(|token| token.id == id);
         if listed {
-            talk.delete(&id).await?;
+            talk.delete(&id, self.authority.is_none()).await?;
         }
         talk.goodbye().await;
         if !listed && self.try_token(held).await? == Verified::Works {
@@ -286,167 +227,6 @@ struct User {
     name: String,
     is_admin: bool,
     is_owner: bool,
-}
-
-/// A refresh token, which is what Home Assistant keeps of a token.
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    client_name: Option<String>,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    is_current: bool,
-}
-
-impl Listed {
-    fn is(&self, label: &str) -> bool {
-        self.kind == LONG_LIVED && self.client_name.as_deref() == Some(label)
-    }
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type")]
-enum Say<'a> {
-    #[serde(rename = "auth")]
-    Auth { access_token: &'a str },
-    #[serde(rename = "auth/long_lived_access_token")]
-    Create {
-        id: u64,
-        client_name: &'a str,
-        lifespan: i64,
-    },
-    #[serde(rename = "auth/refresh_tokens")]
-    List { id: u64 },
-    #[serde(rename = "auth/delete_refresh_token")]
-    Delete { id: u64, refresh_token_id: &'a str },
-    #[serde(rename = "auth/current_user")]
-    User { id: u64 },
-}
-
-#[derive(Deserialize)]
-struct Hear {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    id: u64,
-    success: Option<bool>,
-    #[serde(default)]
-    result: Value,
-    message: Option<String>,
-    error: Option<Objection>,
-}
-
-#[derive(Deserialize)]
-struct Objection {
-    #[serde(default)]
-    message: String,
-}
-
-/// A signed-in conversation.
-struct Talk<'a> {
-    bridge: &'a HomeAssistant,
-    socket: WebSocketStream<Box<dyn Duplex>>,
-    last_id: u64,
-}
-
-impl Talk<'_> {
-    fn next_id(&self) -> u64 {
-        self.last_id + 1
-    }
-
-    async fn say(&mut self, say: &Say<'_>) -> Result<(), BridgeError> {
-        let text = serde_json::to_string(say).map_err(|_| not_text())?;
-        let sent = self.socket.send(Message::text(text)).await;
-        sent.map_err(|error| self.bridge.broken(&error))
-    }
-
-    /// The next message that can be read as one of the API's.
-    async fn next(&mut self) -> Result<Hear, BridgeError> {
-        for _ in 0..MESSAGES_MAX {
-            let closed = || BridgeError::ClosedEarly {
-                at: self.bridge.at(),
-            };
-            match self.socket.next().await.ok_or_else(closed)? {
-                Ok(Message::Text(text)) => {
-                    return serde_json::from_str(&text)
-                        .map_err(|_| self.bridge.garbled("a message is not of the API"));
-                }
-                Ok(Message::Close(_)) => return Err(closed()),
-                Ok(_) => {}
-                Err(error) => return Err(self.bridge.broken(&error)),
-            }
-        }
-        Err(self.bridge.garbled("it talks without answering"))
-    }
-
-    async fn hear(&mut self, kind: &str) -> Result<(), BridgeError> {
-        let heard = self.next().await?;
-        match heard.kind.as_str() {
-            found if found == kind => Ok(()),
-            "auth_invalid" => Err(BridgeError::NoAuthority {
-                at: self.bridge.at(),
-                why: format!(
-                    "the token does not sign in: {}",
-                    quote::peer(&heard.message.unwrap_or_default())
-                ),
-            }),
-            _ => Err(self.bridge.garbled("signing in went another way")),
-        }
-    }
-
-    /// Asks with the next id, and takes the answer to it.
-    async fn ask(&mut self, say: &Say<'_>) -> Result<Value, BridgeError> {
-        self.last_id += 1;
-        self.say(say).await?;
-        for _ in 0..MESSAGES_MAX {
-            let heard = self.next().await?;
-            if heard.kind != "result" || heard.id != self.last_id {
-                continue;
-            }
-            let why = heard.error.map(|error| error.message).unwrap_or_default();
-            return match heard.success {
-                Some(true) => Ok(heard.result),
-                _ => Err(BridgeError::Refused {
-                    at: self.bridge.at(),
-                    why: quote::peer(&why),
-                }),
-            };
-        }
-        Err(self.bridge.garbled("it talks without answering"))
-    }
-
-    async fn tokens(&mut self) -> Result<Vec<Listed>, BridgeError> {
-        let listed = self.ask(&Say::List { id: self.next_id() }).await?;
-        serde_json::from_value(listed)
-            .map_err(|_| self.bridge.garbled("its list of tokens is none"))
-    }
-
-    async fn own_id(&mut self) -> Result<String, BridgeError> {
-        let tokens = self.tokens().await?;
-        let own = tokens.into_iter().find(|token| token.is_current);
-        own.map(|token| token.id).ok_or_else(|| {
-            self.bridge
-                .garbled("its list does not name the token in use")
-        })
-    }
-
-    async fn delete(&mut self, id: &str) -> Result<(), BridgeError> {
-        let say = Say::Delete {
-            id: self.next_id(),
-            refresh_token_id: id,
-        };
-        match self.ask(&say).await {
-            // A token that deletes itself may lose its connection before the answer: what follows shows the truth.
-            Err(BridgeError::ClosedEarly { .. }) if self.bridge.authority.is_none() => Ok(()),
-            outcome => outcome.map(|_| ()),
-        }
-    }
-
-    /// A courtesy; the answer is here already.
-    async fn goodbye(&mut self) {
-        let _ = self.socket.close(None).await;
-    }
 }
 
 impl Connector for HomeAssistant {

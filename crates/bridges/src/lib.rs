@@ -27,9 +27,11 @@ mod process;
 mod progress;
 mod quote;
 mod random;
+mod request;
 mod settings;
 mod template;
 mod tls;
+mod websocket;
 mod wifi;
 mod zigbee2mqtt;
 

@@ -11,4 +11,5 @@ mod made_here;
 mod mosquitto;
 mod pages;
 mod server;
+mod talkers;
 mod values;
