@@ -41,7 +41,7 @@ pub enum OpenError {
     Damaged(usize),
     /// A page that describes the database fails its authentication, so that the others cannot be checked.
     #[error(
-        "pages of the database are damaged, among them one that describes it. Restore a backup"
+        "some pages of the database are damaged, among them one that describes it. Restore a backup"
     )]
     Unreadable,
     /// It cannot be read or written.
