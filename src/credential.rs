@@ -1,6 +1,7 @@
 //! `hearthkey credential …`.
 
 mod add;
+mod follow;
 mod give;
 mod import;
 mod register;

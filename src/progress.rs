@@ -24,6 +24,15 @@ impl Progress {
         Self(bar)
     }
 
+    /// A sign of life for something that cannot be counted.
+    pub fn waiting(context: &Context) -> Self {
+        let bar = Self::new(context, "");
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.0.set_style(style);
+        }
+        bar
+    }
+
     /// How far it is.
     pub fn at(&self, done: u64, total: u64) {
         self.0.set_length(total);
@@ -33,6 +42,7 @@ impl Progress {
     /// What is being worked on.
     pub fn now(&self, what: String) {
         self.0.set_message(what);
+        self.0.tick();
     }
 
     /// It is done: the bar goes.

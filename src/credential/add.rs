@@ -1,9 +1,11 @@
 //! `hearthkey credential add`.
 
 use clap::Args;
-use hearthkey_api::{CredentialChanged, CredentialRequest};
+use hearthkey_api::{CredentialChanged, CredentialInFull, CredentialRequest};
 
 use crate::context::Context;
+use crate::credential::follow::to_rest;
+use crate::credential::target::path;
 use crate::credential::{PATH, Schedule, told};
 use crate::failure::Failure;
 use crate::value::ValueSource;
@@ -80,7 +82,17 @@ impl Add {
             imported_from: None,
             rotation: self.schedule.view(),
         };
-        let added: CredentialChanged = context.client()?.post(PATH, &request).await?;
+        let client = context.client()?;
+        let mut added: CredentialChanged = client.post(PATH, &request).await?;
+        if added.credential.rotating.is_some() && !context.output.is_json() {
+            // The bridge makes the value, and may want a button to be pressed.
+            let path = path(&request.environment, &request.name);
+            if let Some(rotation) = to_rest(context, &client, &path).await? {
+                added.warnings.extend(rotation.notes);
+            }
+            let full: CredentialInFull = client.get(&path).await?;
+            added.credential = full.credential;
+        }
         told(context, &added)
     }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use hearthkey_api::{ConfirmRequest, RetireRequest, Retired, RotateRequest, RotationView};
 
 use crate::context::{Context, Nothing};
+use crate::credential::follow::to_rest;
 use crate::credential::target::Target;
 use crate::credential::text;
 use crate::failure::Failure;
@@ -86,7 +87,12 @@ impl Rotate {
             accept_cost: self.accept_cost,
             remote_id: self.remote_id,
         };
-        let rotation: RotationView = client.post(&format!("{path}/rotate"), &request).await?;
+        let mut rotation: RotationView = client.post(&format!("{path}/rotate"), &request).await?;
+        if !context.output.is_json()
+            && let Some(rested) = to_rest(context, &client, &path).await?
+        {
+            rotation = rested;
+        }
         told(context, &rotation)
     }
 }

@@ -184,6 +184,7 @@ pub fn rotation(r: &RotationView) -> String {
     if !r.unconfirmed.is_empty() {
         lines.push(format!("  not switched yet: {}", r.unconfirmed.join(", ")));
     }
+    lines.extend(r.bridge_says.iter().map(|says| format!("  {says}")));
     lines.extend(r.notes.iter().map(|note| format!("  {note}")));
     lines.join("\n")
 }

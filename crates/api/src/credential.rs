@@ -217,6 +217,8 @@ pub struct RotationView {
     pub unconfirmed: Vec<String>,
     /// Whether it waits for a person, because a bridge could not be reached.
     pub held: bool,
+    /// What the bridge is doing now, or waits for: a button to be pressed, and for how long.
+    pub bridge_says: Option<String>,
     /// What a person should know.
     pub notes: Vec<String>,
     /// When it ended.

@@ -28,6 +28,9 @@ use crate::revoke::PendingRevocation;
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
+/// What a bridge that makes a value tells meanwhile, by the credential.
+pub(crate) type BridgeSays = Arc<Mutex<HashMap<CredentialId, String>>>;
+
 /// An unsealed home.
 pub(crate) struct Home {
     pub(crate) id: HomeId,
@@ -52,6 +55,8 @@ pub(crate) struct Home {
     pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
     /// Credentials whose rotations are being driven.
     pub(crate) driven: Mutex<HashSet<CredentialId>>,
+    /// What bridges are doing for rotations now.
+    pub(crate) bridge_says: BridgeSays,
     /// A rotation has begun or changed.
     pub(crate) rotations: Notify,
     /// Environments whose values are being sealed anew.

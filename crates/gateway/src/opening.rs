@@ -169,6 +169,7 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         habits: Mutex::new(habits),
         late_leases: Mutex::default(),
         driven: Mutex::default(),
+        bridge_says: Arc::default(),
         rotations: Notify::new(),
         resealing: Mutex::default(),
         sightings: Mutex::default(),

@@ -1,7 +1,9 @@
 //! Bridges: connected, tested, disconnected, and asked on behalf of their credentials.
 
 use hearthkey_api as api;
-use hearthkey_bridges::{Abilities, BridgeKind, Connector, Held, SettingsError, Verified, connect};
+use hearthkey_bridges::{
+    Abilities, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin, connect,
+};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{CredentialId, OWN_BRIDGES, State, checked_text};
@@ -94,6 +96,30 @@ fn drift(
     ))
 }
 
+/// A Hue bridge signs its own certificate: what it shows is offered to a person to compare. None if
+/// that is not what is missing.
+async fn offer_pin(bridge: &Bridge) -> Option<Failure> {
+    if bridge.kind != BridgeKind::Hue.as_str() {
+        return None;
+    }
+    let settings: serde_json::Value = serde_json::from_str(&bridge.settings).ok()?;
+    let known = |name: &str| settings.get(name).is_some();
+    if known("pin_sha256") || known("root_pem") {
+        return None;
+    }
+    match certificate_pin(settings.get("url")?.as_str()?).await {
+        Ok(pin) => Some(Failure::refused(
+            &format!(
+                "the bridge's certificate is not known yet; the one that it shows now has the SHA-256 {pin}"
+            ),
+            &format!(
+                "If you are sure that this is your bridge, say so: add --set pin_sha256={pin}."
+            ),
+        )),
+        Err(error) => Some(Failure::bridge(&error)),
+    }
+}
+
 impl Home {
     /// A value of a credential as its bridge is shown it.
     pub(crate) fn held(&self, id: &CredentialId, sealed: &SealedValue) -> Result<Held, Failure> {
@@ -175,7 +201,10 @@ impl Home {
             created_at: now,
             created_by: actor.name.clone(),
         };
-        let connected = self.connected(bridge.clone())?;
+        let connected = match self.connected(bridge.clone()) {
+            Ok(connected) => connected,
+            Err(failure) => return Err(offer_pin(&bridge).await.unwrap_or(failure)),
+        };
         let entry = Entry::new(now, actor, "bridge.connect", bridge_object(&bridge))
             .with("kind", bridge.kind.clone())
             .with(

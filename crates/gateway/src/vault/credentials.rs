@@ -351,7 +351,10 @@ impl Home {
         Ok(CredentialInFull {
             credential: views::credential(&known, self.now()),
             versions: versions.iter().map(views::version).collect(),
-            rotations: rotations.iter().map(|r| views::rotation(id, r)).collect(),
+            rotations: rotations
+                .iter()
+                .map(|r| self.rotation_view(id, r))
+                .collect(),
             leases: leases.iter().map(views::lease).collect(),
             findings: self.findings_of(caller, id)?,
         })

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use hearthkey_api::RotationView;
 use hearthkey_bridges::{BridgeError, Held, MintOrder, Progress, Revoked, Verified};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{CredentialId, Origin, VersionState};
@@ -20,6 +21,7 @@ use crate::problem::Failure;
 use crate::vault::bridges::Connected;
 use crate::vault::credentials::object;
 use crate::vault::retiring::leftover;
+use crate::vault::views;
 
 /// Rotations that are driven at the same time.
 const DRIVEN_MAX: usize = 8;
@@ -241,6 +243,25 @@ impl Home {
         matches!(kept, Err(CommitError::Conflict))
     }
 
+    /// Remembers what a bridge tells while it works, for whoever looks.
+    fn listening(&self, id: &CredentialId) -> Progress {
+        let (says, id) = (Arc::clone(&self.bridge_says), id.clone());
+        Progress::new(move |step| {
+            let rest = step.remaining.filter(|_| step.waits_for_person);
+            let rest = rest.map_or(String::new(), |rest| format!(" ({} s left)", rest.as_s()));
+            locked(&says).insert(id.clone(), format!("{}{rest}", step.text));
+        })
+    }
+
+    /// A rotation as it is shown, with what its bridge is doing.
+    pub(crate) fn rotation_view(&self, id: &CredentialId, rotation: &Rotation) -> RotationView {
+        let mut view = views::rotation(id, rotation);
+        if !rotation.step.is_over() {
+            view.bridge_says = locked(&self.bridge_says).get(id).cloned();
+        }
+        view
+    }
+
     /// A new value is had from the bridge, and stored before anything else happens to it.
     async fn take_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
         let Some(bridge) = &facts.bridge else {
@@ -263,7 +284,10 @@ impl Home {
             scopes: known.credential.scopes,
             replaces,
         };
-        let minted = bridge.connector.mint(&order, &Progress::ignored()).await?;
+        let progress = self.listening(id);
+        let minted = bridge.connector.mint(&order, &progress).await;
+        locked(&self.bridge_says).remove(id);
+        let minted = minted?;
         let _turn = self.credential_turns.of(id).await;
         let held = Held {
             value: minted.value.clone(),

@@ -135,6 +135,7 @@ pub(crate) fn rotation(id: &CredentialId, r: &Rotation) -> RotationView {
         confirmed: r.confirmed.clone(),
         unconfirmed: r.unconfirmed().map(str::to_owned).collect(),
         held: !r.step.is_over() && r.tries >= TRIES_MAX,
+        bridge_says: None,
         notes: r.notes.clone(),
         ended_at: r.ended_at.map(text),
     }

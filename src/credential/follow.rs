@@ -1,0 +1,49 @@
+//! Waiting with a person for a rotation to come to rest.
+
+use std::time::Duration;
+
+use hearthkey_api::{Client, CredentialInFull, RotationView};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::stopwatch::Stopwatch;
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long at most: longer than a bridge waits for its button.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Whether nothing more happens by itself for now: dependents switch, a person is waited for, or it has ended.
+fn rests(rotation: &RotationView) -> bool {
+    rotation.held
+        || !rotation.notes.is_empty() && rotation.step == "mint"
+        || matches!(rotation.step.as_str(), "switch" | "done" | "undone")
+}
+
+/// Shows what the bridge is doing until the newest rotation of a credential rests, and gives it.
+pub async fn to_rest(
+    context: &Context,
+    client: &Client,
+    path: &str,
+) -> Result<Option<RotationView>, Failure> {
+    let progress = Progress::waiting(context);
+    let began = Stopwatch::start();
+    loop {
+        let credential: CredentialInFull = client.get(path).await?;
+        let newest = credential.rotations.into_iter().next();
+        let Some(rotation) =
+            newest.filter(|rotation| !rests(rotation) && began.elapsed() < PATIENCE)
+        else {
+            progress.done();
+            let credential: CredentialInFull = client.get(path).await?;
+            return Ok(credential.rotations.into_iter().next());
+        };
+        progress.now(
+            rotation
+                .bridge_says
+                .unwrap_or_else(|| format!("next step: {}", rotation.step)),
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
