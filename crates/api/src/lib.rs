@@ -5,10 +5,15 @@
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
 mod client;
+mod clock;
 mod device;
 mod log;
 mod problem;
+mod proof_key;
+mod remote;
 mod status;
+mod token;
+mod token_file;
 
 pub use client::{CallError, Client};
 pub use device::{
@@ -18,7 +23,13 @@ pub use device::{
 };
 pub use log::{AcceptRequest, LogKeyView, RecordPage};
 pub use problem::{Problem, code};
+pub use proof_key::{InvalidKey, ProofKey};
+pub use remote::RemoteError;
 pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
+pub use token::{
+    Health, TokenCreated, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
+};
+pub use token_file::TokenFile;
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "hearthkey.sock";

@@ -13,23 +13,28 @@
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
+//! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
 pub mod access;
 pub mod audit;
+pub mod bearer;
 pub mod certificate;
 pub mod claim;
 pub mod credential;
 pub mod device;
 pub mod door;
 pub mod enrollment;
+pub mod grant;
 pub mod id;
 pub mod key;
 pub mod profile;
+pub mod proof;
 pub mod rejection;
 pub mod renewal;
 pub mod secret;
 pub mod time;
+pub mod token;
 pub mod topic;
 pub mod trusted_time;

@@ -56,6 +56,7 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(log_key))
         .routes(routes!(proof))
         .routes(routes!(accept_incident))
+        .merge(crate::token_http::routes())
 }
 
 /// The contract as OpenAPI 3.1, from the handlers.

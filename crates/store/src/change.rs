@@ -12,6 +12,7 @@ use hearthkey_core::time::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
 
 /// One durable transaction: what is written, and what is recorded about it.
@@ -143,6 +144,8 @@ pub enum Write {
     },
     /// Drops claims that ended before a moment.
     ForgetClaims(Timestamp),
+    /// Changes something about service tokens.
+    Token(TokenWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -171,7 +174,7 @@ impl From<rusqlite::Error> for ApplyError {
 }
 
 /// A write that has a precondition changes exactly one row.
-fn one(changed: usize) -> Result<(), ApplyError> {
+pub(crate) fn one(changed: usize) -> Result<(), ApplyError> {
     if changed == 1 {
         Ok(())
     } else {
@@ -263,6 +266,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
                 &[kind, key],
             )?;
         }
+        Write::Token(write) => crate::tokens::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }

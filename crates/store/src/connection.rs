@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
+    include_str!("../../../migrations/0003_tokens.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every

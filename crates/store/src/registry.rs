@@ -52,7 +52,7 @@ pub struct RevokedCertificate {
 pub type BrokerRow = (String, String, Vec<u8>);
 
 /// Reads a column through its text form.
-struct Text<T>(T);
+pub(crate) struct Text<T>(pub(crate) T);
 
 impl<T: std::str::FromStr> FromSql for Text<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -76,11 +76,11 @@ impl<T: serde::de::DeserializeOwned> FromSql for Word<T> {
     }
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_ms)
 }
 
-fn time_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(crate) fn time_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     row.get::<_, Option<i64>>(column)
         .map(|ms| ms.map(Timestamp::from_ms))
 }
@@ -169,7 +169,7 @@ const CLAIM_COLUMNS: &str = "id, device, state, secret_hash, wrong_tries, opened
 pub struct Registry<'a>(pub(crate) &'a Connection);
 
 impl Registry<'_> {
-    fn all<T>(
+    pub(crate) fn all<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
