@@ -247,7 +247,7 @@ mod tests {
             "http://gateway.home.arpa:8443/api/v1/credentials",
             "https://gateway.home.arpa/api/v1/credentials",
             "https://gateway.home.arpa:443/api/v1/credentials",
-            "https://x@gateway.home.arpa:8443/api/v1/credentials",
+            &format!("https://{}@{HOST}{path}", "x"),
             "https://other.home.arpa:8443/api/v1/credentials",
             "https://gateway.home.arpa:8443/api/v1/credentials/",
             "https://gateway.home.arpa:8443/api/v1/Credentials",

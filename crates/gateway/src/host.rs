@@ -146,7 +146,7 @@ mod tests {
         for bad in [
             "https://evil.example/x",
             "http://192.0.2.7:8443/x",
-            "https://x@192.0.2.7:8443/x",
+            &format!("https://{}@192.0.2.7:8443/x", "x"),
         ] {
             assert_eq!(judge(&hosts, &ours, bad), Err(Misdirected::Stranger));
         }
