@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::machine_time_s;
 use crate::rig::until;
 use crate::service::{SELF, home};
+use crate::stock::{run, said};
 use crate::token::{RENEW, refusals};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,4 +212,29 @@ async fn an_address_that_guesses_is_not_listened_to_and_others_are() {
         .curl("/api/v1/health", &["--interface", "127.0.0.66"])
         .await;
     assert_eq!(health.status, 200, "what everybody may ask stays open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_for_strangers_works_as_it_stands_in_the_documentation() {
+    let page = include_str!("../docs/API.md");
+    let (_, script) = page.split_once("```bash\n").unwrap();
+    let (script, _) = script.split_once("```").unwrap();
+    let (rig, front) = home().await;
+    let key = front.key("ci").await;
+    let token = front.token(&rig, "ci", &key).await.token;
+    let dir = &front.bench.dir;
+    std::fs::write(dir.join("ci.token"), &token).unwrap();
+    std::fs::write(dir.join("dpop.sh"), script).unwrap();
+    for query in ["", "?a=1"] {
+        let url = format!("{}{SELF}{query}", front.url);
+        let asked = run(dir, "bash", &["dpop.sh", "GET", &url]).await;
+        assert!(said(&asked).contains(r#""name":"ci""#), "{}", said(&asked));
+    }
+    let url = format!("{}{RENEW}", front.url);
+    let renewed = run(dir, "bash", &["dpop.sh", "POST", &url]).await;
+    assert!(
+        said(&renewed).contains("renewable_until"),
+        "{}",
+        said(&renewed)
+    );
 }

@@ -89,8 +89,9 @@ impl Front {
         let response = match forbidden {
             Some(failure) => failure.into_response(),
             None => {
-                let _place = self.places.try_acquire().map_err(|_| refuse(busy()))?;
                 let mut request = whole(request).await.map_err(refuse)?;
+                // Not before its body is there: a slow one would keep others from their places.
+                let _place = self.places.try_acquire().map_err(|_| refuse(busy()))?;
                 request
                     .extensions_mut()
                     .insert(Caller::Service(service.clone()));
