@@ -20,6 +20,7 @@ use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 use zeroize::Zeroizing;
 
+use crate::around::to_the_end;
 use crate::caller::Caller;
 use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
@@ -206,7 +207,10 @@ impl Gateway {
             let hosts = Hosts::new(&home.hosts, address);
             let front = Front::new(Arc::clone(&home), hosts);
             let guarded = middleware::from_fn_with_state(front, guard);
-            let app = router(Arc::clone(self)).layer(guarded);
+            // To the end, so that whoever hangs up at once is written down all the same.
+            let app = router(Arc::clone(self))
+                .layer(guarded)
+                .layer(middleware::from_fn(to_the_end));
             locked(&home.tasks).push(tokio::spawn(listener.serve(app)));
         }
         *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(home);
