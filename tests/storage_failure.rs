@@ -322,12 +322,15 @@ async fn on_a_full_disk_no_token_is_made_and_a_revoked_one_is_out_all_the_same()
     assert_eq!(front.get(SELF, &token, &key).await.status, 200);
     disk.fill();
     let public = front.bench.dir.join("ci.pub");
-    let create = [
-        "token", "create", "late", "--env", "home", "--allow", "*:list",
-    ];
-    let who = ["--owner", "a", "--purpose", "b", "--json", "--key"];
-    let create = [&create[..], &who, &[public.to_str().unwrap()]].concat();
+    let mut tries = 0;
     until("a full disk", async || {
+        tries += 1;
+        let name = format!("late-{tries}");
+        let create = [
+            "token", "create", &name, "--env", "home", "--allow", "*:list",
+        ];
+        let who = ["--owner", "a", "--purpose", "b", "--json", "--key"];
+        let create = [&create[..], &who, &[public.to_str().unwrap()]].concat();
         let made = json(&rig.cli(&create).await);
         (made["error"]["code"] == "storage_unavailable").then_some(())
     })
