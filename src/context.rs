@@ -2,24 +2,45 @@
 
 use std::path::PathBuf;
 
-use hearthkey_api::Client;
+use hearthkey_api::{Client, RemoteError, TokenFile};
 
 use crate::data_dir::Surroundings;
-use crate::failure::Failure;
+use crate::failure::{Failure, code};
 use crate::output::Output;
+use crate::token_file;
+
+/// A gateway elsewhere, as the command line and the environment name it.
+#[derive(Debug, Default, clap::Args)]
+pub struct Network {
+    /// Ask the gateway with this URL, like https://gateway.home.arpa:8443, instead of one on this
+    /// machine.
+    #[arg(long, global = true, value_name = "URL", env = "HEARTHKEY_GATEWAY")]
+    gateway: Option<String>,
+    /// Ask as the service whose token is in this file; it names its gateway, too.
+    #[arg(long, global = true, value_name = "FILE", env = "HEARTHKEY_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Without a token file: the home's root certificate, in PEM, to know the gateway by.
+    #[arg(long, global = true, value_name = "FILE", env = "HEARTHKEY_ROOT")]
+    root: Option<PathBuf>,
+}
 
 /// The home that a command is about, and the way in which it answers.
 #[derive(Debug)]
 pub struct Context {
     named: Option<PathBuf>,
+    network: Network,
     /// How to answer.
     pub output: Output,
 }
 
 impl Context {
     /// A context with the directory that was named, if any.
-    pub fn new(named: Option<PathBuf>, output: Output) -> Self {
-        Self { named, output }
+    pub fn new(named: Option<PathBuf>, network: Network, output: Output) -> Self {
+        Self {
+            named,
+            network,
+            output,
+        }
     }
 
     /// The data directory.
@@ -30,10 +51,40 @@ impl Context {
         }
     }
 
-    /// A client of the gateway that runs on the data directory.
-    pub fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.data_dir()?))
+    /// The token file, if one is named.
+    pub fn token_file(&self) -> Result<Option<(PathBuf, TokenFile)>, Failure> {
+        let path = self.network.token_file.clone();
+        path.map(|path| Ok((path.clone(), token_file::read(&path, self.output)?)))
+            .transpose()
     }
+
+    /// A client of the gateway that is named, or else of the one that runs on the data directory.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let url = self.network.gateway.as_deref();
+        if let Some((_, file)) = self.token_file()? {
+            return Client::with_token(&file, url).map_err(|error| unusable(&error));
+        }
+        match (url, &self.network.root) {
+            (None, _) => Ok(Client::new(&self.data_dir()?)),
+            (Some(url), Some(path)) => {
+                let root = std::fs::read_to_string(path);
+                let root = root.map_err(|error| Failure::file("read", path, &error))?;
+                Client::remote(url, &root).map_err(|error| unusable(&error))
+            }
+            (Some(_), None) => Err(Failure::usage(
+                "--gateway needs --token-file or --root, to know the gateway by",
+            )),
+        }
+    }
+}
+
+fn unusable(error: &RemoteError) -> Failure {
+    Failure::with_cause(
+        code::NETWORK,
+        "The gateway cannot be asked over the network.",
+        error,
+        "Check --gateway, --token-file and --root.",
+    )
 }
 
 /// The body of a request that says nothing but what its path says.

@@ -153,6 +153,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
     let config = RunConfig {
         data_dir: home.to_owned(),
         mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        http: None,
         hosts: vec!["localhost".into(), "127.0.0.1".into()],
         passphrase: None,
     };
@@ -162,7 +163,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
     let running = tokio::spawn(hearthkey_gateway::run(config, on_event, async {
         let _ = stopped.await;
     }));
-    let Some(RunEvent::Ready { mqtt }) = told.recv().await else {
+    let Some(RunEvent::Ready { mqtt, .. }) = told.recv().await else {
         return Err(failed(
             "the gateway did not open",
             &"see the messages above",

@@ -17,12 +17,18 @@ pub mod code {
     pub const USAGE: &str = "usage";
     /// Nobody answers on the socket.
     pub const NOT_RUNNING: &str = "not_running";
+    /// The gateway on the network does not answer, or another one does.
+    pub const UNREACHABLE: &str = "unreachable";
     /// The gateway's answer cannot be understood.
     pub const GARBLED: &str = "garbled";
     /// The gateway took too long.
     pub const TIMED_OUT: &str = "timed_out";
     /// A file, or this machine, does not do what is needed.
     pub const SYSTEM: &str = "system";
+    /// What is to be said over the network cannot be.
+    pub const NETWORK: &str = "network";
+    /// There is no token file, or it is not one.
+    pub const TOKEN_FILE: &str = "token_file";
     /// A passphrase is needed and there is none.
     pub const NO_WORDS: &str = "no_words";
     /// The home could not be made.
@@ -179,6 +185,12 @@ impl From<CallError> for Failure {
                     remedy,
                 )
             }
+            CallError::Unreachable { gateway, source } => Self::local(
+                code::UNREACHABLE,
+                "The gateway cannot be reached.",
+                sentence(&format!("{gateway}: {source}")),
+                "Check its URL, that it runs with --http, and that the root is its own.",
+            ),
             CallError::Garbled(why) => Self::garbled(&why),
             CallError::TimedOut => Self::local(
                 code::TIMED_OUT,

@@ -226,6 +226,7 @@ async fn prove(context: &Context, seq: u64, out: Option<&Path>) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Network;
     use crate::fake_gateway::FakeGateway;
 
     #[tokio::test]
@@ -245,7 +246,11 @@ mod tests {
                 serde_json::to_string(&page).unwrap(),
             ),
         ]);
-        let context = Context::new(Some(gateway.data_dir().to_owned()), Output::new(true));
+        let context = Context::new(
+            Some(gateway.data_dir().to_owned()),
+            Network::default(),
+            Output::new(true),
+        );
         tail(&context, 2, false).await.unwrap();
     }
 

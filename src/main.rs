@@ -38,6 +38,9 @@ mod seal;
 mod status;
 mod stopwatch;
 mod table;
+mod token;
+mod token_file;
+mod token_text;
 mod trust;
 mod url_path;
 mod value;
@@ -49,7 +52,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::context::Context;
+use crate::context::{Context, Network};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -68,6 +71,8 @@ struct Cli {
     /// Say more on standard error: -v for debugging, -vv for everything. RUST_LOG is more precise.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    #[command(flatten)]
+    network: Network,
     #[command(subcommand)]
     command: Command,
 }
@@ -104,6 +109,9 @@ enum Command {
     Bridge(bridge::Bridge),
     /// Show what is wrong with the inventory, or check the credentials that a repository uses.
     Check(check::Check),
+    /// Service tokens: what programs may do with credentials, and for how long.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Roots and revocation lists for those who check the home's certificates.
     #[command(subcommand)]
     Trust(trust::Trust),
@@ -123,7 +131,7 @@ fn main() -> ExitCode {
     };
     diagnostics::start(cli.verbose, matches!(cli.command, Command::Run(_)));
     let output = Output::new(cli.json);
-    let context = Context::new(cli.data_dir, output);
+    let context = Context::new(cli.data_dir, cli.network, output);
     match obey(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.failure(&failure),
@@ -150,6 +158,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Credential(command) => command.obey(context).await,
             Command::Bridge(command) => command.obey(context).await,
             Command::Check(check) => check.obey(context).await,
+            Command::Token(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
             Command::Bench(bench) => bench.obey(context).await,
@@ -240,6 +249,16 @@ mod tests {
             "check --manifest hearthkey.toml",
             "check --resolve 0123456789abcdef --reason replaced",
             "environment rewrap lab",
+            "token create ci --env lab --allow hue/api-key:read --allow *:list --owner anna --purpose ci --ttl 1h --json",
+            "token create ci --env lab --allow *:list --owner anna --purpose ci --bind device:lamp --out ci.token",
+            "token list",
+            "token show ci",
+            "token renew",
+            "token renew ci",
+            "token reauthorize ci",
+            "token revoke ci",
+            "--token-file ci.token --gateway https://h:8443 token whoami",
+            "run --mqtt 127.0.0.1:8883 --http 127.0.0.1:8443 --host gateway.home.arpa",
             "trust bundle --json",
             "trust crl --environment home",
             "trust crl --environment home --der",
@@ -284,6 +303,10 @@ mod tests {
             "log verify records.jsonl",
             "log prove first",
             "trust crl",
+            "token create ci --env lab --owner anna --purpose ci",
+            "token create ci --env lab --allow *:list --purpose ci",
+            "token create ci --env lab --allow *:list --owner a --purpose b --key k.pem --bind device:lamp",
+            "token revoke",
             "frobnicate",
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line}"));

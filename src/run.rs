@@ -21,6 +21,10 @@ pub struct Run {
     /// Where devices connect: an address and a port, like `0.0.0.0:8883`.
     #[arg(long, value_name = "ADDR:PORT")]
     mqtt: SocketAddr,
+    /// Where services ask over HTTPS: an address and a port, like `0.0.0.0:8443`. Without it, only
+    /// the socket answers.
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
     /// given to new devices.
     #[arg(long = "host", value_name = "NAME", required = true, num_args = 1..)]
@@ -33,6 +37,7 @@ struct EventLine<'a> {
     ready: bool,
     sealed: bool,
     mqtt: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     socket: &'a Path,
 }
 
@@ -54,6 +59,7 @@ impl Run {
         let config = RunConfig {
             data_dir,
             mqtt: self.mqtt,
+            http: self.http,
             hosts: self.hosts,
             passphrase: words::in_environment()?,
         };
@@ -87,19 +93,25 @@ fn raise_open_files() {
 
 /// Tells what became of the gateway. A reader that has gone away must not stop it.
 fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
-    let (word, mqtt) = match event {
-        RunEvent::Ready { mqtt } => ("ready", Some(*mqtt)),
-        RunEvent::Sealed => ("sealed", None),
+    let (word, mqtt, http) = match event {
+        RunEvent::Ready { mqtt, http } => ("ready", Some(*mqtt), *http),
+        RunEvent::Sealed => ("sealed", None, None),
     };
     let line = EventLine {
         ready: mqtt.is_some(),
         sealed: mqtt.is_none(),
         mqtt,
+        http,
         socket,
     };
     let _ = output.answer(&line, || word.to_owned());
     match mqtt {
-        Some(mqtt) => output.aside(&format!("Devices connect to {mqtt}.")),
+        Some(mqtt) => {
+            output.aside(&format!("Devices connect to {mqtt}."));
+            if let Some(http) = http {
+                output.aside(&format!("Services ask at {http}, over HTTPS."));
+            }
+        }
         None => output.aside(
             "The gateway is sealed: it issues nothing and serves no device. \
              Unseal it with `hearthkey unseal` on the same data directory.",
@@ -130,12 +142,14 @@ mod tests {
             ready: true,
             sealed: false,
             mqtt: "127.0.0.1:8883".parse().ok(),
+            http: "127.0.0.1:8443".parse().ok(),
             socket: Path::new("/d/hearthkey.sock"),
         };
         assert_eq!(
             serde_json::to_value(line).unwrap(),
             serde_json::json!({
-                "ready": true, "sealed": false, "mqtt": "127.0.0.1:8883", "socket": "/d/hearthkey.sock"
+                "ready": true, "sealed": false, "mqtt": "127.0.0.1:8883",
+                "http": "127.0.0.1:8443", "socket": "/d/hearthkey.sock"
             })
         );
     }

@@ -39,6 +39,10 @@ pub fn text(status: &Status) -> String {
         ("version", Some(status.version.clone())),
         ("state", Some(state.to_owned())),
         ("mqtt", Some(mqtt.to_owned())),
+        (
+            "http",
+            open.then(|| status.listeners.http.clone()).flatten(),
+        ),
         ("socket", Some(status.listeners.socket.clone())),
         ("sessions", open.then(|| status.sessions.to_string())),
         ("devices", open.then(|| status.devices.to_string())),
@@ -76,6 +80,7 @@ mod tests {
             home: "attic".into(),
             listeners: Listeners {
                 mqtt: Some("127.0.0.1:8883".into()),
+                http: Some("127.0.0.1:8443".into()),
                 socket: "/d/hearthkey.sock".into(),
             },
             sessions: 1,
@@ -99,6 +104,7 @@ mod tests {
         assert_eq!(
             text(&status()),
             "home         attic\nversion      0.1.0\nstate        unsealed\nmqtt         127.0.0.1:8883\n\
+             http         127.0.0.1:8443\n\
              socket       /d/hearthkey.sock\nsessions     1\ndevices      2\nlog records  30\n\
              clock        2026-01-02T03:04:05Z\nstorage      available\nslots        key file, recovery code"
         );

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearthkey_agent::{Device, EnrollError};
 use hearthkey_api::ClaimOpened;
@@ -14,6 +15,13 @@ use crate::rig::{Rig, json, libfaketime, until};
 const TEN_YEARS_FORTH: &str = "+3650d";
 const TEN_YEARS_BACK: &str = "-3650d";
 const RIGHT: &str = "+0";
+
+/// The machine's time, in seconds.
+#[allow(clippy::disallowed_methods)] // This is the clock.
+pub fn machine_time_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap().as_secs()
+}
 
 /// A rig whose clock can be set; none where libfaketime is not installed.
 async fn rig() -> Option<Rig> {

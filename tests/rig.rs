@@ -32,7 +32,8 @@ pub struct Rig {
     pub args: Vec<&'static str>,
     /// What `init` answered.
     pub made: Value,
-    host: String,
+    /// The address that it listens on.
+    pub host: String,
     gateway: Option<(Child, BufReader<ChildStdout>)>,
 }
 

@@ -10,7 +10,8 @@ use hearthkey_agent::{Device, EnrollError, Session};
 use hearthkey_api::{CallError, ClaimOpened};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, json, until};
+use crate::service::SELF;
 
 /// A small disk of its own, unmounted when it is dropped.
 struct SmallDisk {
@@ -324,4 +325,43 @@ async fn a_revocation_that_only_memory_held_is_gone_with_it_and_said_to_be_not_d
     house.rig.start().await;
     assert!(house.hall.connect().await.is_err());
     house.rig.verified_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_no_token_is_made_and_a_revoked_one_is_out_all_the_same() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut rig = disk.rig().await;
+    crate::service::listen(&mut rig);
+    rig.start().await;
+    let front = crate::service::Front::new(&rig).await;
+    let key = front.key("ci").await;
+    let token = front.token(&rig, "ci", &key).await.token;
+    assert_eq!(front.get(SELF, &token, &key).await.status, 200);
+    disk.fill();
+    let public = front.bench.dir.join("ci.pub");
+    let mut tries = 0;
+    until("a full disk", async || {
+        tries += 1;
+        let name = format!("late-{tries}");
+        let create = [
+            "token", "create", &name, "--env", "home", "--allow", "*:list",
+        ];
+        let who = ["--owner", "a", "--purpose", "b", "--json", "--key"];
+        let create = [&create[..], &who, &[public.to_str().unwrap()]].concat();
+        let made = json(&rig.cli(&create).await);
+        (made["error"]["code"] == "storage_unavailable").then_some(())
+    })
+    .await;
+    // What is alive is read from memory, and is used on.
+    assert_eq!(front.get(SELF, &token, &key).await.status, 200);
+    let revoked = json(&rig.cli(&["token", "revoke", "ci", "--json"]).await);
+    assert_eq!(revoked["durable"], false, "{revoked}");
+    assert_eq!(front.get(SELF, &token, &key).await.code(), "token_revoked");
+    disk.empty();
+    let again = json(&rig.cli(&["token", "revoke", "ci", "--json"]).await);
+    assert_eq!(again["durable"], true, "{again}");
+    rig.restart().await;
+    assert_eq!(front.get(SELF, &token, &key).await.code(), "token_revoked");
 }

@@ -1,18 +1,23 @@
-//! The typed client of the local API, over its Unix socket.
+//! The typed client: over the Unix socket of a gateway here, or over HTTPS to one elsewhere.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::http::request::Builder;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-use crate::{Problem, SOCKET_FILE};
+use crate::remote::{Remote, RemoteError};
+use crate::token_file::TokenFile;
+use crate::{Problem, SOCKET_FILE, code};
 
 /// The largest answer, in bytes: a page of audit records of the greatest length.
 const ANSWER_MAX_BYTES: usize = 80 * 1024 * 1024;
@@ -32,6 +37,16 @@ pub enum CallError {
         /// Why.
         source: io::Error,
     },
+    /// Nobody answers on the network, or somebody else does.
+    #[error(
+        "the gateway {gateway} cannot be reached: {source}. Check its URL, and that the root is its own"
+    )]
+    Unreachable {
+        /// Its host and port.
+        gateway: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The gateway answered with a problem.
     #[error("{0}")]
     Problem(Problem),
@@ -46,15 +61,40 @@ pub enum CallError {
 /// A client of one gateway.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
+}
+
+/// How the gateway is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    Socket(PathBuf),
+    Network(Arc<Remote>),
+}
+
+/// An answer as it came.
+struct Answer {
+    ok: bool,
+    nonce: Option<String>,
+    body: Bytes,
 }
 
 impl Client {
     /// The client of the gateway that runs on a data directory.
     pub fn new(data_dir: &Path) -> Self {
-        Self {
-            socket: data_dir.join(SOCKET_FILE),
-        }
+        let way = Way::Socket(data_dir.join(SOCKET_FILE));
+        Self { way }
+    }
+
+    /// The client of a gateway on the network, without a token: for what everybody may ask.
+    pub fn remote(url: &str, root: &str) -> Result<Self, RemoteError> {
+        let way = Way::Network(Arc::new(Remote::new(url, root)?));
+        Ok(Self { way })
+    }
+
+    /// The client of the gateway that a token is for, at another URL if one is given.
+    pub fn with_token(file: &TokenFile, url: Option<&str>) -> Result<Self, RemoteError> {
+        let way = Way::Network(Arc::new(Remote::of_token(file, url)?));
+        Ok(Self { way })
     }
 
     /// Asks for something in JSON.
@@ -89,41 +129,79 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Bytes, CallError> {
-        let garbled = |error: &dyn std::error::Error| CallError::Garbled(error.to_string());
-        let stream =
-            UnixStream::connect(&self.socket)
-                .await
-                .map_err(|source| CallError::NotRunning {
-                    path: self.socket.clone(),
-                    source,
-                })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| garbled(&e))?;
-        tokio::spawn(connection);
+        let body = Bytes::from(body);
+        let mut answer = self.ask(&method, path, body.clone()).await?;
+        if let (Way::Network(remote), Some(nonce)) = (&self.way, &answer.nonce)
+            && remote.take_nonce(nonce)
+            && asks_for_nonce(&answer)
+        {
+            // What was refused for want of a nonce has not been begun.
+            answer = self.ask(&method, path, body).await?;
+        }
+        if answer.ok {
+            Ok(answer.body)
+        } else {
+            Err(CallError::Problem(parse(&answer.body)?))
+        }
+    }
+
+    async fn ask(&self, method: &Method, path: &str, body: Bytes) -> Result<Answer, CallError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", "hearthkey")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| garbled(&e))?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|e| garbled(&e))?;
-        let ok = response.status().is_success();
-        let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES)
-            .collect()
-            .await
-            .map_err(|e| CallError::Garbled(e.to_string()))?
-            .to_bytes();
-        if ok {
-            Ok(body)
-        } else {
-            Err(CallError::Problem(parse(&body)?))
+            .header("content-type", "application/json");
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await;
+                let stream = stream.map_err(|source| CallError::NotRunning {
+                    path: socket.clone(),
+                    source,
+                })?;
+                send(stream, request.header("host", "hearthkey"), body).await
+            }
+            Way::Network(remote) => {
+                let stream = remote.connect().await;
+                let stream = stream.map_err(|source| CallError::Unreachable {
+                    gateway: remote.authority().to_owned(),
+                    source,
+                })?;
+                let request = remote.sign(request, method, path);
+                let request = request.map_err(|error| CallError::Garbled(error.to_string()))?;
+                send(stream, request, body).await
+            }
         }
     }
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Builder,
+    body: Bytes,
+) -> Result<Answer, CallError> {
+    let garbled = |error: &dyn std::error::Error| CallError::Garbled(error.to_string());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| garbled(&e))?;
+    tokio::spawn(connection);
+    let request = request.body(Full::new(body)).map_err(|e| garbled(&e))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|e| garbled(&e))?;
+    let nonce = response.headers().get("dpop-nonce");
+    let nonce = nonce.and_then(|nonce| nonce.to_str().ok().map(str::to_owned));
+    let ok = response.status().is_success();
+    let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES)
+        .collect()
+        .await
+        .map_err(|e| CallError::Garbled(e.to_string()))?
+        .to_bytes();
+    Ok(Answer { ok, nonce, body })
+}
+
+fn asks_for_nonce(answer: &Answer) -> bool {
+    let problem = parse::<Problem>(&answer.body);
+    !answer.ok && problem.is_ok_and(|problem| problem.code == code::PROOF_NEEDS_NONCE)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {

@@ -6,12 +6,17 @@
 
 mod bridge;
 mod client;
+mod clock;
 mod credential;
 mod device;
 mod log;
 mod problem;
+mod proof_key;
+mod remote;
 mod secret;
 mod status;
+mod token;
+mod token_file;
 
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
@@ -31,8 +36,14 @@ pub use device::{
 };
 pub use log::{AcceptRequest, LogKeyView, RecordPage};
 pub use problem::{Problem, code};
+pub use proof_key::{InvalidKey, ProofKey};
+pub use remote::RemoteError;
 pub use secret::SecretValue;
 pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
+pub use token::{
+    Health, TokenCreated, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
+};
+pub use token_file::TokenFile;
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "hearthkey.sock";

@@ -25,6 +25,19 @@ pub mod code {
     pub const UNOPENED: &str = "unopened";
     /// A bridge did not do what it was asked.
     pub const BRIDGE: &str = "bridge_failed";
+    /// The request names another host: it is not for this gateway.
+    pub const MISDIRECTED: &str = "misdirected";
+    /// A page of another origin may not do this.
+    pub const CROSS_ORIGIN: &str = "cross_origin";
+    /// It was asked too often.
+    pub const RATE_LIMITED: &str = "rate_limited";
+    /// The gateway works on as much as it can.
+    pub const BUSY: &str = "busy";
+    /// The request did not come in time.
+    pub const TIMED_OUT: &str = "timed_out";
+    /// Nothing shows that the proof is new: it needs the nonce that the answer holds. The other
+    /// codes about tokens and proofs are in docs/API.md.
+    pub const PROOF_NEEDS_NONCE: &str = "proof_needs_nonce";
     /// A fault of the gateway itself.
     pub const INTERNAL: &str = "internal";
 }

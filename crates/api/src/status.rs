@@ -41,6 +41,9 @@ pub struct Status {
 pub struct Listeners {
     /// The MQTT listener's address, while it is open.
     pub mqtt: Option<String>,
+    /// The HTTPS listener's address, while it is open.
+    #[serde(default)]
+    pub http: Option<String>,
     /// The local API's socket.
     pub socket: String,
 }

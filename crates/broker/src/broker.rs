@@ -13,7 +13,7 @@ use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Timestamp;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) busy: Bytes,
     pub(crate) events: EventSender,
     pub(crate) gate: Arc<Gate>,
+    /// One permit per claim connection.
+    pub(crate) claims: Arc<Semaphore>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) engine: Arc<Engine>,
@@ -214,7 +216,8 @@ impl Broker {
         let (finish, finished) = oneshot::channel();
         let (account, bounds) = (Arc::clone(&ledger), limits.clone());
         let snapshotter = Snapshotter::new(Arc::clone(&engine), account, bounds, changes, known);
-        let gate = Gate::new(&limits);
+        let gate = Gate::new(limits.connections_max, limits.connections_per_address_max);
+        let claims = Arc::new(Semaphore::new(limits.claim_connections_max));
         let sessions = Arc::default();
         let shared = Arc::new(Shared {
             limits,
@@ -223,6 +226,7 @@ impl Broker {
             busy,
             events,
             gate,
+            claims,
             sessions,
             ledger,
             engine,

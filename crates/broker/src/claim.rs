@@ -26,7 +26,7 @@ use crate::stream::ClientStream;
 
 /// Serves the connection until its short life ends, or refuses it.
 pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Box<Arrival>) {
-    let Ok(_place) = Arc::clone(&shared.gate.claims).try_acquire_owned() else {
+    let Ok(_place) = Arc::clone(&shared.claims).try_acquire_owned() else {
         let denied = Denied {
             code: Code::Busy,
             who: None,

@@ -4,18 +4,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
-
-use crate::limits::Limits;
-
 /// Counts connections by origin and in all. Handshakes have no queue of their own: whoever is
-/// silent in one would make everybody else wait.
-pub(crate) struct Gate {
+/// silent in one would make everybody else wait. Other listeners may have one too.
+pub struct Gate {
     counts: Mutex<Counts>,
     in_all_max: usize,
     per_origin_max: usize,
-    /// One permit per claim connection.
-    pub(crate) claims: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -25,23 +19,23 @@ struct Counts {
 }
 
 /// A place that a connection holds as long as it lives.
-pub(crate) struct Place {
+pub struct Place {
     gate: Arc<Gate>,
     origin: IpAddr,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    /// A gate with so many places, in all and for one origin.
+    pub fn new(in_all_max: usize, per_origin_max: usize) -> Arc<Self> {
         Arc::new(Self {
             counts: Mutex::default(),
-            in_all_max: limits.connections_max,
-            per_origin_max: limits.connections_per_address_max,
-            claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
+            in_all_max,
+            per_origin_max,
         })
     }
 
     /// A place for one more connection, if there is one.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let origin = origin(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.in_all >= self.in_all_max {
@@ -85,7 +79,7 @@ impl Drop for Place {
 }
 
 /// Whom an address counts for: a host has one IPv4 address, but a whole /64 of IPv6.
-fn origin(address: IpAddr) -> IpAddr {
+pub fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
@@ -101,11 +95,7 @@ mod tests {
 
     #[test]
     fn one_origin_cannot_take_every_place_and_places_come_back() {
-        let gate = Gate::new(&Limits {
-            connections_max: 3,
-            connections_per_address_max: 2,
-            ..Limits::default()
-        });
+        let gate = Gate::new(3, 2);
         let enter = |text: &str| gate.enter(text.parse().unwrap());
         let first = enter("2001:db8::1").unwrap();
         let _second = enter("2001:db8::2").unwrap();

@@ -112,6 +112,24 @@ label_id!(
     "claim id"
 );
 
+label_id!(
+    /// A service token's name: what people and the log call it.
+    TokenName,
+    "token name"
+);
+label_id!(
+    /// A service token: one creation, whatever its name is used for later.
+    TokenId,
+    "token id"
+);
+
+impl TokenId {
+    /// The token id for 8 random bytes: `t-` and 16 hexadecimal digits.
+    pub fn from_random(random: [u8; 8]) -> Self {
+        Self(format!("t-{}", hex(&random)).into())
+    }
+}
+
 impl ClaimId {
     /// The claim id for 8 random bytes: `c-` and 16 hexadecimal digits.
     pub fn from_random(random: [u8; 8]) -> Self {

@@ -15,11 +15,13 @@
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
 //! | how is it replaced, lent, administered? | [`rotation`], [`lease`], [`bridge`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`habit`] |
+//! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
 pub mod access;
 pub mod audit;
+pub mod bearer;
 pub mod bridge;
 pub mod certificate;
 pub mod claim;
@@ -28,15 +30,18 @@ pub mod device;
 pub mod door;
 pub mod enrollment;
 pub mod finding;
+pub mod grant;
 pub mod habit;
 pub mod id;
 pub mod key;
 pub mod lease;
 pub mod profile;
+pub mod proof;
 pub mod rejection;
 pub mod renewal;
 pub mod rotation;
 pub mod secret;
 pub mod time;
+pub mod token;
 pub mod topic;
 pub mod trusted_time;

@@ -57,9 +57,10 @@ impl Issuance {
         let door = Door {
             data_dir: data_dir.to_owned(),
             mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            http: None,
             hosts: vec!["localhost".into()],
         };
-        let home = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
+        let (home, _) = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
         let profile = "generic".parse().ok().and_then(|name| home.profile(&name));
         let profile = profile.ok_or(BenchError::Missing("generic profile"))?;
         Ok(Self { home, profile })

@@ -1,7 +1,13 @@
 //! Who calls, and what they may do. Each listener says so; no header can.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use hearthkey_api::code;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::credential::{Action, CredentialId};
+use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
 
@@ -15,25 +21,63 @@ pub(crate) enum Caller {
         /// Its process id, from the kernel.
         pid: Option<i32>,
     },
+    /// A service that has shown a token and proven to hold what it is bound to.
+    Service(Service),
+}
+
+/// The bearer of a service token.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    /// The token, as it stood when the request was let in.
+    pub(crate) token: Arc<Token>,
+    /// Where it asks from.
+    pub(crate) address: SocketAddr,
+}
+
+impl Service {
+    /// The service as the audit log names it.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            name: format!("token:{}", self.token.name),
+            role: "service".into(),
+            session: Some(self.token.id.to_string()),
+            address: Some(self.address.to_string()),
+        }
+    }
 }
 
 impl Caller {
     /// The caller as the audit log names it.
     pub(crate) fn actor(&self) -> Actor {
-        let Self::Local { uid, pid } = self;
-        Actor {
-            name: format!("uid:{uid}"),
-            role: "operator".into(),
-            session: pid.map(|pid| format!("pid:{pid}")),
-            address: None,
+        match self {
+            Self::Local { uid, pid } => Actor {
+                name: format!("uid:{uid}"),
+                role: "operator".into(),
+                session: pid.map(|pid| format!("pid:{pid}")),
+                address: None,
+            },
+            Self::Service(service) => service.actor(),
         }
     }
 
-    /// Whether the caller may do this with that credential. Whoever is on the socket is an operator.
-    #[allow(clippy::unnecessary_wraps)] // Services are refused here, once there are any.
-    pub(crate) fn may(&self, _action: Action, _credential: &CredentialId) -> Result<(), Failure> {
+    /// Whether the caller may do this with that credential. Whoever is on the socket is an
+    /// operator; a service may do what its token grants, in its token's environment.
+    pub(crate) fn may(&self, action: Action, credential: &CredentialId) -> Result<(), Failure> {
         match self {
             Self::Local { .. } => Ok(()),
+            Self::Service(service) if service.token.may(action, credential) => Ok(()),
+            Self::Service(service) => Err(not_granted(&service.token, action, credential)),
+        }
+    }
+
+    /// The service that calls; others have no token.
+    pub(crate) fn service(&self) -> Result<&Service, Failure> {
+        match self {
+            Self::Service(service) => Ok(service),
+            Self::Local { .. } => Err(Failure::refused(
+                &"whoever asks over the socket has no token",
+                "Ask over HTTPS, with --token-file.",
+            )),
         }
     }
 
@@ -46,6 +90,102 @@ impl Caller {
     pub(crate) fn is_operator(&self) -> bool {
         match self {
             Self::Local { .. } => true,
+            Self::Service(_) => false,
         }
+    }
+}
+
+fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Failure {
+    let CredentialId { environment, name } = credential;
+    let detail = if token.environment == *environment {
+        format!("The token {} has no grant {name}:{action}.", token.name)
+    } else {
+        let own = &token.environment;
+        format!(
+            "The token {} is good in {own} alone, not in {environment}.",
+            token.name
+        )
+    };
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "The token does not permit this.",
+        detail,
+        format!(
+            "Ask an operator for a token that does: \
+             `hearthkey token create … --env {environment} --allow {name}:{action}`."
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::grant::Grant;
+    use hearthkey_core::id::{Fingerprint, TokenId};
+    use hearthkey_core::proof::KeyId;
+    use hearthkey_core::time::{Span, Timestamp};
+    use hearthkey_core::token::{Binding, TokenRequest};
+
+    use super::*;
+
+    pub(crate) fn service(allow: &[&str]) -> Caller {
+        let grants: Vec<Grant> = allow.iter().map(|text| text.parse().unwrap()).collect();
+        let request = TokenRequest {
+            name: "ci".parse().unwrap(),
+            environment: "lab".parse().unwrap(),
+            grants: grants.try_into().unwrap(),
+            owner: "anna".into(),
+            purpose: "tests".into(),
+            binding: Binding::Key(KeyId(Fingerprint([1; 32]))),
+            ttl: Span::hours(1),
+            ceiling: Span::days(1),
+        };
+        let id = TokenId::from_random([1; 8]);
+        let token = request.grant(id, Fingerprint([2; 32]), Timestamp::from_s(0));
+        Caller::Service(Service {
+            token: Arc::new(token.unwrap()),
+            address: "192.0.2.1:50000".parse().unwrap(),
+        })
+    }
+
+    fn credential(environment: &str, name: &str) -> CredentialId {
+        CredentialId {
+            environment: environment.parse().unwrap(),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_service_may_do_what_its_token_grants_in_its_environment_and_nothing_else() {
+        let ci = service(&["hue/api-key:read", "ha/*:list"]);
+        let key = credential("lab", "hue/api-key");
+        assert!(ci.may(Action::Read, &key).is_ok());
+        assert!(!ci.may_list(&key));
+        assert!(ci.may_list(&credential("lab", "ha/token")));
+        let Failure(refused) = ci.may(Action::Write, &key).unwrap_err();
+        assert_eq!((refused.status, refused.code.as_str()), (403, "forbidden"));
+        assert_eq!(
+            refused.to_string(),
+            "The token does not permit this. The token ci has no grant hue/api-key:write. \
+             Ask an operator for a token that does: \
+             `hearthkey token create … --env lab --allow hue/api-key:write`."
+        );
+        let elsewhere = credential("home", "hue/api-key");
+        let Failure(refused) = ci.may(Action::Read, &elsewhere).unwrap_err();
+        assert_eq!(
+            refused.detail,
+            "The token ci is good in lab alone, not in home."
+        );
+    }
+
+    #[test]
+    fn a_service_is_named_by_its_token_and_its_address() {
+        let actor = service(&["*:list"]).actor();
+        assert_eq!(
+            (actor.name.as_str(), actor.role.as_str()),
+            ("token:ci", "service")
+        );
+        assert_eq!(actor.session.as_deref(), Some("t-0101010101010101"));
+        assert_eq!(actor.address.as_deref(), Some("192.0.2.1:50000"));
     }
 }

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::revoke::PendingRevocation;
+use crate::token_book::TokenBook;
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
@@ -44,6 +45,10 @@ pub(crate) struct Home {
     pub(crate) profiles: RwLock<HashMap<ProfileName, Arc<Profile>>>,
     pub(crate) crls: Mutex<HashMap<EnvironmentName, crate::trust::PublishedCrl>>,
     pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
+    /// Where the HTTPS listener is, if there is one, and what it speaks TLS with.
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) https_tls: watch::Sender<Arc<ServerConfig>>,
+    pub(crate) tokens: TokenBook,
     pub(crate) turns: Turns<DeviceId>,
     /// Devices whose notice is to be published, and whose turn it is.
     pub(crate) owed_notices: Mutex<HashSet<DeviceId>>,

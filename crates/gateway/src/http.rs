@@ -57,6 +57,7 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(proof))
         .routes(routes!(accept_incident))
         .merge(crate::vault::http::routes())
+        .merge(crate::token_http::routes())
 }
 
 /// The contract as OpenAPI 3.1, from the handlers.

@@ -9,10 +9,14 @@
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
 //! | a person or a service, about secrets | [`vault`] |
+//! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
+//! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`] |
 
 mod around;
+mod attempts;
+mod bearer;
 pub mod bench;
 mod caller;
 mod claims;
@@ -20,8 +24,11 @@ mod clock;
 mod enroll;
 mod environments;
 mod events;
+mod guard;
 mod home;
+mod host;
 mod http;
+mod https;
 mod init;
 mod issuance;
 mod lifecycle;
@@ -31,11 +38,16 @@ mod present;
 mod problem;
 mod profiles;
 mod renew;
+mod replay;
 mod request;
 mod revoke;
 mod run;
 mod schedule;
+mod service_routes;
 mod sighting;
+mod token_book;
+mod token_http;
+mod tokens;
 mod trust;
 mod turns;
 mod vault;

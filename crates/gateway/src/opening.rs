@@ -19,7 +19,7 @@ use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::{
     CaCertificate, CaRefusal, CertificateAuthority, ClientVerifier, IssueError, KeyError,
-    LoadError, ServerConfigError, SigningKey, needs_reissue, server_config,
+    LoadError, ServerConfigError, SigningKey, https_config, needs_reissue, server_config,
 };
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::RootKey;
@@ -33,9 +33,10 @@ use tokio::sync::{Notify, watch};
 use crate::clock::Clock;
 use crate::events::{broker_rows, remember, work};
 use crate::home::{Home, new_serial};
+use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
-use crate::{outbox, schedule};
+use crate::{https, outbox, schedule};
 
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,13 @@ pub enum HomeError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error(
+        "{address} cannot be listened on: {source}. Choose another --http address, or end what uses it"
+    )]
+    ListenHttp {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("the broker cannot start: {0}")]
     Broker(#[from] hearthkey_broker::StartError),
 }
@@ -79,6 +87,7 @@ pub enum HomeError {
 pub(crate) struct Door {
     pub(crate) data_dir: PathBuf,
     pub(crate) mqtt: SocketAddr,
+    pub(crate) http: Option<SocketAddr>,
     pub(crate) hosts: Vec<String>,
 }
 
@@ -93,10 +102,18 @@ pub(crate) fn load_authority(store: &Store, name: &str) -> Result<CertificateAut
 }
 
 /// Opens a home and starts all that runs in it.
-pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Home>, HomeError> {
+pub(crate) async fn open(
+    door: Door,
+    root: RootKey,
+    id: HomeId,
+) -> Result<(Arc<Home>, Option<https::Listener>), HomeError> {
     let address = door.mqtt;
     let listener =
         TcpListener::bind(address).map_err(|source| HomeError::Listen { address, source })?;
+    let http = match door.http {
+        Some(address) => Some(listen_http(address).await?),
+        None => None,
+    };
     let Opened {
         store,
         replay,
@@ -130,7 +147,9 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         incident.is_none(),
     )
     .await?;
-    let (tls, configs) = watch::channel(tls);
+    let https_tls = watch::Sender::new(tls.https);
+    let tokens = TokenBook::load(&store, now)?;
+    let (tls, configs) = watch::channel(tls.mqtt);
     let time = Arc::clone(&clock);
     let (broker, events, changes) = Broker::start(Config {
         listener,
@@ -162,6 +181,9 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
         profiles: RwLock::new(profiles),
         crls: Mutex::default(),
         tls,
+        http: http.as_ref().map(|(_, address)| *address),
+        https_tls,
+        tokens,
         turns: Turns::new(),
         owed_notices: Mutex::default(),
         notice_turns: Turns::new(),
@@ -185,7 +207,22 @@ pub(crate) async fn open(door: Door, root: RootKey, id: HomeId) -> Result<Arc<Ho
     });
     home.replay_revocations().await;
     home.begin(events, changes).await;
-    Ok(home)
+    let http = http.map(|(tcp, _)| {
+        https::Listener::new(tcp, home.https_tls.subscribe(), home.stopping.subscribe())
+    });
+    Ok((home, http))
+}
+
+/// Listens for services. Nobody is answered before the home is open.
+async fn listen_http(
+    address: SocketAddr,
+) -> Result<(tokio::net::TcpListener, SocketAddr), HomeError> {
+    let failed = |source| HomeError::ListenHttp { address, source };
+    let tcp = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(failed)?;
+    let bound = tcp.local_addr().map_err(failed)?;
+    Ok((tcp, bound))
 }
 
 impl Home {
@@ -231,6 +268,7 @@ impl Home {
             }
         }
         self.note_sightings().await;
+        self.note_token_uses().await;
         self.note_time().await;
         tokio::task::block_in_place(|| self.store.close());
     }
@@ -253,7 +291,8 @@ impl Home {
             writable,
         )
         .await?;
-        self.tls.send_replace(config);
+        self.tls.send_replace(config.mqtt);
+        self.https_tls.send_replace(config.https);
         Ok(())
     }
 }
@@ -380,8 +419,14 @@ fn admit(access: &mut Access, certificate: Certificate) {
     );
 }
 
-/// The TLS configuration of the door, with a server certificate for these hosts that is still
-/// good; a new one is issued and kept where there is none.
+/// What the door and the HTTPS listener speak TLS with.
+struct Doors {
+    mqtt: Arc<ServerConfig>,
+    https: Arc<ServerConfig>,
+}
+
+/// The TLS configurations, with one server certificate for these hosts that is still good; a new
+/// one is issued and kept where there is none.
 async fn tls(
     store: &Store,
     issuers: &Issuers,
@@ -389,7 +434,7 @@ async fn tls(
     clock: &Arc<Clock>,
     hosts: &[String],
     writable: bool,
-) -> Result<Arc<ServerConfig>, HomeError> {
+) -> Result<Doors, HomeError> {
     let names = hosts
         .iter()
         .map(|host| ServerName::try_from(host.clone()).map_err(|_| HomeError::Host(host.clone())))
@@ -422,13 +467,16 @@ async fn tls(
         .collect();
     let time = Arc::clone(clock);
     let now = Arc::new(move || time.now());
-    let verifier = ClientVerifier::new(&anchors, Arc::clone(access), now)
-        .telling(hearthkey_broker::certificate_refused);
+    let verifier = || ClientVerifier::new(&anchors, Arc::clone(access), now.clone());
+    let telling = verifier().telling(hearthkey_broker::certificate_refused);
     let chain = [
         server.certificate().clone(),
         CaCertificate::from_der(&root)?,
     ];
-    Ok(server_config(&leaf, &chain, &key, Arc::new(verifier))?)
+    Ok(Doors {
+        mqtt: server_config(&leaf, &chain, &key, Arc::new(telling))?,
+        https: https_config(&leaf, &chain, &key, Arc::new(verifier().optional()))?,
+    })
 }
 
 /// The registry's name of the door's own certificate.

@@ -116,7 +116,7 @@ impl Failure {
 }
 
 /// An error's text as a sentence.
-fn sentence(error: &dyn std::fmt::Display) -> String {
+pub(crate) fn sentence(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     let mut characters = text.chars();
     let first = characters

@@ -20,8 +20,11 @@ use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 use zeroize::Zeroizing;
 
+use crate::around::to_the_end;
 use crate::caller::Caller;
+use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
+use crate::host::Hosts;
 use crate::http::{forbidden, router};
 use crate::init::KEY_FILE_WARNING;
 use crate::opening::{Door, HomeError, open};
@@ -33,6 +36,8 @@ pub struct RunConfig {
     pub data_dir: PathBuf,
     /// Where devices connect.
     pub mqtt: SocketAddr,
+    /// Where services ask over HTTPS, if they may.
+    pub http: Option<SocketAddr>,
     /// The names and addresses by which devices know this gateway.
     pub hosts: Vec<String>,
     /// A passphrase or recovery code to open the home with.
@@ -46,6 +51,8 @@ pub enum RunEvent {
     Ready {
         /// The MQTT listener's address.
         mqtt: SocketAddr,
+        /// The HTTPS listener's address.
+        http: Option<SocketAddr>,
     },
     /// It is sealed: it answers `status` and `unseal` only.
     Sealed,
@@ -94,6 +101,7 @@ pub async fn run(
     let RunConfig {
         data_dir,
         mqtt,
+        http,
         hosts,
         passphrase,
     } = config;
@@ -108,6 +116,7 @@ pub async fn run(
         door: Door {
             data_dir: data_dir.clone(),
             mqtt,
+            http,
             hosts,
         },
         slots,
@@ -189,18 +198,28 @@ impl Gateway {
         home.clone().ok_or_else(Failure::sealed)
     }
 
-    async fn open(&self, way: &Way) -> Result<(), RunError> {
+    async fn open(self: &Arc<Self>, way: &Way) -> Result<(), RunError> {
         // Argon2 takes a tenth of a second of a core.
         let root = tokio::task::block_in_place(|| self.slots.unseal(way))?;
-        let home = open(self.door.clone(), root, self.slots.home().clone()).await?;
-        let mqtt = home.broker.local_addr();
+        let (home, https) = open(self.door.clone(), root, self.slots.home().clone()).await?;
+        let (mqtt, http) = (home.broker.local_addr(), home.http);
+        if let Some((listener, address)) = https.zip(http) {
+            let hosts = Hosts::new(&home.hosts, address);
+            let front = Front::new(Arc::clone(&home), hosts);
+            let guarded = middleware::from_fn_with_state(front, guard);
+            // To the end, so that whoever hangs up at once is written down all the same.
+            let app = router(Arc::clone(self))
+                .layer(guarded)
+                .layer(middleware::from_fn(to_the_end));
+            locked(&home.tasks).push(tokio::spawn(listener.serve(app)));
+        }
         *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(home);
-        (self.on_event)(RunEvent::Ready { mqtt });
+        (self.on_event)(RunEvent::Ready { mqtt, http });
         Ok(())
     }
 
     pub(crate) async fn unseal(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         words: Zeroizing<String>,
     ) -> Result<(), Failure> {
@@ -263,6 +282,10 @@ impl Gateway {
         let mqtt = home
             .as_ref()
             .map(|home| home.broker.local_addr().to_string());
+        let http = home
+            .as_ref()
+            .and_then(|home| home.http)
+            .map(|address| address.to_string());
         let unknown = ClockView {
             trusted: false,
             now: crate::clock::machine_time().to_string(),
@@ -273,7 +296,7 @@ impl Gateway {
             sealed: home.is_none(),
             version: env!("CARGO_PKG_VERSION").into(),
             home: self.slots.home().to_string(),
-            listeners: Listeners { mqtt, socket },
+            listeners: Listeners { mqtt, http, socket },
             sessions: home.map_or(0, |home| home.broker.session_count()),
             devices: home.map_or(0, Home::device_count),
             log_size: home.map_or(0, Home::log_size),

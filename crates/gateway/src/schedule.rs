@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
+use hearthkey_store::tokens::TokenWrite;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::home::Home;
 
 /// Ended claims are forgotten after this long; the log keeps what they did.
 const CLAIMS_KEPT: Span = Span::days(30);
+/// Revoked tokens are forgotten after this long.
+const TOKENS_KEPT: Span = Span::days(30);
 
 /// Keeps time until the home closes.
 pub(crate) async fn keep(home: Arc<Home>) {
@@ -43,6 +46,7 @@ pub(crate) async fn keep(home: Arc<Home>) {
 impl Home {
     async fn every_second(&self, anchored: &mut u64) {
         self.note_sightings().await;
+        self.note_token_uses().await;
         self.retry_revocations().await;
         self.end_due_leases(self.now()).await;
         let newest = self.store.checkpoints().borrow().clone();
@@ -64,7 +68,10 @@ impl Home {
             self.shred_what_is_due(now).await;
         }
         self.outbox.notify_one();
-        let mut change = Change::default().write(Write::ForgetClaims(now.before(CLAIMS_KEPT)));
+        let mut change = Change::default()
+            .write(Write::ForgetClaims(now.before(CLAIMS_KEPT)))
+            .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))));
+        self.tokens.forget(now.before(TOKENS_KEPT));
         for environment in self.stale_crls(now) {
             change.writes.extend(self.publish_crl(&environment).await);
         }

@@ -13,6 +13,7 @@
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
 //! | which client certificates open the door? | [`verifier`] |
 //! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
+//! | does the bearer of a token hold its key? | [`dpop`] |
 //! | how are certificates handed over as text? | [`trust`] |
 
 pub mod authority;
@@ -20,6 +21,7 @@ pub mod ca_certificate;
 pub mod crl;
 pub mod csr;
 mod der;
+pub mod dpop;
 pub mod key;
 pub mod provider;
 mod public_key;
@@ -32,9 +34,10 @@ pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
 pub use ca_certificate::{CaCertificate, CaRefusal, CaRole};
 pub use crl::{CrlError, RevokedEntry, check_crl};
 pub use csr::read_csr;
+pub use dpop::{ProofError, key_id_of_pem, read_proof};
 pub use key::{KeyError, SigningKey};
 pub use provider::provider;
-pub use server::{ENROLL_ALPN, ServerConfigError, server_config};
+pub use server::{ENROLL_ALPN, ServerConfigError, https_config, server_config};
 pub use server_certificate::{life_of, needs_reissue};
 pub use trust::{PemError, der_from_pem, pem, pem_bundle};
 pub use verifier::{ClientRefusal, ClientVerifier};

@@ -44,6 +44,28 @@ pub fn server_config(
     key: &SigningKey,
     verifier: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerConfig>, ServerConfigError> {
+    configure(leaf_der, chain, key, verifier, &ALPN)
+}
+
+/// The configuration of the HTTPS listener: as that of the door, for HTTP/1.1 alone. Both may show
+/// one certificate: a client that names its protocol is not let in by the wrong one, and so cannot
+/// be led to mistake one for the other.
+pub fn https_config(
+    leaf_der: &[u8],
+    chain: &[CaCertificate],
+    key: &SigningKey,
+    verifier: Arc<ClientVerifier>,
+) -> Result<Arc<ServerConfig>, ServerConfigError> {
+    configure(leaf_der, chain, key, verifier, &[b"http/1.1"])
+}
+
+fn configure(
+    leaf_der: &[u8],
+    chain: &[CaCertificate],
+    key: &SigningKey,
+    verifier: Arc<ClientVerifier>,
+    protocols: &[&[u8]],
+) -> Result<Arc<ServerConfig>, ServerConfigError> {
     let resolver = ChainByProtocol::new(leaf_der, chain, key)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -53,7 +75,7 @@ pub fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 

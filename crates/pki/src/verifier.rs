@@ -78,6 +78,7 @@ pub struct ClientVerifier {
     access: Arc<RwLock<Access>>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     refused: fn(Fingerprint),
+    optional: bool,
 }
 
 /// Why a client certificate was refused.
@@ -152,6 +153,16 @@ impl ClientVerifier {
             access,
             now,
             refused: |_| {},
+            optional: false,
+        }
+    }
+
+    /// Lets clients without a certificate in at any time: who they are is asked later. A
+    /// certificate that is shown must be good all the same.
+    pub fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
         }
     }
 
@@ -301,7 +312,7 @@ impl ClientCertVerifier for ClientVerifier {
     /// Somebody without a certificate is let in only while a claim is open.
     fn client_auth_mandatory(&self) -> bool {
         let now = (self.now)();
-        !self.access().bell(now)
+        !self.optional && !self.access().bell(now)
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

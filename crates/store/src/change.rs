@@ -12,6 +12,7 @@ use hearthkey_core::time::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
 use crate::vault_change::{self, VaultWrite};
 
@@ -157,6 +158,8 @@ pub enum Write {
     ForgetClaims(Timestamp),
     /// Something in the vault.
     Vault(VaultWrite),
+    /// Changes something about service tokens.
+    Token(TokenWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -278,6 +281,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
             )?;
         }
         Write::Vault(write) => vault_change::apply(tx, write)?,
+        Write::Token(write) => crate::tokens::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }

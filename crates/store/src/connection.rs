@@ -11,10 +11,11 @@ use zeroize::Zeroizing;
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
     include_str!("../../../migrations/0003_vault.sql"),
+    include_str!("../../../migrations/0004_tokens.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every

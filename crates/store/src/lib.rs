@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | how does a home open? | [`slots`], [`keys`] |
 //! | what can be changed? | [`change`] |
-//! | what is known? | [`registry`] |
+//! | what is known? | [`registry`], [`tokens`] |
 //! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], [`inventory`] |
@@ -23,6 +23,7 @@ pub mod log;
 pub mod registry;
 pub mod slots;
 mod store;
+pub mod tokens;
 pub mod vault;
 pub mod vault_change;
 mod writer;

@@ -9,6 +9,8 @@ mod csr;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod dpop;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod home;

@@ -1,0 +1,123 @@
+//! Service tokens.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /api/v1/tokens`. Of `public_key` and `bind` exactly one is given.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenRequest {
+    /// What to call it.
+    pub name: String,
+    /// The one environment in which it is good for anything.
+    pub environment: String,
+    /// What it may do there: `hue/api-key:read`, `hue/*:lease`, `*:list`.
+    pub allow: Vec<String>,
+    /// Who answers for it.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// How long it lives until it has to be renewed, like `1h`.
+    pub ttl: String,
+    /// How long it may be renewed before a person has to authorize it again, like `7d`.
+    pub ceiling: String,
+    /// The P-256 public key of its bearer, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// What else it is bound to: `device:ID`, or `certificate:` and a SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<String>,
+}
+
+/// A token that was made. The token itself is shown here and never again.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct TokenCreated {
+    /// The token.
+    pub token: String,
+    /// The thumbprint (RFC 7638) of the key that it is bound to.
+    pub key_id: Option<String>,
+    /// When it has to be renewed.
+    pub expires_at: String,
+    /// Until when it may be renewed.
+    pub renewable_until: String,
+    /// What else is known of it.
+    pub details: TokenView,
+    /// Where it can be used, if the gateway has an HTTPS listener.
+    pub gateway: Option<String>,
+    /// The home's root certificate, in PEM.
+    pub root: String,
+}
+
+/// A service token, without the token.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenView {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// `live`, `expired`, `held` or `revoked`.
+    pub state: String,
+    /// The one environment in which it is good for anything.
+    pub environment: String,
+    /// What it may do there.
+    pub allow: Vec<String>,
+    /// Who answers for it.
+    pub owner: String,
+    /// What it is for.
+    pub purpose: String,
+    /// What its bearer must hold: `key:`, `device:` or `certificate:` and which.
+    pub binding: String,
+    /// When it was made.
+    pub created_at: String,
+    /// When a person last authorized it.
+    pub authorized_at: String,
+    /// When it has to be renewed.
+    pub expires_at: String,
+    /// Until when it may be renewed without a person.
+    pub renewable_until: String,
+    /// When it was revoked.
+    pub revoked_at: Option<String>,
+    /// How often it has been used.
+    pub uses: u64,
+    /// When last.
+    pub last_used_at: Option<String>,
+    /// From which address.
+    pub last_address: Option<String>,
+}
+
+/// The tokens of the home.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenList {
+    /// In the order of their names; revoked ones for 30 days.
+    pub tokens: Vec<TokenView>,
+}
+
+/// The token that asks, as it sees itself.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenSelf {
+    /// What it is called.
+    pub name: String,
+    /// The one environment in which it is good for anything.
+    pub environment: String,
+    /// What it may do there.
+    pub allow: Vec<String>,
+    /// When it has to be renewed.
+    pub expires_at: String,
+    /// Until when it may be renewed without a person.
+    pub renewable_until: String,
+}
+
+/// A token that was revoked.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenRevoked {
+    /// What it was called.
+    pub name: String,
+    /// Whether that will outlast a restart of the gateway.
+    pub durable: bool,
+}
+
+/// `GET /api/v1/health`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`: who cannot say so does not answer.
+    pub status: String,
+}

@@ -1,0 +1,133 @@
+//! Failed attempts with tokens: how many an address has, and which are written down.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use hearthkey_broker::origin;
+use hearthkey_core::id::TokenId;
+use hearthkey_core::time::Timestamp;
+
+/// Failed attempts of one IPv4 address or IPv6 /64 in a minute. After that it is not listened to
+/// for the rest of the minute.
+pub(crate) const PER_ORIGIN_MAX: u32 = 30;
+/// Origins that are counted in a minute. What comes from more is counted together.
+const ORIGINS_MAX: usize = 4096;
+/// Different refusals that are written down in a minute. The rest is counted.
+const RECORDED_MAX: usize = 240;
+
+/// What makes two refusals in one minute the same.
+type Refused = (Option<TokenId>, &'static str, IpAddr);
+
+/// The attempts of the current minute.
+#[derive(Default)]
+pub(crate) struct Attempts {
+    minute: i64,
+    failed: HashMap<IpAddr, u32>,
+    elsewhere: u32,
+    refused: HashMap<Refused, ()>,
+    omitted: u64,
+}
+
+impl Attempts {
+    fn turn(&mut self, now: Timestamp) {
+        let minute = now.as_s() / 60;
+        if minute != self.minute {
+            let omitted = self.omitted;
+            *self = Self {
+                minute,
+                omitted,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Whether an address has failed too often to be listened to now.
+    pub(crate) fn are_too_many(&mut self, address: IpAddr, now: Timestamp) -> bool {
+        self.turn(now);
+        let failed = match self.failed.get(&origin(address)) {
+            Some(failed) => *failed,
+            None if self.failed.len() < ORIGINS_MAX => 0,
+            None => self.elsewhere,
+        };
+        failed >= PER_ORIGIN_MAX
+    }
+
+    /// Counts a failed attempt.
+    pub(crate) fn count(&mut self, address: IpAddr, now: Timestamp) {
+        self.turn(now);
+        let origin = origin(address);
+        if self.failed.len() < ORIGINS_MAX || self.failed.contains_key(&origin) {
+            *self.failed.entry(origin).or_default() += 1;
+        } else {
+            self.elsewhere += 1;
+        }
+    }
+
+    /// Whether a refusal is to be written down, and how many were not since the last one that was.
+    /// The same refusal is written down once a minute.
+    pub(crate) fn enter(
+        &mut self,
+        token: Option<&TokenId>,
+        code: &'static str,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Option<u64> {
+        self.turn(now);
+        let refused = (token.cloned(), code, origin(address));
+        let full = self.refused.len() >= RECORDED_MAX;
+        if full || self.refused.insert(refused, ()).is_some() {
+            self.omitted += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.omitted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_that_has_failed_too_often_waits_for_the_next_minute_and_no_other_does() {
+        let mut attempts = Attempts::default();
+        let now = Timestamp::from_s(600);
+        for _ in 0..PER_ORIGIN_MAX {
+            assert!(!attempts.are_too_many(address("192.0.2.1"), now));
+            attempts.count(address("192.0.2.1"), now);
+        }
+        assert!(attempts.are_too_many(address("192.0.2.1"), now));
+        assert!(attempts.are_too_many(address("::ffff:192.0.2.1"), now));
+        assert!(!attempts.are_too_many(address("192.0.2.2"), now));
+        assert!(!attempts.are_too_many(address("192.0.2.1"), Timestamp::from_s(660)));
+    }
+
+    #[test]
+    fn the_same_refusal_is_written_down_once_a_minute_and_counted_after_that() {
+        let mut attempts = Attempts::default();
+        let mut enter = |code, s| attempts.enter(None, code, address("::1"), Timestamp::from_s(s));
+        assert_eq!(enter("token_unknown", 600), Some(0));
+        assert_eq!(enter("token_unknown", 601), None);
+        assert_eq!(enter("token_unknown", 602), None);
+        assert_eq!(enter("proof_missing", 603), Some(2));
+        assert_eq!(enter("token_unknown", 660), Some(0));
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_is_bounded() {
+        let mut attempts = Attempts::default();
+        let now = Timestamp::from_s(600);
+        for n in 0..10_000_u32 {
+            let from = IpAddr::from(n.to_be_bytes());
+            attempts.count(from, now);
+            attempts.enter(None, "token_unknown", from, now);
+        }
+        assert_eq!(attempts.failed.len(), ORIGINS_MAX);
+        assert_eq!(attempts.refused.len(), RECORDED_MAX);
+        assert_eq!(attempts.omitted, 10_000 - RECORDED_MAX as u64);
+        assert!(attempts.are_too_many(address("203.0.113.9"), now));
+    }
+}

@@ -1,0 +1,179 @@
+//! The HTTPS listener: bounds, TLS and HTTP/1.1 around the one router.
+//!
+//! It accepts by itself, as the MQTT door does, because what matters here comes before HTTP: places
+//! are counted before TLS, a handshake has its own time, and every new one takes the newest
+//! certificate while the connections there are go on. HTTP itself is hyper's. HTTP/2 is not spoken:
+//! one request at a time on a connection keeps the bounds simple, and no client of ours needs more.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hearthkey_broker::{Gate, Place};
+use hearthkey_core::id::Fingerprint;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::ServiceExt;
+
+/// Connections in all. One more is closed before TLS.
+const CONNECTIONS_MAX: usize = 512;
+/// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+/// From accept to the end of the TLS handshake. Then the socket is closed.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the end of the handshake, or of the last answer, to the end of a request's head: a slow
+/// head and an idle connection are the same. Then the connection is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest head of a request. A longer one is answered 431.
+const HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Lines in the head of a request. More are answered 431.
+const HEAD_LINES_MAX: usize = 64;
+/// How long a connection may be used. Then it ends after the answer it is giving.
+const LIFE: Duration = Duration::from_secs(60 * 60);
+/// How long an answer may still take when a connection, or the listener, is to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// After a failed accept (no descriptors left, mostly) the loop rests this long.
+const REST: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: SocketAddr,
+    /// The certificate that it has shown, and whose key it holds. Whether it is still live is for
+    /// each request to ask.
+    pub(crate) certificate: Option<Fingerprint>,
+}
+
+/// The listener, bound and not yet serving.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Listener {
+    pub(crate) fn new(
+        tcp: TcpListener,
+        tls: watch::Receiver<Arc<ServerConfig>>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { tcp, tls, stopping }
+    }
+
+    /// Serves until the home closes, and then until every answer that was begun is given.
+    pub(crate) async fn serve(self, app: Router) {
+        let Self {
+            tcp,
+            tls,
+            mut stopping,
+        } = self;
+        let gate = Gate::new(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let (alive, mut ended) = mpsc::channel::<Infallible>(1);
+        loop {
+            let accepted = tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => break,
+                accepted = tcp.accept() => accepted,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(REST).await;
+                    continue;
+                }
+            };
+            let Some(place) = gate.enter(address.ip()) else {
+                tracing::debug!(%address, "too many connections");
+                continue;
+            };
+            let connection = Connection {
+                config: Arc::clone(&tls.borrow()),
+                stopping: stopping.clone(),
+                address,
+                _place: place,
+                _alive: alive.clone(),
+            };
+            tokio::spawn(connection.serve(stream, app.clone()));
+        }
+        // The port is free for whoever opens the home again.
+        drop((tcp, alive));
+        while ended.recv().await.is_some() {}
+    }
+}
+
+struct Connection {
+    config: Arc<ServerConfig>,
+    stopping: watch::Receiver<bool>,
+    address: SocketAddr,
+    _place: Place,
+    _alive: mpsc::Sender<Infallible>,
+}
+
+impl Connection {
+    async fn serve(mut self, tcp: TcpStream, app: Router) {
+        let _ = tcp.set_nodelay(true);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
+        let tls = tokio::select! {
+            _ = self.stopping.wait_for(|stop| *stop) => return,
+            tls = timeout(HANDSHAKE_TIMEOUT, handshake) => tls,
+        };
+        match tls {
+            Ok(Ok(tls)) => self.speak(tls, app).await,
+            Ok(Err(error)) => {
+                tracing::debug!(address = %self.address, %error, "a handshake failed");
+            }
+            Err(_) => tracing::debug!(address = %self.address, "a handshake took too long"),
+        }
+    }
+
+    async fn speak(mut self, tls: TlsStream<TcpStream>, app: Router) {
+        let certificate = tls.get_ref().1.peer_certificates();
+        let peer = Peer {
+            address: self.address,
+            certificate: certificate
+                .and_then(|chain| chain.first())
+                .map(|leaf| Fingerprint::of(leaf)),
+        };
+        let answer = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            app.clone().oneshot(request)
+        });
+        let mut serving = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(HEAD_MAX_BYTES)
+                .max_headers(HEAD_LINES_MAX)
+                .serve_connection(TokioIo::new(tls), answer)
+        );
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = async {
+                tokio::select! {
+                    _ = self.stopping.wait_for(|stop| *stop) => {}
+                    () = sleep(LIFE) => {}
+                }
+            } => {
+                serving.as_mut().graceful_shutdown();
+                match timeout(FAREWELL, serving).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(address = %self.address, %error, "a connection ended badly");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What may be asked over HTTPS. Everything that is not here is refused there.
+
+use axum::http::{Method, StatusCode};
+use hearthkey_api::code;
+use hearthkey_core::bearer::Errand;
+use hearthkey_core::token::Token;
+
+use crate::problem::Failure;
+
+/// Who may ask over a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// Everybody.
+    Everybody,
+    /// The bearer of a token, on this errand.
+    Service(Errand),
+    /// Operators, who are on the socket.
+    Nobody,
+}
+
+/// What everybody may ask: that the gateway is there, and what to trust. Nothing here is a secret.
+const PUBLIC: [&str; 3] = [
+    "/api/v1/health",
+    "/api/v1/trust/bundle",
+    "/api/v1/trust/crl/{environment}",
+];
+
+/// The renewal of the token that asks: the one thing that it may do after its end.
+const RENEW: &str = "/api/v1/tokens/self/renew";
+
+/// A credential's path, and what is done with it.
+macro_rules! concat_path {
+    ($verb:literal) => {
+        concat!(
+            "/api/v1/environments/{environment}/credentials/{bridge}/{key}",
+            $verb
+        )
+    };
+}
+
+const CREDENTIAL: &str = concat_path!("");
+
+/// What services may ask. Each handler asks `Caller::may` for itself besides.
+const SERVICE: [(Method, &str); 17] = [
+    (Method::GET, "/api/v1/tokens/self"),
+    (Method::POST, RENEW),
+    (Method::GET, "/api/v1/credentials"),
+    (Method::POST, "/api/v1/credentials"),
+    (Method::POST, "/api/v1/credentials/marks"),
+    (Method::GET, CREDENTIAL),
+    (Method::POST, concat_path!("/change")),
+    (Method::POST, concat_path!("/lease")),
+    (Method::POST, concat_path!("/rotate")),
+    (Method::POST, concat_path!("/confirm")),
+    (Method::POST, concat_path!("/rollback")),
+    (Method::POST, "/api/v1/environments/{environment}/reveal"),
+    (Method::GET, "/api/v1/leases"),
+    (Method::POST, "/api/v1/leases/{lease}/end"),
+    (Method::POST, "/api/v1/manifest/check"),
+    (Method::GET, "/api/v1/findings"),
+    (Method::POST, "/api/v1/findings"),
+];
+
+/// Who may ask this over HTTPS. The pattern is the one that the router found, so that no spelling
+/// of a path means one thing here and another there; none is a path that nobody serves.
+pub(crate) fn open_to(method: &Method, pattern: Option<&str>) -> Open {
+    // The answer to HEAD is that to GET without its body.
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let Some(pattern) = pattern else {
+        return Open::Nobody;
+    };
+    if *method == Method::GET && PUBLIC.contains(&pattern) {
+        return Open::Everybody;
+    }
+    let listed = SERVICE
+        .iter()
+        .any(|(listed, path)| listed == method && *path == pattern);
+    match listed {
+        true if pattern == RENEW => Open::Service(Errand::Renew),
+        true => Open::Service(Errand::Use),
+        false => Open::Nobody,
+    }
+}
+
+/// Whether a path that names an environment names the token's.
+pub(crate) fn is_in_environment(pattern: &str, path: &str, token: &Token) -> bool {
+    let mut segments = pattern.split('/').zip(path.split('/'));
+    segments.all(|(name, value)| name != "{environment}" || value == token.environment.as_str())
+}
+
+/// For a service that asks what is not open to services.
+pub(crate) fn not_for_services() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This is not open to services.",
+        "Over HTTPS a token reaches the credentials that it was granted, and itself.",
+        "Let an operator do it, on the gateway's own machine.",
+    )
+}
+
+/// For a token that is used outside its environment.
+pub(crate) fn elsewhere(token: &Token) -> Failure {
+    let environment = &token.environment;
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "The token does not permit this.",
+        format!("The token {} is good in {environment} alone.", token.name),
+        "Ask an operator for a token of that environment: `hearthkey token create … --env ENVIRONMENT`.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::grant::Grant;
+    use hearthkey_core::id::{Fingerprint, TokenId};
+    use hearthkey_core::time::{Span, Timestamp};
+    use hearthkey_core::token::{Binding, TokenRequest};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_open_to_nobody() {
+        use Open::{Everybody, Nobody, Service};
+        let (get, post) = (&Method::GET, &Method::POST);
+        for (method, pattern, open) in [
+            (get, Some("/api/v1/health"), Everybody),
+            (&Method::HEAD, Some("/api/v1/health"), Everybody),
+            (post, Some("/api/v1/health"), Nobody),
+            (get, Some("/api/v1/tokens/self"), Service(Errand::Use)),
+            (
+                post,
+                Some("/api/v1/tokens/self/renew"),
+                Service(Errand::Renew),
+            ),
+            (post, Some("/api/v1/tokens/{name}/renew"), Nobody),
+            (get, Some("/api/v1/tokens"), Nobody),
+            (&Method::DELETE, Some("/api/v1/credentials"), Nobody),
+            (post, Some("/api/v1/seal"), Nobody),
+            (get, None, Nobody),
+        ] {
+            assert_eq!(open_to(method, pattern), open, "{method} {pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_another_environment_is_not_the_tokens() {
+        let grant: Grant = "*:read".parse().unwrap();
+        let request = TokenRequest {
+            name: "ci".parse().unwrap(),
+            environment: "lab".parse().unwrap(),
+            grants: vec![grant].try_into().unwrap(),
+            owner: "anna".into(),
+            purpose: "tests".into(),
+            binding: Binding::Device("lamp".parse().unwrap()),
+            ttl: Span::hours(1),
+            ceiling: Span::days(1),
+        };
+        let id = TokenId::from_random([1; 8]);
+        let token = request.grant(id, Fingerprint([2; 32]), Timestamp::from_s(0));
+        let token = token.unwrap();
+        let pattern = "/api/v1/environments/{environment}/reveal";
+        for (environment, ours) in [
+            ("lab", true),
+            ("home", false),
+            ("%6cab", false),
+            ("", false),
+        ] {
+            let path = format!("/api/v1/environments/{environment}/reveal");
+            assert_eq!(is_in_environment(pattern, &path, &token), ours, "{path}");
+        }
+        assert!(is_in_environment(
+            "/api/v1/credentials",
+            "/api/v1/credentials",
+            &token
+        ));
+    }
+}

@@ -1,0 +1,324 @@
+//! An operator makes, renews, authorizes and revokes service tokens; a bearer renews its own.
+
+use std::sync::Arc;
+
+use hearthkey_api as api;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::grant::{Grant, InvalidGrant};
+use hearthkey_core::id::{TokenId, TokenName};
+use hearthkey_core::time::Timestamp;
+use hearthkey_core::token::{
+    Binding, RequestRefusal, Standing, TOKENS_MAX, Token, TokenRequest, TokenSecret,
+};
+use hearthkey_pki::key_id_of_pem;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::random;
+use hearthkey_store::tokens::{TokenUse, TokenWrite};
+
+use crate::home::Home;
+use crate::host::bracketed;
+use crate::problem::Failure;
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| Failure::invalid(&error))
+}
+
+impl From<RequestRefusal> for Failure {
+    fn from(refusal: RequestRefusal) -> Self {
+        Self::refused(&refusal, "Change the request, and try again.")
+    }
+}
+
+fn binding(asked: &api::TokenRequest) -> Result<Binding, Failure> {
+    match (&asked.public_key, &asked.bind) {
+        (Some(pem), None) => key_id_of_pem(pem).map(Binding::Key).ok_or_else(|| {
+            Failure::invalid(&"the public key is not a P-256 key in PEM (BEGIN PUBLIC KEY)")
+        }),
+        (None, Some(bind)) => match parse(bind)? {
+            Binding::Key(_) => Err(Failure::invalid(&"a key is given as public_key")),
+            binding => Ok(binding),
+        },
+        _ => Err(Failure::invalid(
+            &"of public_key and bind exactly one is needed",
+        )),
+    }
+}
+
+fn read(asked: &api::TokenRequest) -> Result<TokenRequest, Failure> {
+    let grants = asked.allow.iter().map(|text| text.parse());
+    let grants = grants.collect::<Result<Vec<Grant>, InvalidGrant>>();
+    let grants = grants.and_then(TryInto::try_into);
+    Ok(TokenRequest {
+        name: parse(&asked.name)?,
+        environment: parse(&asked.environment)?,
+        grants: grants.map_err(|error| Failure::invalid(&error))?,
+        owner: asked.owner.clone(),
+        purpose: asked.purpose.clone(),
+        binding: binding(asked)?,
+        ttl: parse(&asked.ttl)?,
+        ceiling: parse(&asked.ceiling)?,
+    })
+}
+
+/// A token as people and programs see it.
+fn view(token: &Token, used: TokenUse, now: Timestamp) -> api::TokenView {
+    api::TokenView {
+        id: token.id.to_string(),
+        name: token.name.to_string(),
+        state: token.standing(now).as_str().to_owned(),
+        environment: token.environment.to_string(),
+        allow: token.grants.texts(),
+        owner: token.owner.clone(),
+        purpose: token.purpose.clone(),
+        binding: token.binding.to_string(),
+        created_at: token.created_at.to_string(),
+        authorized_at: token.authorized_at.to_string(),
+        expires_at: token.expires_at.to_string(),
+        renewable_until: token.renewable_until().to_string(),
+        revoked_at: token.revoked_at.map(|at| at.to_string()),
+        uses: used.uses,
+        last_used_at: used.last_at.map(|at| at.to_string()),
+        last_address: used.last_address,
+    }
+}
+
+/// The token that asks, as it sees itself.
+pub(crate) fn self_view(token: &Token) -> api::TokenSelf {
+    api::TokenSelf {
+        name: token.name.to_string(),
+        environment: token.environment.to_string(),
+        allow: token.grants.texts(),
+        expires_at: token.expires_at.to_string(),
+        renewable_until: token.renewable_until().to_string(),
+    }
+}
+
+fn object(token: &Token) -> String {
+    format!("token:{}", token.name)
+}
+
+impl Home {
+    fn token_view(&self, token: &Token) -> api::TokenView {
+        view(token, self.tokens.used(&token.id), self.now())
+    }
+
+    /// Where tokens can be used.
+    fn gateway_url(&self) -> Option<String> {
+        let host = bracketed(self.hosts.first()?);
+        Some(format!("https://{host}:{}", self.http?.port()))
+    }
+
+    /// What a token is bound to must be there, and in its environment.
+    fn check_binding(&self, request: &TokenRequest) -> Result<(), Failure> {
+        let environment = &request.environment;
+        if self.issuer(environment).is_none() {
+            return Err(Failure::not_found("environment", environment));
+        }
+        let access = self.access();
+        let device = match &request.binding {
+            Binding::Key(_) => return Ok(()),
+            Binding::Device(device) => device,
+            Binding::Certificate(sha256) => match access.certificate(sha256) {
+                Some(known) => &known.device,
+                None => return Err(Failure::not_found("certificate", sha256)),
+            },
+        };
+        match access.device(device) {
+            Some(known) if known.environment == *environment => Ok(()),
+            Some(known) => {
+                let why = format!("the device {device} belongs to {}", known.environment);
+                Err(Failure::refused(
+                    &why,
+                    "Make the token in that environment.",
+                ))
+            }
+            None => Err(Failure::not_found("device", device)),
+        }
+    }
+
+    /// Makes a token. The token is in the answer and nowhere else.
+    pub(crate) async fn create_token(
+        &self,
+        actor: Actor,
+        asked: &api::TokenRequest,
+    ) -> Result<api::TokenCreated, Failure> {
+        let request = read(asked)?;
+        self.check_binding(&request)?;
+        let _turn = self.tokens.turn.lock().await;
+        let now = self.now();
+        let all = self.tokens.all();
+        let mut alive = all.iter().filter(|token| token.revoked_at.is_none());
+        if alive.clone().count() >= TOKENS_MAX {
+            let why = format!("a home has {TOKENS_MAX} tokens at most");
+            return Err(Failure::refused(&why, "Revoke those that are not needed."));
+        }
+        if alive.any(|token| token.name == request.name) {
+            let why = format!("there is a token {} already", request.name);
+            let remedy = "Choose another name, or revoke that one first.";
+            return Err(Failure::refused(&why, remedy));
+        }
+        let secret = TokenSecret::from_random(*random::<32>());
+        let id = TokenId::from_random(*random::<8>());
+        let token = request.grant(id, secret.hash(), now)?;
+        let entry = Entry::new(now, actor, "token.create", object(&token))
+            .with("token", token.id.as_str())
+            .with("environment", token.environment.as_str())
+            .with("allow", token.grants.texts())
+            .with("owner", token.owner.as_str())
+            .with("purpose", token.purpose.as_str())
+            .with("binding", token.binding.to_string())
+            .with("expires_at", token.expires_at.to_string())
+            .with("renewable_until", token.renewable_until().to_string());
+        let write = Write::Token(TokenWrite::Create(token.clone()));
+        self.commit(Change::record(entry).write(write)).await?;
+        self.tokens.set(token.clone());
+        let key_id = match &token.binding {
+            Binding::Key(key) => Some(key.to_string()),
+            _ => None,
+        };
+        Ok(api::TokenCreated {
+            token: secret.reveal().to_string(),
+            key_id,
+            expires_at: token.expires_at.to_string(),
+            renewable_until: token.renewable_until().to_string(),
+            details: self.token_view(&token),
+            gateway: self.gateway_url(),
+            root: self.trust_bundle(),
+        })
+    }
+
+    /// Every token.
+    pub(crate) fn token_views(&self) -> Vec<api::TokenView> {
+        let all = self.tokens.all();
+        all.iter().map(|token| self.token_view(token)).collect()
+    }
+
+    fn token_named(&self, name: &str) -> Result<Arc<Token>, Failure> {
+        let name: TokenName = parse(name)?;
+        let token = self.tokens.named(&name);
+        token.ok_or_else(|| Failure::not_found("token", &name))
+    }
+
+    /// One token.
+    pub(crate) fn show_token(&self, name: &str) -> Result<api::TokenView, Failure> {
+        Ok(self.token_view(&*self.token_named(name)?))
+    }
+
+    /// Renews a token by an operator's word, within its ceiling.
+    pub(crate) async fn renew_token(
+        &self,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::TokenView, Failure> {
+        let _turn = self.tokens.turn.lock().await;
+        let token = self.token_named(name)?;
+        let token = self.prolong(actor, &token).await?;
+        Ok(self.token_view(&token))
+    }
+
+    /// Renews the token that asks.
+    pub(crate) async fn renew_self(
+        &self,
+        actor: Actor,
+        token: &Token,
+    ) -> Result<api::TokenSelf, Failure> {
+        let _turn = self.tokens.turn.lock().await;
+        // As it stands now: it may have been revoked while this waited for its turn.
+        let gone = || Failure::not_found("token", &token.name);
+        let token = self.tokens.token(&token.hash).ok_or_else(gone)?;
+        Ok(self_view(&self.prolong(actor, &token).await?))
+    }
+
+    async fn prolong(&self, actor: Actor, token: &Token) -> Result<Token, Failure> {
+        let now = self.now();
+        let why = match token.standing(now) {
+            Standing::Live | Standing::Expired => None,
+            Standing::Held => Some("it can be renewed no more"),
+            Standing::Revoked => Some("it has been revoked"),
+        };
+        if let Some(why) = why {
+            return Err(Failure::refused(
+                &format!("the token {} stays as it is: {why}", token.name),
+                "Authorize it again with `hearthkey token reauthorize`, or make a new one.",
+            ));
+        }
+        let mut renewed = token.clone();
+        renewed.expires_at = token.renewed_until(now);
+        self.extend(actor, "token.renew", renewed, now).await
+    }
+
+    /// Lets a token be renewed for another ceiling, from now on.
+    pub(crate) async fn reauthorize_token(
+        &self,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::TokenView, Failure> {
+        let _turn = self.tokens.turn.lock().await;
+        let token = self.token_named(name)?;
+        if token.revoked_at.is_some() {
+            let why = format!("the token {} has been revoked", token.name);
+            return Err(Failure::refused(&why, "Make a new one."));
+        }
+        let now = self.now();
+        let mut renewed = Token::clone(&token);
+        renewed.authorized_at = now;
+        renewed.expires_at = renewed.renewed_until(now);
+        let renewed = self
+            .extend(actor, "token.reauthorize", renewed, now)
+            .await?;
+        Ok(self.token_view(&renewed))
+    }
+
+    async fn extend(
+        &self,
+        actor: Actor,
+        action: &'static str,
+        token: Token,
+        now: Timestamp,
+    ) -> Result<Token, Failure> {
+        let entry = Entry::new(now, actor, action, object(&token))
+            .with("token", token.id.as_str())
+            .with("expires_at", token.expires_at.to_string())
+            .with("renewable_until", token.renewable_until().to_string());
+        let write = Write::Token(TokenWrite::Extend {
+            token: token.id.clone(),
+            authorized_at: token.authorized_at,
+            expires_at: token.expires_at,
+        });
+        self.commit(Change::record(entry).write(write)).await?;
+        self.tokens.set(token.clone());
+        Ok(token)
+    }
+
+    /// Revokes a token. It is out at once, also if the disk does not take it.
+    pub(crate) async fn revoke_token(
+        &self,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::TokenRevoked, Failure> {
+        let _turn = self.tokens.turn.lock().await;
+        let token = self.token_named(name)?;
+        let now = self.now();
+        let mut revoked = Token::clone(&token);
+        revoked.revoked_at.get_or_insert(now);
+        self.tokens.set(revoked);
+        let entry =
+            Entry::new(now, actor, "token.revoke", object(&token)).with("token", token.id.as_str());
+        let write = Write::Token(TokenWrite::Revoke(token.id.clone(), now));
+        let durable = match self.commit(Change::record(entry).write(write)).await {
+            Ok(_) => true,
+            Err(hearthkey_store::CommitError::Conflict) => {
+                let why = format!("the token {} has been revoked before", token.name);
+                return Err(Failure::refused(&why, "Nothing needs to be done."));
+            }
+            Err(error) => {
+                tracing::error!(%error, token = %token.name, "a revocation is not durable");
+                false
+            }
+        };
+        Ok(api::TokenRevoked {
+            name: token.name.to_string(),
+            durable,
+        })
+    }
+}

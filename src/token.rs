@@ -1,0 +1,244 @@
+//! `hearthkey token …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use hearthkey_api::{
+    ProofKey, TokenCreated, TokenFile, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
+};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::context::{Context, Nothing};
+use crate::failure::{Failure, code};
+use crate::token_file::{Reserved, replace};
+use crate::token_text;
+use crate::url_path::Name;
+
+const PATH: &str = "/api/v1/tokens";
+
+/// The commands about service tokens.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token for a service, bound to a key.
+    Create(Box<Create>),
+    /// List the tokens, with those that wait for a person.
+    List,
+    /// Show a token and how it has been used.
+    Show {
+        /// The token's name.
+        name: Name,
+    },
+    /// Show the token of --token-file as the gateway sees it.
+    Whoami,
+    /// Renew the token of --token-file and rewrite that file; or, as an operator, the one named.
+    Renew {
+        /// The token's name.
+        name: Option<Name>,
+    },
+    /// Let a token be renewed for another ceiling, from now on.
+    Reauthorize {
+        /// The token's name.
+        name: Name,
+    },
+    /// Take a token back for good, at once.
+    Revoke {
+        /// The token's name.
+        name: Name,
+    },
+}
+
+/// What `token create` is told.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// What to call it.
+    name: String,
+    /// The one environment in which it is good for anything.
+    #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
+    environment: String,
+    /// What it may do there, like hue/api-key:read, hue/*:lease or *:list; repeatable. The actions
+    /// are list, read, lease, rotate and write, and none implies another.
+    #[arg(long, value_name = "CREDENTIAL:ACTION", required = true)]
+    allow: Vec<String>,
+    /// Who answers for it.
+    #[arg(long)]
+    owner: String,
+    /// What it is for.
+    #[arg(long)]
+    purpose: String,
+    /// How long it lives until it has to be renewed: 24h at most.
+    #[arg(long, default_value = "1h")]
+    ttl: String,
+    /// How long it may be renewed before a person has to authorize it again: 30d at most.
+    #[arg(long, default_value = "7d")]
+    ceiling: String,
+    /// A new file, for its owner alone, with the token, its key and the way to the gateway.
+    #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
+    out: Option<PathBuf>,
+    /// A P-256 public key in PEM that was made elsewhere, to which the token is bound.
+    #[arg(long = "key", value_name = "FILE", conflicts_with = "bind")]
+    public_key: Option<PathBuf>,
+    /// Bind the token to the certificates of a device, device:ID, or to one, certificate:SHA256.
+    #[arg(long, value_name = "WHAT")]
+    bind: Option<String>,
+}
+
+/// The answer of `token create`. The token is in it only if it is in no file.
+#[derive(Serialize)]
+struct Created<'a> {
+    name: &'a str,
+    environment: &'a str,
+    allow: &'a [String],
+    binding: &'a str,
+    key_id: Option<&'a str>,
+    expires_at: &'a str,
+    renewable_until: &'a str,
+    gateway: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a std::path::Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<&'a str>,
+}
+
+impl Token {
+    /// Does what was asked.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let output = context.output;
+        match self {
+            Self::Create(create) => create.obey(context).await,
+            Self::List => {
+                let list: TokenList = context.client()?.get(PATH).await?;
+                output.answer(&list.tokens, || token_text::list(&list.tokens))
+            }
+            Self::Show { name } => {
+                let path = format!("{PATH}/{}", name.segment());
+                let token: TokenView = context.client()?.get(&path).await?;
+                output.answer(&token, || token_text::token(&token))
+            }
+            Self::Whoami => {
+                let token: TokenSelf = context.client()?.get(&format!("{PATH}/self")).await?;
+                output.answer(&token, || token_text::own(&token))
+            }
+            Self::Renew { name: None } => renew_own(context).await,
+            Self::Renew { name: Some(name) } => extend(context, &name, "renew").await,
+            Self::Reauthorize { name } => extend(context, &name, "reauthorize").await,
+            Self::Revoke { name } => {
+                let path = format!("{PATH}/{}/revoke", name.segment());
+                let revoked: TokenRevoked = context.client()?.post(&path, &Nothing {}).await?;
+                output.answer(&revoked, || format!("{} is revoked.", revoked.name))?;
+                if !revoked.durable {
+                    output.aside(token_text::NOT_DURABLE);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn extend(context: &Context, name: &Name, verb: &str) -> Result<(), Failure> {
+    let path = format!("{PATH}/{}/{verb}", name.segment());
+    let token: TokenView = context.client()?.post(&path, &Nothing {}).await?;
+    context
+        .output
+        .answer(&token, || token_text::extended(&token))
+}
+
+/// Renews the token of the token file, and writes into the file how long it is good now.
+async fn renew_own(context: &Context) -> Result<(), Failure> {
+    let Some((path, mut file)) = context.token_file()? else {
+        return Err(Failure::local(
+            code::TOKEN_FILE,
+            "There is no token to renew.",
+            "No token file is named, and no token.".to_owned(),
+            "Name the file with --token-file, or, as an operator, the token: `hearthkey token renew NAME`.",
+        ));
+    };
+    let path_of_self = format!("{PATH}/self/renew");
+    let renewed: TokenSelf = context.client()?.post(&path_of_self, &Nothing {}).await?;
+    file.expires_at.clone_from(&renewed.expires_at);
+    file.renewable_until.clone_from(&renewed.renewable_until);
+    replace(&path, &file)?;
+    context
+        .output
+        .answer(&renewed, || token_text::own(&renewed))
+}
+
+impl Create {
+    async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let own_key = self.public_key.is_none() && self.bind.is_none();
+        if own_key && self.out.is_none() && !context.output.is_json() {
+            return Err(Failure::usage(
+                "say where the token and its key go: --out FILE, or --json for a program that keeps \
+                 them; or bind it to something that is there, with --key or --bind",
+            ));
+        }
+        let key = own_key.then(ProofKey::generate).transpose();
+        let key = key.map_err(|error| {
+            Failure::with_cause(code::SYSTEM, "No key could be made.", &error, "")
+        })?;
+        let public_key = match (&key, &self.public_key) {
+            (Some(key), _) => Some(key.public_pem()),
+            (None, Some(path)) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| Failure::file("read", path, &error))?,
+            ),
+            (None, None) => None,
+        };
+        let reserved = self.out.as_deref().map(Reserved::new).transpose()?;
+        let request = TokenRequest {
+            name: self.name,
+            environment: self.environment,
+            allow: self.allow,
+            owner: self.owner,
+            purpose: self.purpose,
+            ttl: self.ttl,
+            ceiling: self.ceiling,
+            public_key,
+            bind: self.bind,
+        };
+        let made: TokenCreated = context.client()?.post(PATH, &request).await?;
+        let token = Zeroizing::new(made.token.clone());
+        let key = key.map(|key| key.to_pem());
+        let file = TokenFile {
+            gateway: made.gateway.clone(),
+            root: made.root.clone(),
+            name: made.details.name.clone(),
+            environment: made.details.environment.clone(),
+            expires_at: made.expires_at.clone(),
+            renewable_until: made.renewable_until.clone(),
+            key_id: made.key_id.clone(),
+            token: made.token.clone(),
+            key: key.as_deref().cloned(),
+        };
+        let in_file = reserved.is_some();
+        if let Some(reserved) = reserved {
+            reserved.fill(&file)?;
+        }
+        let shown = |text| Some(text).filter(|_| !in_file);
+        let created = Created {
+            name: &made.details.name,
+            environment: &made.details.environment,
+            allow: &made.details.allow,
+            binding: &made.details.binding,
+            key_id: made.key_id.as_deref(),
+            expires_at: &made.expires_at,
+            renewable_until: &made.renewable_until,
+            gateway: made.gateway.as_deref(),
+            file: self.out.as_deref(),
+            token: shown(token.as_str()),
+            key: key.as_deref().map(String::as_str).and_then(shown),
+            root: shown(made.root.as_str()),
+        };
+        context.output.answer(&created, || {
+            token_text::created(&made.details, self.out.as_deref(), shown(&token))
+        })?;
+        if made.gateway.is_none() {
+            context.output.aside(token_text::NO_LISTENER);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Tokens, as people read them.
+
+use std::path::Path;
+
+use hearthkey_api::{TokenSelf, TokenView};
+
+use crate::table::{Table, facts};
+
+/// What is said of a revocation that the disk did not take.
+pub const NOT_DURABLE: &str = "The token is refused from now on, but the disk did not take it: a \
+    restart would bring it back. Mend the disk, then revoke it again.";
+/// What is said of a token that cannot be used anywhere.
+pub const NO_LISTENER: &str = "This gateway has no HTTPS listener, so that the token cannot be used \
+    yet. Run it with --http.";
+
+/// The list of tokens.
+pub fn list(tokens: &[TokenView]) -> String {
+    let mut table = Table::new(&[
+        "TOKEN",
+        "STATE",
+        "ENVIRONMENT",
+        "ALLOW",
+        "OWNER",
+        "EXPIRES",
+        "LAST USED",
+    ]);
+    for token in tokens {
+        table.row(&[
+            &token.name,
+            &token.state,
+            &token.environment,
+            &token.allow.join(" "),
+            &token.owner,
+            &token.expires_at,
+            token.last_used_at.as_deref().unwrap_or_default(),
+        ]);
+    }
+    let held: Vec<&str> = tokens
+        .iter()
+        .filter(|token| token.state == "held")
+        .map(|token| token.name.as_str())
+        .collect();
+    let mut text = table.render();
+    if !held.is_empty() {
+        text.push_str(&format!(
+            "\n\nHeld until a person authorizes them again: {}. \
+             `hearthkey token reauthorize NAME`, or `hearthkey token revoke NAME`.",
+            held.join(", ")
+        ));
+    }
+    text
+}
+
+/// One token in full.
+pub fn token(token: &TokenView) -> String {
+    facts(&[
+        ("token", Some(token.name.clone())),
+        ("id", Some(token.id.clone())),
+        ("state", Some(token.state.clone())),
+        ("environment", Some(token.environment.clone())),
+        ("allow", Some(token.allow.join(" "))),
+        ("owner", Some(token.owner.clone())),
+        ("purpose", Some(token.purpose.clone())),
+        ("bound to", Some(token.binding.clone())),
+        ("created", Some(token.created_at.clone())),
+        ("authorized", Some(token.authorized_at.clone())),
+        ("expires", Some(token.expires_at.clone())),
+        ("renewable until", Some(token.renewable_until.clone())),
+        ("revoked", token.revoked_at.clone()),
+        ("uses", Some(token.uses.to_string())),
+        (
+            "last used",
+            Some(token.last_used_at.clone().unwrap_or("never".into())),
+        ),
+        ("last address", token.last_address.clone()),
+    ])
+}
+
+/// The token that asks.
+pub fn own(token: &TokenSelf) -> String {
+    facts(&[
+        ("token", Some(token.name.clone())),
+        ("environment", Some(token.environment.clone())),
+        ("allow", Some(token.allow.join(" "))),
+        ("expires", Some(token.expires_at.clone())),
+        ("renewable until", Some(token.renewable_until.clone())),
+    ])
+}
+
+/// A token that lives longer.
+pub fn extended(token: &TokenView) -> String {
+    format!(
+        "{} is good until {}, and can be renewed until {}.",
+        token.name, token.expires_at, token.renewable_until
+    )
+}
+
+/// A token that was made.
+pub fn created(token: &TokenView, file: Option<&Path>, shown: Option<&str>) -> String {
+    let mut lines = vec![
+        extended(token),
+        format!("It is bound to {}.", token.binding),
+    ];
+    if let Some(file) = file {
+        lines.push(format!(
+            "All that its service needs is in {}: HEARTHKEY_TOKEN_FILE={}",
+            file.display(),
+            file.display()
+        ));
+    }
+    if let Some(shown) = shown {
+        lines.push(format!("It is shown here and never again: {shown}"));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_named_with_what_to_do() {
+        let token = TokenView {
+            id: "t-1".into(),
+            name: "ci".into(),
+            state: "held".into(),
+            environment: "lab".into(),
+            allow: vec!["hue/*:read".into(), "*:list".into()],
+            owner: "anna".into(),
+            purpose: "tests".into(),
+            binding: "device:lamp".into(),
+            created_at: "C".into(),
+            authorized_at: "A".into(),
+            expires_at: "E".into(),
+            renewable_until: "R".into(),
+            revoked_at: None,
+            uses: 0,
+            last_used_at: None,
+            last_address: None,
+        };
+        assert_eq!(
+            list(std::slice::from_ref(&token)),
+            "TOKEN  STATE  ENVIRONMENT  ALLOW              OWNER  EXPIRES  LAST USED\n\
+             ci     held   lab          hue/*:read *:list  anna   E        -\n\n\
+             Held until a person authorizes them again: ci. \
+             `hearthkey token reauthorize NAME`, or `hearthkey token revoke NAME`."
+        );
+        assert_eq!(
+            created(&token, None, Some("hk1_x")),
+            "ci is good until E, and can be renewed until R.\n\
+             It is bound to device:lamp.\nIt is shown here and never again: hk1_x"
+        );
+    }
+}
