@@ -1,13 +1,12 @@
 //! `hearthkey token …`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hearthkey_api::{
     ProofKey, TokenCreated, TokenFile, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
 };
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::context::{Context, Nothing};
 use crate::failure::{Failure, code};
@@ -95,7 +94,7 @@ struct Created<'a> {
     renewable_until: &'a str,
     gateway: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<&'a std::path::Path>,
+    file: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,18 +168,8 @@ async fn renew_own(context: &Context) -> Result<(), Failure> {
 
 impl Create {
     async fn obey(self, context: &Context) -> Result<(), Failure> {
-        let own_key = self.public_key.is_none() && self.bind.is_none();
-        if own_key && self.out.is_none() && !context.output.is_json() {
-            return Err(Failure::usage(
-                "say where the token and its key go: --out FILE, or --json for a program that keeps \
-                 them; or bind it to something that is there, with --key or --bind",
-            ));
-        }
-        let key = own_key.then(ProofKey::generate).transpose();
-        let key = key.map_err(|error| {
-            Failure::with_cause(code::SYSTEM, "No key could be made.", &error, "")
-        })?;
-        let public_key = match (&key, &self.public_key) {
+        let own_key = self.own_key(context)?;
+        let public_key = match (&own_key, &self.public_key) {
             (Some(key), _) => Some(key.public_pem()),
             (None, Some(path)) => Some(
                 std::fs::read_to_string(path)
@@ -201,25 +190,54 @@ impl Create {
             bind: self.bind,
         };
         let made: TokenCreated = context.client()?.post(PATH, &request).await?;
-        let token = Zeroizing::new(made.token.clone());
-        let key = key.map(|key| key.to_pem());
-        let file = TokenFile {
-            gateway: made.gateway.clone(),
-            root: made.root.clone(),
-            name: made.details.name.clone(),
-            environment: made.details.environment.clone(),
-            expires_at: made.expires_at.clone(),
-            renewable_until: made.renewable_until.clone(),
-            key_id: made.key_id.clone(),
-            token: made.token.clone(),
-            key: key.as_deref().cloned(),
-        };
-        let in_file = reserved.is_some();
+        let file = file_of(&made, own_key.as_ref());
         if let Some(reserved) = reserved {
             reserved.fill(&file)?;
         }
-        let shown = |text| Some(text).filter(|_| !in_file);
-        let created = Created {
+        let out = self.out.as_deref();
+        let created = Created::new(&made, &file, out);
+        let people = || token_text::created(&made.details, out, created.token);
+        context.output.answer(&created, people)?;
+        if made.gateway.is_none() {
+            context.output.aside(token_text::NO_LISTENER);
+        }
+        Ok(())
+    }
+
+    /// A new key, where the token is bound to nothing that is there. It has to go somewhere safe.
+    fn own_key(&self, context: &Context) -> Result<Option<ProofKey>, Failure> {
+        if self.public_key.is_some() || self.bind.is_some() {
+            return Ok(None);
+        }
+        if self.out.is_none() && !context.output.is_json() {
+            return Err(Failure::usage(
+                "say where the token and its key go: --out FILE, or --json for a program that keeps \
+                 them; or bind it to something that is there, with --key or --bind",
+            ));
+        }
+        let failed = |error| Failure::with_cause(code::SYSTEM, "No key could be made.", &error, "");
+        ProofKey::generate().map(Some).map_err(failed)
+    }
+}
+
+fn file_of(made: &TokenCreated, key: Option<&ProofKey>) -> TokenFile {
+    TokenFile {
+        gateway: made.gateway.clone(),
+        root: made.root.clone(),
+        name: made.details.name.clone(),
+        environment: made.details.environment.clone(),
+        expires_at: made.expires_at.clone(),
+        renewable_until: made.renewable_until.clone(),
+        key_id: made.key_id.clone(),
+        token: made.token.clone(),
+        key: key.map(|key| key.to_pem().to_string()),
+    }
+}
+
+impl<'a> Created<'a> {
+    fn new(made: &'a TokenCreated, file: &'a TokenFile, out: Option<&'a Path>) -> Self {
+        let shown = |text: &'a str| Some(text).filter(|_| out.is_none());
+        Self {
             name: &made.details.name,
             environment: &made.details.environment,
             allow: &made.details.allow,
@@ -228,17 +246,10 @@ impl Create {
             expires_at: &made.expires_at,
             renewable_until: &made.renewable_until,
             gateway: made.gateway.as_deref(),
-            file: self.out.as_deref(),
-            token: shown(token.as_str()),
-            key: key.as_deref().map(String::as_str).and_then(shown),
-            root: shown(made.root.as_str()),
-        };
-        context.output.answer(&created, || {
-            token_text::created(&made.details, self.out.as_deref(), shown(&token))
-        })?;
-        if made.gateway.is_none() {
-            context.output.aside(token_text::NO_LISTENER);
+            file: out,
+            token: shown(&made.token),
+            key: file.key.as_deref().and_then(shown),
+            root: shown(&made.root),
         }
-        Ok(())
     }
 }
