@@ -21,6 +21,7 @@ mod lineage;
 mod log;
 mod manifest;
 mod mqtt;
+mod pipeline;
 mod proof;
 mod race;
 mod renew;

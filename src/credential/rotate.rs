@@ -160,6 +160,12 @@ pub fn one(retired: &Retired) -> String {
         count(retired.revoked_at_bridge as u64, "value"),
         retired.shred_at
     );
+    if !retired.tokens_revoked.is_empty() {
+        text += &format!(
+            "\nRevoked with it: the tokens {}.",
+            retired.tokens_revoked.join(", ")
+        );
+    }
     if !retired.by_hand.is_empty() {
         text += "\nLeft to do by hand:";
         for what in &retired.by_hand {

@@ -391,6 +391,8 @@ pub struct Retired {
     pub environment: String,
     /// Leases that were ended.
     pub leases_ended: usize,
+    /// Service tokens that were for this credential alone, and are revoked.
+    pub tokens_revoked: Vec<String>,
     /// Values that the bridge was told to end.
     pub revoked_at_bridge: usize,
     /// When its data keys are destroyed.

@@ -216,6 +216,10 @@ async fn retire(
         .home()?
         .revoke(caller.actor(), &device, reason, StateChange::Retire)
         .await?;
+    gateway
+        .home()?
+        .end_access_of(&caller.actor(), &device)
+        .await?;
     Ok(Json(api::DeviceChanged {
         device: retired.device,
         state: "retired".into(),
@@ -257,12 +261,16 @@ async fn revoke(
         .parse()
         .map_err(|error| Failure::invalid(&error))?;
     let device = device(&id)?;
-    Ok(Json(
-        gateway
-            .home()?
-            .revoke(caller.actor(), &device, reason, StateChange::Revoke)
-            .await?,
-    ))
+    let home = gateway.home()?;
+    let actor = caller.actor();
+    let revoked = home
+        .revoke(actor.clone(), &device, reason, StateChange::Revoke)
+        .await?;
+    // The device is out; a token that was bound to it opens nothing, and is said to be revoked too.
+    if let Err(failure) = home.end_access_of(&actor, &device).await {
+        tracing::warn!(%device, why = failure.0.detail, "a token of a revoked device could not be revoked yet");
+    }
+    Ok(Json(revoked))
 }
 
 /// Approves the key that a device has presented.

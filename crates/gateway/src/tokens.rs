@@ -98,6 +98,25 @@ fn object(token: &Token) -> String {
 }
 
 impl Home {
+    /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
+    pub(crate) async fn revoke_tokens(
+        &self,
+        actor: &Actor,
+        over: impl Fn(&Token) -> bool,
+    ) -> Result<Vec<String>, Failure> {
+        let mut revoked = Vec::new();
+        let all = self.tokens.all();
+        for token in all
+            .iter()
+            .filter(|token| token.revoked_at.is_none() && over(token))
+        {
+            let name = token.name.to_string();
+            self.revoke_token(actor.clone(), &name).await?;
+            revoked.push(name);
+        }
+        Ok(revoked)
+    }
+
     fn token_view(&self, token: &Token) -> api::TokenView {
         view(token, self.tokens.used(&token.id), self.now())
     }
@@ -302,6 +321,10 @@ impl Home {
         let mut revoked = Token::clone(&token);
         revoked.revoked_at.get_or_insert(now);
         self.tokens.set(revoked);
+        // What it has borrowed goes with it; what cannot be told to a bridge now ends in its time.
+        if let Err(failure) = self.end_leases_of(&object(&token), &actor).await {
+            tracing::warn!(token = %token.name, why = failure.0.detail, "a lease of a revoked token lasts until its end");
+        }
         let entry =
             Entry::new(now, actor, "token.revoke", object(&token)).with("token", token.id.as_str());
         let write = Write::Token(TokenWrite::Revoke(token.id.clone(), now));

@@ -433,6 +433,15 @@ impl Registry<'_> {
         self.all(&sql, key, read_lease)
     }
 
+    /// The leases that somebody holds.
+    pub fn leases_held_by(&self, holder: &str) -> Result<Vec<Lease>, ReadError> {
+        let sql = format!(
+            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
+             WHERE l.ended_at IS NULL AND l.holder = ?1 LIMIT 10000"
+        );
+        self.all(&sql, [holder], read_lease)
+    }
+
     /// A row's sealed value.
     pub fn sealed_at(&self, place: &CredentialPlace) -> Result<Option<SealedSecret>, ReadError> {
         let row = place.row();

@@ -2,7 +2,7 @@
 
 use hearthkey_api::{CredentialView, FindingList, FindingReport, FindingView};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::credential::{CredentialId, State, checked_text};
+use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
@@ -114,7 +114,7 @@ impl Home {
     /// Notes what a scan or an import saw.
     pub(crate) async fn report_finding(
         &self,
-        actor: Actor,
+        caller: &Caller,
         report: FindingReport,
     ) -> Result<FindingView, Failure> {
         let kind: FindingKind = report
@@ -127,6 +127,9 @@ impl Home {
         let credential = credential
             .map(|text| self.credential_named(text))
             .transpose()?;
+        if let Some(id) = &credential {
+            self.permitted(caller, Action::List, id).await?;
+        }
         let now = self.now();
         let finding = match (kind, &credential) {
             (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &place).saying(
@@ -143,10 +146,15 @@ impl Home {
             ),
             _ => return Err(Failure::invalid(&"only leaked and unmanaged are reported")),
         };
-        let entry = Entry::new(now, actor, "finding.report", finding.object.clone())
-            .ended(Outcome::Alert, kind.as_str())
-            .with("place", place)
-            .with("what", what);
+        let entry = Entry::new(
+            now,
+            caller.actor(),
+            "finding.report",
+            finding.object.clone(),
+        )
+        .ended(Outcome::Alert, kind.as_str())
+        .with("place", place)
+        .with("what", what);
         let change = Change::record(entry).vault(VaultWrite::Finding(finding.clone(), now));
         self.commit(change).await?;
         Ok(view(&finding, Some(now)))

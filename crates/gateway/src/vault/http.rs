@@ -299,10 +299,7 @@ async fn report(
     Json(request): Json<api::FindingReport>,
 ) -> Answer<api::FindingView> {
     Ok(Json(
-        gateway
-            .home()?
-            .report_finding(caller.actor(), request)
-            .await?,
+        gateway.home()?.report_finding(&caller, request).await?,
     ))
 }
 

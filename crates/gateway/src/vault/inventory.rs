@@ -1,6 +1,8 @@
 //! The inventory: every secret and key of the home in one list, the gateway's own among them.
 
-use hearthkey_api::{CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView};
+use hearthkey_api::{
+    CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView, TokenView,
+};
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier};
@@ -86,6 +88,22 @@ fn own(name: String, environment: &str, kind: Kind, tier: Tier, at: String) -> C
         uses: 0,
         shred_at: None,
     }
+}
+
+fn of_token(token: &TokenView) -> CredentialView {
+    let name = format!("token/{}", token.name);
+    let at = token.created_at.clone();
+    let mut view = own(name, &token.environment, Kind::ServiceToken, Tier::High, at);
+    view.owner.clone_from(&token.owner);
+    view.purpose.clone_from(&token.purpose);
+    view.state.clone_from(&token.state);
+    view.location = Some("its bearer holds it; a hash of it is kept".into());
+    view.scopes.clone_from(&token.allow);
+    view.expires_at = Some(token.expires_at.clone());
+    view.last_used_at.clone_from(&token.last_used_at);
+    view.last_used_by.clone_from(&token.last_address);
+    view.uses = token.uses;
+    view
 }
 
 fn of_device(known: &KnownDevice, newest: Option<&Certificate>) -> CredentialView {
@@ -212,6 +230,7 @@ impl Home {
         log.purpose = "signs the audit log's checkpoints".into();
         views.push(log);
         views.extend(self.server_key()?);
+        views.extend(self.token_views().iter().map(of_token));
         Ok(views)
     }
 

@@ -200,6 +200,18 @@ impl Home {
         }
     }
 
+    /// Ends every lease that somebody holds, because they may nothing any more; gives how many.
+    pub(crate) async fn end_leases_of(&self, holder: &str, by: &Actor) -> Result<usize, Failure> {
+        let leases = self
+            .store
+            .read(|registry| registry.leases_held_by(holder))?;
+        let now = self.now();
+        for lease in &leases {
+            self.finish_lease(lease, by, now).await?;
+        }
+        Ok(leases.len())
+    }
+
     /// Ends a lease: its child at the bridge first, then here. Gives what is left to do by hand.
     pub(crate) async fn finish_lease(
         &self,

@@ -8,8 +8,11 @@ use hearthkey_core::credential::{
     Action, Credential, CredentialId, State, VersionState, checked_text,
 };
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::grant::Pattern;
+use hearthkey_core::id::DeviceId;
 use hearthkey_core::rotation::{KEPT, Step};
 use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::token::Binding;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::{Filter, KnownVersion};
@@ -94,6 +97,7 @@ impl Home {
             }
         }
         let revoked_at_bridge = self.end_at_bridge(id, &live, &mut by_hand, now).await?;
+        let tokens_revoked = self.revoke_tokens_for(&actor, id).await?;
         by_hand.extend(
             known
                 .credential
@@ -112,10 +116,37 @@ impl Home {
             name: id.name.to_string(),
             environment: id.environment.to_string(),
             leases_ended,
+            tokens_revoked,
             revoked_at_bridge,
             shred_at: shred_at.to_string(),
             by_hand,
         })
+    }
+
+    /// Revokes the tokens that were for this credential and nothing else.
+    async fn revoke_tokens_for(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+    ) -> Result<Vec<String>, Failure> {
+        let only = Pattern::One(id.name.clone());
+        self.revoke_tokens(actor, |token| {
+            token.environment == id.environment
+                && token.grants.iter().all(|grant| grant.pattern == only)
+        })
+        .await
+    }
+
+    /// A device is out of service for good: tokens that are bound to it go, and what they have borrowed.
+    pub(crate) async fn end_access_of(
+        &self,
+        actor: &Actor,
+        device: &DeviceId,
+    ) -> Result<(), Failure> {
+        let bound = Binding::Device(device.clone());
+        self.revoke_tokens(actor, |token| token.binding == bound)
+            .await?;
+        Ok(())
     }
 
     /// Retires what is used in one place only, and takes the place out of everything else.
