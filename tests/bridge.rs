@@ -464,6 +464,8 @@ async fn a_rotation_that_costs_something_says_so_before_it_starts() {
         "x",
         "--set",
         "devices=14",
+        "--set",
+        "pan_ids=true",
     ];
     told(&rig, &connect).await;
     let add = [
@@ -493,6 +495,17 @@ async fn a_rotation_that_costs_something_says_so_before_it_starts() {
     )
     .await;
     at_step(&rig, "zigbee/network", "switch").await;
+    // Zigbee2MQTT reads its key from a file of secrets: that is how the new one gets there.
+    let template = rig.work.path().join("secret.tmpl");
+    let out = rig.work.path().join("secret.yaml");
+    let place = "network_key: {{ hearthkey:zigbee/network | .network_key }}\n";
+    std::fs::write(&template, place).unwrap();
+    let mut render = vec!["credential", "render", template.to_str().unwrap()];
+    render.extend(["--env", "home", "--out", out.to_str().unwrap()]);
+    told(&rig, &render).await;
+    let line = std::fs::read_to_string(&out).unwrap();
+    let key: Value = serde_json::from_str(line.strip_prefix("network_key: ").unwrap()).unwrap();
+    assert_eq!(key.as_array().unwrap().len(), 16, "{key}");
     let unfit = with_input(
         &rig,
         &[

@@ -3,6 +3,8 @@
 //! A place is `{{ hearthkey:bridge/key }}` or `{{ hearthkey:bridge/key | form }}`. Everything else,
 //! other double braces too, stays as it is.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use hearthkey_api::RevealRequest;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::context::Context;
@@ -23,7 +26,7 @@ const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
 /// What is rendered.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64.
+    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64, and .NAME for one field of a value that is a JSON object.
     template: PathBuf,
     /// The environment of all the credentials.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
@@ -38,7 +41,7 @@ pub struct Render {
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum Form<'a> {
     /// As it is; only one line of text.
     Text,
     /// A double-quoted scalar (YAML 1.2 §7.3.1), which is also JSON.
@@ -47,12 +50,14 @@ enum Form {
     Env,
     /// Base64 (RFC 4648 §4).
     Base64,
+    /// One field of a value that is a JSON object, as it stands there: JSON, and so YAML too.
+    Field(&'a str),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Text(&'a str),
-    Place { name: &'a str, form: Form },
+    Place { name: &'a str, form: Form<'a> },
 }
 
 #[derive(Serialize)]
@@ -144,19 +149,22 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-fn form_of(word: &str) -> Result<Form, String> {
+fn form_of(word: &str) -> Result<Form<'_>, String> {
+    if let Some(field) = word.strip_prefix('.').filter(|field| !field.is_empty()) {
+        return Ok(Form::Field(field));
+    }
     match word {
         "text" => Ok(Form::Text),
         "yaml" | "json" => Ok(Form::Quoted),
         "env" => Ok(Form::Env),
         "base64" => Ok(Form::Base64),
         _ => Err(format!(
-            "{word:?} is no form of a value: use text, yaml, json, env or base64"
+            "{word:?} is no form of a value: use text, yaml, json, env, base64, or .NAME for a field"
         )),
     }
 }
 
-fn written(name: &str, form: Form, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn written(name: &str, form: Form<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let unfit = |why: &str, remedy: &str| {
         Failure::local(
             code::VALUE,
@@ -186,9 +194,24 @@ fn written(name: &str, form: Form, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, F
             return Err(unfit("Its value holds a zero byte.", "Write it as base64."));
         }
         Form::Env => format!("'{}'", text.replace('\'', "'\\''")).into_bytes(),
+        Form::Field(field) => field_of(text, field)
+            .ok_or_else(|| {
+                unfit(
+                    &format!("Its value is no JSON object with a field {field:?}."),
+                    "Name a field that it has, or leave the form out to write the whole value.",
+                )
+            })?
+            .to_owned()
+            .into_bytes(),
         Form::Text | Form::Base64 => text.as_bytes().to_vec(),
     };
     Ok(Zeroizing::new(bytes))
+}
+
+/// The text of one field, cut out of the value without a copy.
+fn field_of<'a>(object: &'a str, field: &str) -> Option<&'a str> {
+    let fields: BTreeMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(object).ok()?;
+    fields.get(field).map(|value| value.get())
 }
 
 /// Replaces a file in one step by one with mode 0600.
@@ -247,5 +270,22 @@ mod tests {
         );
         assert_eq!(text(Form::Env, b"it's").unwrap(), r"'it'\''s'");
         assert_eq!(text(Form::Base64, b"\xff\x00").unwrap(), "/wA=");
+    }
+
+    #[test]
+    fn one_field_of_an_object_is_written_as_it_stands_there() {
+        let network = br#"{"network_key": [7, 3, 5], "pan_id": 6754, "name": "a\"b"}"#;
+        let field = |field| {
+            let written = written("zigbee/network", Form::Field(field), network);
+            written
+                .ok()
+                .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        assert_eq!(field("network_key").unwrap(), "[7, 3, 5]");
+        assert_eq!(field("pan_id").unwrap(), "6754");
+        assert_eq!(field("name").unwrap(), r#""a\"b""#);
+        assert_eq!(field("ext_pan_id"), None);
+        assert!(written("a/b", Form::Field("x"), b"[1]").is_err());
+        assert!(pieces("{{ hearthkey:a/b | . }}").is_err());
     }
 }

@@ -43,5 +43,3 @@ pub use hue::certificate_pin;
 pub use kind::{BridgeKind, UnknownKind, connect, connect_with};
 pub use limits::Patience;
 pub use progress::{Progress, Step};
-pub use wifi::secrets_line;
-pub use zigbee2mqtt::configuration;

@@ -81,20 +81,6 @@ fn read(value: &Secret) -> Result<&str, &'static str> {
     }
 }
 
-/// The line of a `secrets.yaml` (ESPHome, Home Assistant) that carries this passphrase under a name.
-pub fn secrets_line(name: &str, value: &Secret) -> Result<Secret, BridgeError> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if !(1..=63).contains(&name.len()) || !name.bytes().all(plain) {
-        return Err(BridgeError::Incomplete {
-            why: "a name in secrets.yaml has 1 to 63 of the characters a-z, 0-9 and _".into(),
-        });
-    }
-    let text = read(value).map_err(|why| BridgeError::Incomplete { why: why.into() })?;
-    // A double-quoted YAML scalar escapes these two (YAML 1.2 §7.3.1).
-    let escaped = Zeroizing::new(text.replace('\\', "\\\\").replace('"', "\\\""));
-    random::secret(&Zeroizing::new(format!("{name}: \"{}\"\n", *escaped)))
-}
-
 impl Connector for Wifi {
     fn abilities(&self) -> Abilities {
         Abilities {
@@ -182,21 +168,5 @@ mod tests {
         ] {
             assert!(!is_one(bad), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_line_of_secrets_yaml_holds_any_passphrase_and_nothing_else() {
-        let line = |name, text: &str| {
-            let line = secrets_line(name, &Secret::text(text).unwrap());
-            line.map(|line| line.expose_text().unwrap().to_owned())
-        };
-        assert_eq!(
-            line("wifi_password", "abcd-efgh").unwrap(),
-            "wifi_password: \"abcd-efgh\"\n"
-        );
-        let tricky = line("wifi_password", "a\"b\\c: #d{}").unwrap();
-        assert_eq!(tricky, "wifi_password: \"a\\\"b\\\\c: #d{}\"\n");
-        assert!(line("wifi password", "abcd-efgh").is_err());
-        assert!(line("wifi_password", "short").is_err());
     }
 }

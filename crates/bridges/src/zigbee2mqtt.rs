@@ -154,20 +154,6 @@ fn list(bytes: &[u8]) -> String {
     format!("[{}]", numbers.join(", "))
 }
 
-/// The lines of `configuration.yaml` that carry this value. They replace those of the same names under `advanced`.
-pub fn configuration(value: &Secret) -> Result<Secret, BridgeError> {
-    let key = Key::read(value).map_err(|why| BridgeError::Incomplete { why: why.into() })?;
-    let numbers = Zeroizing::new(list(key.key.as_ref()));
-    let mut lines = Zeroizing::new(format!("advanced:\n  network_key: {}\n", *numbers));
-    if let Some((pan, extended)) = key.pans {
-        lines.push_str(&format!(
-            "  pan_id: {pan}\n  ext_pan_id: {}\n",
-            list(&extended)
-        ));
-    }
-    random::secret(&lines)
-}
-
 impl Zigbee2mqtt {
     pub(crate) fn new(settings: &str) -> Result<Self, SettingsError> {
         let settings: Settings = crate::settings::read(settings)?;
@@ -251,7 +237,7 @@ impl Connector for Zigbee2mqtt {
             cost: Some(self.cost()),
             cannot: vec![
                 "Whether the network uses a key cannot be asked: only its shape is checked.".into(),
-                "A new key is not put into Zigbee2MQTT: its configuration is exported, and a person restarts it.".into(),
+                "A new key is not put into Zigbee2MQTT: `hearthkey credential render` writes it into its secret.yaml, and a person restarts it.".into(),
                 "Old and new key cannot work side by side.".into(),
                 "The old key ends when the network is started with the new one.".into(),
             ],
@@ -310,18 +296,14 @@ mod tests {
         let value = Key::random(false).unwrap().write().unwrap();
         let text = value.expose_text().unwrap();
         assert!(text.starts_with('[') && text.ends_with(']') && text.matches(", ").count() == 15);
-        let lines = configuration(&value).unwrap();
-        let expected = format!("advanced:\n  network_key: {text}\n");
-        assert_eq!(lines.expose_text(), Some(expected.as_str()));
     }
 
     #[test]
     fn a_new_network_brings_its_pan_ids_along() {
         let value = Key::random(true).unwrap().write().unwrap();
-        let lines = configuration(&value).unwrap();
-        let lines = lines.expose_text().unwrap();
-        for name in ["  network_key: [", "  pan_id: ", "  ext_pan_id: ["] {
-            assert!(lines.contains(name), "{name}");
+        let text = value.expose_text().unwrap();
+        for name in ["\"network_key\":[", "\"pan_id\":", "\"ext_pan_id\":["] {
+            assert!(text.contains(name), "{name}");
         }
     }
 
@@ -344,7 +326,6 @@ mod tests {
         ] {
             assert!(fails(bad).is_some(), "{bad}");
         }
-        assert!(configuration(&Secret::text("GENERATE").unwrap()).is_err());
     }
 
     #[test]
