@@ -59,12 +59,12 @@ pub struct Create {
     /// are list, read, lease, rotate and write, and none implies another.
     #[arg(long, value_name = "CREDENTIAL:ACTION", required = true)]
     allow: Vec<String>,
-    /// Who answers for it.
-    #[arg(long)]
-    owner: String,
-    /// What it is for.
-    #[arg(long)]
-    purpose: String,
+    /// Who answers for it; you, if nobody else is named.
+    #[arg(long, value_name = "WHO")]
+    owner: Option<String>,
+    /// What it is for; the service of its name, if nothing is said.
+    #[arg(long, value_name = "WHY")]
+    purpose: Option<String>,
     /// How long it lives until it has to be renewed: 24h at most.
     #[arg(long, default_value = "1h")]
     ttl: String,

@@ -106,6 +106,14 @@ async fn a_value_that_was_committed_and_removed_again_is_found_and_is_to_be_rota
         (code, &found["scan"]["leaks"][0]["what"]["label"]),
         (Some(3), &Value::from("home/hue/api-key v1"))
     );
+
+    // Brought back, it is two versions of one value, and one leak.
+    told(&rig, &["credential", "rollback", "hue/api-key"]).await;
+    at_step(&rig, "hue/api-key", "switch").await;
+    let (_, found) = scan(&rig, &repository, &[]).await;
+    let leaks = found["scan"]["leaks"].as_array().unwrap();
+    assert_eq!(leaks.len(), 1, "{found}");
+    assert_eq!(leaks[0]["what"]["label"], "home/hue/api-key v3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

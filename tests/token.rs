@@ -471,17 +471,7 @@ async fn a_token_and_its_key_are_in_their_file_and_nowhere_else() {
 async fn without_a_file_the_key_goes_to_a_program_that_keeps_it_and_to_no_terminal() {
     let (rig, front) = home().await;
     let args = [
-        "token",
-        "create",
-        "ci",
-        "--env",
-        "home",
-        "--allow",
-        "*:list",
-        "--owner",
-        "a",
-        "--purpose",
-        "b",
+        "token", "create", "ci", "--env", "home", "--allow", "*:list", "--ttl", "1h",
     ];
     assert_eq!(rig.cli(&args).await.status.code(), Some(2));
     let made = answer(&rig.cli(&[&args[..], &["--json"]].concat()).await);
@@ -496,6 +486,12 @@ async fn without_a_file_the_key_goes_to_a_program_that_keeps_it_and_to_no_termin
     ] {
         assert!(made[field].is_string(), "{field}: {made}");
     }
+    let shown: TokenView = rig.client().get("/api/v1/tokens/ci").await.unwrap();
+    assert!(
+        shown.owner.starts_with("uid:"),
+        "who made it answers for it"
+    );
+    assert_eq!(shown.purpose, "the service ci");
     fs::write(
         front.bench.dir.join("own.pem"),
         made["key"].as_str().unwrap(),

@@ -1,7 +1,7 @@
 //! Values are replaced and taken out of use.
 
 use clap::Args;
-use hearthkey_api::{ConfirmRequest, RetireRequest, Retired, RotateRequest, RotationView};
+use hearthkey_api::{Client, ConfirmRequest, RetireRequest, Retired, RotateRequest, RotationView};
 
 use crate::context::{Context, Nothing};
 use crate::credential::follow::to_rest;
@@ -69,6 +69,20 @@ pub struct Retire {
     reason: Option<String>,
 }
 
+/// A person sees where the rotation comes to rest; a program, how it begins.
+async fn watched(
+    context: &Context,
+    client: &Client,
+    path: &str,
+    begun: RotationView,
+) -> Result<(), Failure> {
+    if context.output.is_json() {
+        return told(context, &begun);
+    }
+    let rested = to_rest(context, client, path).await?;
+    told(context, &rested.unwrap_or(begun))
+}
+
 fn told(context: &Context, rotation: &RotationView) -> Result<(), Failure> {
     context.output.answer(rotation, || text::rotation(rotation))
 }
@@ -87,13 +101,8 @@ impl Rotate {
             accept_cost: self.accept_cost,
             remote_id: self.remote_id,
         };
-        let mut rotation: RotationView = client.post(&format!("{path}/rotate"), &request).await?;
-        if !context.output.is_json()
-            && let Some(rested) = to_rest(context, &client, &path).await?
-        {
-            rotation = rested;
-        }
-        told(context, &rotation)
+        let rotation: RotationView = client.post(&format!("{path}/rotate"), &request).await?;
+        watched(context, &client, &path, rotation).await
     }
 }
 
@@ -117,7 +126,7 @@ pub async fn roll_back(context: &Context, target: &Target) -> Result<(), Failure
     let rotation: RotationView = client
         .post(&format!("{path}/rollback"), &Nothing {})
         .await?;
-    told(context, &rotation)
+    watched(context, &client, &path, rotation).await
 }
 
 impl Retire {

@@ -330,7 +330,7 @@ fn text(answer: &Answer<'_>) -> String {
     lines.push(format!(
         "{} in {} read ({} bytes){more}; {} ignored.",
         count(report.scan.leaks.len() as u64, "leak"),
-        count(report.scan.texts, "file or object"),
+        count(report.scan.texts, "text"),
         report.scan.bytes,
         report.suppressed.len(),
     ));

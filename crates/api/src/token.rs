@@ -12,10 +12,12 @@ pub struct TokenRequest {
     pub environment: String,
     /// What it may do there: `hue/api-key:read`, `hue/*:lease`, `*:list`.
     pub allow: Vec<String>,
-    /// Who answers for it.
-    pub owner: String,
-    /// What it is for.
-    pub purpose: String,
+    /// Who answers for it; whoever makes it, if nobody else is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What it is for; the service of its name, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
     /// How long it lives until it has to be renewed, like `1h`.
     pub ttl: String,
     /// How long it may be renewed before a person has to authorize it again, like `7d`.

@@ -44,7 +44,7 @@ fn binding(asked: &api::TokenRequest) -> Result<Binding, Failure> {
     }
 }
 
-fn read(asked: &api::TokenRequest) -> Result<TokenRequest, Failure> {
+fn read(asked: &api::TokenRequest, actor: &Actor) -> Result<TokenRequest, Failure> {
     let grants = asked.allow.iter().map(|text| text.parse());
     let grants = grants.collect::<Result<Vec<Grant>, InvalidGrant>>();
     let grants = grants.and_then(TryInto::try_into);
@@ -52,8 +52,11 @@ fn read(asked: &api::TokenRequest) -> Result<TokenRequest, Failure> {
         name: parse(&asked.name)?,
         environment: parse(&asked.environment)?,
         grants: grants.map_err(|error| Failure::invalid(&error))?,
-        owner: asked.owner.clone(),
-        purpose: asked.purpose.clone(),
+        owner: asked.owner.clone().unwrap_or_else(|| actor.name.clone()),
+        purpose: asked
+            .purpose
+            .clone()
+            .unwrap_or_else(|| format!("the service {}", asked.name)),
         binding: binding(asked)?,
         ttl: parse(&asked.ttl)?,
         ceiling: parse(&asked.ceiling)?,
@@ -161,7 +164,7 @@ impl Home {
         actor: Actor,
         asked: &api::TokenRequest,
     ) -> Result<api::TokenCreated, Failure> {
-        let request = read(asked)?;
+        let request = read(asked, &actor)?;
         self.check_binding(&request)?;
         let _turn = self.tokens.turn.lock().await;
         let now = self.now();

@@ -327,7 +327,7 @@ impl Registry<'_> {
     }
 
     /// Sealed values in the order of their credentials, after one of them, at most `limit`: of every
-    /// version whose data key is not destroyed.
+    /// version whose data key is not destroyed. Of versions with one value, the newest stands for all.
     pub fn sealed_values(
         &self,
         after: (&str, &str, u32),
@@ -339,6 +339,9 @@ impl Registry<'_> {
              JOIN secret s ON s.kind = 'credential' AND s.version = v.version
                  AND s.name = c.environment || '/' || c.name
              WHERE (c.name, c.environment, v.version) > (?1, ?2, ?3)
+             AND NOT EXISTS (
+                 SELECT 1 FROM credential_version newer WHERE newer.credential = c.id
+                 AND newer.version > v.version AND newer.fingerprint = v.fingerprint)
              ORDER BY c.name, c.environment, v.version LIMIT ?4",
             (after.0, after.1, after.2, limit),
             |row| Ok((id(row, 0, 1)?, row.get(2)?, sealed(row, 3)?)),
