@@ -238,6 +238,12 @@ fn one(bridge: &BridgeView) -> String {
 }
 
 fn test_text(tested: &BridgeTested) -> String {
+    if tested.credentials.is_empty() {
+        return format!(
+            "{} has no credential with a value yet: there was nothing to try.",
+            tested.name
+        );
+    }
     let mut table = Table::new(&["CREDENTIAL", "VERDICT", "SCOPES", "WHY"]);
     for verdict in &tested.credentials {
         let scopes = verdict.scopes.as_ref().map(|scopes| scopes.join(", "));

@@ -5,6 +5,8 @@
 mod alerts;
 mod away;
 mod bridge;
+#[path = "../crates/bridges/tests/stories/broker.rs"]
+mod broker;
 mod clock;
 mod custody;
 mod door;
@@ -15,6 +17,8 @@ mod giving;
 mod grace;
 mod guest;
 mod hostile;
+#[path = "../crates/bridges/tests/stories/house.rs"]
+mod house;
 mod https;
 mod leak;
 mod lineage;
@@ -22,6 +26,7 @@ mod log;
 mod manifest;
 mod mqtt;
 mod pipeline;
+mod product;
 mod proof;
 mod race;
 mod renew;

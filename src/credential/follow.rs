@@ -14,13 +14,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long at most: longer than a bridge waits for its button.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Whether nothing more happens by itself for now: dependents switch, a person is waited for, or it has ended.
-fn rests(rotation: &RotationView) -> bool {
-    rotation.held
-        || !rotation.notes.is_empty() && rotation.step == "mint"
-        || matches!(rotation.step.as_str(), "switch" | "done" | "undone")
-}
-
 /// Shows what the bridge is doing until the newest rotation of a credential rests, and gives it.
 pub async fn to_rest(
     context: &Context,
@@ -33,7 +26,7 @@ pub async fn to_rest(
         let credential: CredentialInFull = client.get(path).await?;
         let newest = credential.rotations.into_iter().next();
         let Some(rotation) =
-            newest.filter(|rotation| !rests(rotation) && began.elapsed() < PATIENCE)
+            newest.filter(|rotation| !rotation.rests && began.elapsed() < PATIENCE)
         else {
             progress.done();
             let credential: CredentialInFull = client.get(path).await?;

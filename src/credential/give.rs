@@ -55,6 +55,16 @@ struct About<'a> {
     name: &'a str,
     environment: &'a str,
     version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Borrowed<'a> {
+    #[serde(flatten)]
+    lease: &'a LeaseView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_id: Option<&'a str>,
 }
 
 /// Asks for values.
@@ -89,6 +99,7 @@ impl Reveal {
             name: &given.name,
             environment: &environment,
             version: given.version,
+            remote_id: given.remote_id.as_deref(),
         };
         show(context, &about, &given.value)
     }
@@ -123,9 +134,16 @@ impl Lease {
             reason: self.reason,
         };
         let leased: Leased = client.post(&format!("{path}/lease"), &request).await?;
-        show(context, &leased.lease, &leased.value)?;
+        let borrowed = Borrowed {
+            lease: &leased.lease,
+            remote_id: leased.remote_id.as_deref(),
+        };
+        show(context, &borrowed, &leased.value)?;
         if !context.output.is_json() {
             context.output.aside(&text::lease(&leased.lease));
+            if let Some(id) = leased.remote_id {
+                context.output.aside(&format!("The bridge calls it {id}."));
+            }
         }
         Ok(())
     }

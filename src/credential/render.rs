@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use hearthkey_api::RevealRequest;
+use hearthkey_api::{Given, RevealRequest};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -26,7 +26,7 @@ const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
 /// What is rendered.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64, and .NAME for one field of a value that is a JSON object.
+    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64, id for what the bridge calls it (the user name of a password), and .NAME for one field of a value that is a JSON object.
     template: PathBuf,
     /// The environment of all the credentials.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
@@ -50,6 +50,8 @@ enum Form<'a> {
     Env,
     /// Base64 (RFC 4648 §4).
     Base64,
+    /// What the bridge calls it: the user name of a password.
+    Id,
     /// One field of a value that is a JSON object, as it stands there: JSON, and so YAML too.
     Field(&'a str),
 }
@@ -105,7 +107,7 @@ impl Render {
                         .iter()
                         .position(|known| *known == name)
                         .unwrap_or_default();
-                    text.extend_from_slice(&written(name, form, values[at].value.expose())?);
+                    text.extend_from_slice(&filled(&values[at], form)?);
                 }
             }
         }
@@ -158,10 +160,26 @@ fn form_of(word: &str) -> Result<Form<'_>, String> {
         "yaml" | "json" => Ok(Form::Quoted),
         "env" => Ok(Form::Env),
         "base64" => Ok(Form::Base64),
+        "id" => Ok(Form::Id),
         _ => Err(format!(
-            "{word:?} is no form of a value: use text, yaml, json, env, base64, or .NAME for a field"
+            "{word:?} is no form of a value: use text, yaml, json, env, base64, id, or .NAME for a field"
         )),
     }
+}
+
+fn filled(given: &Given, form: Form<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if form != Form::Id {
+        return written(&given.name, form, given.value.expose());
+    }
+    let Some(id) = &given.remote_id else {
+        return Err(Failure::local(
+            code::VALUE,
+            &format!("{} has no id to be written there.", given.name),
+            "No bridge has a name for its value.".to_owned(),
+            "Leave the form out to write the value; or record the id with `hearthkey credential rotate … --remote-id ID`.",
+        ));
+    };
+    written(&given.name, Form::Text, id.as_bytes())
 }
 
 fn written(name: &str, form: Form<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -203,7 +221,7 @@ fn written(name: &str, form: Form<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>
             })?
             .to_owned()
             .into_bytes(),
-        Form::Text | Form::Base64 => text.as_bytes().to_vec(),
+        Form::Text | Form::Base64 | Form::Id => text.as_bytes().to_vec(),
     };
     Ok(Zeroizing::new(bytes))
 }

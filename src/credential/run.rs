@@ -25,7 +25,8 @@ pub struct Run {
     /// Hand the values over as files in memory: VARIABLE_FILE names each. They are gone with the command.
     #[arg(long)]
     as_files: bool,
-    /// The credentials: hue/api-key becomes HUE_API_KEY; KEY=hue/api-key names the variable.
+    /// The credentials: hue/api-key becomes HUE_API_KEY; KEY=hue/api-key names the variable. What the bridge calls a
+    /// value, like the user name of a password, is in HUE_API_KEY_ID.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Wanted>,
     /// The command and its arguments, after `--`.
@@ -112,6 +113,9 @@ impl Run {
         let mut command = Command::new(program);
         command.args(arguments);
         for (wanted, given) in self.names.iter().zip(&values) {
+            if let Some(id) = &given.remote_id {
+                command.env(format!("{}_ID", wanted.variable), id);
+            }
             if self.as_files {
                 let file = in_memory(&wanted.variable, given)
                     .map_err(|error| Failure::system("make a file in memory", &error))?;

@@ -127,7 +127,9 @@ pub fn one(c: &CredentialView) -> String {
 pub fn in_full(full: &CredentialInFull) -> String {
     let mut parts = vec![one(&full.credential)];
     if !full.versions.is_empty() {
-        let mut table = Table::new(&["VERSION", "STATE", "BYTES", "ORIGIN", "MADE", "BY", "ENDED"]);
+        let mut table = Table::new(&[
+            "VERSION", "STATE", "BYTES", "ORIGIN", "MADE", "BY", "ENDED", "ID",
+        ]);
         for v in &full.versions {
             table.row(&[
                 &v.version.to_string(),
@@ -137,6 +139,7 @@ pub fn in_full(full: &CredentialInFull) -> String {
                 &v.created_at,
                 &v.created_by,
                 v.ended_at.as_deref().unwrap_or_default(),
+                v.remote_id.as_deref().unwrap_or_default(),
             ]);
         }
         parts.push(table.render());

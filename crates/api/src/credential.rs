@@ -217,6 +217,8 @@ pub struct RotationView {
     pub unconfirmed: Vec<String>,
     /// Whether it waits for a person, because a bridge could not be reached.
     pub held: bool,
+    /// Whether nothing happens before its time comes or a person acts.
+    pub rests: bool,
     /// What the bridge is doing now, or waits for: a button to be pressed, and for how long.
     pub bridge_says: Option<String>,
     /// What a person should know.
@@ -282,6 +284,9 @@ pub struct Given {
     pub name: String,
     /// The version.
     pub version: u32,
+    /// What the bridge calls it, where its user needs that too: the user name of a password.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote_id: Option<String>,
     /// The value.
     pub value: SecretValue,
 }
@@ -339,6 +344,9 @@ pub struct Leased {
     /// The lease.
     #[serde(flatten)]
     pub lease: LeaseView,
+    /// What the bridge calls it, where its user needs that too: the user name of a password.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote_id: Option<String>,
     /// The value.
     pub value: SecretValue,
 }

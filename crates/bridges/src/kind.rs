@@ -60,6 +60,11 @@ impl BridgeKind {
             Self::Command => "command",
         }
     }
+
+    /// Whether its authority is a value like those that it makes, so that it can be tried as one of them.
+    pub fn authority_is_a_value(self) -> bool {
+        matches!(self, Self::HomeAssistant | Self::Mosquitto)
+    }
 }
 
 impl fmt::Display for BridgeKind {

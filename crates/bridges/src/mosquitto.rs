@@ -216,6 +216,22 @@ impl Mosquitto {
         within(self.patience.exchange, &self.line.site, work).await
     }
 
+    /// Whose password a value is.
+    fn user<'a>(&'a self, held: &'a Held) -> Result<&'a str, BridgeError> {
+        let is_authority = || {
+            let authority = self.authority.as_ref();
+            authority.is_some_and(|authority| authority.expose() == held.value.expose())
+        };
+        match held.remote_id.as_deref() {
+            Some(user) => Ok(user),
+            None if is_authority() => Ok(&self.admin),
+            None => Err(BridgeError::Incomplete {
+                why: "a password has no user name beside it: record the user name as its remote id"
+                    .into(),
+            }),
+        }
+    }
+
     async fn administer(&self) -> Result<Desk<'_>, BridgeError> {
         let password = self.authority.as_ref().ok_or_else(|| {
             self.no_authority("the password of its administrator is not recorded")
@@ -266,7 +282,7 @@ impl Mosquitto {
     }
 
     async fn end(&self, held: &Held) -> Result<Revoked, BridgeError> {
-        let user = named(held)?;
+        let user = self.user(held)?;
         if user == self.admin {
             return Ok(Revoked::ByHand(format!(
                 "{user:?} is the user by which Hearthkey administers the broker: give it a new password with \
@@ -280,7 +296,7 @@ impl Mosquitto {
     }
 
     async fn sign_in(&self, held: &Held) -> Result<Verified, BridgeError> {
-        match Session::open(&self.line, named(held)?, &held.value).await? {
+        match Session::open(&self.line, self.user(held)?, &held.value).await? {
             Entry::Open(session) => {
                 session.leave().await;
                 Ok(Verified::Works)
@@ -290,7 +306,7 @@ impl Mosquitto {
     }
 
     async fn rights(&self, held: &Held) -> Result<Scopes, BridgeError> {
-        let user = named(held)?;
+        let user = self.user(held)?;
         let mut desk = self.administer().await?;
         let client = desk.client(user).await?;
         let client = client.ok_or_else(|| self.refused("it does not know that user"))?;
@@ -310,7 +326,10 @@ impl Mosquitto {
             let rules = found.map_err(|error| self.refused(&error))?.role;
             let rules = rules.map(|rules| rules.acls).unwrap_or_default();
             let named = quote::peer(&role);
-            if role == ADMIN_ROLE || rules.iter().any(Rule::administers) {
+            // Without a name it is the authority, which has to be what it is.
+            if held.remote_id.is_some()
+                && (role == ADMIN_ROLE || rules.iter().any(Rule::administers))
+            {
                 scopes.privileged = Some(format!(
                     "its role {named} may administer the broker: give it a role with the topics that it uses"
                 ));
@@ -414,15 +433,6 @@ impl Desk<'_> {
         }
         Ok((by_name(&self.bridge.roles), Vec::new()))
     }
-}
-
-fn named(held: &Held) -> Result<&str, BridgeError> {
-    held.remote_id
-        .as_deref()
-        .ok_or_else(|| BridgeError::Incomplete {
-            why: "a password has no user name beside it: record the user name as its remote id"
-                .into(),
-        })
 }
 
 /// A user name for a label: the broker's own tools take these characters anywhere.

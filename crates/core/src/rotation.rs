@@ -319,6 +319,11 @@ impl Rotation {
         }
     }
 
+    /// Whether nothing happens before its time comes or a person acts.
+    pub fn rests(&self, now: Timestamp) -> bool {
+        !matches!(self.next(now), Next::Take(_))
+    }
+
     /// When a step that got no answer is tried again: after 1 s, 2 s, 4 s … at most 5 minutes.
     pub fn next_try(&self, now: Timestamp) -> Timestamp {
         let wait = Span::s(1_i64 << self.tries.min(9)).min(Span::minutes(5));
@@ -417,6 +422,7 @@ mod tests {
         assert_eq!(switching.next(now), Next::Take(Step::Revoke));
         switching.confirmed.clear();
         assert_eq!(switching.next(deadline), Next::Take(Step::Revoke));
+        assert!(switching.rests(now) && !switching.rests(deadline));
         switching.dependents.clear();
         assert_eq!(switching.next(now), Next::Wait(deadline));
     }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod broker;
 mod command;
 mod home_assistant;
+mod house;
 mod http;
 mod hue;
 mod liars;

@@ -1,156 +1,18 @@
-//! A real Mosquitto with its dynamic security plugin, plain and over TLS.
+//! Mosquitto's dynamic security, plain and over TLS: a real one.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use hearthkey_bridges::{
     BridgeError, BridgeKind, Connector, Held, Minted, Progress, Revoked, Verified, connect_with,
 };
-use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
+use crate::broker::{ADMIN, Broker};
 use crate::values::{BRIEF, held, order, says_no_secret, secret};
 
-const ADMIN: &str = "canary-admin-password";
-
-/// A broker that is stopped when it is dropped.
-struct Broker {
-    child: Child,
-    port: u16,
-    root_pem: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn plugin() -> Option<PathBuf> {
-    let places = [
-        "x86_64-linux-gnu",
-        "aarch64-linux-gnu",
-        "arm-linux-gnueabihf",
-        "",
-    ];
-    let file = |place: &&str| {
-        Path::new("/usr/lib")
-            .join(place)
-            .join("mosquitto_dynamic_security.so")
-    };
-    places.iter().map(file).find(|path| path.exists())
-}
-
-fn mosquitto() -> Option<PathBuf> {
-    let places = [
-        "/usr/sbin/mosquitto",
-        "/usr/local/sbin/mosquitto",
-        "/usr/bin/mosquitto",
-    ];
-    places.iter().map(PathBuf::from).find(|path| path.exists())
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// A private CA and a certificate of its own for `localhost`.
-fn certificates(directory: &Path) -> String {
-    let root_key = rcgen::KeyPair::generate().unwrap();
-    let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    root.distinguished_name
-        .push(rcgen::DnType::CommonName, "Attic root");
-    let root_pem = root.self_signed(&root_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(root, root_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    fs::write(directory.join("leaf.pem"), leaf.pem()).unwrap();
-    fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
-    assert!(rustls_pki_types::CertificateDer::from_pem_slice(root_pem.as_bytes()).is_ok());
-    root_pem
-}
-
 impl Broker {
-    /// None, with the reason printed, where there is no mosquitto.
-    fn start(tls: bool, dynamic_security: bool) -> Option<Self> {
-        let (Some(mosquitto), Some(plugin)) = (mosquitto(), plugin()) else {
-            println!(
-                "skipped: mosquitto and its dynamic security plugin are not installed (apt install mosquitto)"
-            );
-            return None;
-        };
-        let directory = tempfile::tempdir().unwrap();
-        // As root it changes to a user of its own, who has to read and write here.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let state = directory.path().join("dynsec.json");
-        let init = Command::new("mosquitto_ctrl")
-            .args(["dynsec", "init"])
-            .arg(&state)
-            .args(["admin", ADMIN])
-            .stdout(Stdio::null())
-            .status();
-        assert!(init.unwrap().success());
-        let root_pem = certificates(directory.path());
-        let port = free_port();
-        let mut lines = format!("listener {port} 127.0.0.1\nallow_anonymous false\n");
-        if dynamic_security {
-            lines += &format!(
-                "plugin {}\nplugin_opt_config_file {}\n",
-                plugin.display(),
-                state.display()
-            );
-        } else {
-            lines = lines.replace("anonymous false", "anonymous true");
-        }
-        if tls {
-            let file = |name: &str| directory.path().join(name).display().to_string();
-            lines += &format!(
-                "certfile {}\nkeyfile {}\n",
-                file("leaf.pem"),
-                file("key.pem")
-            );
-        }
-        let config = directory.path().join("mosquitto.conf");
-        fs::write(&config, lines).unwrap();
-        for entry in fs::read_dir(directory.path()).unwrap() {
-            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o666)).unwrap();
-        }
-        let child = Command::new(mosquitto)
-            .arg("-c")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut broker = Self {
-            child,
-            port,
-            root_pem,
-            _directory: directory,
-        };
-        broker.wait_until_open();
-        Some(broker)
-    }
-
-    fn wait_until_open(&mut self) {
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(
-                self.child.try_wait().unwrap().is_none(),
-                "mosquitto has stopped"
-            );
-            std::thread::yield_now();
-        }
-    }
-
     fn plain(&self, password: Option<&str>) -> Box<dyn Connector> {
         let settings =
             json!({"url": format!("mqtt://127.0.0.1:{}", self.port), "roles": ["lamps"]});
@@ -167,60 +29,6 @@ impl Broker {
         )
         .unwrap()
     }
-
-    /// What an operator prepares with Mosquitto's own tool.
-    fn prepare(&self) {
-        for words in [
-            &["createRole", "lamps"][..],
-            &[
-                "addRoleACL",
-                "lamps",
-                "publishClientSend",
-                "lamps/#",
-                "allow",
-            ],
-            &["createRole", "sensors"],
-            &[
-                "addRoleACL",
-                "sensors",
-                "subscribePattern",
-                "sensors/#",
-                "allow",
-            ],
-            &["createGroup", "upstairs"],
-            &["addGroupRole", "upstairs", "sensors", "5"],
-        ] {
-            let port = self.port.to_string();
-            let done = Command::new("mosquitto_ctrl")
-                .args([
-                    "-h",
-                    "127.0.0.1",
-                    "-p",
-                    &port,
-                    "-u",
-                    "admin",
-                    "-P",
-                    ADMIN,
-                    "dynsec",
-                ])
-                .args(words)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            assert!(done.unwrap().success(), "{words:?}");
-        }
-    }
-
-    fn publish(&self, user: &str, password: &str, topic: &str) -> bool {
-        let port = self.port.to_string();
-        let mut publish = Command::new("mosquitto_pub");
-        publish
-            .args(["-V", "mqttv5", "-q", "1", "-h", "127.0.0.1", "-p", &port])
-            .args(["-u", user, "-P", password, "-t", topic, "-m", "on"]);
-        let output = publish.output().unwrap();
-        output.status.success()
-            && !String::from_utf8_lossy(&output.stderr).contains("Not authorized")
-    }
 }
 
 fn kept(minted: &Minted) -> Held {
@@ -230,9 +38,26 @@ fn kept(minted: &Minted) -> Held {
     )
 }
 
+/// A private CA and a certificate of its own for `localhost`.
+fn certificates(directory: &Path) -> String {
+    let root_key = rcgen::KeyPair::generate().unwrap();
+    let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    root.distinguished_name
+        .push(rcgen::DnType::CommonName, "Attic root");
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(root, root_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    fs::write(directory.join("leaf.pem"), leaf.pem()).unwrap();
+    fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
+    root_pem
+}
+
 #[tokio::test]
 async fn a_user_is_made_with_its_roles_works_beside_the_old_one_and_is_ended() {
-    let Some(broker) = Broker::start(false, true) else {
+    let Some(broker) = Broker::start(None, true) else {
         return;
     };
     broker.prepare();
@@ -249,21 +74,7 @@ async fn a_user_is_made_with_its_roles_works_beside_the_old_one_and_is_ended() {
     assert_eq!(bridge.verify(&first).await, Ok(Verified::Works));
     let password = first.value.expose_text().unwrap().to_owned();
     assert!(broker.publish(&user, &password, "lamps/attic"));
-    let added = Command::new("mosquitto_ctrl")
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &broker.port.to_string(),
-            "-u",
-            "admin",
-            "-P",
-            ADMIN,
-        ])
-        .args(["dynsec", "addGroupClient", "upstairs", &user])
-        .stderr(Stdio::null())
-        .status();
-    assert!(added.unwrap().success());
+    broker.administer(&["addGroupClient", "upstairs", &user]);
 
     let mut next = order("attic mosquitto/lamps v2");
     next.replaces = Some(first.clone());
@@ -294,7 +105,7 @@ async fn a_user_is_made_with_its_roles_works_beside_the_old_one_and_is_ended() {
 
 #[tokio::test]
 async fn an_order_that_is_repeated_ends_the_value_whose_answer_was_lost() {
-    let Some(broker) = Broker::start(false, true) else {
+    let Some(broker) = Broker::start(None, true) else {
         return;
     };
     broker.prepare();
@@ -322,7 +133,7 @@ async fn an_order_that_is_repeated_ends_the_value_whose_answer_was_lost() {
 
 #[tokio::test]
 async fn the_administrator_is_privileged_and_is_not_ended() {
-    let Some(broker) = Broker::start(false, true) else {
+    let Some(broker) = Broker::start(None, true) else {
         return;
     };
     let bridge = broker.plain(Some(ADMIN));
@@ -338,7 +149,7 @@ async fn the_administrator_is_privileged_and_is_not_ended() {
 
 #[tokio::test]
 async fn a_wrong_administrator_and_a_role_that_is_none_are_told_apart() {
-    let Some(broker) = Broker::start(false, true) else {
+    let Some(broker) = Broker::start(None, true) else {
         return;
     };
     let stale = broker.plain(Some("canary-stale-password"));
@@ -366,15 +177,14 @@ async fn a_wrong_administrator_and_a_role_that_is_none_are_told_apart() {
 
 #[tokio::test]
 async fn a_broker_is_believed_by_the_root_of_a_private_ca() {
-    let Some(broker) = Broker::start(true, true) else {
+    let directory = tempfile::tempdir().unwrap();
+    let root_pem = certificates(directory.path());
+    let Some(broker) = Broker::start(Some(directory.path()), true) else {
         return;
     };
     let url = format!("mqtts://localhost:{}", broker.port);
     let admin = held(ADMIN, Some("admin"));
-    let known = broker.bridge(
-        &json!({"url": url, "root_pem": broker.root_pem}),
-        Some(ADMIN),
-    );
+    let known = broker.bridge(&json!({"url": url, "root_pem": root_pem}), Some(ADMIN));
     assert_eq!(known.verify(&admin).await, Ok(Verified::Works));
     let stranger = broker.bridge(&json!({"url": url}), Some(ADMIN));
     let error = stranger.verify(&admin).await.unwrap_err();
@@ -384,7 +194,7 @@ async fn a_broker_is_believed_by_the_root_of_a_private_ca() {
 
 #[tokio::test]
 async fn a_broker_without_the_plugin_is_given_up() {
-    let Some(broker) = Broker::start(false, false) else {
+    let Some(broker) = Broker::start(None, false) else {
         return;
     };
     let patience = hearthkey_bridges::Patience {

@@ -22,6 +22,7 @@ use crate::vault::credentials::object;
 /// A bridge that can be asked.
 pub(crate) struct Connected {
     pub(crate) bridge: Bridge,
+    pub(crate) kind: BridgeKind,
     pub(crate) connector: Box<dyn Connector>,
     pub(crate) abilities: Abilities,
 }
@@ -152,6 +153,7 @@ impl Home {
         Ok(Connected {
             abilities: connector.abilities(),
             connector,
+            kind,
             bridge,
         })
     }
@@ -300,9 +302,9 @@ impl Home {
         let connected = self.connected(bridge.clone())?;
         let mut verdicts = Vec::new();
         for known in self.credentials_of_bridge(name, &bridge.environment)? {
-            if bridge.authority.as_ref() != Some(&known.credential.id.name)
-                && known.current.is_some()
-            {
+            let is_authority = bridge.authority.as_ref() == Some(&known.credential.id.name);
+            let tried = !is_authority || connected.kind.authority_is_a_value();
+            if tried && known.current.is_some() {
                 verdicts.push(self.ask(&connected, &known).await?);
             }
         }

@@ -90,6 +90,7 @@ impl Home {
         let given = |opened: Opened| Given {
             name: opened.id.name.to_string(),
             version: opened.sealed.version,
+            remote_id: opened.sealed.remote_id,
             value: SecretValue::new(Zeroizing::new(opened.value.expose().to_vec())),
         };
         Ok(Revealed {

@@ -100,6 +100,10 @@ impl Home {
         }
         Ok(Leased {
             lease: views::lease(&lease),
+            remote_id: match lease.child {
+                true => lease.remote_id,
+                false => opened.sealed.remote_id,
+            },
             value: SecretValue::new(Zeroizing::new(value.expose().to_vec())),
         })
     }

@@ -5,7 +5,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
     CredentialId, Custody, Origin, State, VersionState, checked_text,
 };
-use hearthkey_core::rotation::{OVERLAP_MAX, Rotation, Step};
+use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, Step};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
@@ -124,8 +124,8 @@ impl Home {
         id: &CredentialId,
         mut running: Rotation,
     ) -> Result<RotationView, Failure> {
-        if views::rotation(id, &running).held {
-            let now = self.now();
+        let now = self.now();
+        if running.next(now) == Next::Hold {
             running.tries = 0;
             running.not_before = now;
             let entry = Entry::new(now, actor, "rotation.resume", object(id))
@@ -134,7 +134,7 @@ impl Home {
             self.commit(Change::record(entry).vault(VaultWrite::Rotate(step, running.clone())))
                 .await?;
             self.rotations.notify_one();
-            return Ok(views::rotation(id, &running));
+            return Ok(views::rotation(id, &running, now));
         }
         Err(Failure::refused(
             &format!(
@@ -174,7 +174,11 @@ impl Home {
             begun_by: actor.name.clone(),
             begun_at: now,
             deadline: beginning.overlap.map(|overlap| now.after(overlap)),
-            dependents: known.credential.used_by.clone(),
+            // A first value has nobody to switch from another.
+            dependents: match known.current {
+                Some(_) => known.credential.used_by.clone(),
+                None => Vec::new(),
+            },
             confirmed: Vec::new(),
             tries: 0,
             not_before: now,
@@ -217,7 +221,7 @@ impl Home {
             committed => committed?,
         };
         self.rotations.notify_one();
-        Ok(views::rotation(id, &rotation))
+        Ok(views::rotation(id, &rotation, self.now()))
     }
 
     /// Has the bridge make the first value of a credential.
@@ -326,7 +330,7 @@ impl Home {
             self.commit(Change::record(entry).vault(write)).await?;
             self.rotations.notify_one();
         }
-        Ok(views::rotation(id, &rotation))
+        Ok(views::rotation(id, &rotation, self.now()))
     }
 
     /// Goes back to the value before: undoes the rotation that runs, or begins one that brings the
@@ -372,7 +376,7 @@ impl Home {
         self.commit(Change::record(entry).vault(VaultWrite::Rotate(step, rotation.clone())))
             .await?;
         self.rotations.notify_one();
-        Ok(views::rotation(id, &rotation))
+        Ok(views::rotation(id, &rotation, self.now()))
     }
 
     async fn bring_back(

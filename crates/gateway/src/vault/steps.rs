@@ -255,7 +255,7 @@ impl Home {
 
     /// A rotation as it is shown, with what its bridge is doing.
     pub(crate) fn rotation_view(&self, id: &CredentialId, rotation: &Rotation) -> RotationView {
-        let mut view = views::rotation(id, rotation);
+        let mut view = views::rotation(id, rotation, self.now());
         if !rotation.step.is_over() {
             view.bridge_says = locked(&self.bridge_says).get(id).cloned();
         }

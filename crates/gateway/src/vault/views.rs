@@ -5,7 +5,7 @@ use hearthkey_api::{
 };
 use hearthkey_core::credential::{CredentialId, Custody, State};
 use hearthkey_core::lease::Lease;
-use hearthkey_core::rotation::{OVERLAP_MAX, Rotation, RotationPolicy, TRIES_MAX};
+use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, RotationPolicy};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::inventory::{KnownCredential, KnownVersion};
 
@@ -121,7 +121,7 @@ pub(crate) fn version(known: &KnownVersion) -> VersionView {
 }
 
 /// A rotation as it is shown.
-pub(crate) fn rotation(id: &CredentialId, r: &Rotation) -> RotationView {
+pub(crate) fn rotation(id: &CredentialId, r: &Rotation, now: Timestamp) -> RotationView {
     RotationView {
         name: id.name.to_string(),
         environment: id.environment.to_string(),
@@ -134,7 +134,8 @@ pub(crate) fn rotation(id: &CredentialId, r: &Rotation) -> RotationView {
         deadline: r.deadline.map(text),
         confirmed: r.confirmed.clone(),
         unconfirmed: r.unconfirmed().map(str::to_owned).collect(),
-        held: !r.step.is_over() && r.tries >= TRIES_MAX,
+        held: r.next(now) == Next::Hold,
+        rests: r.rests(now),
         bridge_says: None,
         notes: r.notes.clone(),
         ended_at: r.ended_at.map(text),
