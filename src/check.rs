@@ -6,7 +6,7 @@ use clap::Args;
 use hearthkey_api::{AcceptRequest, FindingList, Manifest, ManifestChecked};
 
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Failure, code};
 use crate::table::Table;
 use crate::url_path::encode;
 
@@ -105,10 +105,13 @@ fn read(path: &Path) -> Result<Manifest, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     toml::from_str(&text).map_err(|error| {
         let why = error.message().to_owned();
-        Failure::usage(&format!(
-            "{} is no manifest: {why}; docs/CI.md has an example",
-            path.display()
-        ))
+        let title = format!("{} is no manifest.", path.display());
+        Failure::local(
+            code::MANIFEST,
+            &title,
+            format!("It cannot be read: {why}."),
+            "See docs/CI.md for what a manifest holds.",
+        )
     })
 }
 

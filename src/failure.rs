@@ -39,6 +39,8 @@ pub mod code {
     pub const VALUE: &str = "value_unfit";
     /// A scan could not be finished.
     pub const SCAN: &str = "scan_failed";
+    /// A manifest cannot be read.
+    pub const MANIFEST: &str = "no_manifest";
     /// An export is not what was signed.
     pub const VERIFY: &str = "verify_failed";
 }

@@ -15,6 +15,9 @@ pub const VALUE_MAX_BYTES: usize = 64 * 1024;
 /// Where a value comes from.
 #[derive(Debug, Args)]
 pub struct ValueSource {
+    /// `-` reads the value from standard input.
+    #[arg(value_name = "-")]
+    stdin: Option<String>,
     /// Read the value from a file; `-` is standard input. One newline at the end of a text is left out.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
@@ -24,20 +27,27 @@ pub struct ValueSource {
 }
 
 impl ValueSource {
-    /// The value from the source that was named; `stdin` if a bare `-` stood on the command line.
-    pub fn read(&self, stdin: bool) -> Result<Option<SecretValue>, Failure> {
+    /// The value from the source that was named.
+    pub fn read(&self) -> Result<Option<SecretValue>, Failure> {
+        if self.stdin.as_deref().is_some_and(|word| word != "-") {
+            // What was typed is not repeated: it may well be the value.
+            return Err(Failure::usage(
+                "a value is never taken from the command line, where every program can read it: give it with --from-file \
+                 FILE or -. If you have just typed one, your shell remembers it: use another value",
+            ));
+        }
         let bytes = match &self.from_file {
             Some(path) if path.as_os_str() != "-" => from_file(path)?,
             Some(_) => from_stdin()?,
-            None if stdin => from_stdin()?,
+            None if self.stdin.is_some() => from_stdin()?,
             None => return Ok(None),
         };
         checked(bytes, self.exact).map(Some)
     }
 
     /// The value from the source that was named, or else asked for on the terminal.
-    pub fn read_or_ask(&self, stdin: bool) -> Result<SecretValue, Failure> {
-        if let Some(value) = self.read(stdin)? {
+    pub fn read_or_ask(&self) -> Result<SecretValue, Failure> {
+        if let Some(value) = self.read()? {
             return Ok(value);
         }
         if !std::io::stdin().is_terminal() {

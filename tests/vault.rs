@@ -322,6 +322,15 @@ async fn bad_input_is_refused_clearly_and_leaves_nothing_half_made() {
             .contains("owner is required"),
         "{told_nobody}"
     );
+    let mut typed = nobody;
+    (typed[3], typed[9]) = ("typed-by-mistake", "anna");
+    let output = rig.cli(&typed).await;
+    assert_eq!(output.status.code(), Some(2));
+    let told_typed = json(&output).to_string();
+    assert!(
+        told_typed.contains("never taken from the command line") && !told_typed.contains("mistake"),
+        "{told_typed}"
+    );
     assert_eq!(told(&rig, &["credential", "list"]).await, before);
     assert_eq!(rig.status().await.log_size, size);
 

@@ -15,9 +15,6 @@ use crate::value::ValueSource;
 pub struct Add {
     /// Its name: bridge/key, like hue/api-key.
     name: String,
-    /// `-` reads the value from standard input.
-    #[arg(value_name = "-", value_parser = ["-"])]
-    stdin: Option<String>,
     /// Its environment.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: String,
@@ -63,7 +60,7 @@ impl Add {
         let value = if self.generate || self.recorded_at.is_some() {
             None
         } else {
-            Some(self.value.read_or_ask(self.stdin.is_some())?)
+            Some(self.value.read_or_ask()?)
         };
         let request = CredentialRequest {
             name: self.name,

@@ -12,14 +12,11 @@ use crate::table::count;
 use crate::url_path::encode;
 use crate::value::ValueSource;
 
-/// What is rotated.
+/// What is rotated. Without a value, the bridge or the gateway makes one.
 #[derive(Debug, Args)]
 pub struct Rotate {
     #[command(flatten)]
     target: Target,
-    /// `-` reads the new value from standard input. Without a value, the bridge or the gateway makes one.
-    #[arg(value_name = "-", value_parser = ["-"])]
-    stdin: Option<String>,
     #[command(flatten)]
     value: ValueSource,
     /// Let the gateway make the value, though nobody else will know of it until it is put in place.
@@ -90,7 +87,7 @@ fn told(context: &Context, rotation: &RotationView) -> Result<(), Failure> {
 impl Rotate {
     /// Begins the rotation, and says what is next.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
-        let value = self.value.read(self.stdin.is_some())?;
+        let value = self.value.read()?;
         let client = context.client()?;
         let path = self.target.path(&client).await?;
         let request = RotateRequest {
