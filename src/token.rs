@@ -132,6 +132,9 @@ impl Token {
                 if !revoked.durable {
                     output.aside(token_text::NOT_DURABLE);
                 }
+                if revoked.leases_left > 0 {
+                    output.aside(&token_text::leases_left(revoked.leases_left));
+                }
                 Ok(())
             }
         }

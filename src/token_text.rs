@@ -4,11 +4,20 @@ use std::path::Path;
 
 use hearthkey_api::{TokenSelf, TokenView};
 
-use crate::table::{Table, facts};
+use crate::table::{Table, count, facts};
 
 /// What is said of a revocation that the disk did not take.
 pub const NOT_DURABLE: &str = "The token is refused from now on, but the disk did not take it: a \
     restart would bring it back. Mend the disk, then revoke it again.";
+/// What is said of leases whose bridge did not answer.
+pub fn leases_left(number: usize) -> String {
+    format!(
+        "{} of it could not be ended now, because the bridge did not answer: it is tried again when its time is up, or \
+         end it with `hearthkey credential end-lease`.",
+        count(number as u64, "lease")
+    )
+}
+
 /// What is said of a token that cannot be used anywhere.
 pub const NO_LISTENER: &str = "This gateway has no HTTPS listener, so that the token cannot be used \
     yet. Run it with --http.";

@@ -369,6 +369,43 @@ async fn a_lease_of_a_bridge_that_can_is_a_child_that_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_was_made_while_the_power_went_is_ended_with_its_lease() {
+    let mut rig = home().await;
+    let mut can = ALL.to_vec();
+    can.push("children");
+    let system = System::connected(&rig, "parent-value", &can).await;
+    added(&rig, "sys/token", "home", b"parent-value", &[]).await;
+    system.hold("mint-after");
+    let client = rig.client();
+    let asking = tokio::spawn(async move {
+        let request = hearthkey_api::LeaseRequest {
+            lifetime: Some("2s".into()),
+            reason: None,
+        };
+        let path = "/api/v1/environments/home/credentials/sys/token/lease";
+        client.post::<hearthkey_api::Leased>(path, &request).await
+    });
+    system.is_at("mint-after").await;
+    assert_eq!(system.live().len(), 2, "the child works already");
+    rig.kill9().await;
+    system.kill();
+    system.release("mint-after");
+    assert!(asking.await.unwrap().is_err());
+    rig.start().await;
+    until("the child that nobody knew has ended", async || {
+        (system.live() == ["parent-value"]).then_some(())
+    })
+    .await;
+    until("no lease is left", async || {
+        (told(&rig, &["credential", "leases"]).await == Value::from(Vec::<Value>::new()))
+            .then_some(())
+    })
+    .await;
+    let log = rig.verified_log().await;
+    assert_eq!(records(&log, "credential.lease").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_cannot_end_a_value_says_what_is_left_to_do() {
     let rig = home().await;
     System::connected(&rig, "old-value", &["verify", "mint", "two-live"]).await;

@@ -154,7 +154,13 @@ pub async fn leases(context: &Context) -> Result<(), Failure> {
     let list: LeaseList = context.client()?.get("/api/v1/leases").await?;
     context
         .output
-        .answer(&list.leases, || text::leases(&list.leases))
+        .answer(&list.leases, || text::leases(&list.leases))?;
+    if list.more {
+        context
+            .output
+            .aside("There are more: these are the first to end.");
+    }
+    Ok(())
 }
 
 /// Ends a lease.

@@ -356,6 +356,8 @@ pub struct Leased {
 pub struct LeaseList {
     /// Those that have not ended.
     pub leases: Vec<LeaseView>,
+    /// Whether there are more than these.
+    pub more: bool,
 }
 
 /// `POST …/rotate`.

@@ -115,6 +115,8 @@ pub struct TokenRevoked {
     pub name: String,
     /// Whether that will outlast a restart of the gateway.
     pub durable: bool,
+    /// Leases of its bearer that could not be ended now, because their bridge does not answer. They end in their time.
+    pub leases_left: usize,
 }
 
 /// `GET /api/v1/health`.

@@ -126,6 +126,18 @@ pub enum BridgeError {
 }
 
 impl BridgeError {
+    /// Whether the bridge may have done what it was asked for all the same.
+    pub fn may_have_been_done(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut { .. }
+                | Self::ClosedEarly { .. }
+                | Self::Garbled { .. }
+                | Self::TooLong { .. }
+                | Self::Disproved { .. }
+        )
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {

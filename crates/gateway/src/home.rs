@@ -58,6 +58,8 @@ pub(crate) struct Home {
     pub(crate) habits: Mutex<Habits>,
     /// Leases that could not be ended in time, and when they are tried again.
     pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
+    /// Leases whose child is being made: who makes it keeps it, or takes it back.
+    pub(crate) lending: Mutex<HashSet<String>>,
     /// Credentials whose rotations are being driven.
     pub(crate) driven: Mutex<HashSet<CredentialId>>,
     /// What bridges are doing for rotations now.

@@ -190,6 +190,7 @@ pub(crate) async fn open(
         credential_turns: Turns::new(),
         habits: Mutex::new(habits),
         late_leases: Mutex::default(),
+        lending: Mutex::default(),
         driven: Mutex::default(),
         bridge_says: Arc::default(),
         rotations: Notify::new(),
@@ -253,6 +254,7 @@ impl Home {
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
+            tokio::spawn(crate::vault::end_what_was_lent(Arc::clone(self))),
         ];
         crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));
     }

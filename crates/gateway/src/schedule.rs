@@ -48,7 +48,6 @@ impl Home {
         self.note_sightings().await;
         self.note_token_uses().await;
         self.retry_revocations().await;
-        self.end_due_leases(self.now()).await;
         let newest = self.store.checkpoints().borrow().clone();
         if let Some(checkpoint) = newest.filter(|newest| newest.size != *anchored) {
             match tokio::task::block_in_place(|| self.store.write_anchor()) {

@@ -318,18 +318,14 @@ impl Home {
         actor: Actor,
         name: &str,
     ) -> Result<api::TokenRevoked, Failure> {
-        let _turn = self.tokens.turn.lock().await;
+        let turn = self.tokens.turn.lock().await;
         let token = self.token_named(name)?;
         let now = self.now();
         let mut revoked = Token::clone(&token);
         revoked.revoked_at.get_or_insert(now);
         self.tokens.set(revoked);
-        // What it has borrowed goes with it; what cannot be told to a bridge now ends in its time.
-        if let Err(failure) = self.end_leases_of(&object(&token), &actor).await {
-            tracing::warn!(token = %token.name, why = failure.0.detail, "a lease of a revoked token lasts until its end");
-        }
-        let entry =
-            Entry::new(now, actor, "token.revoke", object(&token)).with("token", token.id.as_str());
+        let entry = Entry::new(now, actor.clone(), "token.revoke", object(&token))
+            .with("token", token.id.as_str());
         let write = Write::Token(TokenWrite::Revoke(token.id.clone(), now));
         let durable = match self.commit(Change::record(entry).write(write)).await {
             Ok(_) => true,
@@ -342,9 +338,14 @@ impl Home {
                 false
             }
         };
+        // Bridges may take their time; no other token waits for them.
+        drop(turn);
+        // What it has borrowed goes with it.
+        let leases_left = self.end_leases_of(&object(&token), &actor).await;
         Ok(api::TokenRevoked {
             name: token.name.to_string(),
             durable,
+            leases_left,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! | what happens | module |
 //! | --- | --- |
 //! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
-//! | a value is made, given out, lent | [`making`], [`giving`], [`leases`] |
+//! | a value is made, given out, lent | [`making`], [`giving`], [`leases`], [`children`] |
 //! | a value is replaced | [`rotations`], [`steps`] |
 //! | a bridge is connected and asked | [`bridges`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
@@ -12,6 +12,7 @@
 //! | over HTTP | [`http`] |
 
 mod bridges;
+mod children;
 mod credentials;
 mod findings;
 mod giving;
@@ -27,4 +28,5 @@ mod rotations;
 mod steps;
 mod views;
 
+pub(crate) use leases::end_what_was_lent;
 pub(crate) use steps::rotate_what_is_due;

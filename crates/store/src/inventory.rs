@@ -426,6 +426,15 @@ impl Registry<'_> {
         self.all(&sql, [limit], read_lease)
     }
 
+    /// The leases whose time has come, the first to end first, at most `limit`.
+    pub fn due_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Lease>, ReadError> {
+        let sql = format!(
+            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
+             WHERE l.ended_at IS NULL AND l.expires_at <= ?1 ORDER BY l.expires_at LIMIT ?2"
+        );
+        self.all(&sql, (now.as_ms(), limit), read_lease)
+    }
+
     /// The leases of a credential that have not ended.
     pub fn leases_of(&self, id: &CredentialId) -> Result<Vec<Lease>, ReadError> {
         let sql = format!(
@@ -436,13 +445,13 @@ impl Registry<'_> {
         self.all(&sql, key, read_lease)
     }
 
-    /// The leases that somebody holds.
-    pub fn leases_held_by(&self, holder: &str) -> Result<Vec<Lease>, ReadError> {
+    /// The leases that somebody holds, the first to end first, at most `limit`.
+    pub fn leases_held_by(&self, holder: &str, limit: u32) -> Result<Vec<Lease>, ReadError> {
         let sql = format!(
             "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
-             WHERE l.ended_at IS NULL AND l.holder = ?1 LIMIT 10000"
+             WHERE l.ended_at IS NULL AND l.holder = ?1 ORDER BY l.expires_at LIMIT ?2"
         );
-        self.all(&sql, [holder], read_lease)
+        self.all(&sql, (holder, limit), read_lease)
     }
 
     /// A row's sealed value.

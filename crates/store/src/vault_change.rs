@@ -101,7 +101,20 @@ pub enum VaultWrite {
     /// Keeps how far a rotation is; a conflict if it was not at that step any more.
     Rotate(Step, Rotation),
     /// Adds a lease.
-    Lease(Lease, Option<SealedSecret>),
+    Lease(Lease),
+    /// Keeps the child that was minted for a lease; a conflict if the lease has ended.
+    LeaseChild {
+        /// The lease.
+        lease: String,
+        /// Its environment.
+        environment: EnvironmentName,
+        /// What the bridge calls the child.
+        remote_id: Option<String>,
+        /// Its value.
+        sealed: SealedSecret,
+        /// When.
+        at: Timestamp,
+    },
     /// Ends a lease, and destroys the data key of its child; a conflict if it has ended.
     EndLease {
         /// The lease.
@@ -157,7 +170,26 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         | VaultWrite::Verified(..) => apply_to_credential(tx, write),
         VaultWrite::BeginRotation(credential, rotation) => begin(tx, credential, rotation),
         VaultWrite::Rotate(from, rotation) => keep(tx, *from, rotation),
-        VaultWrite::Lease(lease, child) => add_lease(tx, lease, child.as_ref()),
+        VaultWrite::Lease(lease) => add_lease(tx, lease),
+        VaultWrite::LeaseChild {
+            lease,
+            environment,
+            remote_id,
+            sealed,
+            at,
+        } => {
+            one(tx
+                .prepare_cached(
+                    "UPDATE lease SET remote_id = ?2 WHERE id = ?1 AND ended_at IS NULL",
+                )?
+                .execute((lease, remote_id))?)?;
+            seal(
+                tx,
+                &CredentialPlace::of_lease(environment, lease),
+                sealed,
+                *at,
+            )
+        }
         VaultWrite::EndLease {
             lease,
             environment,
@@ -438,11 +470,7 @@ fn keep(tx: &Transaction<'_>, from: Step, r: &Rotation) -> Result<(), ApplyError
         ])?)
 }
 
-fn add_lease(
-    tx: &Transaction<'_>,
-    lease: &Lease,
-    child: Option<&SealedSecret>,
-) -> Result<(), ApplyError> {
+fn add_lease(tx: &Transaction<'_>, lease: &Lease) -> Result<(), ApplyError> {
     let id = &lease.credential;
     let sql = format!(
         "INSERT INTO lease (id, credential, version, holder, address, issued_at, expires_at, child, remote_id, note)
@@ -461,13 +489,7 @@ fn add_lease(
         lease.remote_id,
         lease.note,
     ])?;
-    match child {
-        Some(sealed) => {
-            let place = CredentialPlace::of_lease(&id.environment, &lease.id);
-            seal(tx, &place, sealed, lease.issued_at)
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), ApplyError> {

@@ -1,32 +1,76 @@
 //! Leases: hand-outs that end by themselves, listed, and ended by whoever gave or holds them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue};
-use hearthkey_bridges::{Held, MintOrder, Minted, Progress, Revoked};
+use hearthkey_bridges::Held;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, checked_text};
 use hearthkey_core::lease::{self, Lease};
-use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
-use hearthkey_store::vault::{CredentialPlace, SealedSecret};
 use hearthkey_store::vault_change::VaultWrite;
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
-use crate::vault::bridges::Connected;
 use crate::vault::credentials::object;
-use crate::vault::giving::Opened;
 use crate::vault::views;
 
 /// Leases that are listed at most.
 const LISTED_MAX: u32 = 1000;
+/// Leases that are ended in one go.
+const DUE_MAX: u32 = 10_000;
+/// Leases that are being ended at the same time.
+const ENDED_AT_ONCE: usize = 8;
 /// When a lease is tried again whose bridge did not answer.
 const RETRY: Span = Span::minutes(1);
 /// What is left to do when the value itself was lent.
 const VALUE_LENT: &str = "the value itself was lent and works on: rotate the credential to end it";
+
+/// Ends the leases whose time has come, every second, as long as the home is open. A bridge that hangs keeps nothing waiting
+/// but the ends of other leases.
+pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
+    let mut stopping = home.stopping.subscribe();
+    let ending = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = home.now();
+            let due = match home
+                .store
+                .read(|registry| registry.due_leases(now, DUE_MAX))
+            {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::error!(%error, "the leases could not be read");
+                    continue;
+                }
+            };
+            let mut ending = JoinSet::new();
+            for lease in due {
+                let late = locked(&home.late_leases).get(&lease.id).copied();
+                if late.is_some_and(|again| again > now) {
+                    continue;
+                }
+                if ending.len() == ENDED_AT_ONCE {
+                    ending.join_next().await;
+                }
+                let home = Arc::clone(&home);
+                ending.spawn(async move { home.end_due_lease(&lease, now).await });
+            }
+            while ending.join_next().await.is_some() {}
+        }
+    };
+    // One that is given up half-way is ended when the home opens.
+    tokio::select! {
+        () = ending => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
 
 impl Home {
     /// Lends a credential for a time.
@@ -51,7 +95,7 @@ impl Home {
         let bridge = self
             .bridge_of(id)?
             .filter(|bridge| bridge.abilities.children);
-        let mut lease = Lease {
+        let lease = Lease {
             id: lease::id_from_random(*hearthkey_store::keys::random::<8>()),
             credential: id.clone(),
             version: opened.sealed.version,
@@ -71,85 +115,43 @@ impl Home {
             .with("child", lease.child)
             .with("expires_at", lease.expires_at.to_string());
         entry.reason = reason;
-        let (value, sealed) = match &bridge {
-            None => (opened.value.clone(), None),
+        let change = Change::record(entry).vault(VaultWrite::Lease(lease.clone()));
+        let change = self.used(change, &opened, &actor, now);
+        let lending = self.lending(&lease);
+        // What is not on record is not given, and not made.
+        self.commit(self.noticing(change, &actor, 1, now)).await?;
+        let lent = Held {
+            value: opened.value,
+            remote_id: opened.sealed.remote_id,
+        };
+        let given = match &bridge {
+            None => lent,
             Some(bridge) => {
-                let minted = self.mint_child(bridge, &lease, &opened, lifetime).await?;
-                lease.remote_id = minted.remote_id;
-                let sealed = self.sealed_child(&lease, &minted.value)?;
-                (minted.value, Some(sealed))
+                let minted = self.make_child(bridge, &lease, lent, lending).await?;
+                Held {
+                    value: minted.value,
+                    remote_id: minted.remote_id,
+                }
             }
         };
-        let change = Change::record(entry).vault(VaultWrite::Lease(lease.clone(), sealed));
-        let change = self.used(change, &opened, &actor, now);
-        if let Err(error) = self.commit(self.noticing(change, &actor, 1, now)).await {
-            // What is not on record was not given, and must not go on working.
-            if let Some(bridge) = &bridge {
-                let held = Held {
-                    value,
-                    remote_id: lease.remote_id,
-                };
-                let ended = bridge.connector.revoke(&held).await;
-                tracing::warn!(
-                    ?ended,
-                    lease = lease.id,
-                    "a child was taken back: its lease could not be recorded"
-                );
-            }
-            return Err(error.into());
-        }
         Ok(Leased {
             lease: views::lease(&lease),
-            remote_id: match lease.child {
-                true => lease.remote_id,
-                false => opened.sealed.remote_id,
-            },
-            value: SecretValue::new(Zeroizing::new(value.expose().to_vec())),
+            remote_id: given.remote_id,
+            value: SecretValue::new(Zeroizing::new(given.value.expose().to_vec())),
         })
-    }
-
-    /// Has the bridge make a value that lives as long as the lease, of the rights of the one that is lent.
-    async fn mint_child(
-        &self,
-        bridge: &Connected,
-        lease: &Lease,
-        opened: &Opened,
-        lifetime: Span,
-    ) -> Result<Minted, Failure> {
-        let order = MintOrder {
-            label: format!("hearthkey {} {} {}", self.id, lease.credential, lease.id),
-            lifetime: Some(lifetime),
-            scopes: Vec::new(),
-            replaces: Some(Held {
-                value: opened.value.clone(),
-                remote_id: opened.sealed.remote_id.clone(),
-            }),
-        };
-        let minted = bridge.connector.mint(&order, &Progress::ignored()).await;
-        minted.map_err(|error| Failure::bridge(&error))
-    }
-
-    fn sealed_child(&self, lease: &Lease, value: &Secret) -> Result<SealedSecret, Failure> {
-        let environment = &lease.credential.environment;
-        let epoch = self
-            .store
-            .read(|registry| registry.kek_epoch(environment))?;
-        let place = CredentialPlace::of_lease(environment, &lease.id);
-        Ok(self
-            .store
-            .vault()
-            .seal_credential(&place, epoch.unwrap_or(1), value))
     }
 
     /// The leases that have not ended, as far as the caller may see them.
     pub(crate) fn leases(&self, caller: &Caller) -> Result<LeaseList, Failure> {
-        let leases = self.store.read(|registry| registry.leases(LISTED_MAX))?;
-        let holder = caller.actor().name;
-        let seen = leases
-            .iter()
-            .filter(|lease| caller.is_operator() || lease.holder == holder);
+        let mut leases = self.store.read(|registry| match caller.is_operator() {
+            true => registry.leases(LISTED_MAX + 1),
+            false => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
+        })?;
+        let more = leases.len() > LISTED_MAX as usize;
+        leases.truncate(LISTED_MAX as usize);
         Ok(LeaseList {
-            leases: seen.map(views::lease).collect(),
+            leases: leases.iter().map(views::lease).collect(),
+            more,
         })
     }
 
@@ -175,45 +177,41 @@ impl Home {
         Ok(views::lease(ended.as_ref().unwrap_or(&found)))
     }
 
-    /// Ends the leases whose time has come. One whose bridge does not answer is tried again a
-    /// minute later.
-    pub(crate) async fn end_due_leases(&self, now: Timestamp) {
-        let leases = match self.store.read(|registry| registry.leases(LISTED_MAX)) {
-            Ok(leases) => leases,
-            Err(error) => return tracing::error!(%error, "the leases could not be read"),
-        };
-        for lease in leases.iter().take_while(|lease| lease.expires_at <= now) {
-            let waiting = |waits: &Timestamp| *waits > now;
-            if locked(&self.late_leases)
-                .get(&lease.id)
-                .is_some_and(waiting)
-            {
-                continue;
-            }
-            match self.finish_lease(lease, &Actor::gateway(), now).await {
-                Ok(_) => drop(locked(&self.late_leases).remove(&lease.id)),
-                Err(failure) => {
-                    tracing::warn!(
-                        lease = lease.id,
-                        why = failure.0.detail,
-                        "a lease could not be ended yet"
-                    );
-                    locked(&self.late_leases).insert(lease.id.clone(), now.after(RETRY));
-                }
+    /// Ends a lease whose time has come. If its bridge does not answer, it is tried again a minute later.
+    async fn end_due_lease(&self, lease: &Lease, now: Timestamp) {
+        match self.finish_lease(lease, &Actor::gateway(), now).await {
+            Ok(_) => drop(locked(&self.late_leases).remove(&lease.id)),
+            Err(failure) => {
+                let why = failure.0.detail;
+                tracing::warn!(lease = lease.id, why, "a lease could not be ended yet");
+                locked(&self.late_leases).insert(lease.id.clone(), now.after(RETRY));
             }
         }
     }
 
-    /// Ends every lease that somebody holds, because they may nothing any more; gives how many.
-    pub(crate) async fn end_leases_of(&self, holder: &str, by: &Actor) -> Result<usize, Failure> {
-        let leases = self
+    /// Ends every lease that somebody holds, because they may nothing any more. Gives how many could not be ended now,
+    /// and end in their time.
+    pub(crate) async fn end_leases_of(&self, holder: &str, by: &Actor) -> usize {
+        let leases = match self
             .store
-            .read(|registry| registry.leases_held_by(holder))?;
+            .read(|registry| registry.leases_held_by(holder, DUE_MAX))
+        {
+            Ok(leases) => leases,
+            Err(error) => {
+                tracing::error!(%error, holder, "the leases of a holder could not be read");
+                return 0;
+            }
+        };
         let now = self.now();
+        let mut left = 0;
         for lease in &leases {
-            self.finish_lease(lease, by, now).await?;
+            if let Err(failure) = self.finish_lease(lease, by, now).await {
+                let why = failure.0.detail;
+                tracing::warn!(lease = lease.id, why, "a lease lasts until its end");
+                left += 1;
+            }
         }
-        Ok(leases.len())
+        left
     }
 
     /// Ends a lease: its child at the bridge first, then here. Gives what is left to do by hand.
@@ -242,30 +240,6 @@ impl Home {
             // Its time came at the same moment.
             Ok(_) | Err(CommitError::Conflict) => Ok(left),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn end_child(&self, lease: &Lease) -> Result<Option<String>, Failure> {
-        let environment = &lease.credential.environment;
-        let place = CredentialPlace::of_lease(environment, &lease.id);
-        let sealed = self.store.read(|registry| registry.sealed_at(&place))?;
-        let Some(sealed) = sealed else {
-            return Ok(None);
-        };
-        let value = self.store.vault().open_credential(&place, &sealed);
-        let held = Held {
-            value: value.map_err(|error| Failure::unopened(&error))?,
-            remote_id: lease.remote_id.clone(),
-        };
-        let Some(bridge) = self.bridge_of(&lease.credential)? else {
-            return Ok(Some(
-                "the child works on: its bridge is not connected any more".into(),
-            ));
-        };
-        match bridge.connector.revoke(&held).await {
-            Ok(Revoked::Gone) => Ok(None),
-            Ok(Revoked::ByHand(what)) => Ok(Some(what)),
-            Err(error) => Err(Failure::bridge(&error)),
         }
     }
 }
