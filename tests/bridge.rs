@@ -219,6 +219,55 @@ async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_held_gives_way_to_another_value() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.takes(&[]);
+    rotate(&rig, "sys/token", b"new-value", &[]).await;
+    until("the rotation is held", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        (shown["rotations"][0]["held"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(states(&rig, "sys/token").await, ["pending", "current"]);
+    system.takes(&["third-value"]);
+    rotate(&rig, "sys/token", b"third-value", &["--overlap", "0s"]).await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(
+        states(&rig, "sys/token").await,
+        ["current", "failed", "retired"]
+    );
+    assert_eq!(current(&rig, "sys/token").await.1, "third-value");
+    let log = rig.verified_log().await;
+    assert_eq!(records(&log, "rotation.give_up").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_goes_back_to_a_value_that_does_not_work_any_more() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    let (_, new) = current(&rig, "sys/token").await;
+    system.takes(&[&new]);
+    told(&rig, &["credential", "rollback", "sys/token"]).await;
+    let stays = until("the roll-back is refused", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        let newest = shown["rotations"][0].clone();
+        newest["notes"]
+            .to_string()
+            .contains("not undone")
+            .then_some(newest)
+    })
+    .await;
+    assert_eq!(stays["step"], "switch", "{stays}");
+    assert_eq!(current(&rig, "sys/token").await.1, new);
+    assert_eq!(system.live(), [new]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connector_that_lies_prints_garbage_or_a_megabyte_changes_nothing() {
     let rig = home().await;
     let system = System::connected(&rig, "good-value", &ALL).await;

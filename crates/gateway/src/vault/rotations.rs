@@ -17,6 +17,7 @@ use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
+use crate::vault::retiring::leftover;
 use crate::vault::{making, views};
 
 /// Where the new value comes from.
@@ -59,7 +60,11 @@ impl Home {
             .transpose()?;
         let known = self.credential(id)?;
         if let Some(running) = self.store.read(|registry| registry.rotation(id))? {
-            return self.go_on(actor, id, running).await;
+            let another = request.value.is_some() || request.generate;
+            if !(another && running.next(self.now()) == Next::Hold) {
+                return self.go_on(actor, id, running).await;
+            }
+            self.give_up(&actor, id, running).await?;
         }
         let value = request
             .value
@@ -144,6 +149,50 @@ impl Home {
             ),
             "See how far it is with `hearthkey credential show`; undo it with `hearthkey credential rollback`.",
         ))
+    }
+
+    /// Ends a rotation that waits for a person, because the person has another value. What is current stays so; what
+    /// else it leaves behind is out of use, and said.
+    async fn give_up(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+        mut running: Rotation,
+    ) -> Result<(), Failure> {
+        let now = self.now();
+        let step = running.step;
+        let mut change = Change::default();
+        for known in self.store.read(|registry| registry.versions(id))? {
+            let of_it = [running.from_version, running.to_version].contains(&Some(known.version));
+            let to = match known.state {
+                VersionState::Pending => VersionState::Failed,
+                VersionState::Previous => VersionState::Retired,
+                _ => continue,
+            };
+            if of_it {
+                let what = "If the bridge still takes it, end it there by hand.";
+                let finding = leftover(id, known.version, what);
+                change = change.vault(VaultWrite::Finding(finding, now));
+                change = change.vault(VaultWrite::MoveVersion {
+                    credential: id.clone(),
+                    version: known.version,
+                    from: known.state,
+                    to,
+                    at: now,
+                });
+            }
+        }
+        running.step = Step::Undone;
+        running.ended_at = Some(now);
+        running.notes.push(format!(
+            "given up by {}: another value was given",
+            actor.name
+        ));
+        let entry = Entry::new(now, actor.clone(), "rotation.give_up", object(id))
+            .with("step", step.as_str());
+        let change = change.entry(entry).vault(VaultWrite::Rotate(step, running));
+        self.commit(change).await?;
+        Ok(())
     }
 
     async fn begin_rotation(

@@ -144,6 +144,12 @@ impl Facts {
     }
 }
 
+fn neither(new: &str, old: &str) -> Hindrance {
+    Hindrance::Stuck(format!(
+        "neither value works: of the new one the bridge says {new:?}, of the old one {old:?}"
+    ))
+}
+
 fn note(rotation: &mut Rotation, text: impl Into<String>) {
     let text = text.into();
     if rotation.notes.last() != Some(&text) && rotation.notes.len() < NOTES_MAX {
@@ -233,7 +239,7 @@ impl Home {
             );
             let finding = finding.saying(
                 format!("Its rotation waits at the step {}: {why}", rotation.step.as_str()),
-                format!("Put that right, then run `hearthkey credential rotate {} --env {}` again; or undo it with `hearthkey credential rollback`.", facts.id.name, facts.id.environment),
+                format!("Put that right, then run `hearthkey credential rotate {} --env {}` again; or give it another value with --from-file FILE or -.", facts.id.name, facts.id.environment),
             );
             change = change.vault(VaultWrite::Finding(finding, facts.now));
         }
@@ -419,10 +425,7 @@ impl Home {
         };
         if let Some(Verified::Fails(why)) = self.works(facts, to).await? {
             if let Some(Verified::Fails(old)) = self.works(facts, from).await? {
-                let why = format!(
-                    "neither value works: of the new one the bridge says {why:?}, of the old one {old:?}"
-                );
-                return Err(Hindrance::Stuck(why));
+                return Err(neither(&why, &old));
             }
             let mut next = facts.at(Step::Undo);
             note(&mut next, format!("the new value stopped working: {why}"));
@@ -481,6 +484,35 @@ impl Home {
         }
     }
 
+    /// Where going back would leave no value that works: the rotation as it goes on with the new one. If neither
+    /// works, nothing is done.
+    async fn refuse_undo(
+        &self,
+        facts: &Facts,
+        to: u32,
+        state: VersionState,
+    ) -> Result<Option<Rotation>, Hindrance> {
+        let Some(from) = facts.rotation.from_version else {
+            return Ok(None);
+        };
+        // A bridge that does not answer keeps nobody from going back.
+        let Ok(Some(Verified::Fails(old))) = self.works(facts, from).await else {
+            return Ok(None);
+        };
+        if let Verified::Fails(new) = self.works(facts, to).await?.unwrap_or(Verified::Works) {
+            return Err(neither(&new, &old));
+        }
+        let mut back = facts.at(match state {
+            VersionState::Pending => Step::Verify,
+            _ => Step::Switch,
+        });
+        note(
+            &mut back,
+            format!("not undone: the value before does not work any more ({old})"),
+        );
+        Ok(Some(back))
+    }
+
     /// The old value is the current one again; then the new one is ended, if there is one.
     async fn take_undo(&self, facts: &Facts) -> Result<(), Hindrance> {
         let versions = self
@@ -501,6 +533,14 @@ impl Home {
         };
         let new = state_of(Some(to));
         if let Some(state @ (VersionState::Pending | VersionState::Current)) = new {
+            if let Some(back) = self.refuse_undo(facts, to, state).await? {
+                let entry = facts
+                    .entry("rotation.undo")
+                    .ended(Outcome::Refused, "does_not_work");
+                let write = VaultWrite::Rotate(Step::Undo, back);
+                self.commit(Change::record(entry).vault(write)).await?;
+                return Ok(());
+            }
             let _turn = self.credential_turns.of(&facts.id).await;
             let mut change = Change::record(facts.entry("rotation.back"))
                 .vault(facts.move_version(to, state, VersionState::Failed));
