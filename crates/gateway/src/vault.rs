@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
 //! | a value is made, given out, lent | [`making`], [`giving`], [`leases`], [`children`] |
-//! | a value is replaced | [`rotations`], [`steps`] |
+//! | a value is replaced | [`rotations`], [`driving`], [`steps`] |
 //! | a bridge is connected and asked | [`bridges`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
 //! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
@@ -14,6 +14,7 @@
 mod bridges;
 mod children;
 mod credentials;
+mod driving;
 mod findings;
 mod giving;
 pub(crate) mod http;
@@ -28,5 +29,5 @@ mod rotations;
 mod steps;
 mod views;
 
+pub(crate) use driving::rotate_what_is_due;
 pub(crate) use leases::end_what_was_lent;
-pub(crate) use steps::rotate_what_is_due;

@@ -3,14 +3,10 @@
 //! Whatever stops the gateway, the row says which step is next, and taking it again does no harm: a
 //! bridge that is asked twice for one label ends what it made first, and what is ended is ended.
 
-use std::sync::Arc;
-
-use hearthkey_api::RotationView;
-use hearthkey_bridges::{BridgeError, Held, MintOrder, Progress, Revoked, Verified};
+use hearthkey_bridges::{BridgeError, Held, MintOrder, Revoked, Verified};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{CredentialId, Origin, VersionState};
-use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::rotation::{Next, Rotation, Step, TRIES_MAX};
+use hearthkey_core::rotation::{Rotation, Step};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
@@ -21,60 +17,12 @@ use crate::problem::Failure;
 use crate::vault::bridges::Connected;
 use crate::vault::credentials::object;
 use crate::vault::retiring::leftover;
-use crate::vault::views;
 
-/// Rotations that are driven at the same time.
-const DRIVEN_MAX: usize = 8;
 /// Notes that are kept of one rotation.
 const NOTES_MAX: usize = 20;
 
-/// Drives the rotations that run, at start, when one changes, and when the time of one has come.
-pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
-    let mut stopping = home.stopping.subscribe();
-    loop {
-        let second = tokio::time::sleep(std::time::Duration::from_secs(1));
-        match home.store.read(|registry| registry.running_rotations()) {
-            Ok(running) => {
-                let now = home.now();
-                let ready = |rotation: &Rotation| matches!(rotation.next(now), Next::Take(_));
-                for (id, _) in running.into_iter().filter(|(_, rotation)| ready(rotation)) {
-                    drive(&home, id);
-                }
-            }
-            Err(error) => tracing::error!(%error, "the rotations could not be read"),
-        }
-        tokio::select! {
-            () = home.rotations.notified() => {}
-            () = second => {}
-            _ = stopping.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-/// Takes one rotation as far as it goes, unless that is being done.
-fn drive(home: &Arc<Home>, id: CredentialId) {
-    {
-        let mut driven = locked(&home.driven);
-        if driven.len() >= DRIVEN_MAX || !driven.insert(id.clone()) {
-            return;
-        }
-    }
-    let home = Arc::clone(home);
-    let mut stopping = home.stopping.subscribe();
-    tokio::spawn(async move {
-        let steps = async { while home.take_next(&id).await {} };
-        // A step that is given up half-way is taken again when the home opens.
-        tokio::select! {
-            () = steps => {}
-            _ = stopping.wait_for(|stop| *stop) => {}
-        }
-        locked(&home.driven).remove(&id);
-        home.rotations.notify_one();
-    });
-}
-
 /// Why a step was not taken.
-enum Hindrance {
+pub(super) enum Hindrance {
     /// The bridge gave no answer: try again later.
     NoAnswer(String),
     /// Neither value works: nothing is done without a person.
@@ -107,15 +55,15 @@ impl From<CommitError> for Hindrance {
 }
 
 /// What a step works with.
-struct Facts {
-    id: CredentialId,
-    rotation: Rotation,
-    bridge: Option<Connected>,
-    now: Timestamp,
+pub(super) struct Facts {
+    pub(super) id: CredentialId,
+    pub(super) rotation: Rotation,
+    pub(super) bridge: Option<Connected>,
+    pub(super) now: Timestamp,
 }
 
 impl Facts {
-    fn entry(&self, action: &'static str) -> Entry {
+    pub(super) fn entry(&self, action: &'static str) -> Entry {
         Entry::new(self.now, Actor::gateway(), action, object(&self.id))
             .with("from_version", self.rotation.from_version)
             .with("to_version", self.rotation.to_version)
@@ -150,7 +98,7 @@ fn neither(new: &str, old: &str) -> Hindrance {
     ))
 }
 
-fn note(rotation: &mut Rotation, text: impl Into<String>) {
+pub(super) fn note(rotation: &mut Rotation, text: impl Into<String>) {
     let text = text.into();
     if rotation.notes.last() != Some(&text) && rotation.notes.len() < NOTES_MAX {
         rotation.notes.push(text);
@@ -158,45 +106,8 @@ fn note(rotation: &mut Rotation, text: impl Into<String>) {
 }
 
 impl Home {
-    /// Takes the next step of a rotation; whether there may be another one at once.
-    async fn take_next(&self, id: &CredentialId) -> bool {
-        let now = self.now();
-        let rotation = match self.store.read(|registry| registry.rotation(id)) {
-            Ok(Some(rotation)) => rotation,
-            Ok(None) => return false,
-            Err(error) => {
-                tracing::error!(%error, "a rotation could not be read");
-                return false;
-            }
-        };
-        let Next::Take(step) = rotation.next(now) else {
-            return false;
-        };
-        let mut facts = Facts {
-            id: id.clone(),
-            rotation,
-            bridge: None,
-            now,
-        };
-        let taken = match self.bridge_of(id) {
-            Ok(bridge) => {
-                facts.bridge = bridge;
-                self.take(step, &facts).await
-            }
-            Err(failure) => Err(failure.into()),
-        };
-        match taken {
-            Ok(()) | Err(Hindrance::Changed) => true,
-            Err(Hindrance::Storage(why)) => {
-                tracing::warn!(credential = %id, why, "a rotation waits for the storage");
-                false
-            }
-            Err(Hindrance::NoAnswer(why)) => self.put_off(facts, why, false).await,
-            Err(Hindrance::Stuck(why)) => self.put_off(facts, why, true).await,
-        }
-    }
-
-    async fn take(&self, step: Step, facts: &Facts) -> Result<(), Hindrance> {
+    /// Takes a step.
+    pub(super) async fn take(&self, step: Step, facts: &Facts) -> Result<(), Hindrance> {
         match step {
             Step::Mint => self.take_mint(facts).await,
             Step::Verify => self.take_verify(facts).await,
@@ -205,67 +116,6 @@ impl Home {
             Step::Undo => self.take_undo(facts).await,
             Step::Switch | Step::Done | Step::Undone => Ok(()),
         }
-    }
-
-    /// Remembers that a step got no answer, and when it is tried again.
-    async fn put_off(&self, facts: Facts, why: String, for_good: bool) -> bool {
-        let mut rotation = facts.rotation.clone();
-        rotation.tries = if for_good {
-            TRIES_MAX
-        } else {
-            rotation.tries + 1
-        };
-        rotation.not_before = rotation.next_try(facts.now);
-        let step = rotation.step;
-        note(&mut rotation, format!("{}: {why}", step.as_str()));
-        let held = rotation.tries >= TRIES_MAX;
-        let outcome = if held {
-            Outcome::Held
-        } else {
-            Outcome::Refused
-        };
-        let entry = facts
-            .entry("rotation.wait")
-            .ended(outcome, "no_answer")
-            .with("step", rotation.step.as_str())
-            .with("tries", rotation.tries);
-        let mut change = Change::record(entry);
-        if held {
-            let finding = Finding::new(
-                FindingKind::RotationHeld,
-                Severity::High,
-                object(&facts.id),
-                "",
-            );
-            let finding = finding.saying(
-                format!("Its rotation waits at the step {}: {why}", rotation.step.as_str()),
-                format!("Put that right, then run `hearthkey credential rotate {} --env {}` again; or give it another value with --from-file FILE or -.", facts.id.name, facts.id.environment),
-            );
-            change = change.vault(VaultWrite::Finding(finding, facts.now));
-        }
-        let kept = self
-            .commit(change.vault(VaultWrite::Rotate(step, rotation)))
-            .await;
-        matches!(kept, Err(CommitError::Conflict))
-    }
-
-    /// Remembers what a bridge tells while it works, for whoever looks.
-    fn listening(&self, id: &CredentialId) -> Progress {
-        let (says, id) = (Arc::clone(&self.bridge_says), id.clone());
-        Progress::new(move |step| {
-            let rest = step.remaining.filter(|_| step.waits_for_person);
-            let rest = rest.map_or(String::new(), |rest| format!(" ({} s left)", rest.as_s()));
-            locked(&says).insert(id.clone(), format!("{}{rest}", step.text));
-        })
-    }
-
-    /// A rotation as it is shown, with what its bridge is doing.
-    pub(crate) fn rotation_view(&self, id: &CredentialId, rotation: &Rotation) -> RotationView {
-        let mut view = views::rotation(id, rotation, self.now());
-        if !rotation.step.is_over() {
-            view.bridge_says = locked(&self.bridge_says).get(id).cloned();
-        }
-        view
     }
 
     /// A new value is had from the bridge, and stored before anything else happens to it.
