@@ -37,6 +37,7 @@ mod rights;
 mod rotation;
 mod secrets;
 mod service;
+mod setback;
 mod stock;
 mod storage_failure;
 mod system;

@@ -15,6 +15,9 @@ pub struct System {
     directory: PathBuf,
 }
 
+/// Everything that a bridge can do, but for children.
+pub const ALL: [&str; 5] = ["verify", "mint", "revoke", "scopes", "two-live"];
+
 const PROGRAM: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
 read -r said

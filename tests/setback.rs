@@ -1,0 +1,217 @@
+//! Setbacks of a rotation: the gateway is killed, the new value does not work, or the old one, or neither.
+
+use crate::rig::until;
+use crate::rotation::{at_step, current, rotate, states};
+use crate::system::{ALL, System};
+use crate::vault::{added, home, records, told};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_killed_between_any_two_steps_leaves_a_working_value_and_goes_on() {
+    let mut rig = home().await;
+    let system = System::connected(&rig, "value-0", &ALL).await;
+    added(&rig, "sys/token", "home", b"value-0", &["--used-by", "app"]).await;
+    // Within minting, the new value is tried; then it is tried as a step of its own, and once more before the old one ends.
+    for point in [
+        "mint-before",
+        "mint-after",
+        "verify-before",
+        "verify-after",
+        "switch",
+        "revoke-before",
+        "revoke-after",
+    ] {
+        let in_revoking = point.starts_with("revoke");
+        if !in_revoking && point != "switch" {
+            system.hold(point);
+        }
+        told(&rig, &["credential", "rotate", "sys/token"]).await;
+        if point == "switch" || in_revoking {
+            at_step(&rig, "sys/token", "switch").await;
+        }
+        if in_revoking {
+            system.hold(point);
+            told(
+                &rig,
+                &["credential", "confirm", "sys/token", "--dependent", "app"],
+            )
+            .await;
+        }
+        if point != "switch" {
+            system.is_at(point).await;
+        }
+        rig.kill9().await;
+        if point != "switch" {
+            system.kill();
+            system.release(point);
+        }
+        rig.start().await;
+        let (_, value) = current(&rig, "sys/token").await;
+        assert!(
+            system.live().contains(&value),
+            "{point}: the value that is given out works"
+        );
+        if !in_revoking {
+            at_step(&rig, "sys/token", "switch").await;
+            let both = current(&rig, "sys/token").await.1;
+            assert!(system.live().contains(&both), "{point}");
+            assert_eq!(
+                states(&rig, "sys/token").await[..2],
+                ["current", "previous"],
+                "{point}"
+            );
+            told(
+                &rig,
+                &["credential", "confirm", "sys/token", "--dependent", "app"],
+            )
+            .await;
+        }
+        at_step(&rig, "sys/token", "done").await;
+        let (_, value) = current(&rig, "sys/token").await;
+        assert_eq!(
+            system.live(),
+            [value],
+            "{point}: one value works, and no other is left over"
+        );
+    }
+    rig.verified_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_killed_between_its_second_trial_and_the_end_of_the_old_value_goes_on() {
+    let mut rig = home().await;
+    let system = System::connected(&rig, "value-0", &ALL).await;
+    added(&rig, "sys/token", "home", b"value-0", &["--used-by", "app"]).await;
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.hold("verify-after");
+    told(
+        &rig,
+        &["credential", "confirm", "sys/token", "--dependent", "app"],
+    )
+    .await;
+    system.is_at("verify-after").await;
+    rig.kill9().await;
+    system.kill();
+    assert_eq!(system.live().len(), 2, "nothing was ended yet");
+    system.release("verify-after");
+    rig.start().await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), [current(&rig, "sys/token").await.1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_value_that_does_not_work_is_taken_back_by_itself() {
+    let rig = home().await;
+    let system = System::connected(&rig, "good-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"good-value", &[]).await;
+    rotate(&rig, "sys/token", b"bad-value", &[]).await;
+    let undone = at_step(&rig, "sys/token", "undone").await;
+    assert!(
+        undone["notes"].to_string().contains("it is not known here"),
+        "{undone}"
+    );
+    assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+    assert_eq!(states(&rig, "sys/token").await, ["failed", "current"]);
+
+    // One that stops working while everything switches is taken back too.
+    system.takes(&["good-value", "new-value"]);
+    rotate(&rig, "sys/token", b"new-value", &["--overlap", "2s"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.takes(&["good-value"]);
+    let undone = at_step(&rig, "sys/token", "undone").await;
+    assert!(
+        undone["notes"].to_string().contains("stopped working"),
+        "{undone}"
+    );
+    assert_eq!(current(&rig, "sys/token").await, (1, "good-value".into()));
+    assert_eq!(system.live(), ["good-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.takes(&["old-value", "new-value"]);
+    rotate(&rig, "sys/token", b"new-value", &["--overlap", "2s"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    system.takes(&[]);
+    let held = until("the rotation is held", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        let newest = shown["rotations"][0].clone();
+        (newest["held"] == true).then_some(newest)
+    })
+    .await;
+    assert!(
+        held["notes"].to_string().contains("neither value works"),
+        "{held}"
+    );
+    assert_eq!(states(&rig, "sys/token").await, ["current", "previous"]);
+    let findings = told(&rig, &["check"]).await;
+    let finding = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["kind"] == "rotation-held")
+        .unwrap();
+    assert!(
+        finding["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("credential rotate sys/token"),
+        "{finding}"
+    );
+    system.takes(&["old-value", "new-value"]);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), ["new-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_held_gives_way_to_another_value() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.takes(&[]);
+    rotate(&rig, "sys/token", b"new-value", &[]).await;
+    until("the rotation is held", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        (shown["rotations"][0]["held"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(states(&rig, "sys/token").await, ["pending", "current"]);
+    system.takes(&["third-value"]);
+    rotate(&rig, "sys/token", b"third-value", &["--overlap", "0s"]).await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(
+        states(&rig, "sys/token").await,
+        ["current", "failed", "retired"]
+    );
+    assert_eq!(current(&rig, "sys/token").await.1, "third-value");
+    let log = rig.verified_log().await;
+    assert_eq!(records(&log, "rotation.give_up").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_goes_back_to_a_value_that_does_not_work_any_more() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    let (_, new) = current(&rig, "sys/token").await;
+    system.takes(&[&new]);
+    told(&rig, &["credential", "rollback", "sys/token"]).await;
+    let stays = until("the roll-back is refused", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        let newest = shown["rotations"][0].clone();
+        newest["notes"]
+            .to_string()
+            .contains("not undone")
+            .then_some(newest)
+    })
+    .await;
+    assert_eq!(stays["step"], "switch", "{stays}");
+    assert_eq!(current(&rig, "sys/token").await.1, new);
+    assert_eq!(system.live(), [new]);
+}
