@@ -3,7 +3,7 @@
 use crate::rig::until;
 use crate::rotation::{at_step, current, rotate, states};
 use crate::system::{ALL, System};
-use crate::vault::{added, home, records, told};
+use crate::vault::{added, home, records, refused, told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_is_killed_between_any_two_steps_leaves_a_working_value_and_goes_on() {
@@ -214,4 +214,171 @@ async fn nobody_goes_back_to_a_value_that_does_not_work_any_more() {
     assert_eq!(stays["step"], "switch", "{stays}");
     assert_eq!(current(&rig, "sys/token").await.1, new);
     assert_eq!(system.live(), [new]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_nobody_could_try_ends_nothing_at_its_bridge() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &["mint", "revoke", "two-live"]).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    // What the bridge has made itself is good enough to end the old one.
+    let now = ["--overlap", "0s"];
+    told(
+        &rig,
+        &[&["credential", "rotate", "sys/token"][..], &now].concat(),
+    )
+    .await;
+    at_step(&rig, "sys/token", "done").await;
+    let (_, minted) = current(&rig, "sys/token").await;
+    assert_eq!(system.live(), [&*minted]);
+    let back = refused(&rig, &["credential", "rollback", "sys/token"]).await;
+    assert!(
+        back["detail"]
+            .as_str()
+            .unwrap()
+            .contains("ended at its bridge"),
+        "{back}"
+    );
+    // A mistyped one is not.
+    rotate(&rig, "sys/token", b"mistyped", &now).await;
+    at_step(&rig, "sys/token", "done").await;
+    assert_eq!(system.live(), [minted], "the value that works is not ended");
+    let findings = told(&rig, &["check"]).await;
+    assert_eq!(findings[0]["kind"], "leftover", "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_ends_a_value_by_making_the_next_is_not_rolled_back() {
+    let rig = home().await;
+    let _system = System::connected(&rig, "old-value", &["mint", "revoke"]).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    at_step(&rig, "sys/token", "switch").await;
+    let back = refused(&rig, &["credential", "rollback", "sys/token"]).await;
+    assert!(
+        back["detail"]
+            .as_str()
+            .unwrap()
+            .contains("when it made the new one"),
+        "{back}"
+    );
+    // The end of the switch can be brought forward.
+    told(
+        &rig,
+        &["credential", "rotate", "sys/token", "--overlap", "0s"],
+    )
+    .await;
+    at_step(&rig, "sys/token", "done").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retirement_that_was_cut_short_is_taken_up_again_and_gives_nothing_out_meanwhile() {
+    let mut rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.hold("revoke-before");
+    let client = rig.client();
+    let retiring = tokio::spawn(async move {
+        let path = "/api/v1/environments/home/credentials/sys/token/retire";
+        let request = hearthkey_api::RetireRequest::default();
+        client.post::<hearthkey_api::Retired>(path, &request).await
+    });
+    system.is_at("revoke-before").await;
+    rig.kill9().await;
+    system.kill();
+    system.release("revoke-before");
+    assert!(retiring.await.unwrap().is_err());
+    rig.start().await;
+    assert_eq!(system.live(), ["old-value"], "the bridge was not told");
+    let why = refused(
+        &rig,
+        &["credential", "reveal", "sys/token", "--env", "home"],
+    )
+    .await;
+    assert!(
+        why["detail"].as_str().unwrap().contains("is retired"),
+        "{why}"
+    );
+    let findings = told(&rig, &["check"]).await;
+    let remedy = findings[0]["remedy"].as_str().unwrap();
+    assert!(remedy.contains("credential retire sys/token"), "{findings}");
+    let again = told(&rig, &["credential", "retire", "sys/token"]).await;
+    assert_eq!(again[0]["revoked_at_bridge"], 1, "{again}");
+    assert!(system.live().is_empty());
+    assert_eq!(told(&rig, &["check"]).await, serde_json::json!([]));
+    refused(&rig, &["credential", "retire", "sys/token"]).await;
+    // The name may be used again, and means its new value.
+    system.takes(&["new-value"]);
+    added(&rig, "sys/token", "home", b"new-value", &[]).await;
+    assert_eq!(current(&rig, "sys/token").await.1, "new-value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_took_back_is_not_begun_again_by_itself() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    let by_itself = ["--rotate-after-uses", "1", "--rotate-automatically"];
+    added(&rig, "sys/token", "home", b"old-value", &by_itself).await;
+    current(&rig, "sys/token").await;
+    at_step(&rig, "sys/token", "switch").await;
+    told(&rig, &["credential", "rollback", "sys/token"]).await;
+    at_step(&rig, "sys/token", "undone").await;
+    assert_eq!(current(&rig, "sys/token").await.1, "old-value");
+    // Whoever looks for what is due has come by again when it has found this one.
+    system.takes(&["old-value", "other-value"]);
+    added(&rig, "sys/other", "home", b"other-value", &by_itself).await;
+    current(&rig, "sys/other").await;
+    at_step(&rig, "sys/other", "switch").await;
+    let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+    assert_eq!(shown["rotations"].as_array().unwrap().len(), 1, "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_whose_answer_was_lost_is_named_when_its_rotation_is_undone() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.hold("mint-after");
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    system.is_at("mint-after").await;
+    assert_eq!(system.live().len(), 2, "it is made");
+    system.hold("mint-before");
+    system.kill();
+    // It is asked for once more, and taken back before there is an answer.
+    system.is_at("mint-before").await;
+    told(&rig, &["credential", "rollback", "sys/token"]).await;
+    system.kill();
+    let undone = at_step(&rig, "sys/token", "undone").await;
+    assert!(
+        undone["notes"].to_string().contains("sys/token v2"),
+        "{undone}"
+    );
+    let findings = told(&rig, &["check"]).await;
+    let left = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|finding| finding["kind"] == "leftover");
+    assert!(
+        left.unwrap()["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("sys/token v2"),
+        "{findings}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_has_expired_is_cured_by_a_new_value() {
+    let rig = home().await;
+    let ended = ["--expires", "2020-01-01T00:00:00Z"];
+    added(&rig, "cloud/token", "home", b"old-value", &ended).await;
+    let why = refused(&rig, &["credential", "reveal", "cloud/token"]).await;
+    assert!(
+        why["detail"].as_str().unwrap().contains("has expired"),
+        "{why}"
+    );
+    rotate(&rig, "cloud/token", b"new-value", &["--overlap", "0s"]).await;
+    at_step(&rig, "cloud/token", "done").await;
+    assert_eq!(current(&rig, "cloud/token").await.1, "new-value");
 }

@@ -113,3 +113,11 @@ pub struct Abilities {
     /// What it cannot do, a sentence each.
     pub cannot: Vec<String>,
 }
+
+impl Abilities {
+    /// Whether making a new value is what ends the old one. Where a person puts the new one in place, the old one lives
+    /// until then.
+    pub fn replaces_in_place(&self) -> bool {
+        self.mint && !self.two_live && !self.needs_person
+    }
+}

@@ -109,6 +109,10 @@ pub(crate) async fn run(
     let talked = within(limit, &at, talk(&mut child, input, ended, group, &at)).await;
     let status = child.wait().await.map_err(unreachable)?;
     let (stdout, stderr) = talked?;
+    if status.code().is_none() {
+        // Killed: whatever it has said, it was not done saying it.
+        return Err(BridgeError::ClosedEarly { at });
+    }
     Ok(Output {
         stdout,
         stderr,

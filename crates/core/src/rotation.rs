@@ -3,7 +3,8 @@
 //! A rotation is a row that says which step is next. Each step is one call to a bridge or one wait,
 //! between two commits, so that a crash anywhere repeats one step and no more. The rule that is
 //! never broken: the old value is ended only after the new one was seen to work, in that order and
-//! within one step. A rotation leaves one working value or two, never none.
+//! within one step; where nobody can try it, after the bridge itself has made it. A rotation leaves
+//! one working value or two, never none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,9 @@ pub const OVERLAP_MAX: Span = Span::days(90);
 pub const KEPT: Span = Span::days(7);
 /// Tries of a step that cannot reach its bridge. Then the rotation waits for a person.
 pub const TRIES_MAX: u32 = 8;
+/// After a rotation was undone, none begins by itself for this long: what failed would fail again, and what a person
+/// took back stays back.
+pub const REST_AFTER_UNDOING: Span = Span::hours(24);
 
 /// A day on which rotations are due, at midnight UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -255,8 +259,14 @@ pub struct Rotation {
     pub begun_by: String,
     /// When it began.
     pub begun_at: Timestamp,
+    /// How long both values live, if that was said; otherwise as long as the credential's policy has it.
+    pub overlap: Option<Span>,
     /// When every dependent must have switched; set when the switch begins.
     pub deadline: Option<Timestamp>,
+    /// Whether the bridge was asked for a value, and what came of it is not known.
+    pub asked: bool,
+    /// When the version that is not current ends: the new one's end before the switch, the old one's after it.
+    pub other_expires_at: Option<Timestamp>,
     /// Who uses the value, as they were when the switch began.
     pub dependents: Vec<String>,
     /// Which of them have confirmed.
@@ -269,6 +279,12 @@ pub struct Rotation {
     pub notes: Vec<String>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// Whether the bridge may be told to end the old value: only after the new one was seen to work, or came from the
+/// bridge itself. A value that was typed in, and that nobody can try, ends nothing.
+pub fn may_end_old(new_was_tried: bool, new_was_minted: bool) -> bool {
+    new_was_tried || new_was_minted
 }
 
 /// What a rotation does now.
@@ -399,7 +415,10 @@ mod tests {
             reason: "asked".into(),
             begun_by: "uid:0".into(),
             begun_at: Timestamp::from_s(0),
+            overlap: None,
             deadline: None,
+            asked: false,
+            other_expires_at: None,
             dependents: Vec::new(),
             confirmed: Vec::new(),
             tries: 0,

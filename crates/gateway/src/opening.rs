@@ -254,6 +254,7 @@ impl Home {
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
+            tokio::spawn(crate::vault::begin_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::end_what_was_lent(Arc::clone(self))),
         ];
         crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));

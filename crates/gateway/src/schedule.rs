@@ -28,11 +28,6 @@ pub(crate) async fn keep(home: Arc<Home>) {
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         home.every_second(&mut anchored).await;
-        // Nothing is rotated or destroyed by a clock that is not believed.
-        let (now, trusted) = home.clock.now_and_trust();
-        if trusted && ticks.is_multiple_of(10) {
-            home.begin_due(now).await;
-        }
         if ticks.is_multiple_of(60) {
             home.every_minute().await;
         }

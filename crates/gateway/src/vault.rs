@@ -31,3 +31,4 @@ mod views;
 
 pub(crate) use driving::rotate_what_is_due;
 pub(crate) use leases::end_what_was_lent;
+pub(crate) use rotations::begin_what_is_due;

@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
     include_str!("../../../migrations/0003_vault.sql"),
     include_str!("../../../migrations/0004_tokens.sql"),
+    include_str!("../../../migrations/0005_rotation.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every

@@ -9,7 +9,7 @@ use hearthkey_core::finding::Finding;
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::lease::Lease;
 use hearthkey_core::rotation::{Rotation, Step};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 
@@ -173,7 +173,8 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<KnownVersion> {
 }
 
 const ROTATION_COLUMNS: &str = "r.id, r.step, r.from_version, r.to_version, r.reason, r.begun_by,
-    r.begun_at, r.deadline, r.dependents, r.confirmed, r.tries, r.not_before, r.notes, r.ended_at";
+    r.begun_at, r.deadline, r.dependents, r.confirmed, r.tries, r.not_before, r.notes, r.ended_at,
+    r.overlap_ms, r.asked, r.other_expires_at";
 
 fn read_rotation(row: &Row<'_>) -> rusqlite::Result<Rotation> {
     Ok(Rotation {
@@ -191,6 +192,9 @@ fn read_rotation(row: &Row<'_>) -> rusqlite::Result<Rotation> {
         not_before: time(row, 11)?,
         notes: row.get::<_, Json<_>>(12)?.0,
         ended_at: time_if_any(row, 13)?,
+        overlap: row.get::<_, Option<i64>>(14)?.map(Span::ms),
+        asked: row.get(15)?,
+        other_expires_at: time_if_any(row, 16)?,
     })
 }
 
@@ -397,16 +401,19 @@ impl Registry<'_> {
             "SELECT {ROTATION_COLUMNS}, c.name, c.environment FROM rotation r
              JOIN credential c ON c.id = r.credential WHERE r.ended_at IS NULL ORDER BY r.id LIMIT 10000"
         );
-        self.all(&sql, [], |row| Ok((id(row, 14, 15)?, read_rotation(row)?)))
+        self.all(&sql, [], |row| Ok((id(row, 17, 18)?, read_rotation(row)?)))
     }
 
-    /// The credentials that the gateway rotates by itself.
-    pub fn automatic(&self) -> Result<Vec<KnownCredential>, ReadError> {
+    /// The credentials that the gateway rotates by itself, but for those of which a rotation was undone since then.
+    pub fn automatic(&self, undone_since: Timestamp) -> Result<Vec<KnownCredential>, ReadError> {
         let sql = format!(
             "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES}
-             WHERE c.state = 'active' AND c.rotation ->> 'automatic' = 1 ORDER BY c.id"
+             WHERE c.state = 'active' AND c.rotation ->> 'automatic' = 1
+             AND NOT EXISTS (
+                 SELECT 1 FROM rotation u WHERE u.credential = c.id AND u.step = 'undone' AND u.ended_at > ?1)
+             ORDER BY c.id"
         );
-        self.all(&sql, [], read_credential)
+        self.all(&sql, [undone_since.as_ms()], read_credential)
     }
 
     /// A lease.
@@ -433,6 +440,19 @@ impl Registry<'_> {
              WHERE l.ended_at IS NULL AND l.expires_at <= ?1 ORDER BY l.expires_at LIMIT ?2"
         );
         self.all(&sql, (now.as_ms(), limit), read_lease)
+    }
+
+    /// How many children of a bridge are lent.
+    pub fn children_at(
+        &self,
+        bridge: &str,
+        environment: &EnvironmentName,
+    ) -> Result<u64, ReadError> {
+        let sql = "SELECT count(*) FROM lease l JOIN credential c ON c.id = l.credential
+                   WHERE l.ended_at IS NULL AND l.child = 1 AND c.environment = ?2
+                   AND substr(c.name, 1, instr(c.name, '/') - 1) = ?1";
+        let count = self.one(sql, (bridge, environment.as_str()), |row| row.get(0))?;
+        Ok(count.unwrap_or(0))
     }
 
     /// The leases of a credential that have not ended.
@@ -485,6 +505,12 @@ impl Registry<'_> {
         let sql = "SELECT id, kind, severity, object, what, remedy, first_seen FROM finding
                    WHERE resolved_at IS NULL ORDER BY first_seen DESC, id LIMIT 10000";
         self.all(sql, [], read_finding)
+    }
+
+    /// The ids of what was found to be left over at the bridge of an object.
+    pub fn leftovers(&self, object: &str) -> Result<Vec<String>, ReadError> {
+        let sql = "SELECT id FROM finding WHERE object = ?1 AND kind = 'leftover' AND resolved_at IS NULL LIMIT 1000";
+        self.all(sql, [object], |row| row.get(0))
     }
 
     /// All that was noted of the principals that read secrets.
@@ -549,7 +575,10 @@ impl Registry<'_> {
             "SELECT c.name, c.environment, v.version FROM credential c
              JOIN credential_version v ON v.credential = c.id
              WHERE v.state <> 'destroyed'
-             AND ((v.state IN ('retired', 'failed') AND v.ended_at < ?1) OR c.shred_at <= ?2)
+             AND ((v.state IN ('retired', 'failed') AND v.ended_at < ?1 AND c.state = 'active') OR c.shred_at <= ?2)
+             AND NOT EXISTS (
+                 SELECT 1 FROM rotation r WHERE r.credential = c.id AND r.ended_at IS NULL
+                 AND v.version IN (r.from_version, r.to_version))
              ORDER BY c.id, v.version LIMIT 500",
             (replaced_before.as_ms(), now.as_ms()),
             |row| Ok((id(row, 0, 1)?, row.get(2)?)),

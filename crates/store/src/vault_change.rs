@@ -2,11 +2,11 @@
 
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{Credential, CredentialId, Origin, State, VersionState};
-use hearthkey_core::finding::Finding;
+use hearthkey_core::finding::{Finding, FindingKind};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::lease::Lease;
 use hearthkey_core::rotation::{Rotation, Step};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::{Transaction, params};
 use serde::Serialize;
 
@@ -96,6 +96,8 @@ pub enum VaultWrite {
     Shred(CredentialId, u32),
     /// Keeps what a bridge said.
     Verified(CredentialId, Verdict),
+    /// Says when a credential's current value ends.
+    Expires(CredentialId, Option<Timestamp>),
     /// Begins a rotation; a conflict if one is running.
     BeginRotation(CredentialId, Rotation),
     /// Keeps how far a rotation is; a conflict if it was not at that step any more.
@@ -134,8 +136,21 @@ pub enum VaultWrite {
     Disconnect(String, EnvironmentName),
     /// Notes a finding, or that it is still there.
     Finding(Finding, Timestamp),
-    /// A finding is no more.
+    /// A finding is no more; a conflict if it was not there.
     Resolved(String, Timestamp),
+    /// A finding is no more, if it was there.
+    Settled(String, Timestamp),
+    /// What was found of one kind on an object, and was seen last before a moment, is no more.
+    Overtaken {
+        /// The object.
+        object: String,
+        /// The kind.
+        kind: FindingKind,
+        /// Seen last before this.
+        seen_before: Timestamp,
+        /// When.
+        at: Timestamp,
+    },
     /// Remembers something of a principal.
     Habit(String, String, Timestamp),
     /// Seals an environment's new values under another epoch.
@@ -167,6 +182,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         | VaultWrite::Used { .. }
         | VaultWrite::MoveCredential { .. }
         | VaultWrite::Shred(..)
+        | VaultWrite::Expires(..)
         | VaultWrite::Verified(..) => apply_to_credential(tx, write),
         VaultWrite::BeginRotation(credential, rotation) => begin(tx, credential, rotation),
         VaultWrite::Rotate(from, rotation) => keep(tx, *from, rotation),
@@ -209,6 +225,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         | VaultWrite::Disconnect(..)
         | VaultWrite::Finding(..)
         | VaultWrite::Resolved(..)
+        | VaultWrite::Settled(..)
+        | VaultWrite::Overtaken { .. }
         | VaultWrite::Habit(..)
         | VaultWrite::KekEpoch(..)
         | VaultWrite::Reseal { .. } => apply_to_surroundings(tx, write),
@@ -404,6 +422,15 @@ fn apply_to_credential(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), A
             ])?)?;
             destroy(tx, &CredentialPlace::of(credential, *version))
         }
+        VaultWrite::Expires(credential, at) => one(tx
+            .prepare_cached(
+                "UPDATE credential SET expires_at = ?3 WHERE name = ?1 AND environment = ?2",
+            )?
+            .execute(params![
+                credential.name.as_str(),
+                credential.environment.as_str(),
+                at.map(Timestamp::as_ms),
+            ])?),
         VaultWrite::Verified(credential, verdict) => {
             tx.prepare_cached(
                 "UPDATE credential SET verified_at = ?3, found_scopes = ?4, privileged = ?5
@@ -425,8 +452,8 @@ fn apply_to_credential(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), A
 fn begin(tx: &Transaction<'_>, id: &CredentialId, r: &Rotation) -> Result<(), ApplyError> {
     let sql = format!(
         "INSERT INTO rotation (credential, step, from_version, to_version, reason, begun_by, begun_at,
-             deadline, dependents, confirmed, tries, not_before, notes)
-         SELECT {CREDENTIAL}, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
+             deadline, dependents, confirmed, tries, not_before, notes, overlap_ms, asked, other_expires_at)
+         SELECT {CREDENTIAL}, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
          WHERE NOT EXISTS (SELECT 1 FROM rotation WHERE credential = {CREDENTIAL} AND ended_at IS NULL)
          AND EXISTS (SELECT 1 FROM credential WHERE id = {CREDENTIAL} AND state = 'active')"
     );
@@ -445,6 +472,9 @@ fn begin(tx: &Transaction<'_>, id: &CredentialId, r: &Rotation) -> Result<(), Ap
         r.tries,
         r.not_before.as_ms(),
         json(&r.notes),
+        r.overlap.map(Span::as_ms),
+        r.asked,
+        r.other_expires_at.map(Timestamp::as_ms),
     ])?)
 }
 
@@ -452,7 +482,8 @@ fn keep(tx: &Transaction<'_>, from: Step, r: &Rotation) -> Result<(), ApplyError
     one(tx
         .prepare_cached(
             "UPDATE rotation SET step = ?3, to_version = ?4, deadline = ?5, dependents = ?6,
-                 confirmed = ?7, tries = ?8, not_before = ?9, notes = ?10, ended_at = ?11
+                 confirmed = ?7, tries = ?8, not_before = ?9, notes = ?10, ended_at = ?11, asked = ?12,
+                 other_expires_at = ?13
              WHERE id = ?1 AND step = ?2 AND ended_at IS NULL",
         )?
         .execute(params![
@@ -467,6 +498,8 @@ fn keep(tx: &Transaction<'_>, from: Step, r: &Rotation) -> Result<(), ApplyError
             r.not_before.as_ms(),
             json(&r.notes),
             r.ended_at.map(Timestamp::as_ms),
+            r.asked,
+            r.other_expires_at.map(Timestamp::as_ms),
         ])?)
 }
 
@@ -534,6 +567,29 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
                 "UPDATE finding SET resolved_at = ?2 WHERE id = ?1 AND resolved_at IS NULL",
             )?
             .execute(params![id, at.as_ms()])?)?,
+        VaultWrite::Settled(id, at) => {
+            tx.prepare_cached(
+                "UPDATE finding SET resolved_at = ?2 WHERE id = ?1 AND resolved_at IS NULL",
+            )?
+            .execute(params![id, at.as_ms()])?;
+        }
+        VaultWrite::Overtaken {
+            object,
+            kind,
+            seen_before,
+            at,
+        } => {
+            tx.prepare_cached(
+                "UPDATE finding SET resolved_at = ?4
+                 WHERE object = ?1 AND kind = ?2 AND last_seen < ?3 AND resolved_at IS NULL",
+            )?
+            .execute(params![
+                object,
+                kind.to_string(),
+                seen_before.as_ms(),
+                at.as_ms()
+            ])?;
+        }
         VaultWrite::Habit(principal, fact, at) => {
             tx.prepare_cached("INSERT OR IGNORE INTO habit VALUES (?1, ?2, ?3)")?
                 .execute(params![principal, fact, at.as_ms()])?;

@@ -8,7 +8,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{CredentialId, OWN_BRIDGES, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::secret::Secret;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::{Filter, KnownCredential, SealedValue};
@@ -18,6 +18,11 @@ use hearthkey_store::vault_change::{VaultWrite, Verdict};
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
+
+/// Names of credentials in one record at most.
+const NAMES_RECORDED: usize = 100;
+/// Settings up to this length stand in the record of their bridge; of longer ones only their digest does.
+const SETTINGS_RECORDED_BYTES: usize = 2048;
 
 /// A bridge that can be asked.
 pub(crate) struct Connected {
@@ -207,8 +212,14 @@ impl Home {
             Ok(connected) => connected,
             Err(failure) => return Err(offer_pin(&bridge).await.unwrap_or(failure)),
         };
+        // Where its authority goes is seen in the log, and when it goes elsewhere.
+        let digest = Fingerprint::of(bridge.settings.as_bytes());
+        let settings =
+            Some(request.settings).filter(|_| bridge.settings.len() <= SETTINGS_RECORDED_BYTES);
         let entry = Entry::new(now, actor, "bridge.connect", bridge_object(&bridge))
             .with("kind", bridge.kind.clone())
+            .with("settings", settings)
+            .with("settings_sha256", digest.to_string())
             .with(
                 "authority",
                 bridge.authority.as_ref().map(ToString::to_string),
@@ -300,8 +311,24 @@ impl Home {
     ) -> Result<api::BridgeTested, Failure> {
         let bridge = self.known_bridge(environment, name)?;
         let connected = self.connected(bridge.clone())?;
+        // What is tried is shown to the bridge: on record before it is.
+        let credentials = self.credentials_of_bridge(name, &bridge.environment)?;
+        let names: Vec<String> = credentials
+            .iter()
+            .map(|known| known.credential.id.name.to_string())
+            .take(NAMES_RECORDED)
+            .collect();
+        let entry = Entry::new(
+            self.now(),
+            actor.clone(),
+            "bridge.try",
+            bridge_object(&bridge),
+        )
+        .with("credentials", credentials.len())
+        .with("names", names);
+        self.commit(Change::record(entry)).await?;
         let mut verdicts = Vec::new();
-        for known in self.credentials_of_bridge(name, &bridge.environment)? {
+        for known in credentials {
             let is_authority = bridge.authority.as_ref() == Some(&known.credential.id.name);
             let tried = !is_authority || connected.kind.authority_is_a_value();
             if tried && known.current.is_some() {
@@ -358,10 +385,17 @@ impl Home {
             && let Ok(scopes) = connected.connector.scopes(&held).await
         {
             verdict.privileged = scopes.privileged.is_some();
-            if let Some(finding) = drift(known, &scopes.rights, scopes.privileged.as_ref()) {
-                verdict.detail = Some(finding.what.clone());
-                change = change.vault(VaultWrite::Finding(finding, now));
-            }
+            let drift = drift(known, &scopes.rights, scopes.privileged.as_ref());
+            verdict.detail = drift.as_ref().map(|finding| finding.what.clone());
+            change = match drift {
+                Some(finding) => change.vault(VaultWrite::Finding(finding, now)),
+                None => change.vault(VaultWrite::Overtaken {
+                    object: object(id),
+                    kind: FindingKind::Drift,
+                    seen_before: now,
+                    at: now,
+                }),
+            };
             verdict.scopes = Some(scopes.rights);
         }
         let kept = Verdict {
@@ -383,6 +417,15 @@ impl Home {
         retire: bool,
     ) -> Result<api::Disconnected, Failure> {
         let bridge = self.known_bridge(environment, name)?;
+        let children = self
+            .store
+            .read(|registry| registry.children_at(name, &bridge.environment))?;
+        if children > 0 && !retire {
+            return Err(Failure::refused(
+                &format!("{children} of its values are lent, and only {name} can end them"),
+                "End them first (see `hearthkey credential leases`, `hearthkey credential end-lease`), or add --retire.",
+            ));
+        }
         let mut retired = Vec::new();
         if retire {
             let authority = bridge.authority.as_ref();

@@ -1,13 +1,14 @@
 //! Driving the rotations that run, step by step, each as far as it goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearthkey_api::RotationView;
 use hearthkey_bridges::Progress;
 use hearthkey_core::audit::Outcome;
 use hearthkey_core::credential::CredentialId;
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::rotation::{Next, Rotation, TRIES_MAX};
+use hearthkey_core::rotation::{Next, Rotation, Step, TRIES_MAX};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
@@ -17,6 +18,8 @@ use crate::vault::credentials::object;
 use crate::vault::steps::{Facts, Hindrance, note};
 use crate::vault::views;
 
+/// How long a rotation waits for a storage that takes nothing.
+const STORAGE_WAIT: Duration = Duration::from_secs(1);
 /// Rotations that are driven at the same time.
 const DRIVEN_MAX: usize = 8;
 
@@ -24,7 +27,7 @@ const DRIVEN_MAX: usize = 8;
 pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
     let mut stopping = home.stopping.subscribe();
     loop {
-        let second = tokio::time::sleep(std::time::Duration::from_secs(1));
+        let second = tokio::time::sleep(Duration::from_secs(1));
         match home.store.read(|registry| registry.running_rotations()) {
             Ok(running) => {
                 let now = home.now();
@@ -89,7 +92,10 @@ impl Home {
         let taken = match self.bridge_of(id) {
             Ok(bridge) => {
                 facts.bridge = bridge;
-                self.take(step, &facts).await
+                match self.begin_try(step, &mut facts).await {
+                    Ok(()) => self.take(step, &facts).await,
+                    Err(hindrance) => Err(hindrance),
+                }
             }
             Err(failure) => Err(failure.into()),
         };
@@ -97,21 +103,44 @@ impl Home {
             Ok(()) | Err(Hindrance::Changed) => true,
             Err(Hindrance::Storage(why)) => {
                 tracing::warn!(credential = %id, why, "a rotation waits for the storage");
+                tokio::time::sleep(STORAGE_WAIT).await;
                 false
             }
-            Err(Hindrance::NoAnswer(why)) => self.put_off(facts, why, false).await,
-            Err(Hindrance::Stuck(why)) => self.put_off(facts, why, true).await,
+            Err(Hindrance::NoAnswer(why)) => {
+                let asked = facts.rotation.asked;
+                self.put_off(facts, why, 1, asked).await
+            }
+            Err(Hindrance::NotDone(why)) => self.put_off(facts, why, 1, false).await,
+            Err(Hindrance::Stuck(why)) => {
+                let asked = facts.rotation.asked;
+                self.put_off(facts, why, TRIES_MAX, asked).await
+            }
         }
     }
 
-    /// Remembers that a step got no answer, and when it is tried again.
-    async fn put_off(&self, facts: Facts, why: String, for_good: bool) -> bool {
+    /// Records that a bridge is about to be asked, and when at the earliest again. What cannot be recorded is not asked:
+    /// a bridge is not called over and over by a gateway that forgets that it did, however it stops.
+    async fn begin_try(&self, step: Step, facts: &mut Facts) -> Result<(), Hindrance> {
+        let ends_switch = step == Step::Revoke && facts.rotation.step == Step::Switch;
+        if facts.bridge.is_none() || ends_switch {
+            return Ok(());
+        }
+        let mut begun = facts.rotation.clone();
+        begun.not_before = begun.next_try(facts.now);
+        begun.asked |= step == Step::Mint;
+        let entry = facts.entry("rotation.try").with("step", step.as_str());
+        let write = VaultWrite::Rotate(begun.step, begun.clone());
+        self.commit(Change::record(entry).vault(write)).await?;
+        facts.rotation = begun;
+        Ok(())
+    }
+
+    /// Remembers that a step got no answer, and when it is tried again, if at all. `asked`: whether the bridge may keep a
+    /// value that is not known here.
+    async fn put_off(&self, facts: Facts, why: String, tries: u32, asked: bool) -> bool {
         let mut rotation = facts.rotation.clone();
-        rotation.tries = if for_good {
-            TRIES_MAX
-        } else {
-            rotation.tries + 1
-        };
+        rotation.tries = (rotation.tries + tries).min(TRIES_MAX);
+        rotation.asked = asked;
         rotation.not_before = rotation.next_try(facts.now);
         let step = rotation.step;
         note(&mut rotation, format!("{}: {why}", step.as_str()));

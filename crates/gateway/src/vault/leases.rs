@@ -7,6 +7,7 @@ use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue};
 use hearthkey_bridges::Held;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, checked_text};
+use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::lease::{self, Lease};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
@@ -53,7 +54,8 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
             let mut ending = JoinSet::new();
             for lease in due {
                 let late = locked(&home.late_leases).get(&lease.id).copied();
-                if late.is_some_and(|again| again > now) {
+                let made = locked(&home.lending).contains(&lease.id);
+                if made || late.is_some_and(|again| again > now) {
                     continue;
                 }
                 if ending.len() == ENDED_AT_ONCE {
@@ -229,7 +231,20 @@ impl Home {
             .with("lease", lease.id.clone())
             .with("holder", lease.holder.clone())
             .with("left", left.clone());
-        let change = Change::record(entry).vault(VaultWrite::EndLease {
+        let mut change = Change::record(entry);
+        if let Some(what) = left.as_ref().filter(|_| lease.child) {
+            let kind = FindingKind::Leftover;
+            let finding = Finding::new(kind, Severity::High, object(&lease.credential), &lease.id);
+            let what = finding.saying(
+                format!(
+                    "A value that was lent, by the lease {}, may still work.",
+                    lease.id
+                ),
+                format!("End it at the bridge by hand: {what}."),
+            );
+            change = change.vault(VaultWrite::Finding(what, now));
+        }
+        let change = change.vault(VaultWrite::EndLease {
             lease: lease.id.clone(),
             environment: lease.credential.environment.clone(),
             at: now,

@@ -10,12 +10,12 @@ use hearthkey_core::credential::{
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::grant::Pattern;
 use hearthkey_core::id::DeviceId;
-use hearthkey_core::rotation::{KEPT, Step};
+use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::token::Binding;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::{Filter, KnownVersion};
+use hearthkey_store::inventory::Filter;
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::caller::Caller;
@@ -45,50 +45,19 @@ impl Home {
         let reason = reason
             .map(|text| checked_text("reason", text))
             .transpose()?;
-        let _turn = self.credential_turns.of(id).await;
+        let taken = self.take_out_of_use(&actor, id, grace, reason).await?;
+        let Some((shred_at, live)) = taken else {
+            return Err(not_active(id));
+        };
+        // From here on nothing is given out. What follows may fail, or be cut short: then it is said, stays a finding, and
+        // is taken up again when the credential is retired again.
         let known = self.credential(id)?;
         let now = self.now();
-        let shred_at = now.after(grace);
-        let (versions, leases, rotation) = self.store.read(|registry| {
-            Ok((
-                registry.versions(id)?,
-                registry.leases_of(id)?,
-                registry.rotation(id)?,
-            ))
-        })?;
-        let live: Vec<&KnownVersion> = versions
-            .iter()
-            .filter(|version| version.state.is_live() || version.state == VersionState::Pending)
-            .collect();
-        let mut entry = Entry::new(now, actor.clone(), "credential.retire", object(id))
-            .with("versions", live.len())
-            .with("leases", leases.len())
-            .with("shred_at", shred_at.to_string());
-        entry.reason = reason;
-        let mut change = Change::record(entry).vault(VaultWrite::MoveCredential {
-            credential: id.clone(),
-            from: State::Active,
-            to: State::Retired,
-            shred_at: Some(shred_at),
-        });
-        if let Some(mut rotation) = rotation {
-            let from = rotation.step;
-            rotation.step = Step::Undone;
-            rotation.ended_at = Some(now);
-            rotation
-                .notes
-                .push("ended, because the credential was retired".into());
-            change = change.vault(VaultWrite::Rotate(from, rotation));
-        }
-        match self.commit(change).await {
-            Err(CommitError::Conflict) => return Err(not_active(id)),
-            committed => committed?,
-        };
-        // From here on nothing is given out; what follows may fail and is then said.
         let mut by_hand = Vec::new();
+        let tokens_revoked = self.revoke_tokens_for(&actor, id).await?;
         let mut leases_ended = 0;
-        for lease in &leases {
-            match self.finish_lease(lease, &actor, now).await {
+        for lease in self.store.read(|registry| registry.leases_of(id))? {
+            match self.finish_lease(&lease, &actor, now).await {
                 Ok(note) => {
                     leases_ended += 1;
                     by_hand.extend(note);
@@ -97,7 +66,6 @@ impl Home {
             }
         }
         let revoked_at_bridge = self.end_at_bridge(id, &live, &mut by_hand, now).await?;
-        let tokens_revoked = self.revoke_tokens_for(&actor, id).await?;
         by_hand.extend(
             known
                 .credential
@@ -109,7 +77,7 @@ impl Home {
             by_hand.push(format!("Destroy what lies here: {location}."));
         }
         by_hand.dedup();
-        if grace == Span::ms(0) {
+        if shred_at <= now {
             self.shred_what_is_due(now).await;
         }
         Ok(Retired {
@@ -121,6 +89,108 @@ impl Home {
             shred_at: shred_at.to_string(),
             by_hand,
         })
+    }
+
+    /// Takes a credential and all its versions out of use, and notes what is to be ended at its bridge, in one change. Gives
+    /// when its data keys are destroyed, and which versions were in use; nothing if it was out of use before, and nothing is
+    /// left to do.
+    async fn take_out_of_use(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+        grace: Span,
+        reason: Option<String>,
+    ) -> Result<Option<(Timestamp, Vec<u32>)>, Failure> {
+        let _turn = self.credential_turns.of(id).await;
+        let known = self.credential(id)?;
+        let (versions, leases, rotation, left) = self.store.read(|registry| {
+            Ok((
+                registry.versions(id)?,
+                registry.leases_of(id)?,
+                registry.rotation(id)?,
+                registry.leftovers(&object(id))?,
+            ))
+        })?;
+        if known.credential.state != State::Active {
+            let unfinished = !(left.is_empty() && leases.is_empty());
+            let shred_at = known.shred_at.filter(|_| unfinished);
+            return Ok(shred_at.map(|at| (at, Vec::new())));
+        }
+        let now = self.now();
+        let shred_at = now.after(grace);
+        let mut entry = Entry::new(now, actor.clone(), "credential.retire", object(id))
+            .with("leases", leases.len())
+            .with("shred_at", shred_at.to_string());
+        entry.reason = reason;
+        let mut change = Change::default().vault(VaultWrite::MoveCredential {
+            credential: id.clone(),
+            from: State::Active,
+            to: State::Retired,
+            shred_at: Some(shred_at),
+        });
+        // A bridge that cannot be reached may be one that can end them.
+        let connected = !matches!(self.bridge_of(id), Ok(None));
+        let mut live = Vec::new();
+        for version in &versions {
+            let in_use = version.state.is_live() || version.state == VersionState::Pending;
+            let undone = |rotation: &Rotation| rotation.to_version == Some(version.version);
+            if !in_use && !rotation.as_ref().is_some_and(undone) {
+                continue;
+            }
+            live.push(version.version);
+            if in_use {
+                change = change.vault(VaultWrite::MoveVersion {
+                    credential: id.clone(),
+                    version: version.version,
+                    from: version.state,
+                    to: VersionState::Retired,
+                    at: now,
+                });
+            }
+            if connected {
+                let again = format!(
+                    "End it there: run `hearthkey credential retire {} --env {}` again, or do it by hand.",
+                    id.name, id.environment
+                );
+                let finding = leftover(id, version.version, &again);
+                change = change.vault(VaultWrite::Finding(finding, now));
+            }
+        }
+        if let Some(mut rotation) = rotation {
+            if rotation.asked {
+                let version = self.next_version(id)?;
+                let what = format!(
+                    "If the bridge has a value by the name {:?}, end it there by hand.",
+                    self.label(id, version)
+                );
+                change = change.vault(VaultWrite::Finding(leftover(id, version, &what), now));
+            }
+            let from = rotation.step;
+            rotation.step = Step::Undone;
+            rotation.ended_at = Some(now);
+            rotation
+                .notes
+                .push("ended, because the credential was retired".into());
+            change = change.vault(VaultWrite::Rotate(from, rotation));
+        }
+        for kind in [
+            FindingKind::RotationHeld,
+            FindingKind::Drift,
+            FindingKind::Leaked,
+        ] {
+            change = change.vault(VaultWrite::Overtaken {
+                object: object(id),
+                kind,
+                seen_before: now.after(Span::s(1)),
+                at: now,
+            });
+        }
+        let change = change.entry(entry.with("versions", live.len()));
+        match self.commit(change).await {
+            Err(CommitError::Conflict) => Err(not_active(id)),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(Some((shred_at, live))),
+        }
     }
 
     /// Revokes the tokens that were for this credential and nothing else.
@@ -203,66 +273,63 @@ impl Home {
         Ok(retired)
     }
 
-    /// Has the bridge end the values that still work; says what is left.
+    /// Has the bridge end the values that it may still take; says what is left.
     async fn end_at_bridge(
         &self,
         id: &CredentialId,
-        live: &[&KnownVersion],
+        live: &[u32],
         by_hand: &mut Vec<String>,
         now: Timestamp,
     ) -> Result<usize, Failure> {
         let connected = match self.bridge_of(id) {
-            Ok(connected) => connected.filter(|bridge| bridge.abilities.revoke),
+            Ok(connected) => connected,
             Err(failure) => {
                 by_hand.push(failure.0.detail);
-                None
+                return Ok(0);
             }
         };
+        let (versions, left) = self
+            .store
+            .read(|registry| Ok((registry.versions(id)?, registry.leftovers(&object(id))?)))?;
+        let Some(bridge) = connected else {
+            by_hand.extend(live.iter().map(|version| {
+                format!("End version {version} where it was issued: no connected bridge can.")
+            }));
+            return Ok(0);
+        };
         let mut ended = 0;
-        for version in live {
-            let mut left = None;
-            match &connected {
-                Some(bridge) => {
-                    let sealed = self
-                        .store
-                        .read(|registry| registry.sealed_value(id, Some(version.version)))?;
-                    let Some(sealed) = sealed else { continue };
-                    match bridge.connector.revoke(&self.held(id, &sealed)?).await {
-                        Ok(Revoked::Gone) => ended += 1,
-                        Ok(Revoked::ByHand(what)) => left = Some(what),
-                        Err(error) => {
-                            left = Some(format!(
-                                "{error}. End version {} at the bridge by hand.",
-                                version.version
-                            ))
-                        }
+        for version in versions {
+            let finding = leftover(id, version.version, "");
+            if !left.contains(&finding.id) {
+                continue;
+            }
+            let sealed = self
+                .store
+                .read(|registry| registry.sealed_value(id, Some(version.version)))?;
+            let Some(sealed) = sealed else { continue };
+            let what = match bridge.abilities.revoke {
+                true => match bridge.connector.revoke(&self.held(id, &sealed)?).await {
+                    Ok(Revoked::Gone) => {
+                        ended += 1;
+                        let settled = VaultWrite::Settled(finding.id, now);
+                        self.commit(Change::default().vault(settled)).await?;
+                        continue;
                     }
-                }
-                None => {
-                    left = Some(format!(
-                        "End version {} where it was issued: no connected bridge can.",
-                        version.version
-                    ))
-                }
-            }
-            let mut change = Change::default().vault(VaultWrite::MoveVersion {
-                credential: id.clone(),
-                version: version.version,
-                from: version.state,
-                to: VersionState::Retired,
-                at: now,
-            });
-            if let Some(what) = left {
-                if connected.is_some() {
-                    let finding = leftover(id, version.version, &what);
-                    change = change.vault(VaultWrite::Finding(finding, now));
-                }
-                by_hand.push(what);
-            }
-            match self.commit(change).await {
-                Ok(_) | Err(CommitError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
+                    Ok(Revoked::ByHand(what)) => what,
+                    Err(error) => format!(
+                        "{error}. Run `hearthkey credential retire {} --env {}` again, or end version {} at the bridge by hand.",
+                        id.name, id.environment, version.version
+                    ),
+                },
+                false => format!(
+                    "End version {} where it was issued: the bridge cannot.",
+                    version.version
+                ),
+            };
+            let finding = leftover(id, version.version, &what);
+            self.commit(Change::default().vault(VaultWrite::Finding(finding, now)))
+                .await?;
+            by_hand.push(what);
         }
         Ok(ended)
     }

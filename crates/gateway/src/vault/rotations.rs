@@ -1,16 +1,20 @@
 //! Rotations, as people and time begin, confirm and undo them. The steps are taken in [`super::steps`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hearthkey_api::{RotateRequest, RotationView};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
     CredentialId, Custody, Origin, State, VersionState, checked_text,
 };
-use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, Step};
+use hearthkey_core::finding::FindingKind;
+use hearthkey_core::rotation::{Due, Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::KnownCredential;
+use hearthkey_store::inventory::{KnownCredential, KnownVersion};
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
@@ -19,6 +23,9 @@ use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
 use crate::vault::retiring::leftover;
 use crate::vault::{making, views};
+
+/// How often it is looked for what is due.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Where the new value comes from.
 enum NewValue {
@@ -32,7 +39,27 @@ enum NewValue {
 struct Beginning {
     reason: String,
     overlap: Option<Span>,
-    notes: Vec<String>,
+    /// Because it is due, and nobody asked.
+    by_itself: bool,
+}
+
+/// Begins what is due, as long as the home is open.
+pub(crate) async fn begin_what_is_due(home: Arc<Home>) {
+    let mut stopping = home.stopping.subscribe();
+    let beginning = async {
+        loop {
+            // Nothing is rotated by a clock that is not believed.
+            let (now, trusted) = home.clock.now_and_trust();
+            if trusted {
+                home.begin_due(now).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = beginning => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
 }
 
 impl Home {
@@ -59,12 +86,13 @@ impl Home {
             .map(|text| checked_text("reason", text))
             .transpose()?;
         let known = self.credential(id)?;
-        if let Some(running) = self.store.read(|registry| registry.rotation(id))? {
-            let another = request.value.is_some() || request.generate;
-            if !(another && running.next(self.now()) == Next::Hold) {
-                return self.go_on(actor, id, running).await;
-            }
-            self.give_up(&actor, id, running).await?;
+        let running = self.store.read(|registry| registry.rotation(id))?;
+        let another = request.value.is_some() || request.generate;
+        let held = running
+            .as_ref()
+            .is_some_and(|running| running.next(self.now()) == Next::Hold);
+        if let Some(running) = running.filter(|_| !(another && held)) {
+            return self.go_on(actor, id, running, overlap).await;
         }
         let value = request
             .value
@@ -84,9 +112,9 @@ impl Home {
         let beginning = Beginning {
             reason: reason.map_or("asked".into(), |reason| format!("asked: {reason}")),
             overlap,
-            notes: Vec::new(),
+            by_itself: false,
         };
-        self.begin_rotation(actor, &known, value, beginning).await
+        self.begin_rotation(actor, id, value, beginning).await
     }
 
     /// Who makes the new value, if nobody gave one.
@@ -122,57 +150,75 @@ impl Home {
         ))
     }
 
-    /// A rotation that has waited for a person goes on; one that is on its way is shown.
+    /// A rotation that has waited for a person goes on; the end of a switch is brought forward; anything else is told.
     async fn go_on(
         &self,
         actor: Actor,
         id: &CredentialId,
         mut running: Rotation,
+        overlap: Option<Span>,
     ) -> Result<RotationView, Failure> {
         let now = self.now();
-        if running.next(now) == Next::Hold {
+        let step = running.step;
+        let entry = if running.next(now) == Next::Hold {
             running.tries = 0;
             running.not_before = now;
-            let entry = Entry::new(now, actor, "rotation.resume", object(id))
-                .with("step", running.step.as_str());
-            let step = running.step;
-            self.commit(Change::record(entry).vault(VaultWrite::Rotate(step, running.clone())))
-                .await?;
-            self.rotations.notify_one();
-            return Ok(views::rotation(id, &running, now));
-        }
-        Err(Failure::refused(
-            &format!(
+            Entry::new(now, actor, "rotation.resume", object(id)).with("step", step.as_str())
+        } else if let (Step::Switch, Some(overlap)) = (step, overlap) {
+            let sooner = now.after(overlap);
+            running.deadline = Some(running.deadline.map_or(sooner, |known| known.min(sooner)));
+            Entry::new(now, actor, "rotation.hasten", object(id))
+                .with("deadline", running.deadline.map(|at| at.to_string()))
+        } else {
+            let remedy = match step {
+                Step::Switch => {
+                    "End the old value sooner with --overlap 0s; or undo it with `hearthkey credential rollback`."
+                }
+                _ => {
+                    "See how far it is with `hearthkey credential show`; undo it with `hearthkey credential rollback`."
+                }
+            };
+            let why = format!(
                 "a rotation of {} is on its way: its next step is {}",
                 id.name,
-                running.step.as_str()
-            ),
-            "See how far it is with `hearthkey credential show`; undo it with `hearthkey credential rollback`.",
-        ))
+                step.as_str()
+            );
+            return Err(Failure::refused(&why, remedy));
+        };
+        let write = VaultWrite::Rotate(step, running.clone());
+        self.commit(Change::record(entry).vault(write)).await?;
+        self.rotations.notify_one();
+        Ok(views::rotation(id, &running, now))
     }
 
-    /// Ends a rotation that waits for a person, because the person has another value. What is current stays so; what
-    /// else it leaves behind is out of use, and said.
-    async fn give_up(
+    /// Adds to a change the end of a rotation that waits for a person, because the person has another value. What is
+    /// current stays so; what else it leaves behind is out of use, and said.
+    fn give_up(
         &self,
+        mut change: Change,
         actor: &Actor,
         id: &CredentialId,
         mut running: Rotation,
-    ) -> Result<(), Failure> {
+    ) -> Result<Change, Failure> {
         let now = self.now();
-        let step = running.step;
-        let mut change = Change::default();
+        let leave = |change: Change, version: u32, what: &str| {
+            change.vault(VaultWrite::Finding(leftover(id, version, what), now))
+        };
+        const BY_HAND: &str = "If the bridge still takes it, end it there by hand.";
         for known in self.store.read(|registry| registry.versions(id))? {
             let of_it = [running.from_version, running.to_version].contains(&Some(known.version));
             let to = match known.state {
                 VersionState::Pending => VersionState::Failed,
                 VersionState::Previous => VersionState::Retired,
+                // What a bridge could not end while the rotation was undone.
+                VersionState::Failed if of_it => {
+                    change = leave(change, known.version, BY_HAND);
+                    continue;
+                }
                 _ => continue,
             };
             if of_it {
-                let what = "If the bridge still takes it, end it there by hand.";
-                let finding = leftover(id, known.version, what);
-                change = change.vault(VaultWrite::Finding(finding, now));
+                change = leave(change, known.version, BY_HAND);
                 change = change.vault(VaultWrite::MoveVersion {
                     credential: id.clone(),
                     version: known.version,
@@ -182,6 +228,15 @@ impl Home {
                 });
             }
         }
+        if running.asked {
+            let version = self.next_version(id)?;
+            let what = format!(
+                "If the bridge has a value by the name {:?}, end it there by hand.",
+                self.label(id, version)
+            );
+            change = leave(change, version, &what);
+        }
+        let step = running.step;
         running.step = Step::Undone;
         running.ended_at = Some(now);
         running.notes.push(format!(
@@ -190,19 +245,27 @@ impl Home {
         ));
         let entry = Entry::new(now, actor.clone(), "rotation.give_up", object(id))
             .with("step", step.as_str());
-        let change = change.entry(entry).vault(VaultWrite::Rotate(step, running));
-        self.commit(change).await?;
-        Ok(())
+        Ok(change
+            .entry(entry)
+            .vault(VaultWrite::Overtaken {
+                object: object(id),
+                kind: FindingKind::RotationHeld,
+                seen_before: now.after(Span::s(1)),
+                at: now,
+            })
+            .vault(VaultWrite::Rotate(step, running)))
     }
 
     async fn begin_rotation(
         &self,
         actor: Actor,
-        known: &KnownCredential,
+        id: &CredentialId,
         value: NewValue,
         beginning: Beginning,
     ) -> Result<RotationView, Failure> {
-        let id = &known.credential.id;
+        let _turn = self.credential_turns.of(id).await;
+        // As it is now that nobody else changes it.
+        let known = self.credential(id)?;
         if known.credential.state != State::Active {
             return Err(not_active(id));
         }
@@ -212,8 +275,20 @@ impl Home {
                 "Replace it where it lies, then say so with `hearthkey credential change`.",
             ));
         }
-        let _turn = self.credential_turns.of(id).await;
         let now = self.now();
+        if beginning.by_itself && self.due(&known, now).is_none() {
+            return Err(Failure::refused(
+                &format!("the credential {} is not due any more", id.name),
+                "Nothing needs to be done.",
+            ));
+        }
+        let mut change = Change::default();
+        if let Some(running) = self.store.read(|registry| registry.rotation(id))? {
+            if running.next(now) != Next::Hold || beginning.by_itself {
+                return self.go_on(actor, id, running, None).await;
+            }
+            change = self.give_up(change, &actor, id, running)?;
+        }
         let mut rotation = Rotation {
             id: 0,
             step: Step::Mint,
@@ -222,7 +297,10 @@ impl Home {
             reason: beginning.reason,
             begun_by: actor.name.clone(),
             begun_at: now,
-            deadline: beginning.overlap.map(|overlap| now.after(overlap)),
+            overlap: beginning.overlap,
+            deadline: None,
+            asked: false,
+            other_expires_at: None,
             // A first value has nobody to switch from another.
             dependents: match known.current {
                 Some(_) => known.credential.used_by.clone(),
@@ -231,13 +309,12 @@ impl Home {
             confirmed: Vec::new(),
             tries: 0,
             not_before: now,
-            notes: beginning.notes,
+            notes: Vec::new(),
             ended_at: None,
         };
         let mut entry = Entry::new(now, actor.clone(), "rotation.begin", object(id))
             .because(rotation.reason.clone())
             .with("from_version", rotation.from_version);
-        let mut change = Change::default();
         if let NewValue::Here(value, origin, remote_id) = value {
             let mut version = self.new_version(id, self.next_version(id)?, &value, &actor, now)?;
             self.refuse_same(id, &version)?;
@@ -270,7 +347,7 @@ impl Home {
             committed => committed?,
         };
         self.rotations.notify_one();
-        Ok(views::rotation(id, &rotation, self.now()))
+        Ok(views::rotation(id, &rotation, now))
     }
 
     /// Has the bridge make the first value of a credential.
@@ -282,9 +359,9 @@ impl Home {
         let beginning = Beginning {
             reason: "added".into(),
             overlap: None,
-            notes: Vec::new(),
+            by_itself: false,
         };
-        self.begin_rotation(actor, known, NewValue::FromBridge, beginning)
+        self.begin_rotation(actor, &known.credential.id, NewValue::FromBridge, beginning)
             .await?;
         Ok(())
     }
@@ -306,21 +383,24 @@ impl Home {
         }
     }
 
+    /// Why a credential is due, if it is, and nothing is done about it yet.
+    fn due(&self, known: &KnownCredential, now: Timestamp) -> Option<Due> {
+        let credential = &known.credential;
+        let (_, made_at) = known.current.filter(|_| known.rotating.is_none())?;
+        credential
+            .rotation
+            .due(credential.tier, made_at, known.uses, now)
+    }
+
     /// Begins the rotation of what is due, where the gateway may.
-    pub(crate) async fn begin_due(&self, now: Timestamp) {
-        let automatic = match self.store.read(|registry| registry.automatic()) {
+    async fn begin_due(&self, now: Timestamp) {
+        let rested = now.before(REST_AFTER_UNDOING);
+        let automatic = match self.store.read(|registry| registry.automatic(rested)) {
             Ok(automatic) => automatic,
             Err(error) => return tracing::error!(%error, "the schedules could not be read"),
         };
         for known in automatic {
-            let credential = &known.credential;
-            let Some((_, made_at)) = known.current.filter(|_| known.rotating.is_none()) else {
-                continue;
-            };
-            let Some(due) = credential
-                .rotation
-                .due(credential.tier, made_at, known.uses, now)
-            else {
+            let Some(due) = self.due(&known, now) else {
                 continue;
             };
             // What costs something, or needs a person, stays a finding.
@@ -330,13 +410,14 @@ impl Home {
             let beginning = Beginning {
                 reason: format!("due: {due}"),
                 overlap: None,
-                notes: Vec::new(),
+                by_itself: true,
             };
+            let id = &known.credential.id;
             let begun = self
-                .begin_rotation(Actor::gateway(), &known, value, beginning)
+                .begin_rotation(Actor::gateway(), id, value, beginning)
                 .await;
             if let Err(failure) = begun {
-                tracing::warn!(credential = %credential.id, why = failure.0.detail, "a rotation could not begin");
+                tracing::warn!(credential = %id, why = failure.0.detail, "a rotation could not begin");
             }
         }
     }
@@ -411,6 +492,15 @@ impl Home {
                 ));
             }
         };
+        if self.is_ended_by_minting(id, rotation.to_version)? {
+            return Err(Failure::refused(
+                &format!(
+                    "the bridge ended the value of {} before when it made the new one",
+                    id.name
+                ),
+                "Wait until the rotation has ended, then replace the new value with `hearthkey credential rotate`.",
+            ));
+        }
         if rotation.from_version.is_none() {
             return Err(Failure::refused(
                 &format!("the credential {} had no value before", id.name),
@@ -426,6 +516,20 @@ impl Home {
             .await?;
         self.rotations.notify_one();
         Ok(views::rotation(id, &rotation, self.now()))
+    }
+
+    /// Whether the bridge ends a value by making the next one, and nobody can try which of the two works.
+    fn is_ended_by_minting(&self, id: &CredentialId, new: Option<u32>) -> Result<bool, Failure> {
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        let minted = |version: &KnownVersion| {
+            Some(version.version) == new && version.origin == Origin::Minted
+        };
+        if !versions.iter().any(minted) {
+            return Ok(false);
+        }
+        let bridge = self.bridge_of(id)?;
+        Ok(bridge
+            .is_some_and(|bridge| bridge.abilities.replaces_in_place() && !bridge.abilities.verify))
     }
 
     async fn bring_back(
@@ -445,6 +549,16 @@ impl Home {
             )
         };
         let last = last.ok_or_else(nothing)?;
+        let bridge = self.bridge_of(id)?;
+        if bridge.is_some_and(|bridge| bridge.abilities.revoke && !bridge.abilities.verify) {
+            return Err(Failure::refused(
+                &format!(
+                    "version {} of {} was ended at its bridge",
+                    last.version, id.name
+                ),
+                "Have a new one made with `hearthkey credential rotate`.",
+            ));
+        }
         let sealed = self
             .store
             .read(|registry| registry.sealed_value(id, Some(last.version)))?;
@@ -456,8 +570,8 @@ impl Home {
         let beginning = Beginning {
             reason: format!("rolled back to version {}", last.version),
             overlap: None,
-            notes: Vec::new(),
+            by_itself: false,
         };
-        self.begin_rotation(actor, known, value, beginning).await
+        self.begin_rotation(actor, id, value, beginning).await
     }
 }

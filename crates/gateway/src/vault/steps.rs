@@ -6,8 +6,9 @@
 use hearthkey_bridges::{BridgeError, Held, MintOrder, Revoked, Verified};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{CredentialId, Origin, VersionState};
-use hearthkey_core::rotation::{Rotation, Step};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::finding::FindingKind;
+use hearthkey_core::rotation::{self, Rotation, Step};
+use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
@@ -23,8 +24,10 @@ const NOTES_MAX: usize = 20;
 
 /// Why a step was not taken.
 pub(super) enum Hindrance {
-    /// The bridge gave no answer: try again later.
+    /// The bridge gave no answer: what it has done is not known; try again later.
     NoAnswer(String),
+    /// It was not done; try again later.
+    NotDone(String),
     /// Neither value works: nothing is done without a person.
     Stuck(String),
     /// Somebody changed the rotation in the meantime: look again.
@@ -35,13 +38,17 @@ pub(super) enum Hindrance {
 
 impl From<BridgeError> for Hindrance {
     fn from(error: BridgeError) -> Self {
-        Self::NoAnswer(format!("{error}. {}", error.remedy()))
+        let why = format!("{error}. {}", error.remedy());
+        match error.may_have_been_done() {
+            true => Self::NoAnswer(why),
+            false => Self::NotDone(why),
+        }
     }
 }
 
 impl From<Failure> for Hindrance {
     fn from(failure: Failure) -> Self {
-        Self::NoAnswer(format!("{} {}", failure.0.detail, failure.0.remedy))
+        Self::NotDone(format!("{} {}", failure.0.detail, failure.0.remedy))
     }
 }
 
@@ -121,7 +128,7 @@ impl Home {
     /// A new value is had from the bridge, and stored before anything else happens to it.
     async fn take_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
         let Some(bridge) = &facts.bridge else {
-            return Err(Hindrance::NoAnswer(
+            return Err(Hindrance::NotDone(
                 "the bridge is not connected any more. Connect it again".into(),
             ));
         };
@@ -134,8 +141,7 @@ impl Home {
             .map_err(Failure::from)?;
         let replaces = replaces.map(|sealed| self.held(id, &sealed)).transpose()?;
         let order = MintOrder {
-            // The same for each try, and for nothing else.
-            label: format!("hearthkey {} {id} v{version}", self.id),
+            label: self.label(id, version),
             lifetime: None,
             scopes: known.credential.scopes,
             replaces,
@@ -143,7 +149,15 @@ impl Home {
         let progress = self.listening(id);
         let minted = bridge.connector.mint(&order, &progress).await;
         locked(&self.bridge_says).remove(id);
-        let minted = minted?;
+        let minted = match minted {
+            Ok(minted) => minted,
+            Err(error) => {
+                if !error.may_have_been_done() {
+                    self.was_not_made(id).await;
+                }
+                return Err(error.into());
+            }
+        };
         let _turn = self.credential_turns.of(id).await;
         let held = Held {
             value: minted.value.clone(),
@@ -156,6 +170,14 @@ impl Home {
         added.remote_id = minted.remote_id;
         let mut next = facts.at(Step::Verify);
         next.to_version = Some(version);
+        next.asked = false;
+        next.other_expires_at = minted.lifetime.map(|lifetime| self.now().after(lifetime));
+        if bridge.abilities.replaces_in_place() && facts.rotation.from_version.is_some() {
+            note(
+                &mut next,
+                "the bridge ended the value before when it made the new one",
+            );
+        }
         let entry = facts
             .entry("rotation.mint")
             .with("to_version", version)
@@ -163,14 +185,37 @@ impl Home {
         let change = Change::record(entry)
             .vault(VaultWrite::Version(id.clone(), added))
             .vault(VaultWrite::Rotate(Step::Mint, next));
-        let kept = self.commit(change).await;
-        if let Err(CommitError::Conflict) = &kept {
-            // It was undone in the meantime: what nobody knows of must not go on working.
-            let ended = bridge.connector.revoke(&held).await;
-            tracing::warn!(?ended, credential = %id, "a new value was taken back: its rotation was undone meanwhile");
+        let Err(error) = self.commit(change).await else {
+            return Ok(());
+        };
+        // It is not kept, so it must not go on working.
+        match bridge.connector.revoke(&held).await {
+            Ok(Revoked::Gone) => self.was_not_made(id).await,
+            ended => {
+                tracing::warn!(?ended, credential = %id, "a new value could not be taken back")
+            }
         }
-        kept?;
-        Ok(())
+        Err(error.into())
+    }
+
+    /// What a bridge is to call a version: the same for each try, and for nothing else.
+    pub(super) fn label(&self, id: &CredentialId, version: u32) -> String {
+        format!("hearthkey {} {id} v{version}", self.id)
+    }
+
+    /// Remembers that the bridge keeps no value that is not known here, whatever became of the rotation.
+    async fn was_not_made(&self, id: &CredentialId) {
+        let Ok(Some(mut rotation)) = self.store.read(|registry| registry.rotation(id)) else {
+            return;
+        };
+        rotation.asked = false;
+        let step = rotation.step;
+        let kept = self
+            .commit(Change::default().vault(VaultWrite::Rotate(step, rotation)))
+            .await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, credential = %id, "a rotation could not be kept");
+        }
     }
 
     /// Whether a version works, as its bridge says; nothing if no bridge can say.
@@ -222,11 +267,24 @@ impl Home {
                 change = change.vault(moved);
                 let mut next = facts.at(Step::Switch);
                 next.dependents.clone_from(&known.credential.used_by);
-                let overlap = known.credential.rotation.overlap();
-                next.deadline = facts.rotation.deadline.or(Some(facts.now.after(overlap)));
+                let overlap = facts.rotation.overlap;
+                let overlap = overlap.unwrap_or(known.credential.rotation.overlap());
+                next.deadline = Some(self.now().after(overlap));
                 next
             }
         };
+        let ends = known.credential.expires_at;
+        if facts.rotation.from_version.is_some() || next.other_expires_at.is_some() {
+            // The end that was known is the old value's.
+            change = change.vault(VaultWrite::Expires(facts.id.clone(), next.other_expires_at));
+            if ends.is_some() && next.other_expires_at.is_none() {
+                note(
+                    &mut next,
+                    "when the new value ends is not known: say it with `hearthkey credential change --expires`",
+                );
+            }
+            next.other_expires_at = ends;
+        }
         if verdict.is_none() {
             note(
                 &mut next,
@@ -273,7 +331,9 @@ impl Home {
         else {
             return Err(Hindrance::Stuck("one of the two values is missing".into()));
         };
-        if let Some(Verified::Fails(why)) = self.works(facts, to).await? {
+        let verdict = self.works(facts, to).await?;
+        let tried = verdict.is_some();
+        if let Some(Verified::Fails(why)) = verdict {
             if let Some(Verified::Fails(old)) = self.works(facts, from).await? {
                 return Err(neither(&why, &old));
             }
@@ -286,9 +346,22 @@ impl Home {
                 .await?;
             return Ok(());
         }
-        let left = self.end_version(facts, from).await?;
+        let versions = self
+            .store
+            .read(|registry| registry.versions(&facts.id))
+            .map_err(Failure::from)?;
+        let new = versions.iter().find(|version| version.version == to);
+        let minted = new.is_some_and(|version| version.origin == Origin::Minted);
+        let left = match rotation::may_end_old(tried, minted) {
+            true => self.end_version(facts, from).await?,
+            false if facts.bridge.is_some() => Some(format!(
+                "version {from} was not ended, because nobody could try the new value: see that it works, then end the old one there by hand"
+            )),
+            false => self.end_version(facts, from).await?,
+        };
         let mut next = facts.at(Step::Done);
         let mut change = Change::record(facts.entry("rotation.done").with("left", left.clone()));
+        change = self.overtaken(change, facts);
         if let Some(what) = left {
             if facts.bridge.is_some() {
                 change = change.vault(VaultWrite::Finding(
@@ -303,6 +376,22 @@ impl Home {
             .vault(VaultWrite::Rotate(Step::Revoke, next));
         self.commit(change).await?;
         Ok(())
+    }
+
+    /// With the end of a rotation, what was found before it began is no more: that it waits, and that its old value leaked.
+    fn overtaken(&self, mut change: Change, facts: &Facts) -> Change {
+        for (kind, seen_before) in [
+            (FindingKind::RotationHeld, facts.now.after(Span::s(1))),
+            (FindingKind::Leaked, facts.rotation.begun_at),
+        ] {
+            change = change.vault(VaultWrite::Overtaken {
+                object: object(&facts.id),
+                kind,
+                seen_before,
+                at: facts.now,
+            });
+        }
+        change
     }
 
     /// Has the bridge end a version; gives what is left to do by hand.
@@ -345,9 +434,13 @@ impl Home {
         let Some(from) = facts.rotation.from_version else {
             return Ok(None);
         };
-        // A bridge that does not answer keeps nobody from going back.
-        let Ok(Some(Verified::Fails(old))) = self.works(facts, from).await else {
-            return Ok(None);
+        let bridge = facts.bridge.as_ref();
+        let in_place = bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place());
+        let old = match self.works(facts, from).await {
+            Ok(Some(Verified::Fails(old))) => old,
+            // A bridge that does not answer keeps nobody from going back, unless it is known to have ended the old one.
+            Err(hindrance) if in_place => return Err(hindrance),
+            _ => return Ok(None),
         };
         if let Verified::Fails(new) = self.works(facts, to).await?.unwrap_or(Verified::Works) {
             return Err(neither(&new, &old));
@@ -376,10 +469,7 @@ impl Home {
             found.map(|version| version.state)
         };
         let Some(to) = facts.rotation.to_version else {
-            let entry = facts.entry("rotation.undone");
-            let write = VaultWrite::Rotate(Step::Undo, facts.at(Step::Undone));
-            self.commit(Change::record(entry).vault(write)).await?;
-            return Ok(());
+            return self.undo_mint(facts).await;
         };
         let new = state_of(Some(to));
         if let Some(state @ (VersionState::Pending | VersionState::Current)) = new {
@@ -403,6 +493,9 @@ impl Home {
                     VersionState::Previous,
                     VersionState::Current,
                 ));
+                // Its end is the credential's again.
+                let ends = facts.rotation.other_expires_at;
+                change = change.vault(VaultWrite::Expires(facts.id.clone(), ends));
             }
             self.commit(change.vault(VaultWrite::Rotate(Step::Undo, facts.at(Step::Undo))))
                 .await?;
@@ -410,6 +503,12 @@ impl Home {
         let left = self.end_version(facts, to).await?;
         let mut next = facts.at(Step::Undone);
         let mut change = Change::record(facts.entry("rotation.undone").with("left", left.clone()));
+        change = change.vault(VaultWrite::Overtaken {
+            object: object(&facts.id),
+            kind: FindingKind::RotationHeld,
+            seen_before: facts.now.after(Span::s(1)),
+            at: facts.now,
+        });
         if let Some(what) = left {
             if facts.bridge.is_some() {
                 change = change.vault(VaultWrite::Finding(
@@ -421,6 +520,27 @@ impl Home {
         }
         self.commit(change.vault(VaultWrite::Rotate(Step::Undo, next)))
             .await?;
+        Ok(())
+    }
+
+    /// Undoes a rotation that has no new value. If the bridge was asked for one and did not answer, it may have made it.
+    async fn undo_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
+        let mut next = facts.at(Step::Undone);
+        let mut change = Change::default();
+        if facts.rotation.asked {
+            let version = self.next_version(&facts.id)?;
+            let what = format!(
+                "If the bridge has a value by the name {:?}, end it there by hand.",
+                self.label(&facts.id, version)
+            );
+            let finding = leftover(&facts.id, version, &what);
+            change = change.vault(VaultWrite::Finding(finding, facts.now));
+            note(&mut next, what);
+        }
+        let change = change
+            .entry(facts.entry("rotation.undone"))
+            .vault(VaultWrite::Rotate(Step::Undo, next));
+        self.commit(change).await?;
         Ok(())
     }
 }
