@@ -34,8 +34,6 @@ pub enum HttpError {
 pub enum Way {
     /// A Unix socket.
     Unix(PathBuf),
-    /// Loopback, in the clear.
-    Tcp(SocketAddr),
     /// Loopback, with TLS.
     Tls(SocketAddr, Arc<ClientConfig>),
 }
@@ -84,7 +82,6 @@ impl Http {
     pub async fn connect(way: &Way) -> Result<Self, HttpError> {
         let stream: Box<dyn Stream> = match way {
             Way::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Way::Tcp(address) => Box::new(tcp(*address).await?),
             Way::Tls(address, config) => {
                 let name = ServerName::try_from("localhost")
                     .map_err(|error| HttpError::Odd(error.to_string()))?;

@@ -1,6 +1,8 @@
 //! What is known of the vault: questions about credentials, rotations, leases, bridges, findings.
 //! No answer holds a value in the clear.
 
+mod filter;
+
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{
     Credential, CredentialId, Kind, Origin, State, Tier, VersionState,
@@ -15,6 +17,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 
 use crate::registry::{ReadError, Registry, Text, Word, time, time_if_any};
 use crate::vault::{CredentialPlace, SealedSecret};
+
+pub use filter::Filter;
 
 /// One version, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,21 +87,6 @@ pub struct SealedValue {
     pub remote_id: Option<String>,
     /// The value.
     pub sealed: SealedSecret,
-}
-
-/// What is searched for. Every part that is there must hold.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// The environment.
-    pub environment: Option<EnvironmentName>,
-    /// A text within the name, the owner, the purpose or a place of use; case does not matter.
-    pub text: Option<String>,
-    /// The kind.
-    pub kind: Option<Kind>,
-    /// The tier.
-    pub tier: Option<Tier>,
-    /// The state.
-    pub state: Option<State>,
 }
 
 /// Reads a column of JSON.
@@ -258,15 +247,6 @@ impl Registry<'_> {
         after: (&str, &str),
         limit: u32,
     ) -> Result<Vec<KnownCredential>, ReadError> {
-        let sql = format!(
-            "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES}
-             WHERE (c.name, c.environment) > (?1, ?2)
-             AND (?3 IS NULL OR c.environment = ?3) AND (?4 IS NULL OR c.kind = ?4)
-             AND (?5 IS NULL OR c.tier = ?5) AND (?6 IS NULL OR c.state = ?6)
-             AND (?7 IS NULL OR instr(lower(c.name || char(10) || c.owner || char(10) || c.purpose
-                 || char(10) || c.used_by), lower(?7)) > 0)
-             ORDER BY c.name, c.environment LIMIT ?8"
-        );
         let params = rusqlite::params![
             after.0,
             after.1,
@@ -277,7 +257,20 @@ impl Registry<'_> {
             filter.text,
             limit,
         ];
-        self.all(&sql, params, read_credential)
+        self.all(&filter.sql(), params, read_credential)
+    }
+
+    /// Shows every active credential to `see`, in no order that means anything.
+    pub fn each_active(&self, mut see: impl FnMut(&KnownCredential)) -> Result<(), ReadError> {
+        let sql = format!(
+            "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES} WHERE c.state = 'active' ORDER BY c.id"
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            see(&read_credential(row)?);
+        }
+        Ok(())
     }
 
     /// The versions of a credential, newest first.
@@ -357,15 +350,31 @@ impl Registry<'_> {
         )
     }
 
-    /// Values that more than one active credential holds.
-    pub fn shared_values(&self) -> Result<Vec<Fingerprint>, ReadError> {
-        self.all(
+    /// Values that more than one active credential holds; of one credential alone if it is named.
+    pub fn shared_values(&self, of: Option<&CredentialId>) -> Result<Vec<Fingerprint>, ReadError> {
+        let candidates = match of {
+            Some(_) => {
+                "SELECT v.fingerprint FROM credential c JOIN credential_version v ON v.credential = c.id
+                 WHERE c.name = ?1 AND c.environment = ?2 AND c.state = 'active'
+                 AND v.state IN ('pending', 'current', 'previous')"
+            }
+            // The index alone says which there can be; where they stand is asked of those few.
+            None => {
+                "SELECT fingerprint FROM credential_version
+                 GROUP BY fingerprint HAVING min(credential) <> max(credential)"
+            }
+        };
+        let sql = format!(
             "SELECT v.fingerprint FROM credential_version v JOIN credential c ON c.id = v.credential
-             WHERE v.state IN ('current', 'previous') AND c.state = 'active'
-             GROUP BY v.fingerprint HAVING count(DISTINCT v.credential) > 1 LIMIT 1000",
-            [],
-            |row| row.get(0).map(Fingerprint),
-        )
+             WHERE v.fingerprint IN ({candidates})
+             AND v.state IN ('current', 'previous') AND c.state = 'active'
+             GROUP BY v.fingerprint HAVING count(DISTINCT v.credential) > 1 LIMIT 1000"
+        );
+        let read = |row: &Row<'_>| row.get(0).map(Fingerprint);
+        match of {
+            Some(id) => self.all(&sql, (id.name.as_str(), id.environment.as_str()), read),
+            None => self.all(&sql, [], read),
+        }
     }
 
     /// The rotation of a credential that runs.

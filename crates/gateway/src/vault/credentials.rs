@@ -356,7 +356,7 @@ impl Home {
                 .map(|r| self.rotation_view(id, r))
                 .collect(),
             leases: leases.iter().map(views::lease).collect(),
-            findings: self.findings_of(caller, id)?,
+            findings: self.findings_of(caller, &known)?,
         })
     }
 }

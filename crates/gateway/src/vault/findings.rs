@@ -1,12 +1,13 @@
 //! What is wrong with the inventory: what follows from it as it stands, and what was noted.
 
-use hearthkey_api::{CredentialView, FindingList, FindingReport, FindingView};
+use hearthkey_api::{FindingList, FindingReport, FindingView};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::{Filter, KnownCredential};
+use hearthkey_store::inventory::KnownCredential;
+use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::caller::Caller;
@@ -30,7 +31,6 @@ fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
 /// What is wrong with one credential by itself.
 fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
     let id = &known.credential.id;
-    let CredentialView { due, .. } = views::credential(known, now);
     let rotate = format!(
         "Run `hearthkey credential rotate {} --env {}`.",
         id.name, id.environment
@@ -40,7 +40,7 @@ fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
         let finding = Finding::new(FindingKind::Expired, Severity::High, object(id), "");
         findings.push(finding.saying("It has expired, and is not given out.", rotate.clone()));
     }
-    if let Some(due) = due {
+    if let Some(due) = views::due(known, now) {
         let finding = Finding::new(FindingKind::Due, Severity::Medium, object(id), "");
         findings.push(finding.saying(format!("It is due for rotation: {due}."), rotate));
     }
@@ -66,49 +66,50 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     ))
 }
 
+/// The findings about values that several credentials hold; about one credential's if it is named.
+fn shared(
+    registry: &Registry<'_>,
+    of: Option<&CredentialId>,
+) -> Result<Vec<FindingView>, ReadError> {
+    let mut views = Vec::new();
+    for value in registry.shared_values(of)? {
+        let finding = of_shared(&registry.holders_of(&value)?);
+        views.extend(finding.map(|finding| view(&finding, None)));
+    }
+    Ok(views)
+}
+
+/// What the caller may see of these, the worst first.
+fn seen_by(caller: &Caller, mut views: Vec<FindingView>) -> Vec<FindingView> {
+    views.retain(|view| caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id)));
+    let rank = |view: &FindingView| {
+        Severity::ALL
+            .iter()
+            .position(|word| word.as_str() == view.severity)
+    };
+    views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
+    views
+}
+
 impl Home {
     /// Every finding, the worst first, as far as the caller may see what it is about.
     pub(crate) fn findings(&self, caller: &Caller) -> Result<FindingList, Failure> {
         let now = self.now();
-        let (noted, shared) = self.store.read(|registry| {
-            let mut shared = Vec::new();
-            for value in registry.shared_values()? {
-                shared.extend(of_shared(&registry.holders_of(&value)?));
+        let findings = self.store.read(|registry| {
+            let mut views = Vec::new();
+            for (finding, since) in registry.findings()? {
+                views.push(view(&finding, Some(since)));
             }
-            Ok((registry.findings()?, shared))
+            views.extend(shared(registry, None)?);
+            registry.each_active(|known| {
+                let found = of_credential(known, now);
+                views.extend(found.iter().map(|finding| view(finding, None)));
+            })?;
+            Ok(views)
         })?;
-        let mut views: Vec<FindingView> = noted
-            .iter()
-            .map(|(finding, since)| view(finding, Some(*since)))
-            .collect();
-        views.extend(shared.iter().map(|finding| view(finding, None)));
-        let filter = Filter {
-            state: Some(State::Active),
-            ..Filter::default()
-        };
-        let mut after = (String::new(), String::new());
-        loop {
-            let page = self
-                .store
-                .read(|registry| registry.credentials(&filter, (&after.0, &after.1), 1000))?;
-            let Some(last) = page.last() else { break };
-            after = (
-                last.credential.id.name.to_string(),
-                last.credential.id.environment.to_string(),
-            );
-            let found = page.iter().flat_map(|known| of_credential(known, now));
-            views.extend(found.map(|finding| view(&finding, None)));
-        }
-        views.retain(|view| {
-            caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id))
-        });
-        let rank = |view: &FindingView| {
-            Severity::ALL
-                .iter()
-                .position(|word| word.as_str() == view.severity)
-        };
-        views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
-        Ok(FindingList { findings: views })
+        Ok(FindingList {
+            findings: seen_by(caller, findings),
+        })
     }
 
     /// Notes what a scan or an import saw.
@@ -184,19 +185,30 @@ impl Home {
         Ok(())
     }
 
-    /// The findings about one credential.
+    /// The findings about one credential: about itself, or about one that is named with it.
     pub(crate) fn findings_of(
         &self,
         caller: &Caller,
-        id: &CredentialId,
+        known: &KnownCredential,
     ) -> Result<Vec<FindingView>, Failure> {
-        let object = object(id);
-        let mut findings = self.findings(caller)?.findings;
-        let name = id.to_string();
-        findings.retain(|view| {
-            view.object == object || view.what.split([' ', ',', '.']).any(|word| word == name)
-        });
-        Ok(findings)
+        let id = &known.credential.id;
+        let (now, object, name) = (self.now(), object(id), id.to_string());
+        let findings = self.store.read(|registry| {
+            let mut views = Vec::new();
+            for (finding, since) in registry.findings()? {
+                let mut words = finding.what.split([' ', ',', '.']);
+                if finding.object == object || words.any(|word| word == name) {
+                    views.push(view(&finding, Some(since)));
+                }
+            }
+            views.extend(shared(registry, Some(id))?);
+            if known.credential.state == State::Active {
+                let found = of_credential(known, now);
+                views.extend(found.iter().map(|finding| view(finding, None)));
+            }
+            Ok(views)
+        })?;
+        Ok(seen_by(caller, findings))
     }
 
     /// A credential by `environment/bridge/key`.
