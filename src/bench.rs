@@ -3,6 +3,7 @@
 //! Every measurement has a temporary home of its own and real clients on loopback. CPU is the
 //! server's own, from the kernel; what the load costs is not in it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::bench_peer::{
     Broker, Stage, cpu_us, failed, local, make_directory, make_home, start_gateway, start_mosquitto,
 };
+use crate::bench_vault;
 use crate::bench_wire::{Wire, WireError, identity};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -34,6 +36,10 @@ enum Operation {
     Revoke,
     /// From the start of the process to "ready".
     Start,
+    /// A value out of the vault, once the record of it is on the disk.
+    Read,
+    /// An inventory that is full: listed, searched, checked.
+    List,
 }
 
 /// Whom to measure instead.
@@ -55,7 +61,7 @@ pub struct Bench {
     /// How many in all; for `publish`, from each publisher; for `start`, certificates stored.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// Certificates that are stored before `issue` is measured.
+    /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
     stored: u32,
     /// Publishers that keep the broker busy while `revoke` is measured.
@@ -64,6 +70,12 @@ pub struct Bench {
     /// Measure a peer under the same load.
     #[arg(long)]
     peer: Option<Peer>,
+    /// OpenBao's program: `read` measures it beside the vault, in turns.
+    #[arg(long, value_name = "PROGRAM")]
+    openbao: Option<PathBuf>,
+    /// Let `read` come over HTTPS, with tokens and proofs.
+    #[arg(long, conflicts_with = "openbao")]
+    https: bool,
 }
 
 /// A result. Rates are operations a second, times microseconds.
@@ -80,15 +92,20 @@ struct Measured {
     details: Value,
 }
 
+/// How long something took, in microseconds.
 #[derive(Debug, Serialize)]
-struct Latency {
-    p50: u64,
-    p99: u64,
-    max: u64,
+pub struct Latency {
+    /// Half of all took no longer.
+    pub p50: u64,
+    /// 99 of 100 took no longer.
+    pub p99: u64,
+    /// The longest.
+    pub max: u64,
 }
 
 impl Latency {
-    fn of(mut us: Vec<u64>) -> Option<Self> {
+    /// What these say; nothing if there are none.
+    pub fn of(mut us: Vec<u64>) -> Option<Self> {
         us.sort_unstable();
         let at = |share: usize| {
             us.get((us.len() * share / 100).min(us.len().saturating_sub(1)))
@@ -103,12 +120,17 @@ impl Latency {
 }
 
 /// What one measurement found, before it is put beside its parameters.
-struct Found {
-    operations: f64,
-    seconds: f64,
-    cpu_us: u64,
-    latency: Option<Latency>,
-    details: Value,
+pub struct Found {
+    /// How many there were.
+    pub operations: f64,
+    /// How long they took.
+    pub seconds: f64,
+    /// The server's CPU.
+    pub cpu_us: u64,
+    /// How long each took.
+    pub latency: Option<Latency>,
+    /// What else there is to know.
+    pub details: Value,
 }
 
 fn odd(error: WireError) -> Failure {
@@ -124,6 +146,10 @@ impl Bench {
             Operation::Publish => self.publish().await?,
             Operation::Revoke => self.revoke().await?,
             Operation::Start => self.start().await?,
+            Operation::Read => self.read().await?,
+            Operation::List => {
+                bench_vault::list(self.count as usize, self.stored.max(1) as usize).await?
+            }
         };
         let measured = Measured {
             operation: self.operation,
@@ -409,6 +435,16 @@ impl Bench {
             latency: Latency::of(seen),
             details,
         })
+    }
+
+    async fn read(&self) -> Result<Found, Failure> {
+        let (count, concurrency) = (self.count as usize, self.concurrency as usize);
+        let stored = self.stored.max(1) as usize;
+        if self.https {
+            bench_vault::read_over_https(count, concurrency, stored).await
+        } else {
+            bench_vault::read(count, concurrency, stored, self.openbao.as_deref()).await
+        }
     }
 
     async fn start(&self) -> Result<Found, Failure> {

@@ -33,6 +33,11 @@ pub fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
 pub struct Process(Child);
 
 impl Process {
+    /// A child that is measured; it ends with this value.
+    pub fn of(child: Child) -> Self {
+        Self(child)
+    }
+
     fn proc(&self, file: &str) -> String {
         let pid = self.0.id().unwrap_or_default();
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
@@ -199,6 +204,18 @@ pub async fn make_home(directory: &Path) -> Result<PathBuf, Failure> {
 
 /// Starts this program as a gateway of its own.
 pub async fn start_gateway(home: &Path) -> Result<Broker, Failure> {
+    Ok(start(home, &[]).await?.0)
+}
+
+/// Starts this program as a gateway that services reach over HTTPS, and tells where.
+pub async fn start_gateway_with_https(home: &Path) -> Result<(Broker, SocketAddr), Failure> {
+    let (gateway, said) = start(home, &["--http", "127.0.0.1:0"]).await?;
+    let https = said["http"].as_str().and_then(|text| text.parse().ok());
+    let https = https.ok_or_else(|| failed("there is no HTTPS listener", &said))?;
+    Ok((gateway, https))
+}
+
+async fn start(home: &Path, more: &[&str]) -> Result<(Broker, serde_json::Value), Failure> {
     let cannot = |error: &dyn std::fmt::Display| failed("the gateway did not start", error);
     let program = std::env::current_exe().map_err(|e| cannot(&e))?;
     let watch = Stopwatch::start();
@@ -213,6 +230,7 @@ pub async fn start_gateway(home: &Path) -> Result<Broker, Failure> {
             "--data-dir",
         ])
         .arg(home)
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -225,11 +243,12 @@ pub async fn start_gateway(home: &Path) -> Result<Broker, Failure> {
     let said: serde_json::Value = serde_json::from_str(&line).map_err(|e| cannot(&e))?;
     let address = said["mqtt"].as_str().and_then(|text| text.parse().ok());
     let address = address.ok_or_else(|| cannot(&line))?;
-    Ok(Broker {
+    let gateway = Broker {
         process: Process(child),
         address,
         ready_ms,
-    })
+    };
+    Ok((gateway, said))
 }
 
 async fn first_line(stdout: Option<ChildStdout>) -> std::io::Result<String> {

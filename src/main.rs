@@ -6,7 +6,10 @@
 //! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod bench;
+mod bench_http;
+mod bench_openbao;
 mod bench_peer;
+mod bench_vault;
 mod bench_wire;
 mod bridge;
 mod check;
@@ -118,7 +121,7 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Log(log::Log),
-    /// Measure issuing, connecting, publishing or revoking on this machine.
+    /// Measure issuing, connecting, publishing, revoking, reading or listing on this machine.
     Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
     Demo(demo::Demo),

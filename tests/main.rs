@@ -25,6 +25,7 @@ mod lineage;
 mod log;
 mod manifest;
 mod mqtt;
+mod overreach;
 mod pipeline;
 mod product;
 mod proof;

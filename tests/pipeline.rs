@@ -9,7 +9,7 @@ use crate::service::{Front, home};
 use crate::vault::{added, records, refused, told};
 
 /// Makes a token for `lab` in a file.
-async fn token(rig: &Rig, front: &Front, name: &str, allow: &[&str]) -> PathBuf {
+pub async fn token(rig: &Rig, front: &Front, name: &str, allow: &[&str]) -> PathBuf {
     let file = front.bench.dir.join(format!("{name}.token"));
     let mut args = vec![
         "token",
@@ -33,7 +33,7 @@ async fn token(rig: &Rig, front: &Front, name: &str, allow: &[&str]) -> PathBuf 
 }
 
 /// Runs a command as the pipeline; gives its exit code and its answer.
-async fn ask(rig: &Rig, token: &Path, args: &[&str]) -> (Option<i32>, Value) {
+pub async fn ask(rig: &Rig, token: &Path, args: &[&str]) -> (Option<i32>, Value) {
     let args = [&["--json"], args].concat();
     let output = rig
         .cli_with(&args, &[("HEARTHKEY_TOKEN_FILE", token.to_str().unwrap())])
@@ -284,11 +284,11 @@ async fn a_read_from_a_new_address_is_on_record_as_unusual() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_scans_for_what_it_may_see_and_says_what_leaked() {
+async fn a_pipeline_scans_for_what_it_may_read_and_says_what_leaked() {
     let (rig, front) = home().await;
     added(&rig, "hue/api-key", "lab", b"a-leaked-lab-value", &[]).await;
     added(&rig, "ha/token", "lab", b"an-unseen-lab-value", &[]).await;
-    let ci = token(&rig, &front, "ci", &["hue/*:list"]).await;
+    let ci = token(&rig, &front, "ci", &["hue/*:list", "hue/*:read"]).await;
     let tree = rig.work.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     std::fs::write(tree.join("a"), "a-leaked-lab-value an-unseen-lab-value").unwrap();

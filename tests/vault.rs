@@ -136,6 +136,45 @@ async fn a_credential_is_added_shown_and_revealed_and_each_of_it_is_on_record() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credential_shows_what_is_wrong_with_it_and_nothing_else() {
+    let rig = home().await;
+    added(&rig, "hue/api-key", "home", b"one-value", &[]).await;
+    added(&rig, "hue/api-key", "lab", b"one-value", &[]).await;
+    let ended = ["--expires", "2020-01-01T00:00:00Z"];
+    added(&rig, "ha/token", "home", b"other-value", &ended).await;
+    added(&rig, "wifi/key", "home", b"third-value", &[]).await;
+    let findings = async |name, env| {
+        let shown = told(&rig, &["credential", "show", name, "--env", env]).await;
+        let kinds = shown["findings"].as_array().unwrap().iter();
+        let kinds: Vec<_> = kinds
+            .map(|f| f["kind"].as_str().unwrap().to_owned())
+            .collect();
+        kinds.join(" ")
+    };
+    let shared = "shared-across-environments";
+    assert_eq!(findings("hue/api-key", "home").await, shared);
+    assert_eq!(findings("hue/api-key", "lab").await, shared);
+    assert_eq!(findings("ha/token", "home").await, "expired");
+    assert_eq!(findings("wifi/key", "home").await, "");
+    let all = told(&rig, &["check"]).await;
+    let kinds = all.as_array().unwrap().iter().map(|f| f["kind"].as_str());
+    assert_eq!(kinds.collect::<Vec<_>>(), [Some(shared), Some("expired")]);
+
+    let retire = [
+        "credential",
+        "retire",
+        "hue/api-key",
+        "--env",
+        "lab",
+        "--reason",
+        "gone",
+    ];
+    told(&rig, &retire).await;
+    assert_eq!(findings("hue/api-key", "home").await, "");
+    assert_eq!(findings("hue/api-key", "lab").await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_key_of_the_home_is_in_one_inventory() {
     let rig = home().await;
     rig.enroll("lamp").await;

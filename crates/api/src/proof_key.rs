@@ -108,7 +108,7 @@ impl ProofKey {
     }
 
     /// A proof for one request with a token.
-    pub(crate) fn prove(
+    pub fn prove(
         &self,
         method: &str,
         url: &str,

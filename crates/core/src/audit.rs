@@ -30,6 +30,11 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Whether it looks after the whole home, and may know all that is in it.
+    pub fn is_operator(&self) -> bool {
+        self.role != "service"
+    }
+
     /// The gateway itself.
     pub fn gateway() -> Self {
         Self {

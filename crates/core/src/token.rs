@@ -11,7 +11,7 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use crate::credential::{Action, CredentialId};
-use crate::grant::Grants;
+use crate::grant::{Grant, Grants, Pattern};
 use crate::id::{DeviceId, EnvironmentName, Fingerprint, TokenId, TokenName, hex, unhex};
 use crate::proof::KeyId;
 use crate::time::{Span, Timestamp};
@@ -291,12 +291,18 @@ impl Token {
     pub fn may(&self, action: Action, credential: &CredentialId) -> bool {
         self.environment == credential.environment && self.grants.permit(action, &credential.name)
     }
+
+    /// Whether it may do this with that credential, and names it.
+    pub fn names(&self, action: Action, credential: &CredentialId) -> bool {
+        let one = Pattern::One(credential.name.clone());
+        let named = |grant: &Grant| grant.action == action && grant.pattern == one;
+        self.environment == credential.environment && self.grants.iter().any(named)
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::grant::Grant;
 
     pub(crate) fn secret() -> TokenSecret {
         TokenSecret::from_random([9; 32])

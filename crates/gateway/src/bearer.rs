@@ -211,10 +211,12 @@ impl Home {
                 nonce: None,
             },
             NotLetIn::Token(refusal, why) => {
-                let detail = if why.is_empty() {
-                    "A token alone is not enough: its bearer must hold its key.".to_owned()
-                } else {
-                    crate::problem::sentence(&why)
+                let detail = match refusal {
+                    _ if !why.is_empty() => crate::problem::sentence(&why),
+                    TokenRefusal::Expired => "Its time is up.".to_owned(),
+                    TokenRefusal::Held => "It may be renewed no more without a person.".to_owned(),
+                    TokenRefusal::Revoked => "It was taken back, for good.".to_owned(),
+                    _ => "A token alone is not enough: its bearer must hold its key.".to_owned(),
                 };
                 let nonce = (refusal == TokenRefusal::NeedsNonce)
                     .then(|| locked(&self.tokens.nonces).give(self.now()));

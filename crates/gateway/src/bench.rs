@@ -1,4 +1,7 @@
-//! The issuing journey without the wire, to be measured: a CSR in, a durable certificate out.
+//! The issuing journey without the wire, to be measured: a CSR in, a durable certificate out. And a
+//! home that is full, for measurements from outside.
+
+mod credentials;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -20,6 +23,8 @@ use hearthkey_store::slots::{Slots, key_file};
 use crate::enroll::Guest;
 use crate::home::{Home, new_serial};
 use crate::opening::{Door, HomeError, open};
+
+pub use credentials::{credential_name, has_expired};
 
 /// Writes that go into one change while seeding.
 const BATCH: usize = 512;

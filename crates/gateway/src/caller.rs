@@ -81,6 +81,14 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may do this with that credential, and it was named when that was granted.
+    pub(crate) fn is_named(&self, action: Action, credential: &CredentialId) -> bool {
+        match self {
+            Self::Local { .. } => true,
+            Self::Service(service) => service.token.names(action, credential),
+        }
+    }
+
     /// Whether the caller may see that the credential exists.
     pub(crate) fn may_list(&self, credential: &CredentialId) -> bool {
         self.may(Action::List, credential).is_ok()

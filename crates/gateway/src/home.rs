@@ -20,7 +20,7 @@ use hearthkey_store::change::Change;
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::{CommitError, Committed, Store};
 use rustls::ServerConfig;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -58,6 +58,10 @@ pub(crate) struct Home {
     pub(crate) habits: Mutex<Habits>,
     /// Leases that could not be ended in time, and when they are tried again.
     pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
+    /// How much services have reported.
+    pub(crate) reports: Mutex<crate::vault::Reports>,
+    /// Requests of services that wait for a bridge.
+    pub(crate) slow: Semaphore,
     /// Leases whose child is being made: who makes it keeps it, or takes it back.
     pub(crate) lending: Mutex<HashSet<String>>,
     /// Credentials whose rotations are being driven.

@@ -28,7 +28,7 @@ use hearthkey_store::vault::SecretName;
 use hearthkey_store::{CommitError, OpenError, Opened, Store};
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::events::{broker_rows, remember, work};
@@ -191,6 +191,8 @@ pub(crate) async fn open(
         habits: Mutex::new(habits),
         late_leases: Mutex::default(),
         lending: Mutex::default(),
+        reports: Mutex::default(),
+        slow: Semaphore::new(crate::vault::SLOW_MAX),
         driven: Mutex::default(),
         bridge_says: Arc::default(),
         rotations: Notify::new(),

@@ -30,5 +30,6 @@ mod steps;
 mod views;
 
 pub(crate) use driving::rotate_what_is_due;
-pub(crate) use leases::end_what_was_lent;
+pub(crate) use findings::Reports;
+pub(crate) use leases::{SLOW_MAX, end_what_was_lent};
 pub(crate) use rotations::begin_what_is_due;

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
-use crate::vault_change::{self, VaultWrite};
+use crate::vault_apply;
+use crate::vault_change::VaultWrite;
 
 /// One durable transaction: what is written, and what is recorded about it.
 #[derive(Debug, Default)]
@@ -280,7 +281,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
                 &[kind, key],
             )?;
         }
-        Write::Vault(write) => vault_change::apply(tx, write)?,
+        Write::Vault(write) => vault_apply::apply(tx, write)?,
         Write::Token(write) => crate::tokens::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }

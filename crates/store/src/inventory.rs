@@ -1,20 +1,23 @@
 //! What is known of the vault: questions about credentials, rotations, leases, bridges, findings.
 //! No answer holds a value in the clear.
 
+mod filter;
+
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{
     Credential, CredentialId, Kind, Origin, State, Tier, VersionState,
 };
 use hearthkey_core::finding::Finding;
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
-use hearthkey_core::lease::Lease;
-use hearthkey_core::rotation::{Rotation, Step};
-use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::rotation::Step;
+use hearthkey_core::time::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 
 use crate::registry::{ReadError, Registry, Text, Word, time, time_if_any};
 use crate::vault::{CredentialPlace, SealedSecret};
+
+pub use filter::Filter;
 
 /// One version, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,23 +88,8 @@ pub struct SealedValue {
     pub sealed: SealedSecret,
 }
 
-/// What is searched for. Every part that is there must hold.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// The environment.
-    pub environment: Option<EnvironmentName>,
-    /// A text within the name, the owner, the purpose or a place of use; case does not matter.
-    pub text: Option<String>,
-    /// The kind.
-    pub kind: Option<Kind>,
-    /// The tier.
-    pub tier: Option<Tier>,
-    /// The state.
-    pub state: Option<State>,
-}
-
 /// Reads a column of JSON.
-struct Json<T>(T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -111,7 +99,7 @@ impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
     }
 }
 
-fn id(row: &Row<'_>, name: usize, environment: usize) -> rusqlite::Result<CredentialId> {
+pub(crate) fn id(row: &Row<'_>, name: usize, environment: usize) -> rusqlite::Result<CredentialId> {
     Ok(CredentialId {
         environment: row.get::<_, Text<_>>(environment)?.0,
         name: row.get::<_, Text<_>>(name)?.0,
@@ -172,53 +160,6 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<KnownVersion> {
     })
 }
 
-const ROTATION_COLUMNS: &str = "r.id, r.step, r.from_version, r.to_version, r.reason, r.begun_by,
-    r.begun_at, r.deadline, r.dependents, r.confirmed, r.tries, r.not_before, r.notes, r.ended_at,
-    r.overlap_ms, r.asked, r.other_expires_at";
-
-fn read_rotation(row: &Row<'_>) -> rusqlite::Result<Rotation> {
-    Ok(Rotation {
-        id: row.get(0)?,
-        step: row.get::<_, Word<_>>(1)?.0,
-        from_version: row.get(2)?,
-        to_version: row.get(3)?,
-        reason: row.get(4)?,
-        begun_by: row.get(5)?,
-        begun_at: time(row, 6)?,
-        deadline: time_if_any(row, 7)?,
-        dependents: row.get::<_, Json<_>>(8)?.0,
-        confirmed: row.get::<_, Json<_>>(9)?.0,
-        tries: row.get(10)?,
-        not_before: time(row, 11)?,
-        notes: row.get::<_, Json<_>>(12)?.0,
-        ended_at: time_if_any(row, 13)?,
-        overlap: row.get::<_, Option<i64>>(14)?.map(Span::ms),
-        asked: row.get(15)?,
-        other_expires_at: time_if_any(row, 16)?,
-    })
-}
-
-const LEASE_COLUMNS: &str =
-    "l.id, c.name, c.environment, l.version, l.holder, l.address, l.issued_at,
-    l.expires_at, l.child, l.remote_id, l.ended_at, l.ended_by, l.note";
-
-fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
-    Ok(Lease {
-        id: row.get(0)?,
-        credential: id(row, 1, 2)?,
-        version: row.get(3)?,
-        holder: row.get(4)?,
-        address: row.get(5)?,
-        issued_at: time(row, 6)?,
-        expires_at: time(row, 7)?,
-        child: row.get(8)?,
-        remote_id: row.get(9)?,
-        ended_at: time_if_any(row, 10)?,
-        ended_by: row.get(11)?,
-        note: row.get(12)?,
-    })
-}
-
 fn read_bridge(row: &Row<'_>) -> rusqlite::Result<Bridge> {
     Ok(Bridge {
         name: row.get(0)?,
@@ -262,15 +203,6 @@ impl Registry<'_> {
         after: (&str, &str),
         limit: u32,
     ) -> Result<Vec<KnownCredential>, ReadError> {
-        let sql = format!(
-            "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES}
-             WHERE (c.name, c.environment) > (?1, ?2)
-             AND (?3 IS NULL OR c.environment = ?3) AND (?4 IS NULL OR c.kind = ?4)
-             AND (?5 IS NULL OR c.tier = ?5) AND (?6 IS NULL OR c.state = ?6)
-             AND (?7 IS NULL OR instr(lower(c.name || char(10) || c.owner || char(10) || c.purpose
-                 || char(10) || c.used_by), lower(?7)) > 0)
-             ORDER BY c.name, c.environment LIMIT ?8"
-        );
         let params = rusqlite::params![
             after.0,
             after.1,
@@ -281,7 +213,20 @@ impl Registry<'_> {
             filter.text,
             limit,
         ];
-        self.all(&sql, params, read_credential)
+        self.all(&filter.sql(), params, read_credential)
+    }
+
+    /// Shows every active credential to `see`, in no order that means anything.
+    pub fn each_active(&self, mut see: impl FnMut(&KnownCredential)) -> Result<(), ReadError> {
+        let sql = format!(
+            "SELECT {CREDENTIAL_COLUMNS} FROM {CREDENTIAL_TABLES} WHERE c.state = 'active' ORDER BY c.id"
+        );
+        let mut statement = self.0.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            see(&read_credential(row)?);
+        }
+        Ok(())
     }
 
     /// The versions of a credential, newest first.
@@ -364,44 +309,31 @@ impl Registry<'_> {
         )
     }
 
-    /// Values that more than one active credential holds.
-    pub fn shared_values(&self) -> Result<Vec<Fingerprint>, ReadError> {
-        self.all(
+    /// Values that more than one active credential holds; of one credential alone if it is named.
+    pub fn shared_values(&self, of: Option<&CredentialId>) -> Result<Vec<Fingerprint>, ReadError> {
+        let candidates = match of {
+            Some(_) => {
+                "SELECT v.fingerprint FROM credential c JOIN credential_version v ON v.credential = c.id
+                 WHERE c.name = ?1 AND c.environment = ?2 AND c.state = 'active'
+                 AND v.state IN ('pending', 'current', 'previous')"
+            }
+            // The index alone says which there can be; where they stand is asked of those few.
+            None => {
+                "SELECT fingerprint FROM credential_version
+                 GROUP BY fingerprint HAVING min(credential) <> max(credential)"
+            }
+        };
+        let sql = format!(
             "SELECT v.fingerprint FROM credential_version v JOIN credential c ON c.id = v.credential
-             WHERE v.state IN ('current', 'previous') AND c.state = 'active'
-             GROUP BY v.fingerprint HAVING count(DISTINCT v.credential) > 1 LIMIT 1000",
-            [],
-            |row| row.get(0).map(Fingerprint),
-        )
-    }
-
-    /// The rotation of a credential that runs.
-    pub fn rotation(&self, id: &CredentialId) -> Result<Option<Rotation>, ReadError> {
-        let sql = format!(
-            "SELECT {ROTATION_COLUMNS} FROM credential c JOIN rotation r ON r.credential = c.id
-             WHERE c.name = ?1 AND c.environment = ?2 AND r.ended_at IS NULL"
+             WHERE v.fingerprint IN ({candidates})
+             AND v.state IN ('current', 'previous') AND c.state = 'active'
+             GROUP BY v.fingerprint HAVING count(DISTINCT v.credential) > 1 LIMIT 1000"
         );
-        let key = (id.name.as_str(), id.environment.as_str());
-        self.one(&sql, key, read_rotation)
-    }
-
-    /// The rotations of a credential, newest first.
-    pub fn rotations(&self, id: &CredentialId, limit: u32) -> Result<Vec<Rotation>, ReadError> {
-        let sql = format!(
-            "SELECT {ROTATION_COLUMNS} FROM credential c JOIN rotation r ON r.credential = c.id
-             WHERE c.name = ?1 AND c.environment = ?2 ORDER BY r.id DESC LIMIT ?3"
-        );
-        let key = (id.name.as_str(), id.environment.as_str(), limit);
-        self.all(&sql, key, read_rotation)
-    }
-
-    /// The rotations that run, the oldest first.
-    pub fn running_rotations(&self) -> Result<Vec<(CredentialId, Rotation)>, ReadError> {
-        let sql = format!(
-            "SELECT {ROTATION_COLUMNS}, c.name, c.environment FROM rotation r
-             JOIN credential c ON c.id = r.credential WHERE r.ended_at IS NULL ORDER BY r.id LIMIT 10000"
-        );
-        self.all(&sql, [], |row| Ok((id(row, 17, 18)?, read_rotation(row)?)))
+        let read = |row: &Row<'_>| row.get(0).map(Fingerprint);
+        match of {
+            Some(id) => self.all(&sql, (id.name.as_str(), id.environment.as_str()), read),
+            None => self.all(&sql, [], read),
+        }
     }
 
     /// The credentials that the gateway rotates by itself, but for those of which a rotation was undone since then.
@@ -414,64 +346,6 @@ impl Registry<'_> {
              ORDER BY c.id"
         );
         self.all(&sql, [undone_since.as_ms()], read_credential)
-    }
-
-    /// A lease.
-    pub fn lease(&self, lease: &str) -> Result<Option<Lease>, ReadError> {
-        let sql = format!(
-            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential WHERE l.id = ?1"
-        );
-        self.one(&sql, [lease], read_lease)
-    }
-
-    /// The leases that have not ended, the first to end first, at most `limit`.
-    pub fn leases(&self, limit: u32) -> Result<Vec<Lease>, ReadError> {
-        let sql = format!(
-            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
-             WHERE l.ended_at IS NULL ORDER BY l.expires_at LIMIT ?1"
-        );
-        self.all(&sql, [limit], read_lease)
-    }
-
-    /// The leases whose time has come, the first to end first, at most `limit`.
-    pub fn due_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Lease>, ReadError> {
-        let sql = format!(
-            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
-             WHERE l.ended_at IS NULL AND l.expires_at <= ?1 ORDER BY l.expires_at LIMIT ?2"
-        );
-        self.all(&sql, (now.as_ms(), limit), read_lease)
-    }
-
-    /// How many children of a bridge are lent.
-    pub fn children_at(
-        &self,
-        bridge: &str,
-        environment: &EnvironmentName,
-    ) -> Result<u64, ReadError> {
-        let sql = "SELECT count(*) FROM lease l JOIN credential c ON c.id = l.credential
-                   WHERE l.ended_at IS NULL AND l.child = 1 AND c.environment = ?2
-                   AND substr(c.name, 1, instr(c.name, '/') - 1) = ?1";
-        let count = self.one(sql, (bridge, environment.as_str()), |row| row.get(0))?;
-        Ok(count.unwrap_or(0))
-    }
-
-    /// The leases of a credential that have not ended.
-    pub fn leases_of(&self, id: &CredentialId) -> Result<Vec<Lease>, ReadError> {
-        let sql = format!(
-            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
-             WHERE c.name = ?1 AND c.environment = ?2 AND l.ended_at IS NULL LIMIT 10000"
-        );
-        let key = (id.name.as_str(), id.environment.as_str());
-        self.all(&sql, key, read_lease)
-    }
-
-    /// The leases that somebody holds, the first to end first, at most `limit`.
-    pub fn leases_held_by(&self, holder: &str, limit: u32) -> Result<Vec<Lease>, ReadError> {
-        let sql = format!(
-            "SELECT {LEASE_COLUMNS} FROM lease l JOIN credential c ON c.id = l.credential
-             WHERE l.ended_at IS NULL AND l.holder = ?1 ORDER BY l.expires_at LIMIT ?2"
-        );
-        self.all(&sql, (holder, limit), read_lease)
     }
 
     /// A row's sealed value.

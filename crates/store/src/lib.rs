@@ -11,7 +11,7 @@
 //! | what is known? | [`registry`], [`tokens`] |
 //! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
-//! | what can be changed in the vault, and what is known of it? | [`vault_change`], [`inventory`] |
+//! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
 pub mod anchor;
 pub mod change;
@@ -24,7 +24,9 @@ pub mod registry;
 pub mod slots;
 mod store;
 pub mod tokens;
+pub mod underway;
 pub mod vault;
+mod vault_apply;
 pub mod vault_change;
 mod writer;
 

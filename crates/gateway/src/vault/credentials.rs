@@ -161,9 +161,15 @@ impl Home {
             let mut version = self.new_version(&id, self.next_version(&id)?, value, &actor, now)?;
             version.origin = credential.provenance.origin;
             version.remote_id = remote_id;
-            let shared = self.shared_with(&id, &version)?;
+            let mut shared = self.shared_with(&id, &version)?;
             if !shared.is_empty() {
                 entry = entry.with("shared_with", shared.clone());
+                if !actor.is_operator() {
+                    // It is not told what else there is, nor whether it guessed right.
+                    shared.clear();
+                }
+            }
+            if !shared.is_empty() {
                 warnings.push(format!(
                     "The same value is in {}. Give each its own: `hearthkey credential rotate {} --env {}`.",
                     shared.join(", "),
@@ -356,7 +362,7 @@ impl Home {
                 .map(|r| self.rotation_view(id, r))
                 .collect(),
             leases: leases.iter().map(views::lease).collect(),
-            findings: self.findings_of(caller, id)?,
+            findings: self.findings_of(caller, &known)?,
         })
     }
 }

@@ -1,19 +1,48 @@
 //! What is wrong with the inventory: what follows from it as it stands, and what was noted.
 
-use hearthkey_api::{CredentialView, FindingList, FindingReport, FindingView};
+use std::collections::HashMap;
+
+use hearthkey_api::{FindingList, FindingReport, FindingView};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::{Filter, KnownCredential};
+use hearthkey_store::inventory::KnownCredential;
+use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::caller::Caller;
-use crate::home::Home;
+use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::credentials::object;
 use crate::vault::views;
+
+/// Findings that one service may report in an hour.
+const REPORTS_MAX: u32 = 100;
+
+/// How much each service has reported in the present hour.
+#[derive(Default)]
+pub(crate) struct Reports {
+    hour: i64,
+    of: HashMap<String, u32>,
+}
+
+impl Reports {
+    /// Whether one more is taken.
+    fn takes(&mut self, reporter: &str, now: Timestamp) -> bool {
+        let hour = now.as_s() / 3600;
+        if hour != self.hour {
+            *self = Self {
+                hour,
+                of: HashMap::new(),
+            };
+        }
+        let count = self.of.entry(reporter.to_owned()).or_default();
+        *count += 1;
+        *count <= REPORTS_MAX
+    }
+}
 
 fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
     FindingView {
@@ -30,7 +59,6 @@ fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
 /// What is wrong with one credential by itself.
 fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
     let id = &known.credential.id;
-    let CredentialView { due, .. } = views::credential(known, now);
     let rotate = format!(
         "Run `hearthkey credential rotate {} --env {}`.",
         id.name, id.environment
@@ -40,7 +68,7 @@ fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
         let finding = Finding::new(FindingKind::Expired, Severity::High, object(id), "");
         findings.push(finding.saying("It has expired, and is not given out.", rotate.clone()));
     }
-    if let Some(due) = due {
+    if let Some(due) = views::due(known, now) {
         let finding = Finding::new(FindingKind::Due, Severity::Medium, object(id), "");
         findings.push(finding.saying(format!("It is due for rotation: {due}."), rotate));
     }
@@ -66,49 +94,59 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     ))
 }
 
+/// The findings about values that several credentials hold; about one credential's if it is named.
+fn shared(
+    registry: &Registry<'_>,
+    caller: &Caller,
+    of: Option<&CredentialId>,
+) -> Result<Vec<FindingView>, ReadError> {
+    let mut views = Vec::new();
+    for value in registry.shared_values(of)? {
+        let holders = registry.holders_of(&value)?;
+        // It names them all, so it is for whoever may see them all.
+        if !holders
+            .iter()
+            .all(|id| caller.is_operator() || caller.may_list(id))
+        {
+            continue;
+        }
+        let finding = of_shared(&holders);
+        views.extend(finding.map(|finding| view(&finding, None)));
+    }
+    Ok(views)
+}
+
+/// What the caller may see of these, the worst first.
+fn seen_by(caller: &Caller, mut views: Vec<FindingView>) -> Vec<FindingView> {
+    views.retain(|view| caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id)));
+    let rank = |view: &FindingView| {
+        Severity::ALL
+            .iter()
+            .position(|word| word.as_str() == view.severity)
+    };
+    views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
+    views
+}
+
 impl Home {
     /// Every finding, the worst first, as far as the caller may see what it is about.
     pub(crate) fn findings(&self, caller: &Caller) -> Result<FindingList, Failure> {
         let now = self.now();
-        let (noted, shared) = self.store.read(|registry| {
-            let mut shared = Vec::new();
-            for value in registry.shared_values()? {
-                shared.extend(of_shared(&registry.holders_of(&value)?));
+        let findings = self.store.read(|registry| {
+            let mut views = Vec::new();
+            for (finding, since) in registry.findings()? {
+                views.push(view(&finding, Some(since)));
             }
-            Ok((registry.findings()?, shared))
+            views.extend(shared(registry, caller, None)?);
+            registry.each_active(|known| {
+                let found = of_credential(known, now);
+                views.extend(found.iter().map(|finding| view(finding, None)));
+            })?;
+            Ok(views)
         })?;
-        let mut views: Vec<FindingView> = noted
-            .iter()
-            .map(|(finding, since)| view(finding, Some(*since)))
-            .collect();
-        views.extend(shared.iter().map(|finding| view(finding, None)));
-        let filter = Filter {
-            state: Some(State::Active),
-            ..Filter::default()
-        };
-        let mut after = (String::new(), String::new());
-        loop {
-            let page = self
-                .store
-                .read(|registry| registry.credentials(&filter, (&after.0, &after.1), 1000))?;
-            let Some(last) = page.last() else { break };
-            after = (
-                last.credential.id.name.to_string(),
-                last.credential.id.environment.to_string(),
-            );
-            let found = page.iter().flat_map(|known| of_credential(known, now));
-            views.extend(found.map(|finding| view(&finding, None)));
-        }
-        views.retain(|view| {
-            caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id))
-        });
-        let rank = |view: &FindingView| {
-            Severity::ALL
-                .iter()
-                .position(|word| word.as_str() == view.severity)
-        };
-        views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
-        Ok(FindingList { findings: views })
+        Ok(FindingList {
+            findings: seen_by(caller, findings),
+        })
     }
 
     /// Notes what a scan or an import saw.
@@ -131,16 +169,34 @@ impl Home {
             self.permitted(caller, Action::List, id).await?;
         }
         let now = self.now();
+        // What a service says stands beside what others say, and does not replace it.
+        let reporter = caller.service().ok().map(|service| service.actor().name);
+        let mark = |of: &str| match &reporter {
+            Some(reporter) => format!("{reporter} {of}"),
+            None => of.to_owned(),
+        };
+        let somewhere = match &reporter {
+            Some(reporter) => format!("{reporter}: {place}"),
+            None => format!("place:{place}"),
+        };
+        if let Some(reporter) = &reporter
+            && !locked(&self.reports).takes(reporter, now)
+        {
+            return Err(Failure::refused(
+                &format!("{reporter} has reported {REPORTS_MAX} findings within the hour"),
+                "Look at them with `hearthkey check`, and mend what reports them.",
+            ));
+        }
         let finding = match (kind, &credential) {
-            (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &place).saying(
+            (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &mark(&place)).saying(
                 format!("Its value stands in {place}: {what}."),
                 format!("Rotate now: `hearthkey credential rotate {} --env {} --overlap 0s`, then take it out of there.", id.name, id.environment),
             ),
-            (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, place.clone(), &what).saying(
+            (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, somewhere, &mark(&what)).saying(
                 format!("What looks like a secret stands there: {what}."),
                 "Find out whose it is, have it replaced, and take it out of there.",
             ),
-            (FindingKind::Unmanaged, _) => Finding::new(kind, Severity::Medium, place.clone(), &what).saying(
+            (FindingKind::Unmanaged, _) => Finding::new(kind, Severity::Medium, somewhere, &mark(&what)).saying(
                 format!("A secret is kept there and not in the vault: {what}."),
                 "Take it in with `hearthkey credential import`, or with `hearthkey credential add`.",
             ),
@@ -184,19 +240,30 @@ impl Home {
         Ok(())
     }
 
-    /// The findings about one credential.
+    /// The findings about one credential: about itself, or about one that is named with it.
     pub(crate) fn findings_of(
         &self,
         caller: &Caller,
-        id: &CredentialId,
+        known: &KnownCredential,
     ) -> Result<Vec<FindingView>, Failure> {
-        let object = object(id);
-        let mut findings = self.findings(caller)?.findings;
-        let name = id.to_string();
-        findings.retain(|view| {
-            view.object == object || view.what.split([' ', ',', '.']).any(|word| word == name)
-        });
-        Ok(findings)
+        let id = &known.credential.id;
+        let (now, object, name) = (self.now(), object(id), id.to_string());
+        let findings = self.store.read(|registry| {
+            let mut views = Vec::new();
+            for (finding, since) in registry.findings()? {
+                let mut words = finding.what.split([' ', ',', '.']);
+                if finding.object == object || words.any(|word| word == name) {
+                    views.push(view(&finding, Some(since)));
+                }
+            }
+            views.extend(shared(registry, caller, Some(id))?);
+            if known.credential.state == State::Active {
+                let found = of_credential(known, now);
+                views.extend(found.iter().map(|finding| view(finding, None)));
+            }
+            Ok(views)
+        })?;
+        Ok(seen_by(caller, findings))
     }
 
     /// A credential by `environment/bridge/key`.

@@ -65,7 +65,11 @@ impl Home {
             let id = self.credential_id(environment, name)?;
             self.permitted(caller, Action::Read, &id).await?;
             let found = self.open_value(&id, version, now)?;
+            self.named_if_critical(caller, Action::Read, &found).await?;
             if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
+                let entry = Entry::new(now, caller.actor(), "credential.refuse", object(&id))
+                    .ended(Outcome::Refused, "no_reason");
+                self.record_refused(caller, "no_reason", entry).await;
                 return Err(Failure::refused(
                     &format!(
                         "the credential {} is critical: whoever reveals it says why",
@@ -110,9 +114,50 @@ impl Home {
             let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
                 .ended(Outcome::Refused, "not_granted")
                 .with("action", action.as_str());
-            self.record(entry).await;
+            self.record_refused(caller, "not_granted", entry).await;
         }
         permitted
+    }
+
+    /// Writes a refusal down; of a service, each kind once a minute.
+    async fn record_refused(&self, caller: &Caller, why: &'static str, mut entry: Entry) {
+        if let Ok(service) = caller.service() {
+            let (id, address) = (&service.token.id, service.address.ip());
+            let entered = locked(&self.tokens.attempts).enter(Some(id), why, address, self.now());
+            match entered {
+                None => return,
+                Some(0) => {}
+                Some(omitted) => entry = entry.with("omitted_before", omitted),
+            }
+        }
+        self.record(entry).await;
+    }
+
+    /// A critical value is for whoever was granted it by its name, and not by a pattern.
+    pub(crate) async fn named_if_critical(
+        &self,
+        caller: &Caller,
+        action: Action,
+        found: &Opened,
+    ) -> Result<(), Failure> {
+        let id = &found.id;
+        if found.sealed.tier != Tier::Critical || caller.is_named(action, id) {
+            return Ok(());
+        }
+        let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
+            .ended(Outcome::Refused, "critical")
+            .with("action", action.as_str());
+        self.record_refused(caller, "critical", entry).await;
+        Err(Failure::refused(
+            &format!(
+                "the credential {} is critical: a pattern does not reach it",
+                id.name
+            ),
+            &format!(
+                "Ask an operator for a token that names it: `hearthkey token create … --allow {}:{action}`.",
+                id.name
+            ),
+        ))
     }
 
     /// Opens a value that may be given out, in memory.

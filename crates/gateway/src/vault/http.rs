@@ -211,6 +211,10 @@ async fn rotate(
     let home = gateway.home()?;
     let id = id(&home, named)?;
     home.permitted(&caller, Action::Rotate, &id).await?;
+    if request.value.is_some() || request.generate || request.remote_id.is_some() {
+        // Saying which value it is to be is more than asking for a new one.
+        home.permitted(&caller, Action::Write, &id).await?;
+    }
     Ok(Json(
         home.rotate_credential(caller.actor(), &id, request).await?,
     ))

@@ -6,7 +6,6 @@ use hearthkey_api::{
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier};
-use hearthkey_core::id::EnvironmentName;
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::inventory::Filter;
 use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
@@ -132,6 +131,24 @@ fn of_device(known: &KnownDevice, newest: Option<&Certificate>) -> CredentialVie
     view
 }
 
+/// The first of these, and where the rest goes on.
+fn cut(views: &mut Vec<CredentialView>, limit: usize) -> CredentialPage {
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let next = views.last().filter(|_| more);
+    CredentialPage {
+        next: next.map(|last| format!("{} {}", last.name, last.environment)),
+        credentials: std::mem::take(views),
+    }
+}
+
+fn may_see(caller: &Caller, view: &CredentialView) -> bool {
+    match (view.environment.parse(), view.name.parse()) {
+        (Ok(environment), Ok(name)) => caller.may_list(&CredentialId { environment, name }),
+        _ => caller.is_operator(),
+    }
+}
+
 impl Home {
     /// A page of the inventory, as far as the caller may see it.
     pub(crate) fn inventory(
@@ -141,18 +158,57 @@ impl Home {
         after: &str,
         limit: u32,
     ) -> Result<CredentialPage, Failure> {
-        let limit = limit.clamp(1, PAGE_MAX);
+        let limit = limit.clamp(1, PAGE_MAX) as usize;
+        let Ok(service) = caller.service() else {
+            let mut views = self.page(filter, after, limit + 1)?;
+            return Ok(cut(&mut views, limit));
+        };
+        // A service is told of what it may see, and that it goes on only if it goes on among that.
+        let own = &service.token.environment;
+        let mut views = Vec::new();
+        let mut after = after.to_owned();
+        let elsewhere = filter
+            .environment
+            .as_ref()
+            .is_some_and(|asked| asked != own);
+        while !elsewhere && views.len() <= limit {
+            let filter = Filter {
+                environment: Some(own.clone()),
+                ..filter.clone()
+            };
+            let mut page = self.page(&filter, &after, PAGE_MAX as usize + 1)?;
+            let cut = cut(&mut page, PAGE_MAX as usize);
+            views.extend(
+                cut.credentials
+                    .into_iter()
+                    .filter(|view| may_see(caller, view)),
+            );
+            match cut.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        Ok(cut(&mut views, limit))
+    }
+
+    /// The inventory from a cursor on, at least `count` of it if there is that much.
+    fn page(
+        &self,
+        filter: &Filter,
+        after: &str,
+        count: usize,
+    ) -> Result<Vec<CredentialView>, Failure> {
         let cursor = Cursor::parse(after);
         let now = self.now();
+        let rows = u32::try_from(count).unwrap_or(PAGE_MAX);
         let mut views: Vec<CredentialView> = self.store.read(|registry| {
-            let kept =
-                registry.credentials(filter, (cursor.name, cursor.environment), limit + 1)?;
+            let kept = registry.credentials(filter, (cursor.name, cursor.environment), rows)?;
             let mut views: Vec<_> = kept
                 .iter()
                 .map(|known| views::credential(known, now))
                 .collect();
             if filter.kind.is_none_or(|kind| kind == Kind::Certificate) {
-                views.extend(certificates(registry, filter, &cursor, limit as usize + 1)?);
+                views.extend(certificates(registry, filter, &cursor, count)?);
             }
             Ok(views)
         })?;
@@ -162,22 +218,7 @@ impl Home {
                 .filter(|view| cursor.is_before(view) && matches(filter, view)),
         );
         views.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
-        let more = views.len() > limit as usize;
-        views.truncate(limit as usize);
-        let next = views.last().filter(|_| more);
-        let next = next.map(|last| format!("{} {}", last.name, last.environment));
-        views.retain(|view| {
-            let environment = view.environment.parse::<EnvironmentName>();
-            let name = view.name.parse();
-            match (environment, name) {
-                (Ok(environment), Ok(name)) => caller.may_list(&CredentialId { environment, name }),
-                _ => caller.is_operator(),
-            }
-        });
-        Ok(CredentialPage {
-            credentials: views,
-            next,
-        })
+        Ok(views)
     }
 
     /// The keys by which the home itself lives.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue};
+use axum::http::StatusCode;
+use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue, code};
 use hearthkey_bridges::Held;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, checked_text};
@@ -24,6 +25,10 @@ use crate::vault::views;
 
 /// Leases that are listed at most.
 const LISTED_MAX: u32 = 1000;
+/// Leases that one service may hold at a time.
+const HELD_MAX: u32 = 100;
+/// Services that may wait for a bridge at a time: fewer than are served, so that others still are.
+pub(crate) const SLOW_MAX: usize = 8;
 /// Leases that are ended in one go.
 const DUE_MAX: u32 = 10_000;
 /// Leases that are being ended at the same time.
@@ -74,6 +79,16 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
     }
 }
 
+fn waiting_for_bridges() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::BUSY,
+        "The gateway is busy.",
+        format!("{SLOW_MAX} services wait for a bridge to make a value."),
+        "Ask again in a minute.",
+    )
+}
+
 impl Home {
     /// Lends a credential for a time.
     pub(crate) async fn lend(
@@ -93,10 +108,28 @@ impl Home {
         self.permitted(caller, Action::Lease, id).await?;
         let now = self.now();
         let opened = self.open_value(id, None, now)?;
+        self.named_if_critical(caller, Action::Lease, &opened)
+            .await?;
         let actor = caller.actor();
+        if !caller.is_operator() {
+            let held = self
+                .store
+                .read(|registry| registry.leases_held_by(&actor.name, HELD_MAX))?;
+            if held.len() >= HELD_MAX as usize {
+                return Err(Failure::refused(
+                    &format!("{} holds {HELD_MAX} leases already", actor.name),
+                    "End those that are not needed with `hearthkey credential end-lease`, or lend for a shorter time.",
+                ));
+            }
+        }
         let bridge = self
             .bridge_of(id)?
             .filter(|bridge| bridge.abilities.children);
+        // Bridges may take their time: services that wait for them leave room for the others.
+        let _slow = match bridge.is_some() && !caller.is_operator() {
+            true => Some(self.slow.try_acquire().map_err(|_| waiting_for_bridges())?),
+            false => None,
+        };
         let lease = Lease {
             id: lease::id_from_random(*hearthkey_store::keys::random::<8>()),
             credential: id.clone(),

@@ -2,10 +2,11 @@
 //!
 //! The key is fresh for each scan, so that marks of two scans cannot be compared. Whoever holds marks can
 //! try guesses against them: a value that can be guessed is not protected by them. That is why they are
-//! given to those only who may see the credential, and why it is on record.
+//! given to those only who may read the value itself, and why it is on record.
 
 use hearthkey_api::{MarksView, SecretValue};
 use hearthkey_core::audit::Entry;
+use hearthkey_core::credential::Action;
 use hearthkey_discovery::scan::{MarkKey, Marked, Marks, mark};
 use hearthkey_store::change::Change;
 use hearthkey_store::keys::random;
@@ -20,7 +21,7 @@ use crate::problem::Failure;
 const BATCH: u32 = 500;
 
 impl Home {
-    /// Marks every value that the caller may see the credential of.
+    /// Marks every value that the caller may read.
     pub(crate) async fn marks(&self, caller: &Caller) -> Result<MarksView, Failure> {
         let vault = self.store.vault();
         let mut marks = Marks::new(MarkKey::from_random(*random::<32>()), 1000);
@@ -40,7 +41,8 @@ impl Home {
                 *version,
             );
             for (id, version, sealed) in page {
-                if !caller.may_list(&id) {
+                // A mark lets its holder try guesses: it is for whoever may have the value.
+                if caller.may(Action::Read, &id).is_err() {
                     continue;
                 }
                 let value = vault.open_credential(&CredentialPlace::of(&id, version), &sealed);
@@ -62,7 +64,10 @@ impl Home {
             self.now(),
             caller.actor(),
             "credential.marks",
-            format!("home:{}", self.id),
+            match caller.service() {
+                Ok(service) => format!("environment:{}", service.token.environment),
+                Err(_) => format!("home:{}", self.id),
+            },
         )
         .with("marked", marked)
         .with("not_marked", not_marked.len());

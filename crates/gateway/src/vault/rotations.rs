@@ -9,7 +9,7 @@ use hearthkey_core::credential::{
     CredentialId, Custody, Origin, State, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
-use hearthkey_core::rotation::{Due, Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
+use hearthkey_core::rotation::{Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
@@ -81,6 +81,10 @@ impl Home {
                 &"two values live side by side for 90 days at most",
             ));
         }
+        let remote_id = request.remote_id.as_deref();
+        let remote_id = remote_id
+            .map(|text| checked_text("id at the bridge", text))
+            .transpose()?;
         let reason = request.reason.as_deref();
         let reason = reason
             .map(|text| checked_text("reason", text))
@@ -101,7 +105,7 @@ impl Home {
         let value = value.map_err(|error| Failure::invalid(&error))?;
         let value = match (value, request.generate) {
             (Some(_), true) => return Err(Failure::invalid(&"a value is either given or made")),
-            (Some(value), false) => NewValue::Here(value, Origin::Entered, request.remote_id),
+            (Some(value), false) => NewValue::Here(value, Origin::Entered, remote_id),
             (None, true) => NewValue::Here(
                 making::make(known.credential.kind).await?,
                 Origin::Generated,
@@ -276,7 +280,7 @@ impl Home {
             ));
         }
         let now = self.now();
-        if beginning.by_itself && self.due(&known, now).is_none() {
+        if beginning.by_itself && views::due(&known, now).is_none() {
             return Err(Failure::refused(
                 &format!("the credential {} is not due any more", id.name),
                 "Nothing needs to be done.",
@@ -320,10 +324,14 @@ impl Home {
             self.refuse_same(id, &version)?;
             let shared = self.shared_with(id, &version)?;
             if !shared.is_empty() {
-                rotation.notes.push(format!(
-                    "the same value is in {}: give each its own",
-                    shared.join(", ")
-                ));
+                // A rotation is shown to whoever may list the credential: with whom it shares stays in the record, and a
+                // service is not told whether it guessed right.
+                if actor.is_operator() {
+                    rotation.notes.push(
+                        "the same value is in other credentials: `hearthkey check` names them"
+                            .into(),
+                    );
+                }
                 entry = entry.with("shared_with", shared);
             }
             version.state = VersionState::Pending;
@@ -383,15 +391,6 @@ impl Home {
         }
     }
 
-    /// Why a credential is due, if it is, and nothing is done about it yet.
-    fn due(&self, known: &KnownCredential, now: Timestamp) -> Option<Due> {
-        let credential = &known.credential;
-        let (_, made_at) = known.current.filter(|_| known.rotating.is_none())?;
-        credential
-            .rotation
-            .due(credential.tier, made_at, known.uses, now)
-    }
-
     /// Begins the rotation of what is due, where the gateway may.
     async fn begin_due(&self, now: Timestamp) {
         let rested = now.before(REST_AFTER_UNDOING);
@@ -400,7 +399,7 @@ impl Home {
             Err(error) => return tracing::error!(%error, "the schedules could not be read"),
         };
         for known in automatic {
-            let Some(due) = self.due(&known, now) else {
+            let Some(due) = views::due(&known, now).filter(|_| known.rotating.is_none()) else {
                 continue;
             };
             // What costs something, or needs a person, stays a finding.

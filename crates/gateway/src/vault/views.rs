@@ -5,7 +5,7 @@ use hearthkey_api::{
 };
 use hearthkey_core::credential::{CredentialId, Custody, State};
 use hearthkey_core::lease::Lease;
-use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, RotationPolicy};
+use hearthkey_core::rotation::{Due, Next, OVERLAP_MAX, Rotation, RotationPolicy};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::inventory::{KnownCredential, KnownVersion};
 
@@ -63,14 +63,17 @@ fn text(time: Timestamp) -> String {
     time.to_string()
 }
 
+/// Why a credential is due for rotation, if it is.
+pub(crate) fn due(known: &KnownCredential, now: Timestamp) -> Option<Due> {
+    let c = &known.credential;
+    let active = c.state == State::Active && c.custody == Custody::Vault;
+    let (_, made_at) = known.current.filter(|_| active)?;
+    c.rotation.due(c.tier, made_at, known.uses, now)
+}
+
 /// A credential as it is listed.
 pub(crate) fn credential(known: &KnownCredential, now: Timestamp) -> CredentialView {
     let c = &known.credential;
-    let active = c.state == State::Active && c.custody == Custody::Vault;
-    let due = known.current.filter(|_| active).and_then(|(_, made_at)| {
-        let due = c.rotation.due(c.tier, made_at, known.uses, now);
-        due.map(|due| due.to_string())
-    });
     CredentialView {
         name: c.id.name.to_string(),
         environment: c.id.environment.to_string(),
@@ -97,7 +100,7 @@ pub(crate) fn credential(known: &KnownCredential, now: Timestamp) -> CredentialV
         version: known.current.map(|(version, _)| version),
         version_at: known.current.map(|(_, at)| text(at)),
         rotating: known.rotating.map(|step| step.as_str().to_owned()),
-        due,
+        due: due(known, now).map(|due| due.to_string()),
         verified_at: known.verified_at.map(text),
         last_used_at: known.last_used_at.map(text),
         last_used_by: known.last_used_by.clone(),
