@@ -79,7 +79,7 @@ fn credential(id: CredentialId, n: usize, now: Timestamp) -> Credential {
         kind: kinds[n % kinds.len()],
         owner: format!("person-{}", n % 20),
         purpose: format!("reads the sensors of room {room}"),
-        tier: if n % 10 == 0 {
+        tier: if n.is_multiple_of(10) {
             Tier::High
         } else {
             Tier::Standard
