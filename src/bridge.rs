@@ -246,7 +246,7 @@ fn test_text(tested: &BridgeTested) -> String {
     }
     let mut table = Table::new(&["CREDENTIAL", "VERDICT", "SCOPES", "WHY"]);
     for verdict in &tested.credentials {
-        let scopes = verdict.scopes.as_ref().map(|scopes| scopes.join(", "));
+        let scopes = verdict.scopes.as_deref().map(shortened);
         table.row(&[
             &verdict.name,
             &verdict.verdict,
@@ -257,15 +257,25 @@ fn test_text(tested: &BridgeTested) -> String {
     table.render()
 }
 
+/// The first two of them, and how many more there are.
+fn shortened(scopes: &[String]) -> String {
+    let first = scopes
+        .iter()
+        .take(2)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match scopes.len() {
+        0..=2 => first,
+        n => format!("{first} and {} more", n - 2),
+    }
+}
+
 fn failed(tested: &BridgeTested) -> Failure {
     let bad = tested
         .credentials
         .iter()
-        .filter(|verdict| verdict.verdict != "works");
+        .filter(|verdict| verdict.verdict == "fails");
     let names: Vec<&str> = bad.map(|verdict| verdict.name.as_str()).collect();
-    Failure::after_answer(&format!(
-        "{} did not pass: {}",
-        tested.name,
-        names.join(", ")
-    ))
+    Failure::after_answer(&format!("these did not pass: {}", names.join(", ")))
 }

@@ -135,6 +135,21 @@ impl Schedule {
                 .any(|part| part.is_some())
     }
 
+    /// What is named here, over what was known.
+    fn over(self, known: RotationPolicyView, by_hand: bool, by_tier: bool) -> RotationPolicyView {
+        let kept = match by_tier {
+            true => RotationPolicyView::default(),
+            false => known.clone(),
+        };
+        RotationPolicyView {
+            every: self.rotate_every.or(kept.every),
+            on: self.rotate_on.or(kept.on),
+            after_uses: self.rotate_after_uses.or(kept.after_uses),
+            automatic: (known.automatic || self.rotate_automatically) && !by_hand,
+            overlap: self.overlap.or(known.overlap),
+        }
+    }
+
     fn view(self) -> RotationPolicyView {
         RotationPolicyView {
             every: self.rotate_every,
@@ -171,6 +186,12 @@ pub struct Change {
     expires: Option<String>,
     #[command(flatten)]
     schedule: Schedule,
+    /// Say only that it is due, and do not begin by itself any more.
+    #[arg(long, conflicts_with = "rotate_automatically")]
+    rotate_by_hand: bool,
+    /// Forget its own age, days and uses: rotate at the age of its tier.
+    #[arg(long, conflicts_with_all = ["rotate_every", "rotate_on", "rotate_after_uses"])]
+    rotate_by_tier: bool,
 }
 
 impl Credential {
@@ -232,7 +253,18 @@ impl Change {
         let client = context.client()?;
         let path = self.target.path(&client).await?;
         let some = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
-        let schedule = Some(self.schedule).filter(Schedule::is_named);
+        let named = self.schedule.is_named() || self.rotate_by_hand || self.rotate_by_tier;
+        let rotation = match named {
+            false => None,
+            true => {
+                let known: CredentialInFull = client.get(&path).await?;
+                Some(self.schedule.over(
+                    known.credential.rotation,
+                    self.rotate_by_hand,
+                    self.rotate_by_tier,
+                ))
+            }
+        };
         let change = CredentialChange {
             owner: self.owner,
             purpose: self.purpose,
@@ -240,7 +272,7 @@ impl Change {
             used_by: some(self.used_by),
             scopes: some(self.scope),
             expires_at: self.expires,
-            rotation: schedule.map(Schedule::view),
+            rotation,
         };
         let changed: CredentialChanged = client.post(&format!("{path}/change"), &change).await?;
         told(context, &changed)

@@ -307,7 +307,6 @@ mod tests {
             "log prove first",
             "trust crl",
             "token create ci --env lab --owner anna --purpose ci",
-            "token create ci --env lab --allow *:list --purpose ci",
             "token create ci --env lab --allow *:list --owner a --purpose b --key k.pem --bind device:lamp",
             "token revoke",
             "frobnicate",

@@ -286,6 +286,11 @@ async fn retiring_a_project_retires_what_only_it_used() {
         &["--used-by", "dashboard-2"],
     )
     .await;
+    let nowhere = refused(&rig, &["credential", "retire", "--project", "dashbord"]).await;
+    assert!(
+        nowhere["detail"].as_str().unwrap().contains("dashbord"),
+        "{nowhere}"
+    );
     let retired = told(&rig, &["credential", "retire", "--project", "dashboard"]).await;
     assert_eq!(retired.as_array().unwrap().len(), 1);
     assert_eq!(retired[0]["name"], "cloud/key");

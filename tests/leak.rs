@@ -265,6 +265,22 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
         Some(2),
         "owner and purpose are asked for"
     );
+    let mut unknown = vec![
+        "credential",
+        "import",
+        path,
+        "--env",
+        "home",
+        "--take",
+        "--json",
+    ];
+    unknown.extend(["--owner", "a", "--purpose", "b", "--only", "no/such"]);
+    assert_eq!(rig.cli(&unknown).await.status.code(), Some(2));
+    assert_eq!(
+        rig.status().await.log_size,
+        size,
+        "nothing is taken by half"
+    );
     let only = taken[1]["name"].as_str().unwrap();
     let take = [
         "credential",

@@ -59,6 +59,7 @@ async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwi
     .await;
     added(&rig, "hue/elsewhere", "home", b"elsewhere-value", &[]).await;
     added(&rig, "hue/retired", "lab", b"retired-value", &[]).await;
+    added(&rig, "hue/unknown", "lab", b"unknown-value", &[]).await;
     told(&rig, &["credential", "reveal", "hue/due"]).await;
     told(&rig, &["credential", "retire", "hue/retired"]).await;
 
@@ -94,6 +95,12 @@ async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwi
             "",
             "it is in home and not in lab",
             "environments share no keys",
+        ),
+        (
+            "hue/unknown",
+            "scopes = [\"lights\"]",
+            "its rights are not known",
+            "bridge test",
         ),
         ("hue/retired", "", "it is retired", "add it anew"),
         ("../x", "", "is not valid", "Correct the manifest"),

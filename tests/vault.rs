@@ -416,6 +416,35 @@ async fn what_is_said_of_a_credential_can_be_changed_and_its_history_is_on_recor
     let changed = told(&rig, &change).await;
     assert_eq!(changed["credential"]["owner"], "bo");
     assert_eq!(changed["credential"]["rotation"]["every"], "30d");
+    // What is not named stays as it was.
+    let rest = ["--overlap", "2h", "--rotate-automatically"];
+    let change = [&["credential", "change", "hue/api-key"][..], &rest].concat();
+    let kept = told(&rig, &change).await["credential"]["rotation"].clone();
+    assert_eq!(kept["every"], "30d", "{kept}");
+    assert_eq!(
+        (&kept["overlap"], &kept["automatic"]),
+        (&"2h".into(), &true.into())
+    );
+    let back = [
+        "credential",
+        "change",
+        "hue/api-key",
+        "--rotate-by-tier",
+        "--rotate-by-hand",
+    ];
+    let plain = told(&rig, &back).await["credential"]["rotation"].clone();
+    assert!(
+        plain["every"].is_null() && plain["automatic"] == false,
+        "{plain}"
+    );
+    let never = [
+        "credential",
+        "change",
+        "hue/api-key",
+        "--rotate-after-uses",
+        "0",
+    ];
+    assert_eq!(refused(&rig, &never).await["code"], "invalid");
     let expired = refused(&rig, &["credential", "reveal", "hue/api-key"]).await;
     assert!(expired["detail"].as_str().unwrap().contains("has expired"));
     assert!(expired["remedy"].as_str().unwrap().contains("rotate"));

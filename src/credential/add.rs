@@ -90,6 +90,16 @@ impl Add {
             let full: CredentialInFull = client.get(&path).await?;
             added.credential = full.credential;
         }
-        told(context, &added)
+        let (name, valueless) = (
+            added.credential.name.clone(),
+            added.credential.version.is_none(),
+        );
+        told(context, &added)?;
+        if self.generate && valueless && !context.output.is_json() {
+            return Err(Failure::after_answer(&format!(
+                "{name} has no value yet: see why with `hearthkey credential show {name}`"
+            )));
+        }
+        Ok(())
     }
 }

@@ -78,13 +78,12 @@ impl Import {
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let (source, reading) = self.read()?;
         let Reading { found, left } = reading;
+        self.check(&found)?;
         let mut entries = Vec::new();
         let mut refused = 0;
         for found in &found {
             let name = self.name_of(found)?;
-            let unwanted =
-                !self.only.is_empty() && !self.only.contains(&found.suggested.to_string());
-            let (outcome, why) = if unwanted {
+            let (outcome, why) = if !self.wants(found) {
                 ("left", Some("it was not asked for".to_owned()))
             } else if self.take {
                 match self.add(&context.client()?, found, name.clone()).await {
@@ -186,6 +185,33 @@ impl Import {
         Ok(suggested)
     }
 
+    fn wants(&self, found: &Found) -> bool {
+        self.only.is_empty() || self.only.contains(&found.suggested.to_string())
+    }
+
+    /// Refuses what could only be done by half: nothing is taken before all is known that must be.
+    fn check(&self, found: &[Found]) -> Result<(), Failure> {
+        let suggested = |only: &String| {
+            found
+                .iter()
+                .any(|found| found.suggested.to_string() == *only)
+        };
+        if let Some(unknown) = self.only.iter().find(|only| !suggested(only)) {
+            return Err(Failure::usage(&format!(
+                "{unknown} is none of the names that are suggested for {}: see them without --take",
+                self.file.display()
+            )));
+        }
+        let mut wanted = found.iter().filter(|found| self.take && self.wants(found));
+        match wanted.find_map(|found| Some((found, self.missing(found)?))) {
+            Some((found, why)) => Err(Failure::usage(&format!(
+                "nothing was taken: {} in line {} lacks something: {why}",
+                found.suggested, found.line
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What must be said before it can be taken.
     fn missing(&self, found: &Found) -> Option<String> {
         let owner = found.owner.is_none() && self.owner.is_none();
@@ -206,9 +232,6 @@ impl Import {
         found: &Found,
         name: String,
     ) -> Result<Vec<String>, Failure> {
-        if let Some(why) = self.missing(found) {
-            return Err(Failure::usage(&format!("{name}: {why}")));
-        }
         let request = CredentialRequest {
             name,
             environment: self.env.clone(),

@@ -4,7 +4,7 @@ use hearthkey_api::{
     CredentialInFull, CredentialView, LeaseView, RotationPolicyView, RotationView,
 };
 
-use crate::table::{Table, facts};
+use crate::table::{Table, count, facts};
 
 /// The inventory as a table.
 pub fn list(credentials: &[CredentialView]) -> String {
@@ -46,9 +46,18 @@ pub fn list(credentials: &[CredentialView]) -> String {
 fn policy(policy: &RotationPolicyView, tier: &str) -> String {
     let mut parts = Vec::new();
     parts.extend(policy.every.as_ref().map(|age| format!("every {age}")));
-    parts.extend(policy.on.as_ref().map(|day| format!("on {day}")));
-    parts.extend(policy.after_uses.map(|uses| format!("after {uses} uses")));
-    if parts.is_empty() {
+    parts.extend(policy.on.as_ref().map(|day| match day.ends_with("ly") {
+        true => day.clone(),
+        false => format!("on {day}"),
+    }));
+    let by_tier = parts.is_empty();
+    parts.extend(
+        policy
+            .after_uses
+            .map(|uses| format!("after {}", count(uses, "use"))),
+    );
+    // A use count of its own does not stand in for the tier's age.
+    if by_tier {
         let age = match tier {
             "critical" => "90d",
             "high" => "180d",

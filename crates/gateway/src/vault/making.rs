@@ -36,7 +36,7 @@ pub(crate) async fn make(kind: Kind) -> Result<Secret, Failure> {
         Kind::ZigbeeKey => return shaped(BridgeKind::Zigbee2mqtt).await,
         _ => {
             return Err(Failure::refused(
-                &format!("the gateway cannot make an {kind}: only its issuer can"),
+                &format!("the gateway cannot make a value of the kind {kind}: only its issuer can"),
                 "Have it issued, and give its value with --from-file FILE or -.",
             ));
         }

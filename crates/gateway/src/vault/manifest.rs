@@ -117,6 +117,12 @@ impl Home {
             found.add(format!("it is due: {due}"), rotate);
         }
         if let Some(declared) = &entry.scopes {
+            if known.found_scopes.is_none() && credential.scopes.is_empty() {
+                found.add(
+                    "its rights are not known",
+                    "Have its bridge asked with `hearthkey bridge test`, or declare them with `hearthkey credential change --scope`.",
+                );
+            }
             let held = known.found_scopes.as_ref().unwrap_or(&credential.scopes);
             let beyond: Vec<&str> = held
                 .iter()

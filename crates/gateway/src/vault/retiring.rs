@@ -229,10 +229,10 @@ impl Home {
         let place = checked_text("place", place)?;
         let filter = Filter {
             state: Some(State::Active),
-            text: Some(place.clone()),
             ..Filter::default()
         };
         let mut retired = Vec::new();
+        let mut taken_out = 0;
         let mut after = (String::new(), String::new());
         loop {
             let page = self
@@ -264,11 +264,15 @@ impl Home {
                     };
                     self.describe_credential(caller.actor(), &id, change)
                         .await?;
+                    taken_out += 1;
                 }
             }
         }
-        if retired.is_empty() {
-            tracing::debug!(place, "nothing was used there alone");
+        if retired.is_empty() && taken_out == 0 {
+            return Err(Failure::refused(
+                &format!("no credential is used in {place:?}"),
+                "See where they are used with `hearthkey credential list --json`, or in the register.",
+            ));
         }
         Ok(retired)
     }

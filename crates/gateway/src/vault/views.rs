@@ -32,6 +32,11 @@ pub(crate) fn policy(view: &RotationPolicyView) -> Result<RotationPolicy, Failur
     if every.is_some_and(|every| every < Span::s(1)) {
         return Err(Failure::invalid(&"a value is rotated every second at most"));
     }
+    if view.after_uses == Some(0) {
+        return Err(Failure::invalid(
+            &"a value is rotated after one use at the earliest",
+        ));
+    }
     let overlap = span(&view.overlap)?;
     if overlap.is_some_and(|overlap| overlap > OVERLAP_MAX) {
         return Err(Failure::invalid(
