@@ -79,7 +79,7 @@ pub struct BridgeList {
 pub struct BridgeVerdict {
     /// The credential.
     pub name: String,
-    /// `works`, `fails`, `unknown`.
+    /// `works`; `fails`; `unknown`, when the bridge gave no answer; `untried`, when it is not one that can tell.
     pub verdict: String,
     /// Why.
     pub detail: Option<String>,

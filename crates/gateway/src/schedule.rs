@@ -6,12 +6,15 @@ use std::time::Duration;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::tokens::TokenWrite;
+use hearthkey_store::vault_change::VaultWrite;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::home::Home;
 
 /// Ended claims are forgotten after this long; the log keeps what they did.
 const CLAIMS_KEPT: Span = Span::days(30);
+/// What has ended in the vault (leases, rotations, findings) is forgotten after this long, as long as the log keeps records.
+const ENDED_KEPT: Span = Span::days(730);
 /// Revoked tokens are forgotten after this long.
 const TOKENS_KEPT: Span = Span::days(30);
 
@@ -65,6 +68,9 @@ impl Home {
         let mut change = Change::default()
             .write(Write::ForgetClaims(now.before(CLAIMS_KEPT)))
             .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))));
+        if now.as_s() / 60 % 60 == 0 {
+            change = change.vault(VaultWrite::ForgetEnded(now.before(ENDED_KEPT)));
+        }
         self.tokens.forget(now.before(TOKENS_KEPT));
         for environment in self.stale_crls(now) {
             change.writes.extend(self.publish_crl(&environment).await);

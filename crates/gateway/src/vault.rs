@@ -5,7 +5,7 @@
 //! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
 //! | a value is made, given out, lent | [`making`], [`giving`], [`leases`], [`children`] |
 //! | a value is replaced | [`rotations`], [`driving`], [`steps`] |
-//! | a bridge is connected and asked | [`bridges`] |
+//! | a bridge is connected and asked | [`bridges`], [`interruptible`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
 //! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
 //! | leaked values are looked for | [`marks`] |
@@ -18,6 +18,7 @@ mod driving;
 mod findings;
 mod giving;
 pub(crate) mod http;
+mod interruptible;
 mod inventory;
 mod keeping;
 mod leases;

@@ -72,6 +72,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         | VaultWrite::Resolved(..)
         | VaultWrite::Settled(..)
         | VaultWrite::Overtaken { .. }
+        | VaultWrite::ForgetEnded(..)
         | VaultWrite::Habit(..)
         | VaultWrite::KekEpoch(..)
         | VaultWrite::Reseal { .. } => apply_to_surroundings(tx, write),
@@ -434,6 +435,15 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
                 seen_before.as_ms(),
                 at.as_ms()
             ])?;
+        }
+        VaultWrite::ForgetEnded(before) => {
+            for sql in [
+                "DELETE FROM lease WHERE ended_at < ?1",
+                "DELETE FROM rotation WHERE ended_at < ?1",
+                "DELETE FROM finding WHERE resolved_at < ?1",
+            ] {
+                tx.prepare_cached(sql)?.execute([before.as_ms()])?;
+            }
         }
         VaultWrite::Habit(principal, fact, at) => {
             tx.prepare_cached("INSERT OR IGNORE INTO habit VALUES (?1, ?2, ?3)")?

@@ -148,6 +148,8 @@ pub enum VaultWrite {
         /// When.
         at: Timestamp,
     },
+    /// Forgets leases, rotations and findings that ended before a moment. What they did stands in the log.
+    ForgetEnded(Timestamp),
     /// Remembers something of a principal.
     Habit(String, String, Timestamp),
     /// Seals an environment's new values under another epoch.

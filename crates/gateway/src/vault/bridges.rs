@@ -2,7 +2,8 @@
 
 use hearthkey_api as api;
 use hearthkey_bridges::{
-    Abilities, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin, connect,
+    Abilities, BridgeError, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin,
+    connect,
 };
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::bridge::Bridge;
@@ -18,6 +19,7 @@ use hearthkey_store::vault_change::{VaultWrite, Verdict};
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
+use crate::vault::interruptible::Interruptible;
 
 /// Names of credentials in one record at most.
 const NAMES_RECORDED: usize = 100;
@@ -154,7 +156,10 @@ impl Home {
             .kind
             .parse()
             .map_err(|error| Failure::invalid(&error))?;
-        let connector = connect(kind, &bridge.settings, self.authority_of(&bridge)?)?;
+        let connector = Box::new(Interruptible {
+            connector: connect(kind, &bridge.settings, self.authority_of(&bridge)?)?,
+            stopping: self.stopping.subscribe(),
+        });
         Ok(Connected {
             abilities: connector.abilities(),
             connector,
@@ -335,7 +340,9 @@ impl Home {
                 verdicts.push(self.ask(&connected, &known).await?);
             }
         }
-        let ok = verdicts.iter().all(|verdict| verdict.verdict != "fails");
+        let ok = verdicts
+            .iter()
+            .all(|verdict| ["works", "untried"].contains(&verdict.verdict.as_str()));
         let entry = Entry::new(self.now(), actor, "bridge.test", bridge_object(&bridge))
             .with("credentials", verdicts.len())
             .with("ok", ok);
@@ -374,7 +381,12 @@ impl Home {
                 verdict.verdict = "fails".into();
                 verdict.detail = Some(why);
             }
-            Err(error) => verdict.detail = Some(format!("{error}. {}", error.remedy())),
+            Err(error) => {
+                if matches!(error, BridgeError::CannotDo { .. }) {
+                    verdict.verdict = "untried".into();
+                }
+                verdict.detail = Some(format!("{error}. {}", error.remedy()));
+            }
         }
         if verdict.verdict != "works" {
             return Ok(verdict);

@@ -118,15 +118,25 @@ impl Home {
         }
         let vault = self.store.vault();
         let mut change = Change::default();
+        let mut resealed = false;
         for (place, sealed) in batch {
-            let value = vault
-                .open_credential(&place, &sealed)
-                .map_err(|error| Failure::unopened(&error))?;
+            let value = match vault.open_credential(&place, &sealed) {
+                Ok(value) => value,
+                // One that is damaged keeps the others from nothing; it stays under its old key.
+                Err(error) => {
+                    tracing::error!(%error, ?place, "a value cannot be sealed anew");
+                    continue;
+                }
+            };
+            resealed = true;
             change = change.vault(VaultWrite::Reseal {
                 from: sealed.epoch,
                 sealed: vault.seal_credential(&place, epoch, &value),
                 place,
             });
+        }
+        if !resealed {
+            return Ok(false);
         }
         match self.commit(change).await {
             // One of them was destroyed meanwhile: the others are looked for again.

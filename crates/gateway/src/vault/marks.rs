@@ -46,8 +46,13 @@ impl Home {
                     continue;
                 }
                 let value = vault.open_credential(&CredentialPlace::of(&id, version), &sealed);
-                let value = value.map_err(|error| Failure::unopened(&error))?;
                 let label = format!("{id} v{version}");
+                let Ok(value) = value else {
+                    not_marked.push(format!(
+                        "{label} does not open: it is damaged, or was moved"
+                    ));
+                    continue;
+                };
                 match mark(&mut marks, &label, &value) {
                     Marked::Yes => marked += 1,
                     Marked::TooShort => not_marked.push(format!("{label} is shorter than 8 bytes")),
