@@ -189,6 +189,12 @@ pub struct Change {
     /// Say only that it is due, and do not begin by itself any more.
     #[arg(long, conflicts_with = "rotate_automatically")]
     rotate_by_hand: bool,
+    /// Where the value lies now, of one that is only recorded.
+    #[arg(long, value_name = "WHERE")]
+    recorded_at: Option<String>,
+    /// The value of one that is only recorded was replaced where it lies: its age counts from now.
+    #[arg(long)]
+    replaced: bool,
     /// Forget its own age, days and uses: rotate at the age of its tier.
     #[arg(long, conflicts_with_all = ["rotate_every", "rotate_on", "rotate_after_uses"])]
     rotate_by_tier: bool,
@@ -273,6 +279,8 @@ impl Change {
             scopes: some(self.scope),
             expires_at: self.expires,
             rotation,
+            location: self.recorded_at,
+            replaced: self.replaced,
         };
         let changed: CredentialChanged = client.post(&format!("{path}/change"), &change).await?;
         told(context, &changed)

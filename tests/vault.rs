@@ -445,6 +445,46 @@ async fn what_is_said_of_a_credential_can_be_changed_and_its_history_is_on_recor
         "0",
     ];
     assert_eq!(refused(&rig, &never).await["code"], "invalid");
+    // What lies elsewhere is due by its age, until somebody says that it was replaced there.
+    let mut record = vec![
+        "credential",
+        "add",
+        "key/signer",
+        "--env",
+        "home",
+        "--kind",
+        "signing-key",
+    ];
+    record.extend([
+        "--owner",
+        "anna",
+        "--purpose",
+        "x",
+        "--recorded-at",
+        "the safe",
+    ]);
+    record.extend(["--rotate-every", "1s"]);
+    told(&rig, &record).await;
+    crate::rig::until("it is due", async || {
+        let shown = told(&rig, &["credential", "show", "key/signer"]).await;
+        shown["due"].is_string().then_some(())
+    })
+    .await;
+    let elsewhere = refused(&rig, &["credential", "rotate", "key/signer"]).await;
+    assert!(
+        elsewhere["remedy"].as_str().unwrap().contains("--replaced"),
+        "{elsewhere}"
+    );
+    let replaced = [
+        "credential",
+        "change",
+        "key/signer",
+        "--replaced",
+        "--rotate-every",
+        "90d",
+    ];
+    let replaced = told(&rig, &replaced).await;
+    assert!(replaced["credential"]["due"].is_null(), "{replaced}");
     let expired = refused(&rig, &["credential", "reveal", "hue/api-key"]).await;
     assert!(expired["detail"].as_str().unwrap().contains("has expired"));
     assert!(expired["remedy"].as_str().unwrap().contains("rotate"));

@@ -97,6 +97,12 @@ pub struct CredentialChange {
     /// When it is rotated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rotation: Option<RotationPolicyView>,
+    /// Where the value lies, of one that is only recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub location: Option<String>,
+    /// Whether the value was replaced where it lies, of one that is only recorded: its age counts from now.
+    #[serde(default)]
+    pub replaced: bool,
 }
 
 /// Where a credential came from.

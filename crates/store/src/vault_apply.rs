@@ -113,7 +113,7 @@ fn describe(tx: &Transaction<'_>, c: &Credential) -> Result<(), ApplyError> {
     one(tx
         .prepare_cached(
             "UPDATE credential SET owner = ?3, purpose = ?4, tier = ?5, location = ?6, rotation = ?7,
-                 used_by = ?8, scopes = ?9, expires_at = ?10
+                 used_by = ?8, scopes = ?9, expires_at = ?10, provenance = ?11
              WHERE name = ?1 AND environment = ?2 AND state = 'active'",
         )?
         .execute(params![
@@ -127,6 +127,7 @@ fn describe(tx: &Transaction<'_>, c: &Credential) -> Result<(), ApplyError> {
             json(&c.used_by),
             json(&c.scopes),
             c.expires_at.map(Timestamp::as_ms),
+            json(&c.provenance),
         ])?)
 }
 

@@ -298,7 +298,25 @@ impl Home {
         let _turn = self.credential_turns.of(id).await;
         let mut credential = self.credential(id)?.credential;
         let now = self.now();
-        let mut entry = Entry::new(now, actor, "credential.describe", object(id));
+        let mut entry = Entry::new(now, actor.clone(), "credential.describe", object(id));
+        if request.location.is_some() || request.replaced {
+            if credential.custody != Custody::External {
+                return Err(Failure::refused(
+                    &format!("the value of {} lies in this vault", id.name),
+                    "Give it a new one with `hearthkey credential rotate`.",
+                ));
+            }
+            if let Some(location) = request.location {
+                let location = checked_text("place where it lies", &location)?;
+                entry = entry.with("location", location.clone());
+                credential.location = Some(location);
+            }
+            if request.replaced {
+                credential.provenance.at = now;
+                credential.provenance.by.clone_from(&actor.name);
+                entry = entry.with("replaced", true);
+            }
+        }
         if let Some(owner) = request.owner {
             credential.owner = checked_text("owner", &owner)?;
             entry = entry.with("owner", credential.owner.clone());

@@ -35,6 +35,16 @@ enum NewValue {
     FromBridge,
 }
 
+fn lies_elsewhere(id: &CredentialId) -> Failure {
+    Failure::refused(
+        &format!("the value of {} is not in this vault", id.name),
+        &format!(
+            "Replace it where it lies, then say so: `hearthkey credential change {} --env {} --replaced`.",
+            id.name, id.environment
+        ),
+    )
+}
+
 /// How a rotation begins.
 struct Beginning {
     reason: String,
@@ -90,6 +100,9 @@ impl Home {
             .map(|text| checked_text("reason", text))
             .transpose()?;
         let known = self.credential(id)?;
+        if known.credential.custody != Custody::Vault {
+            return Err(lies_elsewhere(id));
+        }
         let running = self.store.read(|registry| registry.rotation(id))?;
         let another = request.value.is_some() || request.generate;
         let held = running
@@ -274,10 +287,7 @@ impl Home {
             return Err(not_active(id));
         }
         if known.credential.custody != Custody::Vault {
-            return Err(Failure::refused(
-                &format!("the value of {} is not in this vault", id.name),
-                "Replace it where it lies, then say so with `hearthkey credential change`.",
-            ));
+            return Err(lies_elsewhere(id));
         }
         let now = self.now();
         if beginning.by_itself && views::due(&known, now).is_none() {

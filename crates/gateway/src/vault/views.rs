@@ -71,8 +71,15 @@ fn text(time: Timestamp) -> String {
 /// Why a credential is due for rotation, if it is.
 pub(crate) fn due(known: &KnownCredential, now: Timestamp) -> Option<Due> {
     let c = &known.credential;
-    let active = c.state == State::Active && c.custody == Custody::Vault;
-    let (_, made_at) = known.current.filter(|_| active)?;
+    if c.state != State::Active {
+        return None;
+    }
+    let made_at = match c.custody {
+        Custody::Vault => known.current?.1,
+        // It is known since it was recorded, or since somebody said that it was replaced.
+        Custody::External => c.provenance.at,
+        Custody::Own => return None,
+    };
     c.rotation.due(c.tier, made_at, known.uses, now)
 }
 
