@@ -194,6 +194,7 @@ fn able(bridge: &BridgeView) -> String {
         (a.verify, "verify"),
         (a.mint, "mint"),
         (a.revoke, "revoke"),
+        (a.notify, "notify"),
         (a.children, "children"),
         (a.two_live, "two live values"),
     ];

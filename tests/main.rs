@@ -37,11 +37,15 @@ mod rig;
 mod rights;
 mod rotation;
 mod secrets;
+#[path = "../crates/bridges/tests/stories/server.rs"]
+#[allow(dead_code, reason = "what no story here needs")]
+mod server;
 mod service;
 mod setback;
 mod stock;
 mod storage_failure;
 mod system;
+mod telling;
 mod token;
 mod tree;
 mod vault;

@@ -34,6 +34,8 @@ pub struct AbilitiesView {
     pub mint: bool,
     /// End a value.
     pub revoke: bool,
+    /// Be told of rotations of what is used there.
+    pub notify: bool,
     /// Make short-lived children for leases.
     pub children: bool,
     /// Keep two values alive side by side.

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Span;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,7 @@ enum Ability {
     Mint,
     Revoke,
     Scopes,
+    Notify,
     Children,
     TwoLive,
 }
@@ -58,6 +60,8 @@ struct Say<'a> {
     held: Option<SayHeld<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<SayOrder<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    news: Option<SayNews<'a>>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +76,15 @@ struct SayOrder<'a> {
     lifetime_s: Option<i64>,
     scopes: &'a [String],
     replaces: Option<SayHeld<'a>>,
+}
+
+#[derive(Serialize)]
+struct SayNews<'a> {
+    event: &'static str,
+    credential: &'a str,
+    environment: &'a str,
+    version: u32,
+    deadline: Option<String>,
 }
 
 /// What any program may answer instead.
@@ -114,6 +127,12 @@ struct HearRevoked {
 struct HearScopes {
     rights: Vec<String>,
     privileged: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HearTold {
+    told: bool,
 }
 
 const VERSION: u32 = 1;
@@ -178,6 +197,7 @@ impl Command {
             authority,
             held: None,
             order: None,
+            news: None,
         })
     }
 
@@ -285,6 +305,24 @@ impl Command {
             privileged: heard.privileged.map(|why| quote::peer(&why)),
         })
     }
+
+    async fn tell(&self, news: &News) -> Result<(), BridgeError> {
+        self.must_be_able(Ability::Notify, "notify")?;
+        let say = Say {
+            news: Some(SayNews {
+                event: news.event.as_str(),
+                credential: news.credential.name.as_str(),
+                environment: news.credential.environment.as_str(),
+                version: news.version,
+                deadline: news.deadline.map(|deadline| deadline.to_string()),
+            }),
+            ..self.saying("notify")?
+        };
+        match self.ask::<HearTold>(say).await?.told {
+            true => Ok(()),
+            false => Err(self.garbled("it does not say \"told\": true")),
+        }
+    }
 }
 
 /// What a program that failed said last on its standard error.
@@ -340,6 +378,7 @@ impl Connector for Command {
             mint: self.can(Ability::Mint),
             revoke: self.can(Ability::Revoke),
             scopes: self.can(Ability::Scopes),
+            notify: self.can(Ability::Notify),
             children: self.can(Ability::Children),
             shortest_child: None,
             two_live: self.can(Ability::TwoLive),
@@ -366,5 +405,9 @@ impl Connector for Command {
 
     fn scopes<'a>(&'a self, held: &'a Held) -> Answer<'a, Scopes> {
         Box::pin(self.rights(held))
+    }
+
+    fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
+        Box::pin(self.tell(news))
     }
 }

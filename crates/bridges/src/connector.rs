@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Span;
 
@@ -27,6 +28,14 @@ pub trait Connector: Send + Sync {
     fn revoke<'a>(&'a self, held: &'a Held) -> Answer<'a, Revoked>;
     /// What the value may do.
     fn scopes<'a>(&'a self, held: &'a Held) -> Answer<'a, Scopes>;
+    /// Hears of a rotation of a credential that is used there. Repeatable: news whose answer was lost come again.
+    fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
+        let place = news.place.clone();
+        Box::pin(std::future::ready(Err(BridgeError::CannotDo {
+            what: format!("{place} cannot be told of rotations"),
+            instead: "Tell it by hand, or connect it as http or command with \"notify\".".into(),
+        })))
+    }
 }
 
 /// A value as the vault keeps it.
@@ -100,6 +109,8 @@ pub struct Abilities {
     pub revoke: bool,
     /// It can tell what a value may do.
     pub scopes: bool,
+    /// It can be told of rotations of what is used there.
+    pub notify: bool,
     /// It can make short-lived values beside the long-lived one, for leases.
     pub children: bool,
     /// The shortest life that a child can be given. A shorter lease is ended by revoking.

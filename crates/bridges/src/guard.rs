@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
 
 use crate::connector::{
@@ -173,6 +174,13 @@ impl Connector for Guarded {
             }
             scopes.privileged = scopes.privileged.map(|why| scrubber.scrub(&why));
             Ok(scopes)
+        })
+    }
+
+    fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let scrubber = self.scrubber([]);
+            self.bounded(&scrubber, self.inner.notify(news)).await
         })
     }
 }

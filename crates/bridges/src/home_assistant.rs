@@ -236,6 +236,7 @@ impl Connector for HomeAssistant {
             mint: true,
             revoke: true,
             scopes: true,
+            notify: false,
             children: true,
             shortest_child: Some(DAY),
             two_live: true,

@@ -1,5 +1,6 @@
 //! Any HTTP API: what to ask stands in the settings, as templates, and so does where the answer has what.
 
+use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Span;
 use serde::Deserialize;
@@ -39,6 +40,7 @@ struct Settings {
     mint: Option<RequestSettings>,
     revoke: Option<RequestSettings>,
     scopes: Option<RequestSettings>,
+    notify: Option<RequestSettings>,
 }
 
 pub(crate) struct Http {
@@ -52,6 +54,7 @@ pub(crate) struct Http {
     mint: Option<RequestPlan>,
     revoke: Option<RequestPlan>,
     scopes: Option<RequestPlan>,
+    notify: Option<RequestPlan>,
 }
 
 impl Http {
@@ -80,8 +83,15 @@ impl Http {
             mint: plan("mint", Purpose::Mint, settings.mint)?,
             revoke: plan("revoke", Purpose::Revoke, settings.revoke)?,
             scopes: plan("scopes", Purpose::Scopes, settings.scopes)?,
+            notify: plan("notify", Purpose::Notify, settings.notify)?,
         };
-        let plans = [&http.verify, &http.mint, &http.revoke, &http.scopes];
+        let plans = [
+            &http.verify,
+            &http.mint,
+            &http.revoke,
+            &http.scopes,
+            &http.notify,
+        ];
         let mut places = plans.into_iter().flatten().flat_map(RequestPlan::places);
         let needs_authority = places.any(|place| place == Place::Authority);
         drop(places);
@@ -258,6 +268,16 @@ impl Http {
             rights: rights.iter().map(|right| quote::topic(right)).collect(),
         })
     }
+
+    async fn tell(&self, news: &News) -> Result<(), BridgeError> {
+        let plan = self.notify.as_ref().ok_or_else(|| self.cannot("notify"))?;
+        let facts = Facts {
+            news: Some(news),
+            ..self.facts(None)
+        };
+        let heard = self.ask(plan, &facts).await?;
+        self.accepted(plan, &heard)
+    }
 }
 
 impl Connector for Http {
@@ -287,6 +307,7 @@ impl Connector for Http {
             mint: self.mint.is_some(),
             revoke: self.revoke.is_some(),
             scopes: self.scopes.is_some(),
+            notify: self.notify.is_some(),
             children: self.two_live && self.mint.as_ref().is_some_and(timed),
             shortest_child: None,
             two_live: self.two_live,
@@ -313,5 +334,9 @@ impl Connector for Http {
 
     fn scopes<'a>(&'a self, held: &'a Held) -> Answer<'a, Scopes> {
         Box::pin(self.rights(held))
+    }
+
+    fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
+        Box::pin(self.tell(news))
     }
 }

@@ -268,6 +268,7 @@ impl Connector for Hue {
             mint: true,
             revoke: false,
             scopes: true,
+            notify: false,
             children: false,
             shortest_child: None,
             two_live: true,

@@ -464,6 +464,7 @@ impl Connector for Mosquitto {
             mint: administered,
             revoke: administered,
             scopes: administered,
+            notify: false,
             children: administered,
             shortest_child: None,
             two_live: true,

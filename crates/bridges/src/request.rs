@@ -67,6 +67,7 @@ pub(crate) enum Purpose {
     Mint,
     Revoke,
     Scopes,
+    Notify,
 }
 
 enum Body {
@@ -167,6 +168,14 @@ impl RequestPlan {
             return invalid(
                 "uses {{label}}, {{lifetime_s}} or {{scopes}}, which only \"mint\" has",
             );
+        }
+        let places = self.places();
+        let of_values = |place: &Place| matches!(place, Place::Value | Place::RemoteId);
+        if purpose == Purpose::Notify && places.iter().any(of_values) {
+            return invalid("uses {{value}} or {{remote_id}}: news hold no value, it is fetched");
+        }
+        if purpose != Purpose::Notify && places.iter().any(|place| place.is_of_news()) {
+            return invalid("uses a place that only \"notify\" has");
         }
         if (purpose == Purpose::Mint) != settings.value.is_some() {
             return invalid(

@@ -1,6 +1,7 @@
 //! Texts with places like `{{value}}`, filled so that no value can leave its place: each is encoded for where it stands,
 //! and refused where it cannot be.
 
+use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -23,21 +24,45 @@ pub(crate) enum Place {
     LifetimeS,
     RemoteId,
     Scopes,
+    Event,
+    Credential,
+    Environment,
+    Version,
+    Deadline,
 }
 
 impl Place {
-    const WORDS: [(&'static str, Self); 6] = [
+    const WORDS: [(&'static str, Self); 11] = [
         ("value", Self::Value),
         ("authority", Self::Authority),
         ("label", Self::Label),
         ("lifetime_s", Self::LifetimeS),
         ("remote_id", Self::RemoteId),
         ("scopes", Self::Scopes),
+        ("event", Self::Event),
+        ("credential", Self::Credential),
+        ("environment", Self::Environment),
+        ("version", Self::Version),
+        ("deadline", Self::Deadline),
     ];
 
     /// Whether only an order for a new value has it.
     pub(crate) fn is_of_orders(self) -> bool {
         matches!(self, Self::Label | Self::LifetimeS | Self::Scopes)
+    }
+
+    /// Whether only news of a rotation have it.
+    pub(crate) fn is_of_news(self) -> bool {
+        use Place::{Credential, Deadline, Environment, Event, Version};
+        matches!(self, Event | Credential | Environment | Version | Deadline)
+    }
+
+    /// All of them, for whoever used one that is none.
+    fn all() -> String {
+        let words = Self::WORDS
+            .iter()
+            .map(|(word, _)| format!("{{{{{word}}}}}"));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     fn word(self) -> &'static str {
@@ -55,6 +80,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) lifetime_s: Option<i64>,
     pub(crate) remote_id: Option<&'a str>,
     pub(crate) scopes: &'a [String],
+    pub(crate) news: Option<&'a News>,
 }
 
 impl Facts<'_> {
@@ -67,6 +93,16 @@ impl Facts<'_> {
             Place::LifetimeS => self.lifetime_s.map(|s| s.to_string()),
             Place::RemoteId => self.remote_id.map(str::to_owned),
             Place::Scopes => Some(self.scopes.join(" ")),
+            Place::Event => self.news.map(|news| news.event.to_string()),
+            Place::Credential => self.news.map(|news| news.credential.name.to_string()),
+            Place::Environment => self
+                .news
+                .map(|news| news.credential.environment.to_string()),
+            Place::Version => self.news.map(|news| news.version.to_string()),
+            Place::Deadline => self.news.map(|news| {
+                let deadline = news.deadline.map(|deadline| deadline.to_string());
+                deadline.unwrap_or_default()
+            }),
         };
         found
             .map(Zeroizing::new)
@@ -100,9 +136,8 @@ impl Template {
                 .split_once("}}")
                 .ok_or("opens {{ and does not close it")?;
             let place = Place::WORDS.iter().find(|(known, _)| *known == word.trim());
-            let (_, place) = place.ok_or_else(|| {
-                "has a place that is none: use {{value}}, {{authority}}, {{label}}, {{lifetime_s}}, {{remote_id}} or {{scopes}}".to_owned()
-            })?;
+            let (_, place) = place
+                .ok_or_else(|| format!("has a place that is none: use one of {}", Place::all()))?;
             if !before.is_empty() {
                 pieces.push(Piece::Text(before.to_owned()));
             }
@@ -184,15 +219,15 @@ impl Template {
         Ok(form_encode(&filled))
     }
 
-    /// Filled for JSON. Alone in its string, a lifetime becomes a number and scopes become a list.
+    /// Filled for JSON. Alone in its string, a lifetime or version becomes a number and scopes become a list.
     fn write_json(
         &self,
         facts: &Facts<'_>,
         out: &mut Zeroizing<Vec<u8>>,
     ) -> Result<(), BridgeError> {
         match self.0.as_slice() {
-            [Piece::Place(Place::LifetimeS)] => {
-                out.extend_from_slice(facts.get(Place::LifetimeS)?.as_bytes());
+            [Piece::Place(place @ (Place::LifetimeS | Place::Version))] => {
+                out.extend_from_slice(facts.get(*place)?.as_bytes());
                 Ok(())
             }
             [Piece::Place(Place::Scopes)] => write(facts.scopes, out),

@@ -88,6 +88,7 @@ impl Connector for Wifi {
             mint: true,
             revoke: false,
             scopes: false,
+            notify: false,
             children: false,
             shortest_child: None,
             two_live: false,

@@ -230,6 +230,7 @@ impl Connector for Zigbee2mqtt {
             mint: true,
             revoke: false,
             scopes: false,
+            notify: false,
             children: false,
             shortest_child: None,
             two_live: false,

@@ -29,6 +29,8 @@ words! {
         RotationHeld = "rotation-held",
         /// A bridge could not be told that something has ended.
         Leftover = "leftover",
+        /// A place of use could not be told of a rotation.
+        NotTold = "not-told",
     }
 }
 

@@ -13,7 +13,7 @@
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
-//! | how is it replaced, lent, administered? | [`rotation`], [`lease`], [`bridge`] |
+//! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | what is the device told? | [`rejection`] |
@@ -35,6 +35,7 @@ pub mod habit;
 pub mod id;
 pub mod key;
 pub mod lease;
+pub mod news;
 pub mod profile;
 pub mod proof;
 pub mod rejection;

@@ -340,11 +340,15 @@ impl Rotation {
         !matches!(self.next(now), Next::Take(_))
     }
 
-    /// When a step that got no answer is tried again: after 1 s, 2 s, 4 s … at most 5 minutes.
+    /// When a step that got no answer is tried again.
     pub fn next_try(&self, now: Timestamp) -> Timestamp {
-        let wait = Span::s(1_i64 << self.tries.min(9)).min(Span::minutes(5));
-        now.after(wait)
+        retry_at(self.tries, now)
     }
+}
+
+/// When somebody who gave no answer so often before is asked again: after 1 s, 2 s, 4 s … at most 5 minutes.
+pub fn retry_at(tries: u32, now: Timestamp) -> Timestamp {
+    now.after(Span::s(1_i64 << tries.min(9)).min(Span::minutes(5)))
 }
 
 #[cfg(test)]

@@ -258,6 +258,7 @@ impl Home {
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::begin_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::end_what_was_lent(Arc::clone(self))),
+            tokio::spawn(crate::vault::tell_the_places(Arc::clone(self))),
         ];
         crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));
     }

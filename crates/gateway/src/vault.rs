@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
 //! | a value is made, given out, lent | [`making`], [`giving`], [`leases`], [`children`] |
-//! | a value is replaced | [`rotations`], [`driving`], [`steps`] |
+//! | a value is replaced; who uses it is told | [`rotations`], [`driving`], [`steps`], [`telling`] |
 //! | a bridge is connected and asked | [`bridges`], [`interruptible`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
 //! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
@@ -28,9 +28,11 @@ mod marks;
 mod retiring;
 mod rotations;
 mod steps;
+mod telling;
 mod views;
 
 pub(crate) use driving::rotate_what_is_due;
 pub(crate) use findings::Reports;
 pub(crate) use leases::{SLOW_MAX, end_what_was_lent};
 pub(crate) use rotations::begin_what_is_due;
+pub(crate) use telling::tell_the_places;

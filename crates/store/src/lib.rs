@@ -16,6 +16,7 @@
 pub mod anchor;
 pub mod change;
 mod connection;
+mod errands;
 pub mod inventory;
 pub mod journal;
 pub mod keys;

@@ -8,6 +8,7 @@ use rusqlite::{Transaction, params};
 use serde::Serialize;
 
 use crate::change::{ApplyError, one};
+use crate::errands;
 use crate::vault::{CredentialPlace, SealedSecret};
 use crate::vault_change::{NewVersion, VaultWrite};
 
@@ -31,6 +32,9 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         | VaultWrite::Verified(..) => apply_to_credential(tx, write),
         VaultWrite::BeginRotation(credential, rotation) => begin(tx, credential, rotation),
         VaultWrite::Rotate(from, rotation) => keep(tx, *from, rotation),
+        VaultWrite::Tell(news, at) => errands::add(tx, news, *at),
+        VaultWrite::TellLater(errand) => errands::put_off(tx, errand),
+        VaultWrite::Told(errand) => errands::end(tx, *errand),
         VaultWrite::Lease(lease) => add_lease(tx, lease),
         VaultWrite::LeaseChild {
             lease,
@@ -390,9 +394,12 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
                 bridge.created_by,
             ])?;
         }
-        VaultWrite::Disconnect(name, environment) => one(tx
-            .prepare_cached("DELETE FROM bridge WHERE name = ?1 AND environment = ?2")?
-            .execute((name, environment.as_str()))?)?,
+        VaultWrite::Disconnect(name, environment) => {
+            errands::end_of(tx, name, environment)?;
+            one(tx
+                .prepare_cached("DELETE FROM bridge WHERE name = ?1 AND environment = ?2")?
+                .execute((name, environment.as_str()))?)?;
+        }
         VaultWrite::Finding(finding, at) => {
             tx.prepare_cached(
                 "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, NULL)

@@ -5,6 +5,7 @@ use hearthkey_core::credential::{Credential, CredentialId, Origin, State, Versio
 use hearthkey_core::finding::{Finding, FindingKind};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::lease::Lease;
+use hearthkey_core::news::{Errand, News};
 use hearthkey_core::rotation::{Rotation, Step};
 use hearthkey_core::time::Timestamp;
 
@@ -99,6 +100,12 @@ pub enum VaultWrite {
     BeginRotation(CredentialId, Rotation),
     /// Keeps how far a rotation is; a conflict if it was not at that step any more.
     Rotate(Step, Rotation),
+    /// A place of use is to be told; from this moment on.
+    Tell(News, Timestamp),
+    /// A place is told later; a conflict if that was ended.
+    TellLater(Errand),
+    /// A place has been told, or is given up; a conflict if that was ended.
+    Told(i64),
     /// Adds a lease.
     Lease(Lease),
     /// Keeps the child that was minted for a lease; a conflict if the lease has ended.

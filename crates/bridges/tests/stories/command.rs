@@ -11,7 +11,7 @@ use hearthkey_bridges::{
 };
 use serde_json::{Value, json};
 
-use crate::values::{AUTHORITY, BRIEF, OLD, held, order, says_no_secret, secret};
+use crate::values::{AUTHORITY, BRIEF, OLD, held, news, order, says_no_secret, secret};
 
 /// A program in a directory of its own, in which it may leave notes.
 pub struct Program {
@@ -50,7 +50,9 @@ impl Program {
     }
 
     pub fn bridge(&self, patience: Patience) -> Box<dyn Connector> {
-        let can = ["verify", "mint", "revoke", "scopes", "children", "two-live"];
+        let can = [
+            "verify", "mint", "revoke", "scopes", "notify", "children", "two-live",
+        ];
         let settings = json!({"program": self.path(), "can": can}).to_string();
         connect_with(
             BridgeKind::Command,
@@ -72,9 +74,10 @@ impl Program {
             bridge.mint(&wanted, &Progress::ignored()).await.err(),
             bridge.revoke(&old).await.err(),
             bridge.scopes(&old).await.err(),
+            bridge.notify(&news()).await.err(),
         ];
         let errors: Vec<BridgeError> = errors.into_iter().flatten().collect();
-        assert_eq!(errors.len(), 4, "{errors:#?}");
+        assert_eq!(errors.len(), 5, "{errors:#?}");
         for error in &errors {
             says_no_secret(error, &[AUTHORITY, OLD]);
         }

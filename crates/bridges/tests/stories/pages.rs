@@ -8,12 +8,12 @@ use hearthkey_bridges::{
     BridgeKind, Connector, Progress, Revoked, Verified, connect, connect_with,
 };
 use hearthkey_core::time::Span;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::Program;
 use crate::http::Cloud;
-use crate::server::Server;
-use crate::values::{AUTHORITY, BRIEF, held, order, secret};
+use crate::server::{Reply, Server};
+use crate::values::{AUTHORITY, BRIEF, held, news, order, secret};
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/CONNECTORS.md");
@@ -60,6 +60,43 @@ async fn lives(bridge: &dyn Connector) {
         Ok(Verified::Fails(_))
     ));
     assert_eq!(bridge.verify(&second).await, Ok(Verified::Works));
+    if bridge.abilities().notify {
+        assert_eq!(bridge.notify(&news()).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn the_examples_that_tell_a_pipeline_say_what_the_page_says() {
+    let works = [("GitHub", 204), ("GitLab", 201)];
+    for (host, status) in works {
+        let server = Server::plain(move |_| Reply::json(status, "")).await;
+        let mut settings: Value = serde_json::from_str(&block(&format!("notify: {host}"))).unwrap();
+        settings["base_url"] = server.url().into();
+        let authority = Some(secret(AUTHORITY));
+        let bridge = connect_with(BridgeKind::Http, &settings.to_string(), authority, BRIEF);
+        let bridge = bridge.unwrap();
+        assert!(bridge.abilities().notify && !bridge.abilities().mint);
+        assert_eq!(bridge.notify(&news()).await, Ok(()));
+        let asked = &server.asked()[0];
+        match host {
+            "GitHub" => {
+                assert_eq!(asked.target, "/repos/anna/lights/dispatches");
+                assert_eq!(asked.header("authorization"), format!("Bearer {AUTHORITY}"));
+                let payload = json!({"credential": "hue/api-key", "environment": "lab", "until": "2026-11-24T10:00:00Z"});
+                let said = json!({"event_type": "credential-switch", "client_payload": payload});
+                assert_eq!(asked.json(), said);
+            }
+            _ => {
+                assert_eq!(asked.target, "/projects/42/trigger/pipeline");
+                assert!(asked.body.contains("variables%5BHEARTHKEY_EVENT%5D=switch"));
+                assert!(
+                    asked
+                        .body
+                        .contains("variables%5BHEARTHKEY_CREDENTIAL%5D=hue%2Fapi-key")
+                );
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hearthkey_bridges::{BridgeError, Held, MintOrder, Patience, Progress, Step};
+use hearthkey_core::credential::CredentialId;
+use hearthkey_core::news::{Event, News};
 use hearthkey_core::secret::Secret;
 
 /// Secrets that look like none: short words, so that nothing but knowing them takes them out.
@@ -34,6 +36,19 @@ pub fn order(label: &str) -> MintOrder {
         lifetime: None,
         scopes: Vec::new(),
         replaces: None,
+    }
+}
+
+pub fn news() -> News {
+    News {
+        credential: CredentialId {
+            environment: "lab".parse().unwrap(),
+            name: "hue/api-key".parse().unwrap(),
+        },
+        place: "builds".to_owned(),
+        event: Event::Switch,
+        version: 2,
+        deadline: Some("2026-11-24T10:00:00Z".parse().unwrap()),
     }
 }
 

@@ -50,6 +50,7 @@ fn abilities_view(abilities: &Abilities) -> api::AbilitiesView {
         verify: abilities.verify,
         mint: abilities.mint,
         revoke: abilities.revoke,
+        notify: abilities.notify,
         children: abilities.children,
         two_live: abilities.two_live,
         cost: abilities.cost.clone(),
@@ -151,7 +152,7 @@ impl Home {
         Ok(Some(self.open_value(&id, None, self.now())?.value))
     }
 
-    fn connected(&self, bridge: Bridge) -> Result<Connected, Failure> {
+    pub(super) fn connected(&self, bridge: Bridge) -> Result<Connected, Failure> {
         let kind: BridgeKind = bridge
             .kind
             .parse()

@@ -4,6 +4,7 @@ use hearthkey_bridges::{
     Abilities, Answer, BridgeError, Connector, Held, MintOrder, Minted, Progress, Revoked, Scopes,
     Verified,
 };
+use hearthkey_core::news::News;
 use tokio::sync::watch;
 
 /// A connector that stops waiting when its home closes.
@@ -46,5 +47,9 @@ impl Connector for Interruptible {
 
     fn scopes<'a>(&'a self, held: &'a Held) -> Answer<'a, Scopes> {
         self.until_closed(self.connector.scopes(held))
+    }
+
+    fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
+        self.until_closed(self.connector.notify(news))
     }
 }

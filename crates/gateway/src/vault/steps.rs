@@ -7,6 +7,7 @@ use hearthkey_bridges::{BridgeError, Held, MintOrder, Revoked, Verified};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{CredentialId, Origin, VersionState};
 use hearthkey_core::finding::FindingKind;
+use hearthkey_core::news::Event;
 use hearthkey_core::rotation::{self, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
@@ -291,10 +292,11 @@ impl Home {
                 "the new value was not tried: no connected bridge can",
             );
         }
-        let change = change
-            .vault(facts.move_version(to, VersionState::Pending, VersionState::Current))
-            .vault(VaultWrite::Rotate(Step::Verify, next));
-        self.commit(change).await?;
+        let change =
+            change.vault(facts.move_version(to, VersionState::Pending, VersionState::Current));
+        let change = self.with_news(change, &facts.id, (&next, Event::Switch, to), facts.now);
+        self.commit(change.vault(VaultWrite::Rotate(Step::Verify, next)))
+            .await?;
         if let (Some(bridge), Some(_)) = (&facts.bridge, verdict) {
             // What it may do is known from here on; that it works was.
             let known = self.credential(&facts.id)?;
@@ -371,10 +373,11 @@ impl Home {
             }
             note(&mut next, what);
         }
-        let change = change
-            .vault(facts.move_version(from, VersionState::Previous, VersionState::Retired))
-            .vault(VaultWrite::Rotate(Step::Revoke, next));
-        self.commit(change).await?;
+        let change =
+            change.vault(facts.move_version(from, VersionState::Previous, VersionState::Retired));
+        let change = self.with_news(change, &facts.id, (&next, Event::Done, to), facts.now);
+        self.commit(change.vault(VaultWrite::Rotate(Step::Revoke, next)))
+            .await?;
         Ok(())
     }
 
@@ -484,10 +487,12 @@ impl Home {
             let _turn = self.credential_turns.of(&facts.id).await;
             let mut change = Change::record(facts.entry("rotation.back"))
                 .vault(facts.move_version(to, state, VersionState::Failed));
+            let back = facts.at(Step::Undo);
             if let (Some(from), Some(VersionState::Previous)) = (
                 facts.rotation.from_version,
                 state_of(facts.rotation.from_version),
             ) {
+                change = self.with_news(change, &facts.id, (&back, Event::Undone, from), facts.now);
                 change = change.vault(facts.move_version(
                     from,
                     VersionState::Previous,
@@ -497,7 +502,7 @@ impl Home {
                 let ends = facts.rotation.other_expires_at;
                 change = change.vault(VaultWrite::Expires(facts.id.clone(), ends));
             }
-            self.commit(change.vault(VaultWrite::Rotate(Step::Undo, facts.at(Step::Undo))))
+            self.commit(change.vault(VaultWrite::Rotate(Step::Undo, back)))
                 .await?;
         }
         let left = self.end_version(facts, to).await?;

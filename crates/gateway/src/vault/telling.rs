@@ -1,0 +1,190 @@
+//! Telling places of use of rotations: those that are connected bridges and can be told.
+//!
+//! What is to be told is kept with the step that makes it true, so that neither a crash nor a place that is down loses
+//! it. Being told is not having switched: a place confirms as always.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearthkey_bridges::BridgeError;
+use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::credential::CredentialId;
+use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::news::{Errand, Event, News};
+use hearthkey_core::rotation::Rotation;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::change::Change;
+use hearthkey_store::vault_change::VaultWrite;
+use tokio::task::JoinSet;
+
+use crate::home::Home;
+use crate::vault::credentials::object;
+
+/// Places that are told at the same time.
+const TOLD_AT_ONCE: usize = 8;
+/// Errands that are looked at at a time.
+const DUE_MAX: u32 = 64;
+
+/// Tells the places that are to be told, until the home closes.
+pub(crate) async fn tell_the_places(home: Arc<Home>) {
+    let mut stopping = home.stopping.subscribe();
+    let telling = async {
+        let mut telling = JoinSet::new();
+        let mut underway = HashMap::new();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while let Some(ended) = telling.try_join_next_with_id() {
+                underway.remove(&ended.map_or_else(|error| error.id(), |(task, ())| task));
+            }
+            let now = home.now();
+            let due = match home
+                .store
+                .read(|registry| registry.due_errands(now, DUE_MAX))
+            {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::error!(%error, "what is to be told could not be read");
+                    continue;
+                }
+            };
+            for errand in due {
+                if underway.len() == TOLD_AT_ONCE {
+                    break;
+                }
+                if !underway.values().any(|id| *id == errand.id) {
+                    let (home, id) = (Arc::clone(&home), errand.id);
+                    let task = telling.spawn(async move { home.tell(&errand).await });
+                    underway.insert(task.id(), id);
+                }
+            }
+        }
+    };
+    // What is given up half-way is told when the home opens.
+    tokio::select! {
+        () = telling => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// Why a place has not heard.
+enum Deaf {
+    /// It gave no answer, or a wrong one.
+    NotNow(String),
+    /// It cannot be told at all.
+    Never(String),
+}
+
+impl From<BridgeError> for Deaf {
+    fn from(error: BridgeError) -> Self {
+        let why = format!("{error}. {}", error.remedy());
+        match error {
+            BridgeError::CannotDo { .. } => Self::Never(why),
+            _ => Self::NotNow(why),
+        }
+    }
+}
+
+fn not_told(news: &News, why: &str) -> Finding {
+    let finding = Finding::new(
+        FindingKind::NotTold,
+        Severity::Medium,
+        object(&news.credential),
+        &news.place,
+    );
+    let (place, event, version) = (&news.place, news.event, news.version);
+    finding.saying(
+        format!(
+            "{place} could not be told that version {version} is the current one ({event}): {why}"
+        ),
+        format!(
+            "Put that right: it is told again for an hour. Or have {place} fetch the value by hand."
+        ),
+    )
+}
+
+impl Home {
+    /// With the errands to the places that use a credential and can be told of what has become of its rotation.
+    pub(super) fn with_news(
+        &self,
+        change: Change,
+        id: &CredentialId,
+        (rotation, event, version): (&Rotation, Event, u32),
+        now: Timestamp,
+    ) -> Change {
+        let can_be_told = |place: &&String| {
+            let bridge = self
+                .store
+                .read(|registry| registry.bridge(place, &id.environment));
+            // What stands in the way of one that is connected is found when it is told.
+            bridge.ok().flatten().is_some_and(|bridge| {
+                let connected = self.connected(bridge);
+                connected.map_or(true, |connected| connected.abilities.notify)
+            })
+        };
+        let places = rotation.dependents.iter().filter(can_be_told);
+        places.fold(change, |change, place| {
+            let news = News {
+                credential: id.clone(),
+                place: place.clone(),
+                event,
+                version,
+                deadline: rotation.deadline.filter(|_| event == Event::Switch),
+            };
+            change.vault(VaultWrite::Tell(news, now))
+        })
+    }
+
+    async fn hears(&self, news: &News) -> Result<(), Deaf> {
+        let environment = &news.credential.environment;
+        let bridge = self
+            .store
+            .read(|registry| registry.bridge(&news.place, environment));
+        let bridge = bridge.map_err(|error| Deaf::NotNow(error.to_string()))?;
+        let bridge = bridge.ok_or_else(|| Deaf::Never("it is not connected any more".into()))?;
+        let connected = self
+            .connected(bridge)
+            .map_err(|failure| Deaf::NotNow(failure.0.detail))?;
+        Ok(connected.connector.notify(news).await?)
+    }
+
+    async fn tell(&self, errand: &Errand) {
+        let news = &errand.news;
+        let heard = self.hears(news).await;
+        let now = self.now();
+        let entry = Entry::new(
+            now,
+            Actor::gateway(),
+            "rotation.tell",
+            object(&news.credential),
+        )
+        .with("place", news.place.clone())
+        .with("event", news.event.as_str())
+        .with("version", news.version);
+        let change = match heard {
+            Ok(()) => Change::record(entry)
+                .vault(VaultWrite::Told(errand.id))
+                .vault(VaultWrite::Settled(not_told(news, "").id, now)),
+            Err(deaf) => {
+                let (why, again) = match deaf {
+                    Deaf::NotNow(why) => (why, errand.after_failure(now)),
+                    Deaf::Never(why) => (why, None),
+                };
+                let outcome = match again {
+                    Some(_) => Outcome::Refused,
+                    None => Outcome::Held,
+                };
+                let entry = entry
+                    .ended(outcome, "no_answer")
+                    .with("tries", errand.tries + 1);
+                Change::record(entry)
+                    .vault(VaultWrite::Finding(not_told(news, &why), now))
+                    .vault(again.map_or(VaultWrite::Told(errand.id), VaultWrite::TellLater))
+            }
+        };
+        if let Err(error) = self.commit(change).await {
+            // It is told once more, as if nothing had been said.
+            tracing::warn!(%error, place = news.place, "what became of telling a place could not be kept");
+        }
+    }
+}
