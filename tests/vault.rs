@@ -225,6 +225,26 @@ async fn every_key_of_the_home_is_in_one_inventory() {
             "server/tls  server-key",
         ]
     );
+    // Each of them is shown; what the home keeps for itself is given to nobody.
+    for name in [
+        "ca/root",
+        "ca/server",
+        "device/lamp",
+        "log/checkpoint",
+        "server/tls",
+    ] {
+        let shown = told(&rig, &["credential", "show", name]).await;
+        assert_eq!(
+            (&shown["name"], &shown["custody"]),
+            (&name.into(), &"own".into())
+        );
+        for verb in ["reveal", "rotate", "retire", "lease"] {
+            let why = refused(&rig, &["credential", verb, name]).await;
+            assert_eq!(why["code"], "refused", "{verb}: {why}");
+        }
+    }
+    let issuing = told(&rig, &["credential", "show", "ca/issuing", "--env", "lab"]).await;
+    assert_eq!(issuing["environment"], "lab");
     for c in list.as_array().unwrap() {
         for required in ["owner", "purpose", "tier", "state"] {
             assert!(

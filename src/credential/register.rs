@@ -78,7 +78,7 @@ impl Register {
     }
 }
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 27] = [
     "name",
     "environment",
     "kind",
@@ -98,8 +98,13 @@ const COLUMNS: [&str; 22] = [
     "scopes",
     "rotate_every",
     "rotate_on",
+    "rotate_after_uses",
+    "rotate_automatically",
+    "overlap",
     "expires_at",
     "last_used_at",
+    "last_used_by",
+    "uses",
     "due",
 ];
 
@@ -129,8 +134,15 @@ fn csv(credentials: &[CredentialView]) -> String {
             c.scopes.join("; "),
             some(&c.rotation.every),
             some(&c.rotation.on),
+            c.rotation
+                .after_uses
+                .map_or_else(String::new, |uses| uses.to_string()),
+            c.rotation.automatic.to_string(),
+            some(&c.rotation.overlap),
             some(&c.expires_at),
             some(&c.last_used_at),
+            some(&c.last_used_by),
+            c.uses.to_string(),
             some(&c.due),
         ];
         let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();

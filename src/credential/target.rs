@@ -32,6 +32,8 @@ impl Target {
             .map(|credential| credential.environment)
             .collect();
         match (found.pop(), found.is_empty()) {
+            // What belongs to the whole home.
+            (Some(only), true) if only.is_empty() => Ok("-".to_owned()),
             (Some(only), true) => Ok(only),
             (Some(last), false) => Err(Failure::usage(&format!(
                 "{} stands in more than one environment ({}, {last}): name it with --env",

@@ -99,9 +99,15 @@ pub fn one(c: &CredentialView) -> String {
     };
     let version = c.version.map(|version| version.to_string());
     let vault = c.custody == "vault";
+    // Of what is not given out here, no use may be known at all.
+    let used = Some(used).filter(|_| vault || c.last_used_at.is_some());
+    let environment = match c.environment.as_str() {
+        "" => "the whole home".to_owned(),
+        name => name.to_owned(),
+    };
     facts(&[
         ("credential", Some(c.name.clone())),
-        ("environment", Some(c.environment.clone())),
+        ("environment", Some(environment)),
         ("kind", Some(c.kind.clone())),
         ("tier", Some(c.tier.clone())),
         ("state", Some(c.state.clone())),
@@ -125,7 +131,7 @@ pub fn one(c: &CredentialView) -> String {
         ("due", c.due.clone()),
         ("rotating", c.rotating.clone()),
         ("tried", c.verified_at.clone()),
-        ("last used", Some(used)),
+        ("last used", used),
         ("uses", vault.then(|| c.uses.to_string())),
         ("expires", c.expires_at.clone()),
         ("keys destroyed", c.shred_at.clone()),

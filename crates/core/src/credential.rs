@@ -42,6 +42,11 @@ impl CredentialName {
         self.0.split_once('/').map_or("", |(bridge, _)| bridge)
     }
 
+    /// Whether it is one of the gateway's own, which is no bridge's.
+    pub fn is_own(&self) -> bool {
+        OWN_BRIDGES.contains(&self.bridge())
+    }
+
     /// Its name within the bridge.
     pub fn key(&self) -> &str {
         self.0.split_once('/').map_or("", |(_, key)| key)
@@ -281,6 +286,8 @@ impl VersionState {
 
 /// Names of bridges that are the gateway's own, so that no credential of a person stands there.
 pub const OWN_BRIDGES: [&str; 5] = ["device", "ca", "server", "log", "token"];
+/// Stands in a path for the environment of what belongs to the whole home.
+pub const WHOLE_HOME: &str = "-";
 /// Characters of an owner, a purpose, a place or a note at most.
 pub const TEXT_MAX_CHARS: usize = 200;
 /// Places in which one credential is used, at most.
@@ -375,7 +382,7 @@ pub fn checked_texts(what: &'static str, texts: &[String]) -> Result<Vec<String>
 
 /// Whether people may add a credential of this name and kind.
 pub fn check_not_own(name: &CredentialName, kind: Kind) -> Result<(), InvalidFacts> {
-    if OWN_BRIDGES.contains(&name.bridge()) {
+    if name.is_own() {
         return Err(InvalidFacts::Own(name.bridge().to_owned()));
     }
     if kind.is_own() {

@@ -3,8 +3,8 @@
 use hearthkey_api::{CredentialChange, CredentialChanged, CredentialInFull, CredentialRequest};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
-    Credential, CredentialId, Custody, InvalidFacts, Kind, Origin, Provenance, State, Tier,
-    VersionState, check_not_own, checked_text, checked_texts,
+    Credential, CredentialId, CredentialName, Custody, InvalidFacts, Kind, Origin, Provenance,
+    State, Tier, VersionState, WHOLE_HOME, check_not_own, checked_text, checked_texts,
 };
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::secret::Secret;
@@ -65,16 +65,23 @@ impl Home {
         environment: &str,
         name: &str,
     ) -> Result<CredentialId, Failure> {
+        let name: CredentialName = parsed(name)?;
+        if environment == WHOLE_HOME && name.is_own() {
+            return Err(keeps_itself(&name));
+        }
         Ok(CredentialId {
             environment: self.environment(environment)?,
-            name: parsed(name)?,
+            name,
         })
     }
 
     /// A credential that there is.
     pub(crate) fn credential(&self, id: &CredentialId) -> Result<KnownCredential, Failure> {
         let known = self.store.read(|registry| registry.credential(id))?;
-        known.ok_or_else(|| Failure::not_found("credential", id))
+        known.ok_or_else(|| match id.name.is_own() {
+            true => keeps_itself(&id.name),
+            false => Failure::not_found("credential", id),
+        })
     }
 
     /// A new value's row, sealed under the environment's newest epoch.
@@ -383,6 +390,20 @@ impl Home {
             findings: self.findings_of(caller, &known)?,
         })
     }
+}
+
+/// What the home keeps for itself is shown, and no more is done with it as a credential.
+fn keeps_itself(name: &CredentialName) -> Failure {
+    let remedy = match name.bridge() {
+        "device" => {
+            "What can be done with a device and its certificates: `hearthkey device --help`."
+        }
+        "token" => "What can be done with a service's token: `hearthkey token --help`.",
+        _ => {
+            "It is made, used and replaced by the gateway alone, and given to nobody. See it with `hearthkey credential show`."
+        }
+    };
+    Failure::refused(&format!("{name} is one of the home's own"), remedy)
 }
 
 pub(crate) fn not_active(id: &CredentialId) -> Failure {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use hearthkey_api as api;
-use hearthkey_core::credential::{Action, CredentialId};
+use hearthkey_core::credential::{Action, CredentialId, OWN_BRIDGES};
 use hearthkey_store::inventory::Filter;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -122,7 +122,8 @@ async fn add(
     Ok(Json(home.add_credential(caller.actor(), request).await?))
 }
 
-/// Shows a credential with its versions, rotations and leases; never its value.
+/// Shows a credential with its versions, rotations and leases; never its value. The environment of what belongs to the
+/// whole home is `-`.
 #[utoipa::path(get, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), responses((status = 200, body = api::CredentialInFull)))]
 async fn show(
     State(gateway): Gate,
@@ -130,6 +131,10 @@ async fn show(
     Path(named): Named,
 ) -> Answer<api::CredentialInFull> {
     let home = gateway.home()?;
+    let (environment, bridge, key) = &named;
+    if OWN_BRIDGES.contains(&bridge.as_str()) {
+        return Ok(Json(home.own_in_full(&caller, environment, bridge, key)?));
+    }
     let id = id(&home, named)?;
     home.permitted(&caller, Action::List, &id).await?;
     Ok(Json(home.credential_in_full(&caller, &id)?))

@@ -1,11 +1,12 @@
 //! The inventory: every secret and key of the home in one list, the gateway's own among them.
 
 use hearthkey_api::{
-    CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView, TokenView,
+    CredentialInFull, CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView,
+    TokenView,
 };
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
-use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier};
+use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier, WHOLE_HOME};
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::inventory::Filter;
 use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
@@ -189,6 +190,44 @@ impl Home {
             }
         }
         Ok(cut(&mut views, limit))
+    }
+
+    /// One of the home's own, as far as the caller may see it.
+    pub(crate) fn own_in_full(
+        &self,
+        caller: &Caller,
+        environment: &str,
+        bridge: &str,
+        key: &str,
+    ) -> Result<CredentialInFull, Failure> {
+        let environment = if environment == WHOLE_HOME {
+            ""
+        } else {
+            environment
+        };
+        let name = format!("{bridge}/{key}");
+        let found = match key.parse() {
+            Ok(device) if bridge == "device" => self.store.read(|registry| {
+                let Some(known) = registry.device(&device)? else {
+                    return Ok(None);
+                };
+                let newest = registry.certificates_of(&device, 1)?;
+                Ok(Some(of_device(&known, newest.first())))
+            })?,
+            _ => self
+                .own_keys()?
+                .into_iter()
+                .find(|view| view.name == name && view.environment == environment),
+        };
+        let found = found.filter(|view| view.environment == environment && may_see(caller, view));
+        let shown: String = name.chars().take(80).collect();
+        Ok(CredentialInFull {
+            credential: found.ok_or_else(|| Failure::not_found("credential", &shown))?,
+            versions: Vec::new(),
+            rotations: Vec::new(),
+            leases: Vec::new(),
+            findings: Vec::new(),
+        })
     }
 
     /// The inventory from a cursor on, at least `count` of it if there is that much.
