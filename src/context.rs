@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hearthkey_api::{Client, RemoteError, TokenFile};
+use hearthkey_api::{Client, Identity, RemoteError, TokenFile};
 
 use crate::data_dir::Surroundings;
 use crate::failure::{Failure, code};
@@ -22,6 +22,40 @@ pub struct Network {
     /// Without a token file: the home's root certificate, in PEM, to know the gateway by.
     #[arg(long, global = true, value_name = "FILE", env = "HEARTHKEY_ROOT")]
     root: Option<PathBuf>,
+    /// With a token that is bound to a certificate: that certificate, in PEM.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HEARTHKEY_CLIENT_CERT",
+        requires = "client_key"
+    )]
+    client_cert: Option<PathBuf>,
+    /// The private key of --client-cert, in PEM.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HEARTHKEY_CLIENT_KEY",
+        requires = "client_cert"
+    )]
+    client_key: Option<PathBuf>,
+}
+
+impl Network {
+    fn identity(&self) -> Result<Option<Identity>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) else {
+            return Ok(None);
+        };
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.map_err(|error| Failure::file("read", path, &error))
+        };
+        Ok(Some(Identity {
+            certificate: read(certificate)?,
+            key: read(key)?.into(),
+        }))
+    }
 }
 
 /// The home that a command is about, and the way in which it answers.
@@ -62,7 +96,9 @@ impl Context {
     pub fn client(&self) -> Result<Client, Failure> {
         let url = self.network.gateway.as_deref();
         if let Some((_, file)) = self.token_file()? {
-            return Client::with_token(&file, url).map_err(|error| unusable(&error));
+            let identity = self.network.identity()?;
+            return Client::with_token(&file, url, identity.as_ref())
+                .map_err(|error| unusable(&error));
         }
         match (url, &self.network.root) {
             (None, _) => Ok(Client::new(&self.data_dir()?)),
@@ -83,7 +119,7 @@ fn unusable(error: &RemoteError) -> Failure {
         code::NETWORK,
         "The gateway cannot be asked over the network.",
         error,
-        "Check --gateway, --token-file and --root.",
+        "Check --gateway, --token-file, --root, --client-cert and --client-key.",
     )
 }
 

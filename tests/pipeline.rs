@@ -314,3 +314,43 @@ async fn a_pipeline_scans_for_what_it_may_read_and_says_what_leaked() {
     .await;
     assert_eq!(why["code"], "not_found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_reads_with_a_token_file_and_its_own_certificate_and_with_no_other() {
+    let (rig, front) = home().await;
+    let bench = &front.bench;
+    for device in ["panel", "door"] {
+        bench.enroll(&rig, device).await;
+    }
+    added(&rig, "hue/api-key", "home", b"home-value", &[]).await;
+    let file = bench.dir.join("panel.token");
+    let mut create = vec!["token", "create", "panel", "--env", "home"];
+    create.extend(["--allow", "hue/api-key:read", "--bind", "device:panel"]);
+    create.extend(["--out", file.to_str().unwrap()]);
+    told(&rig, &create).await;
+    let reveal = ["credential", "reveal", "hue/api-key", "--env", "home"];
+    let as_device = async |device: &str, args: &[&str]| {
+        let path = |end: &str| {
+            bench
+                .dir
+                .join(format!("{device}.{end}"))
+                .display()
+                .to_string()
+        };
+        let (certificate, key) = (path("crt"), path("key"));
+        let identity = ["--client-cert", &certificate, "--client-key", &key];
+        ask(&rig, &file, &[&identity[..], args].concat()).await
+    };
+    let (_, given) = as_device("panel", &reveal).await;
+    assert_eq!(given["text"], "home-value", "{given}");
+    let (renewed, _) = as_device("panel", &["token", "renew"]).await;
+    assert_eq!(renewed, Some(0));
+    let (_, wrong) = as_device("door", &reveal).await;
+    assert_eq!(wrong["error"]["code"], "certificate_wrong", "{wrong}");
+    let (code, none) = ask(&rig, &file, &reveal).await;
+    assert_eq!(code, Some(1));
+    let why = none["error"]["remedy"].as_str().unwrap();
+    assert!(why.contains("--client-cert"), "{none}");
+    let half = ["--client-cert", "panel.crt", "token", "renew"];
+    assert_eq!(ask(&rig, &file, &half).await.0, Some(2));
+}

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{Identity, Remote, RemoteError};
 use crate::token_file::TokenFile;
 use crate::{Problem, SOCKET_FILE, code};
 
@@ -87,13 +87,18 @@ impl Client {
 
     /// The client of a gateway on the network, without a token: for what everybody may ask.
     pub fn remote(url: &str, root: &str) -> Result<Self, RemoteError> {
-        let way = Way::Network(Arc::new(Remote::new(url, root)?));
+        let way = Way::Network(Arc::new(Remote::new(url, root, None)?));
         Ok(Self { way })
     }
 
-    /// The client of the gateway that a token is for, at another URL if one is given.
-    pub fn with_token(file: &TokenFile, url: Option<&str>) -> Result<Self, RemoteError> {
-        let way = Way::Network(Arc::new(Remote::of_token(file, url)?));
+    /// The client of the gateway that a token is for, at another URL if one is given. A token that is bound to a
+    /// certificate needs that.
+    pub fn with_token(
+        file: &TokenFile,
+        url: Option<&str>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, RemoteError> {
+        let way = Way::Network(Arc::new(Remote::of_token(file, url, identity)?));
         Ok(Self { way })
     }
 

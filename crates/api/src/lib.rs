@@ -37,7 +37,7 @@ pub use device::{
 pub use log::{AcceptRequest, LogKeyView, RecordPage};
 pub use problem::{Problem, code};
 pub use proof_key::{InvalidKey, ProofKey};
-pub use remote::RemoteError;
+pub use remote::{Identity, RemoteError};
 pub use secret::SecretValue;
 pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
 pub use token::{
