@@ -3,7 +3,8 @@
 //! This package parses, calls and prints. What may happen is decided in the gateway; apart from
 //! `init`, `run` and the offline `log verify`, every command is a call to a running gateway over
 //! the Unix socket in its data directory. Standard output carries the answer and nothing else: with
-//! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage.
+//! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage,
+//! 3 a scan found something; `credential run` ends as its command did.
 
 mod bench;
 mod bench_http;

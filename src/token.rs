@@ -163,10 +163,15 @@ async fn renew_own(context: &Context) -> Result<(), Failure> {
     let renewed: TokenSelf = context.client()?.post(&path_of_self, &Nothing {}).await?;
     file.expires_at.clone_from(&renewed.expires_at);
     file.renewable_until.clone_from(&renewed.renewable_until);
-    replace(&path, &file)?;
+    let kept = replace(&path, &file);
     context
         .output
-        .answer(&renewed, || token_text::own(&renewed))
+        .answer(&renewed, || token_text::own(&renewed))?;
+    if kept.is_err() {
+        let path = path.display();
+        context.output.aside(&format!("The token is renewed, and works from the same file; its new times could not be written into {path}."));
+    }
+    Ok(())
 }
 
 impl Create {

@@ -270,7 +270,7 @@ words! {
         Previous = "previous",
         /// Replaced for good; kept until its data key is destroyed, so that a rotation can be undone.
         Retired = "retired",
-        /// It did not work, and was never given out.
+        /// It did not work, or was taken back.
         Failed = "failed",
         /// Its data key is destroyed.
         Destroyed = "destroyed",

@@ -190,7 +190,7 @@ fn seal(
     Ok(())
 }
 
-/// Crypto-shredding: without its data key the value is noise, wherever copies of it lie.
+/// Crypto-shredding: without its data key, copies of the value alone are noise. The limits: docs/SECURITY.md.
 fn destroy(tx: &Transaction<'_>, place: &CredentialPlace) -> Result<(), ApplyError> {
     let row = place.row();
     tx.prepare_cached("DELETE FROM secret WHERE kind = ?1 AND name = ?2 AND version = ?3")?

@@ -226,7 +226,7 @@ impl Home {
         }
     }
 
-    /// Counts a gift; whoever uses the new value of a rotation by its own name has switched.
+    /// Counts a gift.
     pub(crate) fn used(&self, change: Change, given: &Opened, by: &Actor, at: Timestamp) -> Change {
         change.vault(VaultWrite::Used {
             credential: given.id.clone(),
