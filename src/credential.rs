@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::url_path::encode;
 use target::Target;
 
+pub use follow::to_rest;
 pub use rotate::one as retired_text;
 
 const PATH: &str = "/api/v1/credentials";

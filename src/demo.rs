@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::{Context, Nothing};
 use crate::demo_report::{Report, Summary};
+use crate::demo_vault;
 use crate::export::export;
 use crate::failure::{Failure, code};
 use crate::run::stop_signal;
@@ -99,7 +100,7 @@ struct Enrolled {
     session: Session,
 }
 
-fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
+pub fn failed(what: &str, error: &dyn std::fmt::Display) -> Failure {
     let title = format!("The demonstration stopped: {what}.");
     Failure::with_cause(
         code::SYSTEM,
@@ -125,6 +126,7 @@ impl Demo {
         renew_one(&stage.client, &mut devices, &mut report).await?;
         refuse_one(&devices, &mut report).await?;
         revoke_one(&stage.client, &mut devices, &mut report).await?;
+        demo_vault::play(context, &stage.client, &mut report).await?;
         verify(&stage.client, directory.path(), &mut report).await?;
         report.end(&home, self.stay)?;
         if self.stay {
@@ -153,7 +155,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
     let config = RunConfig {
         data_dir: home.to_owned(),
         mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        http: None,
+        http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         hosts: vec!["localhost".into(), "127.0.0.1".into()],
         passphrase: None,
     };

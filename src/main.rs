@@ -22,6 +22,7 @@ mod credential;
 mod data_dir;
 mod demo;
 mod demo_report;
+mod demo_vault;
 mod device;
 mod device_text;
 mod diagnostics;

@@ -228,7 +228,8 @@ impl Create {
     }
 }
 
-fn file_of(made: &TokenCreated, key: Option<&ProofKey>) -> TokenFile {
+/// The file of a token that was made.
+pub fn file_of(made: &TokenCreated, key: Option<&ProofKey>) -> TokenFile {
     TokenFile {
         gateway: made.gateway.clone(),
         root: made.root.clone(),

@@ -33,7 +33,12 @@ pub struct Lease {
     #[command(flatten)]
     target: Target,
     /// For how long: 1s to 24h.
-    #[arg(long, default_value = "15m", value_name = "SPAN")]
+    #[arg(
+        long,
+        visible_alias = "ttl",
+        default_value = "15m",
+        value_name = "SPAN"
+    )]
     lifetime: String,
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
@@ -138,14 +143,13 @@ impl Lease {
             lease: &leased.lease,
             remote_id: leased.remote_id.as_deref(),
         };
-        show(context, &borrowed, &leased.value)?;
         if !context.output.is_json() {
             context.output.aside(&text::lease(&leased.lease));
-            if let Some(id) = leased.remote_id {
+            if let Some(id) = &leased.remote_id {
                 context.output.aside(&format!("The bridge calls it {id}."));
             }
         }
-        Ok(())
+        show(context, &borrowed, &leased.value)
     }
 }
 

@@ -199,7 +199,7 @@ pub fn rotation(r: &RotationView) -> String {
     if !r.confirmed.is_empty() {
         lines.push(format!("  switched: {}", r.confirmed.join(", ")));
     }
-    if !r.unconfirmed.is_empty() {
+    if !r.unconfirmed.is_empty() && r.ended_at.is_none() {
         lines.push(format!("  not switched yet: {}", r.unconfirmed.join(", ")));
     }
     lines.extend(r.bridge_says.iter().map(|says| format!("  {says}")));

@@ -140,7 +140,7 @@ async fn a_key_may_bring_its_client_key_along() {
 async fn another_certificate_than_the_pinned_one_gets_no_key() {
     let (server, _button) = bridge_with_button().await;
     let pin = certificate_pin(&server.url()).await.unwrap();
-    assert_eq!(pin, server.identity.as_ref().unwrap().pin);
+    assert_eq!(pin.to_string(), server.identity.as_ref().unwrap().pin);
     let bridge = hue(&server, &json!({"pin_sha256": Identity::new().pin}), BRIEF);
     let error = bridge.verify(&held(KEY, None)).await.unwrap_err();
     assert!(matches!(error, BridgeError::NotTrusted { .. }), "{error}");

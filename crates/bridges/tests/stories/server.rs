@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use hearthkey_core::id::Fingerprint;
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -80,7 +80,8 @@ impl Drop for Server {
 /// A certificate for `localhost` and the loopback address, signed by itself.
 pub struct Identity {
     pub pem: String,
-    pub pin: Fingerprint,
+    /// Its SHA-256, in hexadecimal digits.
+    pub pin: String,
     config: Arc<ServerConfig>,
 }
 
@@ -101,7 +102,11 @@ impl Identity {
             .unwrap();
         Self {
             pem: certificate.pem(),
-            pin: Fingerprint::of(&der),
+            pin: digest(&SHA256, &der)
+                .as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             config: Arc::new(config),
         }
     }
