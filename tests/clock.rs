@@ -134,7 +134,7 @@ async fn goes_wrong_while_running(offset: &str) {
     house.issues_nothing(offset).await;
     // Home time goes on by what has really passed.
     let now = until("home time to go on", async || {
-        Some(house.rig.status().await.clock.now).filter(|now| *now > before)
+        Some(house.rig.status().await.clock.now).filter(|now| now[..19] > before[..19])
     })
     .await;
     assert_eq!(now[..4], before[..4], "the year");
@@ -171,7 +171,8 @@ async fn a_claim_that_was_used_or_closed_or_has_expired_does_not_come_back_with_
     let before = house.rig.status().await.clock.now;
     set(&house.rig, TEN_YEARS_BACK);
     trusts(&house.rig, false).await;
-    assert!(house.rig.status().await.clock.now >= before);
+    // Whole seconds, which can be compared as text.
+    assert!(house.rig.status().await.clock.now[..19] >= before[..19]);
     for claim in [&house.used, &house.open, &closed] {
         let elsewhere = house.rig.work.path().join("elsewhere").join(&claim.device);
         let refused = house.rig.enroll_in(claim, &elsewhere).await;

@@ -5,6 +5,7 @@
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
 mod bridge;
+mod check;
 mod client;
 mod clock;
 mod credential;
@@ -21,13 +22,16 @@ mod token_file;
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
 };
+pub use check::{
+    FindingList, FindingReport, FindingView, Manifest, ManifestChecked, ManifestEntry,
+    ManifestVerdict, MarksView,
+};
 pub use client::{CallError, Client};
 pub use credential::{
     ConfirmRequest, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage,
-    CredentialRequest, CredentialView, FindingList, FindingReport, FindingView, Given, LeaseList,
-    LeaseRequest, LeaseView, Leased, Manifest, ManifestChecked, ManifestEntry, ManifestVerdict,
-    MarksView, ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView,
-    RotateRequest, RotationPolicyView, RotationView, VersionView,
+    CredentialRequest, CredentialView, Given, LeaseList, LeaseRequest, LeaseView, Leased,
+    ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView, RotateRequest,
+    RotationPolicyView, RotationView, VersionView,
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retiring`] |
 //! | a value is made, given out, lent | [`making`], [`giving`], [`leases`], [`children`] |
-//! | a value is replaced; who uses it is told | [`rotations`], [`driving`], [`steps`], [`telling`] |
+//! | a value is replaced; who uses it is told | [`rotations`], [`driving`], [`steps`], [`undoing`], [`telling`] |
 //! | a bridge is connected and asked | [`bridges`], [`interruptible`] |
 //! | values are sealed anew, destroyed | [`keeping`] |
 //! | something is wrong; a repository is checked | [`findings`], [`manifest`] |
@@ -29,6 +29,7 @@ mod retiring;
 mod rotations;
 mod steps;
 mod telling;
+mod undoing;
 mod views;
 
 pub(crate) use driving::rotate_what_is_due;

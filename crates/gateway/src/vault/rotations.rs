@@ -14,8 +14,7 @@ use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::{KnownCredential, KnownVersion};
-use hearthkey_store::vault::CredentialPlace;
+use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
 use crate::home::Home;
@@ -28,7 +27,7 @@ use crate::vault::{making, views};
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Where the new value comes from.
-enum NewValue {
+pub(super) enum NewValue {
     /// It is here.
     Here(Secret, Origin, Option<String>),
     /// The bridge makes it.
@@ -46,11 +45,11 @@ fn lies_elsewhere(id: &CredentialId) -> Failure {
 }
 
 /// How a rotation begins.
-struct Beginning {
-    reason: String,
-    overlap: Option<Span>,
+pub(super) struct Beginning {
+    pub(super) reason: String,
+    pub(super) overlap: Option<Span>,
     /// Because it is due, and nobody asked.
-    by_itself: bool,
+    pub(super) by_itself: bool,
 }
 
 /// Begins what is due, as long as the home is open.
@@ -273,7 +272,7 @@ impl Home {
             .vault(VaultWrite::Rotate(step, running)))
     }
 
-    async fn begin_rotation(
+    pub(super) async fn begin_rotation(
         &self,
         actor: Actor,
         id: &CredentialId,
@@ -470,117 +469,5 @@ impl Home {
             self.rotations.notify_one();
         }
         Ok(views::rotation(id, &rotation, self.now()))
-    }
-
-    /// Goes back to the value before: undoes the rotation that runs, or begins one that brings the
-    /// last replaced value again.
-    pub(crate) async fn roll_back(
-        &self,
-        actor: Actor,
-        id: &CredentialId,
-    ) -> Result<RotationView, Failure> {
-        let known = self.credential(id)?;
-        let turn = self.credential_turns.of(id).await;
-        let running = self.store.read(|registry| registry.rotation(id))?;
-        let Some(mut rotation) = running else {
-            drop(turn);
-            return self.bring_back(actor, &known).await;
-        };
-        let step = rotation.step;
-        rotation.step = match step {
-            Step::Mint if rotation.to_version.is_none() => Step::Undo,
-            Step::Mint | Step::Verify | Step::Switch => Step::Undo,
-            _ => {
-                return Err(Failure::refused(
-                    &format!(
-                        "the rotation of {} is at the step {}",
-                        id.name,
-                        step.as_str()
-                    ),
-                    "Wait until it has ended, then run this again: the value before is brought back as a new version.",
-                ));
-            }
-        };
-        if self.is_ended_by_minting(id, rotation.to_version)? {
-            return Err(Failure::refused(
-                &format!(
-                    "the bridge ended the value of {} before when it made the new one",
-                    id.name
-                ),
-                "Wait until the rotation has ended, then replace the new value with `hearthkey credential rotate`.",
-            ));
-        }
-        if rotation.from_version.is_none() {
-            return Err(Failure::refused(
-                &format!("the credential {} had no value before", id.name),
-                "Retire it with `hearthkey credential retire` if it is not wanted.",
-            ));
-        }
-        let now = self.now();
-        rotation.tries = 0;
-        rotation.not_before = now;
-        rotation.notes.push(format!("undone by {}", actor.name));
-        let entry = Entry::new(now, actor, "rotation.undo", object(id)).with("step", step.as_str());
-        self.commit(Change::record(entry).vault(VaultWrite::Rotate(step, rotation.clone())))
-            .await?;
-        self.rotations.notify_one();
-        Ok(views::rotation(id, &rotation, self.now()))
-    }
-
-    /// Whether the bridge ends a value by making the next one, and nobody can try which of the two works.
-    fn is_ended_by_minting(&self, id: &CredentialId, new: Option<u32>) -> Result<bool, Failure> {
-        let versions = self.store.read(|registry| registry.versions(id))?;
-        let minted = |version: &KnownVersion| {
-            Some(version.version) == new && version.origin == Origin::Minted
-        };
-        if !versions.iter().any(minted) {
-            return Ok(false);
-        }
-        let bridge = self.bridge_of(id)?;
-        Ok(bridge
-            .is_some_and(|bridge| bridge.abilities.replaces_in_place() && !bridge.abilities.verify))
-    }
-
-    async fn bring_back(
-        &self,
-        actor: Actor,
-        known: &KnownCredential,
-    ) -> Result<RotationView, Failure> {
-        let id = &known.credential.id;
-        let versions = self.store.read(|registry| registry.versions(id))?;
-        let last = versions
-            .iter()
-            .find(|version| version.state == VersionState::Retired);
-        let nothing = || {
-            Failure::refused(
-                &format!("no earlier value of {} is kept", id.name),
-                "Replaced values are kept for 7 days. Give a new one with `hearthkey credential rotate`.",
-            )
-        };
-        let last = last.ok_or_else(nothing)?;
-        let bridge = self.bridge_of(id)?;
-        if bridge.is_some_and(|bridge| bridge.abilities.revoke && !bridge.abilities.verify) {
-            return Err(Failure::refused(
-                &format!(
-                    "version {} of {} was ended at its bridge",
-                    last.version, id.name
-                ),
-                "Have a new one made with `hearthkey credential rotate`.",
-            ));
-        }
-        let sealed = self
-            .store
-            .read(|registry| registry.sealed_value(id, Some(last.version)))?;
-        let sealed = sealed.ok_or_else(nothing)?;
-        let place = CredentialPlace::of(id, last.version);
-        let value = self.store.vault().open_credential(&place, &sealed.sealed);
-        let value = value.map_err(|error| Failure::unopened(&error))?;
-        let value = NewValue::Here(value, last.origin, last.remote_id.clone());
-        let beginning = Beginning {
-            reason: format!("rolled back to version {}", last.version),
-            overlap: None,
-            by_itself: false,
-        };
-        self.begin_rotation(actor, id, value, beginning).await
     }
 }

@@ -78,7 +78,7 @@ impl Facts {
     }
 
     /// The rotation at its next step, with a fresh count of tries.
-    fn at(&self, step: Step) -> Rotation {
+    pub(super) fn at(&self, step: Step) -> Rotation {
         let mut next = self.rotation.clone();
         next.step = step;
         next.tries = 0;
@@ -89,7 +89,12 @@ impl Facts {
         next
     }
 
-    fn move_version(&self, version: u32, from: VersionState, to: VersionState) -> VaultWrite {
+    pub(super) fn move_version(
+        &self,
+        version: u32,
+        from: VersionState,
+        to: VersionState,
+    ) -> VaultWrite {
         VaultWrite::MoveVersion {
             credential: self.id.clone(),
             version,
@@ -100,7 +105,7 @@ impl Facts {
     }
 }
 
-fn neither(new: &str, old: &str) -> Hindrance {
+pub(super) fn neither(new: &str, old: &str) -> Hindrance {
     Hindrance::Stuck(format!(
         "neither value works: of the new one the bridge says {new:?}, of the old one {old:?}"
     ))
@@ -220,7 +225,11 @@ impl Home {
     }
 
     /// Whether a version works, as its bridge says; nothing if no bridge can say.
-    async fn works(&self, facts: &Facts, version: u32) -> Result<Option<Verified>, Hindrance> {
+    pub(super) async fn works(
+        &self,
+        facts: &Facts,
+        version: u32,
+    ) -> Result<Option<Verified>, Hindrance> {
         let Some(bridge) = facts
             .bridge
             .as_ref()
@@ -398,7 +407,11 @@ impl Home {
     }
 
     /// Has the bridge end a version; gives what is left to do by hand.
-    async fn end_version(&self, facts: &Facts, version: u32) -> Result<Option<String>, Hindrance> {
+    pub(super) async fn end_version(
+        &self,
+        facts: &Facts,
+        version: u32,
+    ) -> Result<Option<String>, Hindrance> {
         let Some(bridge) = &facts.bridge else {
             return Ok(Some(format!(
                 "version {version} is not given out any more; if its issuer still takes it, end it there by hand"
@@ -424,128 +437,5 @@ impl Home {
             Revoked::Gone => Ok(None),
             Revoked::ByHand(what) => Ok(Some(what)),
         }
-    }
-
-    /// Where going back would leave no value that works: the rotation as it goes on with the new one. If neither
-    /// works, nothing is done.
-    async fn refuse_undo(
-        &self,
-        facts: &Facts,
-        to: u32,
-        state: VersionState,
-    ) -> Result<Option<Rotation>, Hindrance> {
-        let Some(from) = facts.rotation.from_version else {
-            return Ok(None);
-        };
-        let bridge = facts.bridge.as_ref();
-        let in_place = bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place());
-        let old = match self.works(facts, from).await {
-            Ok(Some(Verified::Fails(old))) => old,
-            // A bridge that does not answer keeps nobody from going back, unless it is known to have ended the old one.
-            Err(hindrance) if in_place => return Err(hindrance),
-            _ => return Ok(None),
-        };
-        if let Verified::Fails(new) = self.works(facts, to).await?.unwrap_or(Verified::Works) {
-            return Err(neither(&new, &old));
-        }
-        let mut back = facts.at(match state {
-            VersionState::Pending => Step::Verify,
-            _ => Step::Switch,
-        });
-        note(
-            &mut back,
-            format!("not undone: the value before does not work any more ({old})"),
-        );
-        Ok(Some(back))
-    }
-
-    /// The old value is the current one again; then the new one is ended, if there is one.
-    async fn take_undo(&self, facts: &Facts) -> Result<(), Hindrance> {
-        let versions = self
-            .store
-            .read(|registry| registry.versions(&facts.id))
-            .map_err(Failure::from)?;
-        let state_of = |number: Option<u32>| {
-            let found = versions
-                .iter()
-                .find(|version| Some(version.version) == number);
-            found.map(|version| version.state)
-        };
-        let Some(to) = facts.rotation.to_version else {
-            return self.undo_mint(facts).await;
-        };
-        let new = state_of(Some(to));
-        if let Some(state @ (VersionState::Pending | VersionState::Current)) = new {
-            if let Some(back) = self.refuse_undo(facts, to, state).await? {
-                let entry = facts
-                    .entry("rotation.undo")
-                    .ended(Outcome::Refused, "does_not_work");
-                let write = VaultWrite::Rotate(Step::Undo, back);
-                self.commit(Change::record(entry).vault(write)).await?;
-                return Ok(());
-            }
-            let _turn = self.credential_turns.of(&facts.id).await;
-            let mut change = Change::record(facts.entry("rotation.back"))
-                .vault(facts.move_version(to, state, VersionState::Failed));
-            let back = facts.at(Step::Undo);
-            if let (Some(from), Some(VersionState::Previous)) = (
-                facts.rotation.from_version,
-                state_of(facts.rotation.from_version),
-            ) {
-                change = self.with_news(change, &facts.id, (&back, Event::Undone, from), facts.now);
-                change = change.vault(facts.move_version(
-                    from,
-                    VersionState::Previous,
-                    VersionState::Current,
-                ));
-                // Its end is the credential's again.
-                let ends = facts.rotation.other_expires_at;
-                change = change.vault(VaultWrite::Expires(facts.id.clone(), ends));
-            }
-            self.commit(change.vault(VaultWrite::Rotate(Step::Undo, back)))
-                .await?;
-        }
-        let left = self.end_version(facts, to).await?;
-        let mut next = facts.at(Step::Undone);
-        let mut change = Change::record(facts.entry("rotation.undone").with("left", left.clone()));
-        change = change.vault(VaultWrite::Overtaken {
-            object: object(&facts.id),
-            kind: FindingKind::RotationHeld,
-            seen_before: facts.now.after(Span::s(1)),
-            at: facts.now,
-        });
-        if let Some(what) = left {
-            if facts.bridge.is_some() {
-                change = change.vault(VaultWrite::Finding(
-                    leftover(&facts.id, to, &what),
-                    facts.now,
-                ));
-            }
-            note(&mut next, what);
-        }
-        self.commit(change.vault(VaultWrite::Rotate(Step::Undo, next)))
-            .await?;
-        Ok(())
-    }
-
-    /// Undoes a rotation that has no new value. If the bridge was asked for one and did not answer, it may have made it.
-    async fn undo_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
-        let mut next = facts.at(Step::Undone);
-        let mut change = Change::default();
-        if facts.rotation.asked {
-            let version = self.next_version(&facts.id)?;
-            let what = format!(
-                "If the bridge has a value by the name {:?}, end it there by hand.",
-                self.label(&facts.id, version)
-            );
-            let finding = leftover(&facts.id, version, &what);
-            change = change.vault(VaultWrite::Finding(finding, facts.now));
-            note(&mut next, what);
-        }
-        let change = change
-            .entry(facts.entry("rotation.undone"))
-            .vault(VaultWrite::Rotate(Step::Undo, next));
-        self.commit(change).await?;
-        Ok(())
     }
 }

@@ -1,0 +1,261 @@
+//! Going back to the value before: on a person's word, or because the new one does not work.
+//!
+//! The steps that undo are taken like all others, each between two commits ([`crate::vault::steps`]).
+
+use hearthkey_api::RotationView;
+use hearthkey_bridges::Verified;
+use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::credential::{CredentialId, Origin, VersionState};
+use hearthkey_core::finding::FindingKind;
+use hearthkey_core::news::Event;
+use hearthkey_core::rotation::{Rotation, Step};
+use hearthkey_core::time::Span;
+use hearthkey_store::change::Change;
+use hearthkey_store::inventory::{KnownCredential, KnownVersion};
+use hearthkey_store::vault::CredentialPlace;
+use hearthkey_store::vault_change::VaultWrite;
+
+use crate::home::Home;
+use crate::problem::Failure;
+use crate::vault::credentials::object;
+use crate::vault::retiring::leftover;
+use crate::vault::rotations::{Beginning, NewValue};
+use crate::vault::steps::{Facts, Hindrance, neither, note};
+use crate::vault::views;
+
+impl Home {
+    /// Goes back to the value before: undoes the rotation that runs, or begins one that brings the
+    /// last replaced value again.
+    pub(crate) async fn roll_back(
+        &self,
+        actor: Actor,
+        id: &CredentialId,
+    ) -> Result<RotationView, Failure> {
+        let known = self.credential(id)?;
+        let turn = self.credential_turns.of(id).await;
+        let running = self.store.read(|registry| registry.rotation(id))?;
+        let Some(mut rotation) = running else {
+            drop(turn);
+            return self.bring_back(actor, &known).await;
+        };
+        let step = rotation.step;
+        rotation.step = match step {
+            Step::Mint if rotation.to_version.is_none() => Step::Undo,
+            Step::Mint | Step::Verify | Step::Switch => Step::Undo,
+            _ => {
+                return Err(Failure::refused(
+                    &format!(
+                        "the rotation of {} is at the step {}",
+                        id.name,
+                        step.as_str()
+                    ),
+                    "Wait until it has ended, then run this again: the value before is brought back as a new version.",
+                ));
+            }
+        };
+        if self.is_ended_by_minting(id, rotation.to_version)? {
+            return Err(Failure::refused(
+                &format!(
+                    "the bridge ended the value of {} before when it made the new one",
+                    id.name
+                ),
+                "Wait until the rotation has ended, then replace the new value with `hearthkey credential rotate`.",
+            ));
+        }
+        if rotation.from_version.is_none() {
+            return Err(Failure::refused(
+                &format!("the credential {} had no value before", id.name),
+                "Retire it with `hearthkey credential retire` if it is not wanted.",
+            ));
+        }
+        let now = self.now();
+        rotation.tries = 0;
+        rotation.not_before = now;
+        rotation.notes.push(format!("undone by {}", actor.name));
+        let entry = Entry::new(now, actor, "rotation.undo", object(id)).with("step", step.as_str());
+        self.commit(Change::record(entry).vault(VaultWrite::Rotate(step, rotation.clone())))
+            .await?;
+        self.rotations.notify_one();
+        Ok(views::rotation(id, &rotation, self.now()))
+    }
+
+    /// Whether the bridge ends a value by making the next one, and nobody can try which of the two works.
+    fn is_ended_by_minting(&self, id: &CredentialId, new: Option<u32>) -> Result<bool, Failure> {
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        let minted = |version: &KnownVersion| {
+            Some(version.version) == new && version.origin == Origin::Minted
+        };
+        if !versions.iter().any(minted) {
+            return Ok(false);
+        }
+        let bridge = self.bridge_of(id)?;
+        Ok(bridge
+            .is_some_and(|bridge| bridge.abilities.replaces_in_place() && !bridge.abilities.verify))
+    }
+
+    async fn bring_back(
+        &self,
+        actor: Actor,
+        known: &KnownCredential,
+    ) -> Result<RotationView, Failure> {
+        let id = &known.credential.id;
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        let last = versions
+            .iter()
+            .find(|version| version.state == VersionState::Retired);
+        let nothing = || {
+            Failure::refused(
+                &format!("no earlier value of {} is kept", id.name),
+                "Replaced values are kept for 7 days. Give a new one with `hearthkey credential rotate`.",
+            )
+        };
+        let last = last.ok_or_else(nothing)?;
+        let bridge = self.bridge_of(id)?;
+        if bridge.is_some_and(|bridge| bridge.abilities.revoke && !bridge.abilities.verify) {
+            return Err(Failure::refused(
+                &format!(
+                    "version {} of {} was ended at its bridge",
+                    last.version, id.name
+                ),
+                "Have a new one made with `hearthkey credential rotate`.",
+            ));
+        }
+        let sealed = self
+            .store
+            .read(|registry| registry.sealed_value(id, Some(last.version)))?;
+        let sealed = sealed.ok_or_else(nothing)?;
+        let place = CredentialPlace::of(id, last.version);
+        let value = self.store.vault().open_credential(&place, &sealed.sealed);
+        let value = value.map_err(|error| Failure::unopened(&error))?;
+        let value = NewValue::Here(value, last.origin, last.remote_id.clone());
+        let beginning = Beginning {
+            reason: format!("rolled back to version {}", last.version),
+            overlap: None,
+            by_itself: false,
+        };
+        self.begin_rotation(actor, id, value, beginning).await
+    }
+
+    /// Where going back would leave no value that works: the rotation as it goes on with the new one. If neither
+    /// works, nothing is done.
+    async fn refuse_undo(
+        &self,
+        facts: &Facts,
+        to: u32,
+        state: VersionState,
+    ) -> Result<Option<Rotation>, Hindrance> {
+        let Some(from) = facts.rotation.from_version else {
+            return Ok(None);
+        };
+        let bridge = facts.bridge.as_ref();
+        let in_place = bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place());
+        let old = match self.works(facts, from).await {
+            Ok(Some(Verified::Fails(old))) => old,
+            // A bridge that does not answer keeps nobody from going back, unless it is known to have ended the old one.
+            Err(hindrance) if in_place => return Err(hindrance),
+            _ => return Ok(None),
+        };
+        if let Verified::Fails(new) = self.works(facts, to).await?.unwrap_or(Verified::Works) {
+            return Err(neither(&new, &old));
+        }
+        let mut back = facts.at(match state {
+            VersionState::Pending => Step::Verify,
+            _ => Step::Switch,
+        });
+        note(
+            &mut back,
+            format!("not undone: the value before does not work any more ({old})"),
+        );
+        Ok(Some(back))
+    }
+
+    /// The old value is the current one again; then the new one is ended, if there is one.
+    pub(super) async fn take_undo(&self, facts: &Facts) -> Result<(), Hindrance> {
+        let versions = self
+            .store
+            .read(|registry| registry.versions(&facts.id))
+            .map_err(Failure::from)?;
+        let state_of = |number: Option<u32>| {
+            let found = versions
+                .iter()
+                .find(|version| Some(version.version) == number);
+            found.map(|version| version.state)
+        };
+        let Some(to) = facts.rotation.to_version else {
+            return self.undo_mint(facts).await;
+        };
+        let new = state_of(Some(to));
+        if let Some(state @ (VersionState::Pending | VersionState::Current)) = new {
+            if let Some(back) = self.refuse_undo(facts, to, state).await? {
+                let entry = facts
+                    .entry("rotation.undo")
+                    .ended(Outcome::Refused, "does_not_work");
+                let write = VaultWrite::Rotate(Step::Undo, back);
+                self.commit(Change::record(entry).vault(write)).await?;
+                return Ok(());
+            }
+            let _turn = self.credential_turns.of(&facts.id).await;
+            let mut change = Change::record(facts.entry("rotation.back"))
+                .vault(facts.move_version(to, state, VersionState::Failed));
+            let back = facts.at(Step::Undo);
+            if let (Some(from), Some(VersionState::Previous)) = (
+                facts.rotation.from_version,
+                state_of(facts.rotation.from_version),
+            ) {
+                change = self.with_news(change, &facts.id, (&back, Event::Undone, from), facts.now);
+                change = change.vault(facts.move_version(
+                    from,
+                    VersionState::Previous,
+                    VersionState::Current,
+                ));
+                // Its end is the credential's again.
+                let ends = facts.rotation.other_expires_at;
+                change = change.vault(VaultWrite::Expires(facts.id.clone(), ends));
+            }
+            self.commit(change.vault(VaultWrite::Rotate(Step::Undo, back)))
+                .await?;
+        }
+        let left = self.end_version(facts, to).await?;
+        let mut next = facts.at(Step::Undone);
+        let mut change = Change::record(facts.entry("rotation.undone").with("left", left.clone()));
+        change = change.vault(VaultWrite::Overtaken {
+            object: object(&facts.id),
+            kind: FindingKind::RotationHeld,
+            seen_before: facts.now.after(Span::s(1)),
+            at: facts.now,
+        });
+        if let Some(what) = left {
+            if facts.bridge.is_some() {
+                change = change.vault(VaultWrite::Finding(
+                    leftover(&facts.id, to, &what),
+                    facts.now,
+                ));
+            }
+            note(&mut next, what);
+        }
+        self.commit(change.vault(VaultWrite::Rotate(Step::Undo, next)))
+            .await?;
+        Ok(())
+    }
+
+    /// Undoes a rotation that has no new value. If the bridge was asked for one and did not answer, it may have made it.
+    async fn undo_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
+        let mut next = facts.at(Step::Undone);
+        let mut change = Change::default();
+        if facts.rotation.asked {
+            let version = self.next_version(&facts.id)?;
+            let what = format!(
+                "If the bridge has a value by the name {:?}, end it there by hand.",
+                self.label(&facts.id, version)
+            );
+            let finding = leftover(&facts.id, version, &what);
+            change = change.vault(VaultWrite::Finding(finding, facts.now));
+            note(&mut next, what);
+        }
+        let change = change
+            .entry(facts.entry("rotation.undone"))
+            .vault(VaultWrite::Rotate(Step::Undo, next));
+        self.commit(change).await?;
+        Ok(())
+    }
+}
