@@ -148,10 +148,30 @@ impl Home {
         Ok(connected.connector.notify(news).await?)
     }
 
+    /// Tells a place, once it is on record that it is being told, and when it would be told again: a gateway that can
+    /// write nothing down tells nothing over and over.
     async fn tell(&self, errand: &Errand) {
         let news = &errand.news;
-        let heard = self.hears(news).await;
-        let now = self.now();
+        let begun = self.now();
+        let again = errand.after_failure(begun);
+        let put_off = again.clone().unwrap_or_else(|| errand.clone());
+        let put_off = Change::default().vault(VaultWrite::TellLater(put_off));
+        let kept = match self.commit(put_off).await {
+            Ok(_) => {
+                let heard = self.hears(news).await;
+                self.commit(self.heard(errand, heard, again.is_some()))
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, place = news.place, "what becomes of telling a place cannot be kept");
+        }
+    }
+
+    /// What is kept of a try.
+    fn heard(&self, errand: &Errand, heard: Result<(), Deaf>, again: bool) -> Change {
+        let (news, now) = (&errand.news, self.now());
         let entry = Entry::new(
             now,
             Actor::gateway(),
@@ -161,30 +181,27 @@ impl Home {
         .with("place", news.place.clone())
         .with("event", news.event.as_str())
         .with("version", news.version);
-        let change = match heard {
-            Ok(()) => Change::record(entry)
-                .vault(VaultWrite::Told(errand.id))
-                .vault(VaultWrite::Settled(not_told(news, "").id, now)),
-            Err(deaf) => {
-                let (why, again) = match deaf {
-                    Deaf::NotNow(why) => (why, errand.after_failure(now)),
-                    Deaf::Never(why) => (why, None),
-                };
-                let outcome = match again {
-                    Some(_) => Outcome::Refused,
-                    None => Outcome::Held,
-                };
-                let entry = entry
-                    .ended(outcome, "no_answer")
-                    .with("tries", errand.tries + 1);
-                Change::record(entry)
-                    .vault(VaultWrite::Finding(not_told(news, &why), now))
-                    .vault(again.map_or(VaultWrite::Told(errand.id), VaultWrite::TellLater))
+        let (why, again) = match heard {
+            Ok(()) => {
+                return Change::record(entry)
+                    .vault(VaultWrite::Told(errand.id))
+                    .vault(VaultWrite::Settled(not_told(news, "").id, now));
             }
+            Err(Deaf::NotNow(why)) => (why, again),
+            Err(Deaf::Never(why)) => (why, false),
         };
-        if let Err(error) = self.commit(change).await {
-            // It is told once more, as if nothing had been said.
-            tracing::warn!(%error, place = news.place, "what became of telling a place could not be kept");
+        let outcome = if again {
+            Outcome::Refused
+        } else {
+            Outcome::Held
+        };
+        let entry = entry
+            .ended(outcome, "no_answer")
+            .with("tries", errand.tries + 1);
+        let change = Change::record(entry).vault(VaultWrite::Finding(not_told(news, &why), now));
+        match again {
+            true => change,
+            false => change.vault(VaultWrite::Told(errand.id)),
         }
     }
 }
