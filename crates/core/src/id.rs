@@ -113,6 +113,11 @@ label_id!(
 );
 
 label_id!(
+    /// A person's name: what people and the log call them.
+    PersonName,
+    "person's name"
+);
+label_id!(
     /// A service token's name: what people and the log call it.
     TokenName,
     "token name"

@@ -16,6 +16,7 @@
 //! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
+//! | who is a person, and what may they do? | [`person`], [`role`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
@@ -36,10 +37,12 @@ pub mod id;
 pub mod key;
 pub mod lease;
 pub mod news;
+pub mod person;
 pub mod profile;
 pub mod proof;
 pub mod rejection;
 pub mod renewal;
+pub mod role;
 pub mod rotation;
 pub mod secret;
 pub mod time;

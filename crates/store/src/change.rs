@@ -12,6 +12,7 @@ use hearthkey_core::time::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use crate::people::PersonWrite;
 use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
 use crate::vault_apply;
@@ -161,6 +162,8 @@ pub enum Write {
     Vault(VaultWrite),
     /// Changes something about service tokens.
     Token(TokenWrite),
+    /// Changes something about people and their sessions.
+    Person(PersonWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -283,6 +286,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         }
         Write::Vault(write) => vault_apply::apply(tx, write)?,
         Write::Token(write) => crate::tokens::apply(tx, write)?,
+        Write::Person(write) => crate::people::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | how does a home open? | [`slots`], [`keys`] |
 //! | what can be changed? | [`change`] |
-//! | what is known? | [`registry`], [`tokens`] |
+//! | what is known? | [`registry`], [`tokens`], [`people`] |
 //! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod people;
 pub mod registry;
 pub mod slots;
 mod store;

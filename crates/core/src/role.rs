@@ -1,0 +1,418 @@
+//! What people may do: one table of roles and acts.
+//!
+//! An act is what a person is asked about before it happens. Most acts belong to an environment,
+//! and a role can be limited to some of them; the others concern the whole home. What is not in
+//! the table is not allowed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::credential::{Action, words};
+use crate::id::EnvironmentName;
+
+words! {
+    /// What a person is in a home.
+    Role, "role", InvalidRole {
+        /// Everything.
+        Owner = "owner",
+        /// Devices, rotation, revocation, incidents.
+        Operator = "operator",
+        /// Credentials of named environments, and claims there. Never of `home`.
+        Developer = "developer",
+        /// Reads the inventory and the log, never a secret.
+        Auditor = "auditor",
+    }
+}
+
+words! {
+    /// What is done.
+    Act, "act", InvalidAct {
+        /// See how the gateway is, its profiles, environments and roots.
+        HomeRead = "home.read",
+        /// Drop every key from memory.
+        HomeSeal = "home.seal",
+        /// Believe the machine's clock.
+        ClockConfirm = "clock.confirm",
+        /// See devices, their rights and their sessions.
+        DeviceRead = "device.read",
+        /// Open a claim.
+        DeviceClaim = "device.claim",
+        /// Approve, rotate, suspend, resume, narrow, revoke, retire.
+        DeviceChange = "device.change",
+        /// Add or replace a profile.
+        ProfileChange = "profile.change",
+        /// Add an environment: the root signs a CA.
+        EnvironmentAdd = "environment.add",
+        /// See the inventory, never a value.
+        CredentialRead = "credential.read",
+        /// Add and describe credentials.
+        CredentialWrite = "credential.write",
+        /// See a value.
+        CredentialReveal = "credential.reveal",
+        /// Borrow a value for a time, and end what one has borrowed.
+        CredentialLease = "credential.lease",
+        /// Begin, confirm and undo rotations.
+        CredentialRotate = "credential.rotate",
+        /// Take credentials out of use, and seal values anew.
+        CredentialRetire = "credential.retire",
+        /// See bridges.
+        BridgeRead = "bridge.read",
+        /// Connect, test and disconnect bridges.
+        BridgeChange = "bridge.change",
+        /// See service tokens.
+        TokenRead = "token.read",
+        /// Make, renew and authorize service tokens.
+        TokenCreate = "token.create",
+        /// Revoke tokens, and end leases of others.
+        TokenEnd = "token.end",
+        /// See findings, and report them.
+        FindingRead = "finding.read",
+        /// Accept findings, and say that one is resolved.
+        FindingAccept = "finding.accept",
+        /// Read the audit log.
+        LogRead = "log.read",
+        /// Look at an incident, and let the log go on.
+        LogAccept = "log.accept",
+        /// See who may do what.
+        PeopleRead = "people.read",
+        /// Invite people, change their roles, end their access.
+        PeopleChange = "people.change",
+    }
+}
+
+/// The roles that may do an act, and what else it needs.
+struct Row {
+    act: Act,
+    owner: bool,
+    operator: bool,
+    developer: bool,
+    auditor: bool,
+    /// Whether it happens in one environment: then a role that is limited to some has it there.
+    local: bool,
+    /// Whether a second factor must have been shown in the last minutes.
+    fresh: bool,
+}
+
+const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
+    Row {
+        act,
+        owner: roles[0] == b'x',
+        operator: roles[1] == b'x',
+        developer: roles[2] == b'x',
+        auditor: roles[3] == b'x',
+        local: kind[0] == b'e',
+        fresh: kind[1] == b'2',
+    }
+}
+
+/// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
+/// environment, and `2` where a fresh second factor is needed.
+#[rustfmt::skip]
+const TABLE: [Row; 25] = [
+    row(Act::HomeRead,         *b"xxxx", *b"e-"),
+    row(Act::HomeSeal,         *b"xx--", *b"--"),
+    row(Act::ClockConfirm,     *b"xx--", *b"--"),
+    row(Act::DeviceRead,       *b"xxxx", *b"e-"),
+    row(Act::DeviceClaim,      *b"xxx-", *b"e-"),
+    row(Act::DeviceChange,     *b"xx--", *b"e-"),
+    row(Act::ProfileChange,    *b"xx--", *b"--"),
+    row(Act::EnvironmentAdd,   *b"x---", *b"-2"),
+    row(Act::CredentialRead,   *b"xxxx", *b"e-"),
+    row(Act::CredentialWrite,  *b"x-x-", *b"e-"),
+    row(Act::CredentialReveal, *b"x-x-", *b"e2"),
+    row(Act::CredentialLease,  *b"x-x-", *b"e2"),
+    row(Act::CredentialRotate, *b"xxx-", *b"e-"),
+    row(Act::CredentialRetire, *b"xxx-", *b"e-"),
+    row(Act::BridgeRead,       *b"xxxx", *b"e-"),
+    row(Act::BridgeChange,     *b"x-x-", *b"e-"),
+    row(Act::TokenRead,        *b"xxxx", *b"e-"),
+    row(Act::TokenCreate,      *b"x-x-", *b"e2"),
+    row(Act::TokenEnd,         *b"xxx-", *b"e-"),
+    row(Act::FindingRead,      *b"xxxx", *b"e-"),
+    row(Act::FindingAccept,    *b"xx--", *b"--"),
+    row(Act::LogRead,          *b"xx-x", *b"--"),
+    row(Act::LogAccept,        *b"xx--", *b"--"),
+    row(Act::PeopleRead,       *b"xx-x", *b"--"),
+    row(Act::PeopleChange,     *b"x---", *b"-2"),
+];
+
+impl Act {
+    fn row(self) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.act == self)
+    }
+
+    /// Whether a second factor must have been shown in the last minutes.
+    pub fn needs_second_factor(self) -> bool {
+        self.row().is_none_or(|row| row.fresh)
+    }
+
+    /// Whether it happens in one environment.
+    pub fn is_local(self) -> bool {
+        self.row().is_some_and(|row| row.local)
+    }
+}
+
+impl From<Action> for Act {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::List => Self::CredentialRead,
+            Action::Read => Self::CredentialReveal,
+            Action::Lease => Self::CredentialLease,
+            Action::Rotate => Self::CredentialRotate,
+            Action::Write => Self::CredentialWrite,
+        }
+    }
+}
+
+impl Role {
+    /// Whether the role may do this at all.
+    pub fn may(self, act: Act) -> bool {
+        act.row().is_some_and(|row| match self {
+            Self::Owner => row.owner,
+            Self::Operator => row.operator,
+            Self::Developer => row.developer,
+            Self::Auditor => row.auditor,
+        })
+    }
+}
+
+/// The environment in which no developer works.
+pub const HOME_ENVIRONMENT: &str = "home";
+/// Environments that a role can be limited to.
+const ENVIRONMENTS_MAX: usize = 64;
+
+/// Why a role cannot be given like this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMandate {
+    /// A developer without environments, or in `home`.
+    #[error("a developer works in named environments other than home")]
+    Developer,
+    /// An owner of a part.
+    #[error("an owner owns the whole home and is not limited to environments")]
+    Owner,
+    /// Too many.
+    #[error("a role is limited to at most {ENVIRONMENTS_MAX} environments")]
+    TooMany,
+}
+
+/// A role, and where it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mandate {
+    role: Role,
+    /// Where; everywhere if none are named.
+    environments: BTreeSet<EnvironmentName>,
+}
+
+/// Where somebody may do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// In every environment.
+    All,
+    /// In these.
+    These(&'a BTreeSet<EnvironmentName>),
+}
+
+impl Scope<'_> {
+    /// Whether it reaches an environment.
+    pub fn has(&self, environment: &EnvironmentName) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(these) => these.contains(environment),
+        }
+    }
+}
+
+impl Mandate {
+    /// A role in these environments; in all of them if none are named.
+    pub fn new(
+        role: Role,
+        environments: BTreeSet<EnvironmentName>,
+    ) -> Result<Self, InvalidMandate> {
+        let in_home = environments
+            .iter()
+            .any(|name| name.as_str() == HOME_ENVIRONMENT);
+        match role {
+            _ if environments.len() > ENVIRONMENTS_MAX => Err(InvalidMandate::TooMany),
+            Role::Developer if in_home || environments.is_empty() => Err(InvalidMandate::Developer),
+            Role::Owner if !environments.is_empty() => Err(InvalidMandate::Owner),
+            _ => Ok(Self { role, environments }),
+        }
+    }
+
+    /// The mandate of who owns a home.
+    pub fn owner() -> Self {
+        Self {
+            role: Role::Owner,
+            environments: BTreeSet::new(),
+        }
+    }
+
+    /// The role.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where it holds; everywhere if none are named.
+    pub fn environments(&self) -> &BTreeSet<EnvironmentName> {
+        &self.environments
+    }
+
+    /// Where it permits an act; nowhere if none.
+    pub fn scope(&self, act: Act) -> Option<Scope<'_>> {
+        match self.role.may(act) {
+            false => None,
+            true if self.environments.is_empty() => Some(Scope::All),
+            true if act.is_local() => Some(Scope::These(&self.environments)),
+            true => None,
+        }
+    }
+
+    /// Whether it permits an act in an environment.
+    pub fn permits(&self, act: Act, environment: &EnvironmentName) -> bool {
+        self.scope(act).is_some_and(|scope| scope.has(environment))
+    }
+
+    /// The acts that it permits anywhere.
+    pub fn acts(&self) -> impl Iterator<Item = Act> {
+        Act::ALL
+            .iter()
+            .copied()
+            .filter(|act| self.scope(*act).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<EnvironmentName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    /// Who may do what, said a second time and the other way round.
+    const ALLOWED: [(Role, &[&str]); 4] = [
+        (Role::Owner, &["*"]),
+        (
+            Role::Operator,
+            &[
+                "home.read",
+                "home.seal",
+                "clock.confirm",
+                "device.read",
+                "device.claim",
+                "device.change",
+                "profile.change",
+                "credential.read",
+                "credential.rotate",
+                "credential.retire",
+                "bridge.read",
+                "token.read",
+                "token.end",
+                "finding.read",
+                "finding.accept",
+                "log.read",
+                "log.accept",
+                "people.read",
+            ],
+        ),
+        (
+            Role::Developer,
+            &[
+                "home.read",
+                "device.read",
+                "device.claim",
+                "credential.read",
+                "credential.write",
+                "credential.reveal",
+                "credential.lease",
+                "credential.rotate",
+                "credential.retire",
+                "bridge.read",
+                "bridge.change",
+                "token.read",
+                "token.create",
+                "token.end",
+                "finding.read",
+            ],
+        ),
+        (
+            Role::Auditor,
+            &[
+                "home.read",
+                "device.read",
+                "credential.read",
+                "bridge.read",
+                "token.read",
+                "finding.read",
+                "log.read",
+                "people.read",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn each_role_may_do_what_is_said_of_it_and_nothing_else() {
+        assert_eq!(ALLOWED.len(), Role::ALL.len());
+        for (role, allowed) in ALLOWED {
+            for act in Act::ALL {
+                let said = allowed.contains(&"*") || allowed.contains(&act.as_str());
+                assert_eq!(role.may(*act), said, "{role} {act}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_act_has_one_line() {
+        assert_eq!(TABLE.len(), Act::ALL.len());
+        for (row, act) in TABLE.iter().zip(Act::ALL) {
+            assert_eq!(row.act, *act);
+        }
+    }
+
+    #[test]
+    fn what_shows_values_or_gives_rights_needs_a_fresh_second_factor() {
+        let fresh: Vec<&str> = Act::ALL
+            .iter()
+            .filter(|act| act.needs_second_factor())
+            .map(|act| act.as_str())
+            .collect();
+        assert_eq!(
+            fresh,
+            [
+                "environment.add",
+                "credential.reveal",
+                "credential.lease",
+                "token.create",
+                "people.change"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_limited_role_holds_in_its_environments_and_not_in_the_whole_home() {
+        let developer = Mandate::new(Role::Developer, names(&["lab"])).unwrap();
+        let (lab, home) = ("lab".parse().unwrap(), "home".parse().unwrap());
+        assert!(developer.permits(Act::CredentialReveal, &lab));
+        assert!(!developer.permits(Act::CredentialReveal, &home));
+        assert!(!developer.permits(Act::DeviceChange, &lab));
+        let auditor = Mandate::new(Role::Auditor, names(&["lab"])).unwrap();
+        assert!(auditor.permits(Act::DeviceRead, &lab));
+        assert_eq!(auditor.scope(Act::LogRead), None);
+        assert_eq!(Mandate::owner().scope(Act::LogRead), Some(Scope::All));
+    }
+
+    #[test]
+    fn no_developer_works_in_home_and_no_owner_owns_a_part() {
+        for (role, environments, why) in [
+            (Role::Developer, &[][..], InvalidMandate::Developer),
+            (Role::Developer, &["lab", "home"], InvalidMandate::Developer),
+            (Role::Owner, &["lab"], InvalidMandate::Owner),
+        ] {
+            assert_eq!(Mandate::new(role, names(environments)), Err(why));
+        }
+        assert!(Mandate::new(Role::Operator, names(&["home"])).is_ok());
+    }
+}
