@@ -21,7 +21,7 @@ pub struct Run {
     /// Where devices connect: an address and a port, like `0.0.0.0:8883`.
     #[arg(long, value_name = "ADDR:PORT")]
     mqtt: SocketAddr,
-    /// Where services ask over HTTPS: an address and a port, like `0.0.0.0:8443`. Without it, only
+    /// Where people and services come over HTTPS: an address and a port, like `0.0.0.0:8443`. Without it, only
     /// the socket answers.
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
@@ -91,11 +91,25 @@ fn raise_open_files() {
     }
 }
 
+/// The line of `run --json` that says how a new home gets its owner.
+#[derive(Serialize)]
+struct SetupLine<'a> {
+    setup: &'a str,
+}
+
 /// Tells what became of the gateway. A reader that has gone away must not stop it.
 fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
     let (word, mqtt, http) = match event {
         RunEvent::Ready { mqtt, http } => ("ready", Some(*mqtt), *http),
         RunEvent::Sealed => ("sealed", None, None),
+        RunEvent::Setup(link) => {
+            let _ = output.answer(&SetupLine { setup: link }, || link.clone());
+            output.aside(
+                "Nobody owns this home yet. Open the link above in a browser, once, within three days; \
+                 whoever does so first is its owner.",
+            );
+            return;
+        }
     };
     let line = EventLine {
         ready: mqtt.is_some(),
@@ -109,7 +123,7 @@ fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
         Some(mqtt) => {
             output.aside(&format!("Devices connect to {mqtt}."));
             if let Some(http) = http {
-                output.aside(&format!("Services ask at {http}, over HTTPS."));
+                output.aside(&format!("People and services come to {http}, over HTTPS."));
             }
         }
         None => output.aside(

@@ -11,6 +11,7 @@ mod clock;
 mod credential;
 mod device;
 mod log;
+mod people;
 mod problem;
 mod proof_key;
 mod remote;
@@ -39,6 +40,12 @@ pub use device::{
     SessionView,
 };
 pub use log::{AcceptRequest, LogKeyView, RecordPage};
+pub use people::{
+    CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,
+    OwnWays, PasskeyView, PasswordBegun, PasswordLogin, PasswordRequest, PersonChange, PersonList,
+    PersonRequest, PersonView, RecoveryCodes, RecoveryLogin, SessionInfo, WebSessionList,
+    WebSessionView, Welcome,
+};
 pub use problem::{Problem, code};
 pub use proof_key::{InvalidKey, ProofKey};
 pub use remote::{Identity, RemoteError};

@@ -29,6 +29,14 @@ pub mod code {
     pub const MISDIRECTED: &str = "misdirected";
     /// A page of another origin may not do this.
     pub const CROSS_ORIGIN: &str = "cross_origin";
+    /// The request carries no session, or one that has ended.
+    pub const NOT_LOGGED_IN: &str = "not_logged_in";
+    /// What was shown does not open a session. It is never said which part was wrong.
+    pub const LOGIN_FAILED: &str = "login_failed";
+    /// The write does not carry what its session was told to send along.
+    pub const CSRF: &str = "csrf";
+    /// A second factor must be shown first.
+    pub const SECOND_FACTOR_NEEDED: &str = "second_factor_needed";
     /// It was asked too often.
     pub const RATE_LIMITED: &str = "rate_limited";
     /// The gateway works on as much as it can.

@@ -17,9 +17,9 @@ pub const RECORD_MAX_BYTES: usize = 64 * 1024;
 /// Who did something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// A name: `uid:1000`, `device:lamp`, `claim:c-…`, `gateway`.
+    /// A name: `uid:1000`, `person:anna`, `device:lamp`, `claim:c-…`, `gateway`.
     pub name: String,
-    /// In which role: `operator`, `device`, `claim`, `gateway`.
+    /// In which role: `operator`, `developer@lab`, `device`, `claim`, `gateway`.
     pub role: String,
     /// The session or connection it acted through, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -30,9 +30,10 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whether it looks after the whole home, and may know all that is in it.
-    pub fn is_operator(&self) -> bool {
-        self.role != "service"
+    /// Whether it may know all that is in the home: neither a service, nor a person whose role is
+    /// limited to environments.
+    pub fn sees_the_whole_home(&self) -> bool {
+        self.role != "service" && !self.role.contains('@')
     }
 
     /// The gateway itself.

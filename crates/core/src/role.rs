@@ -127,7 +127,7 @@ const TABLE: [Row; 25] = [
     row(Act::CredentialRotate, *b"xxx-", *b"e-"),
     row(Act::CredentialRetire, *b"xxx-", *b"e-"),
     row(Act::BridgeRead,       *b"xxxx", *b"e-"),
-    row(Act::BridgeChange,     *b"x-x-", *b"e-"),
+    row(Act::BridgeChange,     *b"x---", *b"e2"),
     row(Act::TokenRead,        *b"xxxx", *b"e-"),
     row(Act::TokenCreate,      *b"x-x-", *b"e2"),
     row(Act::TokenEnd,         *b"xxx-", *b"e-"),
@@ -331,7 +331,6 @@ mod tests {
                 "credential.rotate",
                 "credential.retire",
                 "bridge.read",
-                "bridge.change",
                 "token.read",
                 "token.create",
                 "token.end",
@@ -385,6 +384,7 @@ mod tests {
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",
+                "bridge.change",
                 "token.create",
                 "people.change"
             ]

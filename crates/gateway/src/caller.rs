@@ -7,6 +7,9 @@ use axum::http::StatusCode;
 use hearthkey_api::code;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::credential::{Action, CredentialId};
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::person::{Person, WebSession};
+use hearthkey_core::role::{Act, Scope};
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -23,6 +26,58 @@ pub(crate) enum Caller {
     },
     /// A service that has shown a token and proven to hold what it is bound to.
     Service(Service),
+    /// A person in a browser, with a session.
+    Person(Box<Visit>),
+}
+
+/// A person's request: who they are and what they may do, as it stood when the request was let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    /// The person.
+    pub(crate) person: Person,
+    /// Their session.
+    pub(crate) session: WebSession,
+    /// Where they ask from.
+    pub(crate) address: SocketAddr,
+    /// The name and port by which the gateway was asked.
+    pub(crate) authority: String,
+    /// What the session's writes carry.
+    pub(crate) csrf: String,
+}
+
+impl Visit {
+    /// The person as the audit log names them. A role that is limited says to what.
+    pub(crate) fn actor(&self) -> Actor {
+        let mandate = &self.person.mandate;
+        let environments: Vec<&str> = mandate
+            .environments()
+            .iter()
+            .map(EnvironmentName::as_str)
+            .collect();
+        let role = match environments.as_slice() {
+            [] => mandate.role().to_string(),
+            named => format!("{}@{}", mandate.role(), named.join(",")),
+        };
+        Actor {
+            name: format!("person:{}", self.person.name),
+            role,
+            session: Some(self.session.id.clone()),
+            address: Some(self.address.to_string()),
+        }
+    }
+
+    /// For an act that the person's role does not permit, at all or there.
+    pub(crate) fn forbidden(&self, act: Act, environment: Option<&str>) -> Failure {
+        let role = self.person.mandate.role();
+        let place = environment.map_or(String::new(), |name| format!(" in {name}"));
+        Failure::new(
+            StatusCode::FORBIDDEN,
+            code::FORBIDDEN,
+            "Your role does not permit this.",
+            format!("The role {role} has no right {act}{place}."),
+            "Ask an owner of the home to do it, or to give you another role.",
+        )
+    }
 }
 
 /// The bearer of a service token.
@@ -57,26 +112,67 @@ impl Caller {
                 address: None,
             },
             Self::Service(service) => service.actor(),
+            Self::Person(visit) => visit.actor(),
         }
     }
 
     /// Whether the caller may do this with that credential. Whoever is on the socket is an
-    /// operator; a service may do what its token grants, in its token's environment.
+    /// operator; a service may do what its token grants, in its token's environment; a person what
+    /// their mandate permits there.
     pub(crate) fn may(&self, action: Action, credential: &CredentialId) -> Result<(), Failure> {
         match self {
-            Self::Local { .. } => Ok(()),
-            Self::Service(service) if service.token.may(action, credential) => Ok(()),
-            Self::Service(service) => Err(not_granted(&service.token, action, credential)),
+            Self::Service(service) if !service.token.may(action, credential) => {
+                Err(not_granted(&service.token, action, credential))
+            }
+            Self::Service(_) => Ok(()),
+            _ => self.permit(action.into(), &credential.environment),
         }
+    }
+
+    /// Whether the caller may do this in an environment. What services may do depends on the
+    /// credential, and is asked by `may`.
+    pub(crate) fn permit(&self, act: Act, environment: &EnvironmentName) -> Result<(), Failure> {
+        match self.scope(act) {
+            Some(scope) if scope.has(environment) => Ok(()),
+            _ => Err(match self {
+                Self::Person(visit) => visit.forbidden(act, Some(environment.as_str())),
+                _ => crate::service_routes::not_for_services(),
+            }),
+        }
+    }
+
+    /// Where the caller may do this; nowhere if none.
+    pub(crate) fn scope(&self, act: Act) -> Option<Scope<'_>> {
+        match self {
+            Self::Local { .. } => Some(Scope::All),
+            Self::Service(_) => None,
+            Self::Person(visit) => visit.person.mandate.scope(act),
+        }
+    }
+
+    /// Whether the caller may do this in the whole home.
+    pub(crate) fn may_everywhere(&self, act: Act) -> bool {
+        self.scope(act) == Some(Scope::All)
     }
 
     /// The service that calls; others have no token.
     pub(crate) fn service(&self) -> Result<&Service, Failure> {
         match self {
             Self::Service(service) => Ok(service),
-            Self::Local { .. } => Err(Failure::refused(
-                &"whoever asks over the socket has no token",
+            Self::Local { .. } | Self::Person(_) => Err(Failure::refused(
+                &"only a service has a token",
                 "Ask over HTTPS, with --token-file.",
+            )),
+        }
+    }
+
+    /// The person who calls; others have no session.
+    pub(crate) fn person(&self) -> Result<&Visit, Failure> {
+        match self {
+            Self::Person(visit) => Ok(visit),
+            Self::Local { .. } | Self::Service(_) => Err(Failure::refused(
+                &"only a person who has logged in has this",
+                "Log in with a browser.",
             )),
         }
     }
@@ -84,8 +180,8 @@ impl Caller {
     /// Whether the caller may do this with that credential, and it was named when that was granted.
     pub(crate) fn is_named(&self, action: Action, credential: &CredentialId) -> bool {
         match self {
-            Self::Local { .. } => true,
             Self::Service(service) => service.token.names(action, credential),
+            _ => self.may(action, credential).is_ok(),
         }
     }
 
@@ -94,12 +190,9 @@ impl Caller {
         self.may(Action::List, credential).is_ok()
     }
 
-    /// Whether the caller looks after the whole home.
-    pub(crate) fn is_operator(&self) -> bool {
-        match self {
-            Self::Local { .. } => true,
-            Self::Service(_) => false,
-        }
+    /// Whether the caller is a service, with all the bounds of one.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self, Self::Service(_))
     }
 }
 

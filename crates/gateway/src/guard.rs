@@ -16,10 +16,12 @@ use hearthkey_core::proof::Asked;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
+use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
+use crate::person_routes::{asked_by, is_for_visitors, judge};
 use crate::problem::Failure;
 use crate::service_routes::{Open, elsewhere, is_in_environment, not_for_services, open_to};
 
@@ -45,31 +47,100 @@ impl Front {
         })
     }
 
-    async fn answer(&self, request: Request, next: Next) -> Result<Response, Response> {
+    async fn answer(&self, mut request: Request, next: Next) -> Result<Response, Response> {
         let refuse = IntoResponse::into_response;
         let named = self.hosts.authority(request.headers(), request.uri());
         let authority = named.map_err(|why| refuse(misdirected(why)))?;
-        let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
-        if is_write && request.headers().contains_key(header::ORIGIN) {
+        let origin = Origin::of(request.headers(), &authority);
+        if is_write(&request) && origin == Origin::Stranger {
             return Err(refuse(cross_origin()));
         }
+        let peer = request.extensions().get::<Peer>().copied();
+        let peer = peer.ok_or_else(|| refuse(Failure::internal(&"a request without a peer")))?;
         let pattern = request.extensions().get::<MatchedPath>().cloned();
         let pattern = pattern.as_ref().map(MatchedPath::as_str);
         let open = open_to(request.method(), pattern);
-        if open == Open::Everybody {
+        if open == Open::Everybody || is_page(&request, pattern) {
             let _place = self.places.try_acquire().map_err(|_| refuse(busy()))?;
             return Ok(next.run(bare(request)).await);
         }
+        let visitor = Visitor::new(peer, &authority, request.headers());
+        request.extensions_mut().insert(visitor.clone());
+        if is_for_visitors(request.method(), pattern) {
+            // A program that is no browser says so by having no origin, and has no business here.
+            if origin != Origin::Ours {
+                return Err(refuse(cross_origin()));
+            }
+            return self.run(request, next).await.map_err(refuse);
+        }
+        if !request.headers().contains_key(header::AUTHORIZATION) {
+            let visit = self.home.visit(&visitor, request.headers());
+            match visit.map_err(ended)? {
+                Some(visit) => {
+                    let answer = self.answer_person(visit, origin, pattern, request, next);
+                    return answer.await.map_err(refuse);
+                }
+                None if pattern == Some(SESSION) => {
+                    return Err(refuse(not_logged_in("There is no session.")));
+                }
+                None => {}
+            }
+        }
+        self.answer_service(peer, &authority, open, pattern, request, next)
+            .await
+    }
+
+    /// For a person with a session: may they, and has the page that asks been given leave?
+    async fn answer_person(
+        &self,
+        visit: Visit,
+        origin: Origin,
+        pattern: Option<&str>,
+        mut request: Request,
+        next: Next,
+    ) -> Result<Response, Failure> {
+        if is_write(&request) {
+            if origin != Origin::Ours {
+                return Err(cross_origin());
+            }
+            if !csrf_fits(&visit, request.headers()) {
+                return Err(csrf());
+            }
+        }
+        if let Some(pattern) = pattern {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let asks = asked_by(&method, pattern);
+            let judged = judge(&visit, asks, pattern, &path, self.home.now())
+                .and_then(|()| self.home.within_reach(&visit, pattern, &path, asks));
+            if let Err(failure) = judged {
+                let asked = (method.as_str(), path.as_str());
+                self.home.record_overstep(&visit, asked, &failure).await;
+                return Err(failure);
+            }
+        }
+        self.home.note_session_use(&visit).await;
+        let caller = Caller::Person(Box::new(visit));
+        request.extensions_mut().insert(caller);
+        self.run(request, next).await
+    }
+
+    async fn answer_service(
+        &self,
+        peer: Peer,
+        authority: &str,
+        open: Open,
+        pattern: Option<&str>,
+        mut request: Request,
+        next: Next,
+    ) -> Result<Response, Response> {
         let errand = match open {
             Open::Service(errand) => errand,
             _ => hearthkey_core::bearer::Errand::Use,
         };
-        let peer = request.extensions().get::<Peer>().copied();
-        let peer = peer.ok_or_else(|| refuse(Failure::internal(&"a request without a peer")))?;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let asked = Asked {
             method: method.as_str(),
-            authority: &authority,
+            authority,
             path: &path,
         };
         let service = self
@@ -89,13 +160,10 @@ impl Front {
         let response = match forbidden {
             Some(failure) => failure.into_response(),
             None => {
-                let mut request = whole(request).await.map_err(refuse)?;
-                // Not before its body is there: a slow one would keep others from their places.
-                let _place = self.places.try_acquire().map_err(|_| refuse(busy()))?;
-                request
-                    .extensions_mut()
-                    .insert(Caller::Service(service.clone()));
-                next.run(request).await
+                let caller = Caller::Service(service.clone());
+                request.extensions_mut().insert(caller);
+                let answer = self.run(request, next).await;
+                answer.map_err(IntoResponse::into_response)?
             }
         };
         if response.status() == StatusCode::FORBIDDEN {
@@ -103,6 +171,63 @@ impl Front {
         }
         Ok(response)
     }
+
+    /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.
+    async fn run(&self, request: Request, next: Next) -> Result<Response, Failure> {
+        let request = whole(request).await?;
+        let _place = self.places.try_acquire().map_err(|_| busy())?;
+        Ok(next.run(request).await)
+    }
+}
+
+/// Where a request says that it comes from (RFC 6454 §7). Browsers say so with every write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// From a page of this gateway.
+    Ours,
+    /// From a page of somebody else.
+    Stranger,
+    /// From no page.
+    None,
+}
+
+impl Origin {
+    fn of(headers: &HeaderMap, authority: &str) -> Self {
+        let mut named = headers.get_all(header::ORIGIN).iter();
+        match (named.next(), named.next()) {
+            (None, _) => Self::None,
+            (Some(origin), None) => {
+                let ours = origin.to_str().ok().and_then(|text| text.strip_prefix("https://"));
+                match ours.is_some_and(|name| name.eq_ignore_ascii_case(authority)) {
+                    true => Self::Ours,
+                    false => Self::Stranger,
+                }
+            }
+            _ => Self::Stranger,
+        }
+    }
+}
+
+/// The route that says who is asking.
+const SESSION: &str = "/api/v1/session";
+
+fn is_write(request: &Request) -> bool {
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// Whether it asks for a page of the interface, or for what a page is made of.
+fn is_page(request: &Request, pattern: Option<&str>) -> bool {
+    let path = request.uri().path();
+    pattern.is_none() && !is_write(request) && path != "/api" && !path.starts_with("/api/")
+}
+
+/// A session that has ended is forgotten by its browser.
+fn ended(failure: Failure) -> Response {
+    let mut response = failure.into_response();
+    if let Some(cookie) = forget_cookie() {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// Judges a request, and puts what every answer has onto its answer.
@@ -122,15 +247,23 @@ pub(crate) async fn guard(
 /// machine serves in plain HTTP; here no plain HTTP is spoken in the first place.
 fn dress(headers: &mut HeaderMap) {
     for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Pages and what they are made of say more of themselves.
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; frame-ancestors 'none'",
         ),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     headers.insert(
         "cross-origin-resource-policy",
@@ -174,8 +307,19 @@ fn cross_origin() -> Failure {
         StatusCode::FORBIDDEN,
         code::CROSS_ORIGIN,
         "A page in a browser may not do this.",
-        "The request has an Origin header, and this gateway serves no pages.",
-        "Ask from a program, without that header.",
+        "A write in the name of a person comes from a page of this gateway, and says so in its Origin header; \
+         one in the name of a service comes from no page.",
+        "Open the gateway's own address in the browser, or ask from a program with a token.",
+    )
+}
+
+fn csrf() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::CSRF,
+        "The request does not come from your page.",
+        "A write carries in x-hearthkey-csrf what GET /api/v1/session answers as csrf.",
+        "Load the page again.",
     )
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::people::People;
 use crate::revoke::PendingRevocation;
 use crate::token_book::TokenBook;
 use crate::turns::Turns;
@@ -49,6 +50,7 @@ pub(crate) struct Home {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) https_tls: watch::Sender<Arc<ServerConfig>>,
     pub(crate) tokens: TokenBook,
+    pub(crate) people: People,
     pub(crate) turns: Turns<DeviceId>,
     /// Devices whose notice is to be published, and whose turn it is.
     pub(crate) owed_notices: Mutex<HashSet<DeviceId>>,

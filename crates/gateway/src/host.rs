@@ -43,12 +43,14 @@ impl Hosts {
     /// The name and port by which a request was made: that of its `Host`, and of its URI where that
     /// is an absolute one.
     pub(crate) fn authority(&self, headers: &HeaderMap, uri: &Uri) -> Result<String, Misdirected> {
-        let mut named = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (named.next(), named.next()) else {
-            return Err(Misdirected::Unnamed);
-        };
-        let host = host.to_str().map_err(|_| Misdirected::Stranger)?;
         let absolute = uri.authority().map(axum::http::uri::Authority::as_str);
+        let mut named = headers.get_all(header::HOST).iter();
+        let host = match (named.next(), named.next(), absolute) {
+            (Some(host), None, _) => host.to_str().map_err(|_| Misdirected::Stranger)?,
+            // HTTP/2 names the host in its own way (RFC 9113 §8.3.1).
+            (None, _, Some(absolute)) => absolute,
+            _ => return Err(Misdirected::Unnamed),
+        };
         if !self.is_ours(host) || absolute.is_some_and(|absolute| !self.is_ours(absolute)) {
             return Err(Misdirected::Stranger);
         }

@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use hearthkey_api as api;
 use hearthkey_core::device::Change as StateChange;
 use hearthkey_core::id::DeviceId;
+use hearthkey_core::role::Act;
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -58,6 +59,8 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(accept_incident))
         .merge(crate::vault::http::routes())
         .merge(crate::token_http::routes())
+        .merge(crate::people::http::routes())
+        .merge(crate::well_known::routes())
 }
 
 /// The contract as OpenAPI 3.1, from the handlers.
@@ -75,7 +78,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     };
     router
         .route("/api/v1/openapi.json", axum::routing::get(openapi))
-        .fallback(|| async { Failure::not_found("path", &"like this") })
+        .fallback(crate::pages::serve)
         .layer(middleware::from_fn(around::as_problems))
         .layer(middleware::from_fn(around::to_the_end))
         .layer(DefaultBodyLimit::max(api::BODY_MAX_BYTES))
@@ -128,9 +131,10 @@ async fn open_claim(
     Extension(caller): Extension<Caller>,
     Json(request): Json<api::ClaimRequest>,
 ) -> Answer<api::ClaimOpened> {
-    Ok(Json(
-        gateway.home()?.open_claim(caller.actor(), &request).await?,
-    ))
+    let home = gateway.home()?;
+    let environment = home.environment(&request.environment)?;
+    caller.permit(Act::DeviceClaim, &environment)?;
+    Ok(Json(home.open_claim(caller.actor(), &request).await?))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -2,8 +2,8 @@
 //!
 //! It accepts by itself, as the MQTT door does, because what matters here comes before HTTP: places
 //! are counted before TLS, a handshake has its own time, and every new one takes the newest
-//! certificate while the connections there are go on. HTTP itself is hyper's. HTTP/2 is not spoken:
-//! one request at a time on a connection keeps the bounds simple, and no client of ours needs more.
+//! certificate while the connections there are go on. HTTP itself is hyper's: HTTP/2 with whoever
+//! asks for it by ALPN, which browsers do, and HTTP/1.1 with everybody else.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use axum::Router;
 use hearthkey_broker::{Gate, Place};
 use hearthkey_core::id::Fingerprint;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -38,6 +38,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Lines in the head of a request. More are answered 431.
 const HEAD_LINES_MAX: usize = 64;
+/// Requests that are under way on one HTTP/2 connection. One more is refused (RFC 9113 §5.1.2).
+const STREAMS_MAX: u32 = 32;
+/// Streams that a client has reset and whose answers are still there. One more ends the connection.
+const RESET_MAX: usize = 64;
+/// How often an HTTP/2 connection is asked whether anybody is there, and how long for an answer.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be used. Then it ends after the answer it is giving.
 const LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long an answer may still take when a connection, or the listener, is to end.
@@ -149,31 +156,55 @@ impl Connection {
             request.extensions_mut().insert(peer);
             app.clone().oneshot(request)
         });
-        let mut serving = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_MAX_BYTES)
-                .max_headers(HEAD_LINES_MAX)
-                .serve_connection(TokioIo::new(tls), answer)
-        );
-        let ended = tokio::select! {
-            ended = serving.as_mut() => ended,
-            () = async {
+        let speaks_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let tls = TokioIo::new(tls);
+        let ended = match speaks_h2 {
+            true => {
+                let serving = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS_MAX)
+                    .max_pending_accept_reset_streams(RESET_MAX)
+                    .max_local_error_reset_streams(RESET_MAX)
+                    .max_header_list_size(HEAD_MAX_BYTES as u32)
+                    .keep_alive_interval(PING_EVERY)
+                    .keep_alive_timeout(PING_TIMEOUT)
+                    .serve_connection(tls, answer);
+                let mut serving = pin!(serving);
                 tokio::select! {
-                    _ = self.stopping.wait_for(|stop| *stop) => {}
-                    () = sleep(LIFE) => {}
+                    ended = serving.as_mut() => ended,
+                    () = self.until_over() => {
+                        serving.as_mut().graceful_shutdown();
+                        timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+                    }
                 }
-            } => {
-                serving.as_mut().graceful_shutdown();
-                match timeout(FAREWELL, serving).await {
-                    Ok(ended) => ended,
-                    Err(_) => return,
+            }
+            false => {
+                let serving = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .max_buf_size(HEAD_MAX_BYTES)
+                    .max_headers(HEAD_LINES_MAX)
+                    .serve_connection(tls, answer);
+                let mut serving = pin!(serving);
+                tokio::select! {
+                    ended = serving.as_mut() => ended,
+                    () = self.until_over() => {
+                        serving.as_mut().graceful_shutdown();
+                        timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+                    }
                 }
             }
         };
         if let Err(error) = ended {
             tracing::debug!(address = %self.address, %error, "a connection ended badly");
+        }
+    }
+
+    /// Resolves when the home closes, or the connection has been used for long enough.
+    async fn until_over(&mut self) {
+        tokio::select! {
+            _ = self.stopping.wait_for(|stop| *stop) => {}
+            () = sleep(LIFE) => {}
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
 //! | a person or a service, about secrets | [`vault`] |
 //! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
+//! | a person, in a browser | [`people`], [`person_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`] |
@@ -34,6 +35,9 @@ mod issuance;
 mod lifecycle;
 mod opening;
 mod outbox;
+mod pages;
+mod people;
+mod person_routes;
 mod present;
 mod problem;
 mod profiles;
@@ -53,6 +57,7 @@ mod turns;
 mod vault;
 mod views;
 mod waiting;
+mod well_known;
 
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use http::openapi;

@@ -33,6 +33,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::clock::Clock;
 use crate::events::{broker_rows, remember, work};
 use crate::home::{Home, new_serial};
+use crate::people::People;
 use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
@@ -169,6 +170,8 @@ pub(crate) async fn open(
     if !anchored {
         warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
+    let port = http.as_ref().map(|(_, address)| address.port());
+    let people = People::new(&door.hosts, port);
     let home = Arc::new(Home {
         id,
         hosts: door.hosts,
@@ -184,6 +187,7 @@ pub(crate) async fn open(
         http: http.as_ref().map(|(_, address)| *address),
         https_tls,
         tokens,
+        people,
         turns: Turns::new(),
         owed_notices: Mutex::default(),
         notice_turns: Turns::new(),

@@ -56,6 +56,8 @@ pub enum RunEvent {
     },
     /// It is sealed: it answers `status` and `unseal` only.
     Sealed,
+    /// Nobody owns the home yet: whoever opens this link first will.
+    Setup(String),
 }
 
 /// Why the gateway did not run.
@@ -213,8 +215,13 @@ impl Gateway {
                 .layer(middleware::from_fn(to_the_end));
             locked(&home.tasks).push(tokio::spawn(listener.serve(app)));
         }
-        *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(home);
+        *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&home));
         (self.on_event)(RunEvent::Ready { mqtt, http });
+        match home.setup_link() {
+            Ok(Some(link)) => (self.on_event)(RunEvent::Setup(link)),
+            Ok(None) => {}
+            Err(failure) => tracing::error!(why = failure.0.detail, "no setup link could be made"),
+        }
         Ok(())
     }
 

@@ -67,7 +67,8 @@ impl Home {
         self.outbox.notify_one();
         let mut change = Change::default()
             .write(Write::ForgetClaims(now.before(CLAIMS_KEPT)))
-            .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))));
+            .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))))
+            .write(self.ended_sessions(now));
         if now.as_s() / 60 % 60 == 0 {
             change = change.vault(VaultWrite::ForgetEnded(now.before(ENDED_KEPT)));
         }

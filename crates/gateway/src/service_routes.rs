@@ -19,10 +19,14 @@ pub(crate) enum Open {
 }
 
 /// What everybody may ask: that the gateway is there, and what to trust. Nothing here is a secret.
-const PUBLIC: [&str; 3] = [
+const PUBLIC: [&str; 7] = [
     "/api/v1/health",
     "/api/v1/trust/bundle",
     "/api/v1/trust/crl/{environment}",
+    "/.well-known/hearthkey/root.pem",
+    "/.well-known/hearthkey/root.crt",
+    "/.well-known/hearthkey/fingerprint",
+    "/.well-known/hearthkey/crl/{environment}",
 ];
 
 /// The renewal of the token that asks: the one thing that it may do after its end.

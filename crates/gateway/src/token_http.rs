@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use hearthkey_api as api;
+use hearthkey_core::role::Act;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,8 +41,12 @@ async fn health() -> Json<api::Health> {
 
 /// Lists the service tokens.
 #[utoipa::path(get, path = "/api/v1/tokens", responses((status = 200, body = api::TokenList)))]
-async fn list(State(gateway): Gate) -> Answer<api::TokenList> {
-    let tokens = gateway.home()?.token_views();
+async fn list(State(gateway): Gate, Extension(caller): Who) -> Answer<api::TokenList> {
+    let mut tokens = gateway.home()?.token_views();
+    tokens.retain(|token| {
+        let environment = token.environment.parse();
+        environment.is_ok_and(|name| caller.permit(Act::TokenRead, &name).is_ok())
+    });
     Ok(Json(api::TokenList { tokens }))
 }
 
@@ -53,6 +58,8 @@ async fn create(
     Json(request): Json<api::TokenRequest>,
 ) -> Answer<api::TokenCreated> {
     let home = gateway.home()?;
+    let environment = home.environment(&request.environment)?;
+    caller.permit(Act::TokenCreate, &environment)?;
     Ok(Json(home.create_token(caller.actor(), &request).await?))
 }
 

@@ -56,7 +56,7 @@ pub fn https_config(
     key: &SigningKey,
     verifier: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerConfig>, ServerConfigError> {
-    configure(leaf_der, chain, key, verifier, &[b"http/1.1"])
+    configure(leaf_der, chain, key, verifier, &[b"h2", b"http/1.1"])
 }
 
 fn configure(

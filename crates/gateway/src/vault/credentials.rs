@@ -171,7 +171,7 @@ impl Home {
             let mut shared = self.shared_with(&id, &version)?;
             if !shared.is_empty() {
                 entry = entry.with("shared_with", shared.clone());
-                if !actor.is_operator() {
+                if !actor.sees_the_whole_home() {
                     // It is not told what else there is, nor whether it guessed right.
                     shared.clear();
                 }

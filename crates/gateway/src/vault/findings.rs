@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView};
+use hearthkey_core::role::Act;
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
@@ -106,7 +107,7 @@ fn shared(
         // It names them all, so it is for whoever may see them all.
         if !holders
             .iter()
-            .all(|id| caller.is_operator() || caller.may_list(id))
+            .all(|id| caller.may_list(id))
         {
             continue;
         }
@@ -118,7 +119,8 @@ fn shared(
 
 /// What the caller may see of these, the worst first.
 fn seen_by(caller: &Caller, mut views: Vec<FindingView>) -> Vec<FindingView> {
-    views.retain(|view| caller.is_operator() || about(view).is_some_and(|id| caller.may_list(&id)));
+    let whole = caller.may_everywhere(Act::FindingRead);
+    views.retain(|view| whole || about(view).is_some_and(|id| caller.may_list(&id)));
     let rank = |view: &FindingView| {
         Severity::ALL
             .iter()

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use hearthkey_api as api;
+use axum::http::StatusCode;
+use hearthkey_api::{self as api, code};
 use hearthkey_core::credential::{Action, CredentialId, OWN_BRIDGES};
+use hearthkey_core::role::Act;
 use hearthkey_store::inventory::Filter;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Visit};
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::run::Gateway;
@@ -265,7 +267,10 @@ async fn retire(
 ) -> Answer<api::Retired> {
     let home = gateway.home()?;
     let id = id(&home, named)?;
-    home.permitted(&caller, Action::Write, &id).await?;
+    match caller.is_service() {
+        true => home.permitted(&caller, Action::Write, &id).await?,
+        false => caller.permit(Act::CredentialRetire, &id.environment)?,
+    }
     Ok(Json(
         home.retire_credential(caller.actor(), &id, request).await?,
     ))
@@ -338,8 +343,16 @@ async fn check_manifest(
 
 /// Lists the bridges and what each can do.
 #[utoipa::path(get, path = "/api/v1/bridges", responses((status = 200, body = api::BridgeList)))]
-async fn bridges(State(gateway): Gate) -> Answer<api::BridgeList> {
-    Ok(Json(gateway.home()?.bridges()?))
+async fn bridges(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::BridgeList> {
+    let mut list = gateway.home()?.bridges()?;
+    list.bridges.retain(|bridge| {
+        let environment = bridge.environment.parse();
+        environment.is_ok_and(|name| caller.permit(Act::BridgeRead, &name).is_ok())
+    });
+    Ok(Json(list))
 }
 
 /// Connects a bridge, or changes how it is reached.
@@ -349,6 +362,11 @@ async fn connect_bridge(
     Extension(caller): Extension<Caller>,
     Json(request): Json<api::BridgeRequest>,
 ) -> Answer<api::BridgeView> {
+    if let Ok(visit) = caller.person()
+        && request.kind == hearthkey_bridges::BridgeKind::Command.as_str()
+    {
+        return Err(programs_are_local(visit));
+    }
     Ok(Json(
         gateway
             .home()?
@@ -370,6 +388,20 @@ async fn test_bridge(
             .test_bridge(caller.actor(), &environment, &name)
             .await?,
     ))
+}
+
+/// For a person who would have the gateway run a program of their choice.
+fn programs_are_local(visit: &Visit) -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This is not open to people in a browser.",
+        format!(
+            "A command bridge runs a program on the gateway's machine, and {} may be on another.",
+            visit.person.name
+        ),
+        "Connect it on that machine: `hearthkey bridge connect command …`.",
+    )
 }
 
 #[derive(Deserialize, IntoParams)]

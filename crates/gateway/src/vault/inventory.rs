@@ -4,6 +4,7 @@ use hearthkey_api::{
     CredentialInFull, CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView,
     TokenView,
 };
+use hearthkey_core::role::Act;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier, WHOLE_HOME};
@@ -146,7 +147,7 @@ fn cut(views: &mut Vec<CredentialView>, limit: usize) -> CredentialPage {
 fn may_see(caller: &Caller, view: &CredentialView) -> bool {
     match (view.environment.parse(), view.name.parse()) {
         (Ok(environment), Ok(name)) => caller.may_list(&CredentialId { environment, name }),
-        _ => caller.is_operator(),
+        _ => caller.may_everywhere(Act::CredentialRead),
     }
 }
 

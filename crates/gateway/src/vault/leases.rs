@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue, code};
 use hearthkey_bridges::Held;
+use hearthkey_core::role::Act;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
@@ -111,7 +112,7 @@ impl Home {
         self.named_if_critical(caller, Action::Lease, &opened)
             .await?;
         let actor = caller.actor();
-        if !caller.is_operator() {
+        if caller.is_service() {
             let held = self
                 .store
                 .read(|registry| registry.leases_held_by(&actor.name, HELD_MAX))?;
@@ -126,7 +127,7 @@ impl Home {
             .bridge_of(id)?
             .filter(|bridge| bridge.abilities.children);
         // Bridges may take their time: services that wait for them leave room for the others.
-        let _slow = match bridge.is_some() && !caller.is_operator() {
+        let _slow = match bridge.is_some() && caller.is_service() {
             true => Some(self.slow.try_acquire().map_err(|_| waiting_for_bridges())?),
             false => None,
         };
@@ -178,7 +179,7 @@ impl Home {
 
     /// The leases that have not ended, as far as the caller may see them.
     pub(crate) fn leases(&self, caller: &Caller) -> Result<LeaseList, Failure> {
-        let mut leases = self.store.read(|registry| match caller.is_operator() {
+        let mut leases = self.store.read(|registry| match caller.may_everywhere(Act::CredentialRead) {
             true => registry.leases(LISTED_MAX + 1),
             false => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
         })?;
@@ -198,7 +199,10 @@ impl Home {
     ) -> Result<hearthkey_api::LeaseView, Failure> {
         let actor = caller.actor();
         let found = self.store.read(|registry| registry.lease(lease))?;
-        let own = |lease: &Lease| caller.is_operator() || lease.holder == actor.name;
+        let own = |lease: &Lease| {
+            let environment = &lease.credential.environment;
+            lease.holder == actor.name || caller.permit(Act::TokenEnd, environment).is_ok()
+        };
         let Some(found) = found.filter(own) else {
             return Err(Failure::not_found(
                 "lease",

@@ -335,7 +335,7 @@ impl Home {
             if !shared.is_empty() {
                 // A rotation is shown to whoever may list the credential: with whom it shares stays in the record, and a
                 // service is not told whether it guessed right.
-                if actor.is_operator() {
+                if actor.sees_the_whole_home() {
                     rotation.notes.push(
                         "the same value is in other credentials: `hearthkey check` names them"
                             .into(),

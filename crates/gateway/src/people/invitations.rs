@@ -1,0 +1,417 @@
+//! Joining: the one-time link of a new home, invitations, and the first way in.
+
+use hearthkey_api as api;
+use hearthkey_core::audit::Entry;
+use hearthkey_core::id::{Fingerprint, PersonName, hex};
+use hearthkey_core::person::{INVITATION_LIFETIME, Invitation, Person, fit_password};
+use hearthkey_core::role::Mandate;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::CommitError;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::keys::random;
+use hearthkey_store::people::{PersonWrite, StoredPasskey};
+use hearthkey_store::vault::SecretName;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::home::{Home, locked};
+use crate::host::bracketed;
+use crate::people::ceremonies::{Ceremony, Joining, NewPassword};
+use crate::people::login::{TOTP, no_passkeys, no_such_ceremony};
+use crate::people::sessions::{Opened, Visitor, open};
+use crate::people::{SetupLink, hash_of, new_secret, passkeys, passwords};
+use crate::problem::Failure;
+
+/// An invitation that is open: for whom, if that is known, and until when.
+struct Open {
+    hash: Fingerprint,
+    person: Option<Person>,
+    expires_at: Timestamp,
+}
+
+/// A session of somebody who has just joined, and their recovery codes.
+pub(crate) struct Joined {
+    pub(crate) opened: Opened,
+    pub(crate) codes: Vec<Zeroizing<String>>,
+}
+
+/// What somebody joins by.
+pub(crate) enum Way {
+    Passkey(StoredPasskey),
+    Password(NewPassword),
+}
+
+fn not_invited() -> Failure {
+    Failure::refused(
+        &"this link has been used, has ended, or is not of this home",
+        "Ask an owner for another one; for a new home, see what `hearthkey run` prints.",
+    )
+}
+
+/// A new person's id.
+fn new_id() -> String {
+    hex(random::<16>().as_slice())
+}
+
+pub(crate) fn label(text: Option<String>) -> Result<String, Failure> {
+    let text = text.unwrap_or_default();
+    let text = text.trim();
+    let plain = |c: char| !c.is_control();
+    match text.chars().count() {
+        0 => Ok("Passkey".into()),
+        n if n <= hearthkey_core::person::LABEL_MAX_CHARS && text.chars().all(plain) => {
+            Ok(text.into())
+        }
+        _ => Err(Failure::invalid(&"a label has 1 to 60 printable characters")),
+    }
+}
+
+impl Home {
+    /// The one-time link by which a home without an owner gets one. The one before it is good no more.
+    pub(crate) fn setup_link(&self) -> Result<Option<String>, Failure> {
+        if self.http.is_none() || self.store.read(|registry| registry.has_owner())? {
+            return Ok(None);
+        }
+        let token = new_secret();
+        *locked(&self.people.setup) = Some(SetupLink {
+            hash: hash_of(&token),
+            expires_at: self.now().after(INVITATION_LIFETIME),
+        });
+        Ok(Some(self.link("setup", &token)))
+    }
+
+    /// A link whose secret stays in the browser: what follows `#` is sent to nobody.
+    fn link(&self, page: &str, token: &str) -> String {
+        let host = self.hosts.first().map_or("localhost", String::as_str);
+        let port = self.http.map_or(443, |address| address.port());
+        format!("https://{}:{port}/{page}#{token}", bracketed(host))
+    }
+
+    /// A new invitation, and the link that a person gets.
+    pub(crate) fn new_invitation(&self) -> (Invitation, String) {
+        let token = new_secret();
+        let invitation = Invitation {
+            hash: hash_of(&token),
+            expires_at: self.now().after(INVITATION_LIFETIME),
+        };
+        (invitation, self.link("join", &token))
+    }
+
+    fn open_invitation(&self, token: &str) -> Result<Open, Failure> {
+        let (hash, now) = (hash_of(token), self.now());
+        let setup = locked(&self.people.setup)
+            .as_ref()
+            .filter(|setup| setup.hash == hash && now < setup.expires_at)
+            .map(|setup| setup.expires_at);
+        let (has_owner, person) = self.store.read(|registry| {
+            Ok((
+                registry.has_owner()?,
+                registry.person_invited_by(&hash)?,
+            ))
+        })?;
+        if let Some(expires_at) = setup.filter(|_| !has_owner) {
+            return Ok(Open {
+                hash,
+                person: None,
+                expires_at,
+            });
+        }
+        let person = person.filter(|person| person.is_invited_by(&hash, now));
+        let person = person.ok_or_else(not_invited)?;
+        let expires_at = person.invitation.as_ref().map(|open| open.expires_at);
+        Ok(Open {
+            hash,
+            expires_at: expires_at.unwrap_or(now),
+            person: Some(person),
+        })
+    }
+
+    /// What an invitation is for.
+    pub(crate) fn look_at_invitation(
+        &self,
+        visitor: &Visitor,
+        token: &str,
+    ) -> Result<api::InvitationView, Failure> {
+        self.may_begin(visitor)?;
+        let open = self.open_invitation(token).inspect_err(|_| {
+            locked(&self.people.throttle).failed(visitor.address.ip(), None, self.now());
+        })?;
+        let owner = Mandate::owner();
+        let mandate = open.person.as_ref().map_or(&owner, |person| &person.mandate);
+        let passkeys = self.people.passkeys.under(&visitor.authority).is_some();
+        Ok(api::InvitationView {
+            home: self.id.to_string(),
+            role: mandate.role().to_string(),
+            environments: mandate.environments().iter().map(ToString::to_string).collect(),
+            name: open.person.as_ref().map(|person| person.name.to_string()),
+            passkeys,
+            why_no_passkeys: (!passkeys)
+                .then(|| crate::problem::sentence(&passkeys::WHY_NONE)),
+            first: open.person.is_none(),
+            expires_at: open.expires_at.to_string(),
+        })
+    }
+
+    fn joining(
+        &self,
+        visitor: &Visitor,
+        request: &api::InvitationToken,
+    ) -> Result<Joining, Failure> {
+        self.may_begin(visitor)?;
+        let open = self.open_invitation(&request.token)?;
+        let (person, name) = match open.person {
+            Some(person) => (person.id, person.name),
+            None => {
+                let name = request.name.as_deref().unwrap_or_default();
+                let name: PersonName = name.parse().map_err(|error| Failure::invalid(&error))?;
+                (new_id(), name)
+            }
+        };
+        Ok(Joining {
+            invitation: open.hash,
+            person,
+            name,
+        })
+    }
+
+    /// Begins to join with a passkey.
+    pub(crate) fn begin_joining_by_passkey(
+        &self,
+        visitor: &Visitor,
+        request: &api::InvitationToken,
+    ) -> Result<api::CeremonyBegun, Failure> {
+        let joining = self.joining(visitor, request)?;
+        let party = self.people.passkeys.under(&visitor.authority);
+        let party = party.ok_or_else(no_passkeys)?;
+        let known = self
+            .store
+            .read(|registry| registry.passkeys_of(&joining.person))?;
+        let (options, state) =
+            passkeys::begin_registration(party, &joining.person, &joining.name, &known)
+                .ok_or_else(no_passkeys)?;
+        let ceremony = Ceremony::Join(joining, Box::new(state), visitor.authority.clone());
+        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        Ok(api::CeremonyBegun { ceremony, options })
+    }
+
+    /// Joins with a passkey.
+    pub(crate) async fn join_by_passkey(
+        &self,
+        visitor: &Visitor,
+        answer: api::CeremonyAnswer,
+    ) -> Result<Joined, Failure> {
+        let now = self.now();
+        let taken = locked(&self.people.ceremonies).take(&answer.ceremony, now);
+        let Some(Ceremony::Join(joining, state, authority)) = taken else {
+            return Err(no_such_ceremony());
+        };
+        let passkey = self.registered(
+            &authority,
+            &joining.person,
+            answer.credential,
+            &state,
+            answer.label,
+        )?;
+        self.join(visitor, joining, Way::Passkey(passkey)).await
+    }
+
+    /// A passkey that has just been made.
+    pub(crate) fn registered(
+        &self,
+        authority: &str,
+        person: &str,
+        credential: Value,
+        state: &webauthn_rs::prelude::PasskeyRegistration,
+        text: Option<String>,
+    ) -> Result<StoredPasskey, Failure> {
+        let party = self.people.passkeys.under(authority);
+        let party = party.ok_or_else(no_passkeys)?;
+        let (id, data) = passkeys::finish_registration(party, credential, state)
+            .map_err(|why| Failure::refused(&why, "Begin again, or use another passkey."))?;
+        Ok(StoredPasskey {
+            id,
+            person: person.to_owned(),
+            label: label(text)?,
+            data,
+            created_at: self.now(),
+            last_used_at: None,
+        })
+    }
+
+    /// Begins to join with a password and a code.
+    pub(crate) async fn begin_joining_by_password(
+        &self,
+        visitor: &Visitor,
+        request: api::InvitationToken,
+    ) -> Result<api::PasswordBegun, Failure> {
+        let joining = self.joining(visitor, &request)?;
+        let password = Zeroizing::new(request.password.unwrap_or_default());
+        let (new, uri, text) = self.new_password(&joining.name, &password).await?;
+        let ceremony = Ceremony::JoinByPassword(joining, new);
+        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        Ok(api::PasswordBegun {
+            ceremony,
+            totp_uri: uri,
+            totp_secret: text,
+        })
+    }
+
+    /// Stretches a password and makes the secret of its codes.
+    pub(crate) async fn new_password(
+        &self,
+        name: &PersonName,
+        password: &str,
+    ) -> Result<(NewPassword, String, String), Failure> {
+        fit_password(name, password)
+            .map_err(|error| Failure::refused(&error, "Choose another: four random words are good."))?;
+        let stretching = self.people.stretching.acquire().await;
+        let _stretching = stretching.map_err(|error| Failure::internal(&error))?;
+        let phc = tokio::task::block_in_place(|| passwords::stretch(password));
+        let phc = phc.ok_or_else(|| Failure::internal(&"a password could not be stretched"))?;
+        let totp = passwords::new_totp_secret();
+        let (text, uri) = passwords::totp_texts(&totp, name.as_str(), self.id.as_str());
+        Ok((NewPassword { phc, totp }, uri, text))
+    }
+
+    /// Joins with a password, once a code has shown that the authenticator holds its secret.
+    pub(crate) async fn join_by_password(
+        &self,
+        visitor: &Visitor,
+        answer: &api::CodeAnswer,
+    ) -> Result<Joined, Failure> {
+        let now = self.now();
+        let ceremony = answer.ceremony.as_deref().unwrap_or_default();
+        let taken = locked(&self.people.ceremonies).take(ceremony, now);
+        let Some(Ceremony::JoinByPassword(joining, new)) = taken else {
+            return Err(no_such_ceremony());
+        };
+        if passwords::step_of(&new.totp, &answer.code, now).is_none() {
+            return Err(wrong_code());
+        }
+        self.join(visitor, joining, Way::Password(new)).await
+    }
+
+    /// The writes that give a person a way in.
+    pub(crate) fn way_in(
+        &self,
+        person: &str,
+        way: Way,
+    ) -> Result<(&'static str, Vec<Write>), Failure> {
+        match way {
+            Way::Passkey(passkey) => Ok((
+                "passkey",
+                vec![Write::Person(PersonWrite::Passkey(passkey))],
+            )),
+            Way::Password(new) => {
+                let last = self.store.read(|registry| registry.secret(TOTP, person))?;
+                let version = last.map_or(1, |(version, _)| version + 1);
+                let name = SecretName {
+                    kind: TOTP,
+                    name: person,
+                    version,
+                };
+                let sealed = self.store.vault().seal(name, &new.totp);
+                let secret = Write::Secret {
+                    kind: TOTP,
+                    name: person.to_owned(),
+                    version,
+                    sealed,
+                    at: self.now(),
+                };
+                let password = PersonWrite::Password(person.to_owned(), new.phc);
+                Ok(("password", vec![secret, Write::Person(password)]))
+            }
+        }
+    }
+
+    async fn join(
+        &self,
+        visitor: &Visitor,
+        joining: Joining,
+        way: Way,
+    ) -> Result<Joined, Failure> {
+        let now = self.now();
+        let Joining {
+            invitation,
+            person: id,
+            name,
+        } = joining;
+        let invited = self
+            .store
+            .read(|registry| registry.person_invited_by(&invitation))?;
+        let (person, joins) = match invited.filter(|person| person.is_invited_by(&invitation, now)) {
+            Some(person) => (person, PersonWrite::Join(id.clone(), invitation)),
+            None => {
+                let founder = self.founder(id.clone(), name, invitation)?;
+                (founder.clone(), PersonWrite::Found(founder))
+            }
+        };
+        let codes = passwords::new_recovery_codes();
+        let hashes = codes.iter().map(|code| passwords::recovery_hash(code)).collect();
+        let (way, writes) = self.way_in(&id, way)?;
+        let opened = open(person.clone(), visitor, now);
+        let object = format!("person:{}", person.name);
+        let entry = Entry::new(now, opened.visit.actor(), "person.join", object)
+            .with("way", way)
+            .with("role", person.mandate.role().as_str());
+        let mut change = Change::record(entry).write(Write::Person(joins));
+        change.writes.extend(writes);
+        let codes_write = PersonWrite::RecoveryCodes(id, hashes);
+        let change = change.write(Write::Person(codes_write)).write(opened.write());
+        self.commit(change).await.map_err(|error| match error {
+            CommitError::Conflict => not_invited(),
+            error => error.into(),
+        })?;
+        *locked(&self.people.setup) = None;
+        Ok(Joined { opened, codes })
+    }
+
+    /// The first owner, if the setup link is still the one that they came by.
+    fn founder(
+        &self,
+        id: String,
+        name: PersonName,
+        invitation: Fingerprint,
+    ) -> Result<Person, Failure> {
+        let now = self.now();
+        let open = locked(&self.people.setup)
+            .as_ref()
+            .is_some_and(|setup| setup.hash == invitation && now < setup.expires_at);
+        if !open {
+            return Err(not_invited());
+        }
+        Ok(Person {
+            id,
+            name,
+            mandate: Mandate::owner(),
+            created_at: now,
+            ended_at: None,
+            last_seen_at: None,
+            invitation: None,
+            joined: true,
+        })
+    }
+
+    /// A person who is invited.
+    pub(crate) fn invitee(&self, name: PersonName, mandate: Mandate) -> (Person, String) {
+        let (invitation, url) = self.new_invitation();
+        let person = Person {
+            id: new_id(),
+            name,
+            mandate,
+            created_at: self.now(),
+            ended_at: None,
+            last_seen_at: None,
+            invitation: Some(invitation),
+            joined: false,
+        };
+        (person, url)
+    }
+}
+
+pub(crate) fn wrong_code() -> Failure {
+    Failure::refused(
+        &"this is not the code that belongs to the secret shown, or the clocks differ",
+        "Begin again, and type the six digits that the authenticator shows now.",
+    )
+}

@@ -1,0 +1,86 @@
+//! How far a limited role reaches where the path names a thing and not its environment.
+
+use hearthkey_core::audit::{Entry, Outcome};
+use hearthkey_core::id::{DeviceId, TokenName};
+use hearthkey_core::role::Scope;
+
+use crate::caller::Visit;
+use crate::home::{Home, locked};
+use crate::person_routes::Asks;
+use crate::problem::Failure;
+
+/// A path in a record, in characters at most.
+const PATH_SHOWN: usize = 200;
+
+/// The part of a path that stands where its pattern has this.
+fn part<'a>(pattern: &str, path: &'a str, name: &str) -> Option<&'a str> {
+    let mut parts = pattern.split('/').zip(path.split('/'));
+    parts.find(|(part, _)| *part == name).map(|(_, value)| value)
+}
+
+impl Home {
+    /// Whether a person's mandate reaches the device or token that a path names. What lies in another environment is
+    /// not there, as far as they are told.
+    pub(crate) fn within_reach(
+        &self,
+        visit: &Visit,
+        pattern: &str,
+        path: &str,
+        asks: Option<Asks>,
+    ) -> Result<(), Failure> {
+        let Some(Asks::Act(act)) = asks else {
+            return Ok(());
+        };
+        let Some(scope @ Scope::These(_)) = visit.person.mandate.scope(act) else {
+            return Ok(());
+        };
+        if pattern.starts_with("/api/v1/devices/{id}") {
+            let named = part(pattern, path, "{id}").unwrap_or_default();
+            let device: Option<DeviceId> = named.parse().ok();
+            let known = match &device {
+                Some(device) => self.store.read(|registry| registry.device(device))?,
+                None => None,
+            };
+            let reached = known.is_some_and(|known| scope.has(&known.device.environment));
+            return reached.then_some(()).ok_or_else(|| missing("device", named));
+        }
+        if pattern.starts_with("/api/v1/tokens/{name}") {
+            let named = part(pattern, path, "{name}").unwrap_or_default();
+            let token: Option<TokenName> = named.parse().ok();
+            let token = token.and_then(|name| self.tokens.named(&name));
+            let reached = token.is_some_and(|token| scope.has(&token.environment));
+            return reached.then_some(()).ok_or_else(|| missing("token", named));
+        }
+        Ok(())
+    }
+
+    /// Writes down that a person asked for what they may not do.
+    pub(crate) async fn record_overstep(
+        &self,
+        visit: &Visit,
+        (method, path): (&str, &str),
+        failure: &Failure,
+    ) {
+        if failure.0.code == hearthkey_api::code::SECOND_FACTOR_NEEDED {
+            return;
+        }
+        let (now, address) = (self.now(), visit.address.ip());
+        let entered = locked(&self.people.refusals).enter(None, "overstep", address, now);
+        let Some(omitted) = entered else { return };
+        let object = format!("person:{}", visit.person.name);
+        let path: String = path.chars().take(PATH_SHOWN).collect();
+        let mut entry = Entry::new(now, visit.actor(), "person.refuse", object)
+            .ended(Outcome::Refused, failure.0.code.clone())
+            .with("method", method)
+            .with("path", path);
+        if omitted > 0 {
+            entry = entry.with("omitted_before", omitted);
+        }
+        self.record(entry).await;
+    }
+}
+
+fn missing(kind: &str, named: &str) -> Failure {
+    let shown: String = named.chars().take(80).collect();
+    Failure::not_found(kind, &shown)
+}

@@ -1,0 +1,203 @@
+//! Who there is, in which role: inviting people, changing what they may do, sending them away.
+
+use std::collections::BTreeSet;
+
+use hearthkey_api as api;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::{EnvironmentName, PersonName};
+use hearthkey_core::person::{PEOPLE_MAX, Person};
+use hearthkey_core::role::{Mandate, Role};
+use hearthkey_store::CommitError;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::people::PersonWrite;
+
+use crate::home::Home;
+use crate::problem::Failure;
+
+fn last_owner() -> Failure {
+    Failure::refused(
+        &"a home keeps at least one owner who can log in",
+        "Make somebody else an owner first.",
+    )
+}
+
+impl From<CommitError> for RosterError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Conflict,
+            error => Self::Other(error.into()),
+        }
+    }
+}
+
+enum RosterError {
+    Conflict,
+    Other(Failure),
+}
+
+impl RosterError {
+    fn or(self, conflict: impl FnOnce() -> Failure) -> Failure {
+        match self {
+            Self::Conflict => conflict(),
+            Self::Other(failure) => failure,
+        }
+    }
+}
+
+impl Home {
+    fn mandate(&self, role: &str, environments: &[String]) -> Result<Mandate, Failure> {
+        let role: Role = role.parse().map_err(|error| Failure::invalid(&error))?;
+        let environments = environments
+            .iter()
+            .map(|name| self.environment(name))
+            .collect::<Result<BTreeSet<EnvironmentName>, Failure>>()?;
+        Mandate::new(role, environments)
+            .map_err(|error| Failure::refused(&error, "Choose other environments or another role."))
+    }
+
+    fn person_named(&self, name: &str) -> Result<Person, Failure> {
+        let found = self.store.read(|registry| registry.person_named(name))?;
+        let shown: String = name.chars().take(80).collect();
+        found.ok_or_else(|| Failure::not_found("person", &shown))
+    }
+
+    /// Everybody.
+    pub(crate) fn people_list(&self) -> Result<api::PersonList, Failure> {
+        let now = self.now();
+        let people = self.store.read(|registry| {
+            let mut views = Vec::new();
+            for person in registry.people()? {
+                let ways = registry.ways_of(&person.id)?;
+                let passkeys = registry.passkeys_of(&person.id)?.len();
+                let invitation = person.invitation.as_ref();
+                let open = invitation.filter(|invitation| now < invitation.expires_at);
+                views.push(api::PersonView {
+                    name: person.name.to_string(),
+                    role: person.mandate.role().to_string(),
+                    environments: person
+                        .mandate
+                        .environments()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                    state: person.standing().as_str().to_owned(),
+                    created_at: person.created_at.to_string(),
+                    last_seen_at: person.last_seen_at.map(|at| at.to_string()),
+                    invited_until: open.map(|invitation| invitation.expires_at.to_string()),
+                    passkeys,
+                    password: ways.password.is_some(),
+                    recovery_codes_left: ways.recovery_codes,
+                });
+            }
+            Ok(views)
+        })?;
+        Ok(api::PersonList { people })
+    }
+
+    /// Invites somebody.
+    pub(crate) async fn invite(
+        &self,
+        actor: Actor,
+        request: &api::PersonRequest,
+    ) -> Result<api::Invited, Failure> {
+        let name: PersonName = request
+            .name
+            .parse()
+            .map_err(|error| Failure::invalid(&error))?;
+        let mandate = self.mandate(&request.role, &request.environments)?;
+        if self.store.read(|registry| registry.people())?.len() >= PEOPLE_MAX {
+            let why = format!("a home knows {PEOPLE_MAX} people at most");
+            return Err(Failure::refused(&why, "Change the role of one there is."));
+        }
+        let (person, url) = self.invitee(name, mandate);
+        let entry = self.entry_about(actor, "person.invite", &person);
+        let invitation = person.invitation.clone();
+        let name = person.name.to_string();
+        let change = Change::record(entry).write(Write::Person(PersonWrite::Invite(person)));
+        self.commit(change)
+            .await
+            .map_err(|error| RosterError::from(error).or(|| taken(&name)))?;
+        Ok(invited(name, url, invitation.map(|open| open.expires_at)))
+    }
+
+    /// Opens another invitation for somebody: who has not joined, or has lost every way in.
+    pub(crate) async fn invite_again(
+        &self,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::Invited, Failure> {
+        let person = self.person_named(name)?;
+        let (invitation, url) = self.new_invitation();
+        let expires_at = invitation.expires_at;
+        let entry = self.entry_about(actor, "person.invite", &person);
+        let write = PersonWrite::Reinvite(person.id, invitation);
+        self.commit(Change::record(entry).write(Write::Person(write)))
+            .await?;
+        Ok(invited(person.name.to_string(), url, Some(expires_at)))
+    }
+
+    /// Gives somebody another role, from their next request on.
+    pub(crate) async fn change_person(
+        &self,
+        actor: Actor,
+        name: &str,
+        request: &api::PersonChange,
+    ) -> Result<api::PersonList, Failure> {
+        let mut person = self.person_named(name)?;
+        person.mandate = self.mandate(&request.role, &request.environments)?;
+        let entry = self.entry_about(actor, "person.change", &person);
+        let write = PersonWrite::Mandate(person.id, person.mandate);
+        self.commit(Change::record(entry).write(Write::Person(write)))
+            .await
+            .map_err(|error| RosterError::from(error).or(last_owner))?;
+        self.people_list()
+    }
+
+    /// Ends somebody's access: sessions, passkeys, password, codes.
+    pub(crate) async fn end_person(
+        &self,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::Ended, Failure> {
+        let person = self.person_named(name)?;
+        let entry = self.entry_about(actor, "person.end", &person);
+        let write = PersonWrite::End(person.id, self.now());
+        self.commit(Change::record(entry).write(Write::Person(write)))
+            .await
+            .map_err(|error| RosterError::from(error).or(last_owner))?;
+        Ok(api::Ended {
+            ended: person.name.to_string(),
+        })
+    }
+
+    fn entry_about(&self, actor: Actor, action: &'static str, person: &Person) -> Entry {
+        let environments: Vec<String> = person
+            .mandate
+            .environments()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        Entry::new(self.now(), actor, action, format!("person:{}", person.name))
+            .with("role", person.mandate.role().as_str())
+            .with("environments", environments)
+    }
+}
+
+fn taken(name: &str) -> Failure {
+    Failure::refused(
+        &format!("there is somebody named {name} already"),
+        "Choose another name, or invite them again.",
+    )
+}
+
+fn invited(
+    name: String,
+    url: String,
+    expires_at: Option<hearthkey_core::time::Timestamp>,
+) -> api::Invited {
+    api::Invited {
+        name: Some(name),
+        url,
+        expires_at: expires_at.map(|at| at.to_string()).unwrap_or_default(),
+    }
+}

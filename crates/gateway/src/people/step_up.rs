@@ -1,0 +1,133 @@
+//! A fresh second factor in a session that is there.
+
+use axum::http::StatusCode;
+use hearthkey_api::{self as api, code};
+use hearthkey_core::audit::{Entry, Outcome};
+use hearthkey_core::person::SECOND_FACTOR_FRESH;
+use hearthkey_store::CommitError;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::people::PersonWrite;
+
+use crate::caller::Visit;
+use crate::home::{Home, locked};
+use crate::people::ceremonies::Ceremony;
+use crate::people::login::{no_passkeys, no_such_ceremony};
+use crate::people::passkeys;
+use crate::problem::Failure;
+
+fn not_shown() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::SECOND_FACTOR_NEEDED,
+        "This is no second factor of yours.",
+        "What was shown does not fit, or has been used.",
+        "Wait for the next code, or use a passkey.",
+    )
+}
+
+impl Home {
+    /// Begins to show a passkey again.
+    pub(crate) fn begin_step_up(&self, visit: &Visit) -> Result<api::CeremonyBegun, Failure> {
+        let party = self.people.passkeys.under(&visit.authority);
+        let party = party.ok_or_else(no_passkeys)?;
+        let known = self
+            .store
+            .read(|registry| registry.passkeys_of(&visit.person.id))?;
+        let begun = passkeys::begin_step_up(party, &known).ok_or_else(|| {
+            Failure::refused(&"there is no passkey of yours under this name", "Use a code.")
+        })?;
+        let (options, state) = begun;
+        let ceremony = Ceremony::StepUp(Box::new(state), visit.session.hash);
+        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        Ok(api::CeremonyBegun { ceremony, options })
+    }
+
+    /// A passkey was shown again.
+    pub(crate) async fn step_up_by_passkey(
+        &self,
+        visit: &Visit,
+        answer: api::CeremonyAnswer,
+    ) -> Result<api::SessionInfo, Failure> {
+        let now = self.now();
+        let taken = locked(&self.people.ceremonies).take(&answer.ceremony, now);
+        let Some(Ceremony::StepUp(state, session)) = taken else {
+            return Err(no_such_ceremony());
+        };
+        if session != visit.session.hash {
+            return Err(no_such_ceremony());
+        }
+        let party = self.people.passkeys.under(&visit.authority);
+        let party = party.ok_or_else(no_passkeys)?;
+        let known = self
+            .store
+            .read(|registry| registry.passkeys_of(&visit.person.id))?;
+        match passkeys::finish_step_up(party, answer.credential, &state, &known) {
+            Ok((id, data)) => {
+                let used = PersonWrite::PasskeyUsed { id, data, at: now };
+                self.freshen(visit, used, "passkey").await
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a passkey did not prove itself");
+                Err(self.not_fresh(visit, "wrong_proof").await)
+            }
+        }
+    }
+
+    /// A code was shown.
+    pub(crate) async fn step_up_by_code(
+        &self,
+        visit: &Visit,
+        code: &str,
+    ) -> Result<api::SessionInfo, Failure> {
+        let (now, address) = (self.now(), visit.address.ip());
+        let name = visit.person.name.as_str();
+        if locked(&self.people.throttle).holds(address, Some(name), now) {
+            return Err(crate::people::login::too_often());
+        }
+        match self.step_of(&visit.person, code) {
+            Some(step) => {
+                let used = PersonWrite::TotpStep(visit.person.id.clone(), step);
+                self.freshen(visit, used, "code").await
+            }
+            None => Err(self.not_fresh(visit, "wrong_code").await),
+        }
+    }
+
+    async fn freshen(
+        &self,
+        visit: &Visit,
+        used: PersonWrite,
+        way: &'static str,
+    ) -> Result<api::SessionInfo, Failure> {
+        let until = self.now().after(SECOND_FACTOR_FRESH);
+        let object = format!("person:{}", visit.person.name);
+        let entry =
+            Entry::new(self.now(), visit.actor(), "session.step-up", object).with("way", way);
+        let fresh = PersonWrite::SessionFresh(visit.session.hash, until);
+        let change = Change::record(entry)
+            .write(Write::Person(used))
+            .write(Write::Person(fresh));
+        match self.commit(change).await {
+            Ok(_) => {}
+            Err(CommitError::Conflict) => return Err(self.not_fresh(visit, "used_up").await),
+            Err(error) => return Err(error.into()),
+        }
+        let mut visit = visit.clone();
+        visit.session.fresh_until = until;
+        self.info_of(&visit)
+    }
+
+    async fn not_fresh(&self, visit: &Visit, why: &'static str) -> Failure {
+        let (now, address) = (self.now(), visit.address.ip());
+        let name = visit.person.name.as_str();
+        locked(&self.people.throttle).failed(address, Some(name), now);
+        let object = format!("person:{name}");
+        let entered = locked(&self.people.refusals).enter(None, why, address, now);
+        if entered.is_some() {
+            let entry = Entry::new(now, visit.actor(), "session.step-up", object)
+                .ended(Outcome::Refused, why);
+            self.record(entry).await;
+        }
+        not_shown()
+    }
+}

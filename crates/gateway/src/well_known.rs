@@ -1,0 +1,61 @@
+//! What to trust, for everybody: the root, its fingerprint, the CRLs (RFC 8615).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::home::locked;
+use crate::problem::Failure;
+use crate::run::Gateway;
+
+type Gate = State<Arc<Gateway>>;
+
+/// The routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::new()
+        .routes(routes!(root_pem))
+        .routes(routes!(root_der))
+        .routes(routes!(fingerprint))
+        .routes(routes!(crl))
+}
+
+fn bytes(kind: &'static str, body: impl Into<Vec<u8>>) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
+}
+
+/// The root, in PEM.
+#[utoipa::path(get, path = "/.well-known/hearthkey/root.pem", responses((status = 200, body = String, content_type = "application/x-pem-file")))]
+async fn root_pem(State(gateway): Gate) -> Result<Response, Failure> {
+    let pem = gateway.home()?.trust_bundle();
+    Ok(bytes("application/x-pem-file", pem))
+}
+
+/// The root, in DER: the form that phones and browsers offer to install.
+#[utoipa::path(get, path = "/.well-known/hearthkey/root.crt", responses((status = 200, body = Vec<u8>, content_type = "application/x-x509-ca-cert")))]
+async fn root_der(State(gateway): Gate) -> Result<Response, Failure> {
+    let der = gateway.home()?.root.der.clone();
+    Ok(bytes("application/x-x509-ca-cert", der))
+}
+
+/// SHA-256 of the root's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway.
+#[utoipa::path(get, path = "/.well-known/hearthkey/fingerprint", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn fingerprint(State(gateway): Gate) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    let fingerprint = hearthkey_core::id::Fingerprint::of(&home.root.der);
+    Ok(bytes("text/plain", format!("{fingerprint}\n")))
+}
+
+/// The CRL of an environment's issuing CA, in DER.
+#[utoipa::path(get, path = "/.well-known/hearthkey/crl/{environment}", params(("environment" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
+async fn crl(State(gateway): Gate, Path(environment): Path<String>) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    let named = environment.strip_suffix(".crl").unwrap_or(&environment);
+    let name = named.parse().map_err(|error| Failure::invalid(&error))?;
+    let der = locked(&home.crls).get(&name).map(|crl| crl.der.clone());
+    let der = der.ok_or_else(|| Failure::not_found("environment", &name))?;
+    Ok(bytes("application/pkix-crl", der))
+}
