@@ -36,6 +36,7 @@ mod log;
 mod log_text;
 mod output;
 mod pem;
+mod person;
 mod profile;
 mod progress;
 mod run;
@@ -114,6 +115,9 @@ enum Command {
     Bridge(bridge::Bridge),
     /// Show what is wrong with the inventory, or check the credentials that a repository uses.
     Check(check::Check),
+    /// People: who may log in with a browser, in which role.
+    #[command(subcommand)]
+    Person(person::Person),
     /// Service tokens: what programs may do with credentials, and for how long.
     #[command(subcommand)]
     Token(token::Token),
@@ -163,6 +167,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Credential(command) => command.obey(context).await,
             Command::Bridge(command) => command.obey(context).await,
             Command::Check(check) => check.obey(context).await,
+            Command::Person(command) => command.obey(context).await,
             Command::Token(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,

@@ -25,12 +25,21 @@ pub fn machine_time_s() -> u64 {
 
 /// A rig whose clock can be set; none where libfaketime is not installed.
 async fn rig() -> Option<Rig> {
+    let mut rig = Rig::new().await;
+    if !settable(&mut rig) {
+        return None;
+    }
+    rig.start().await;
+    Some(rig)
+}
+
+/// Makes the clock of a rig settable, from its next start on; not where libfaketime is not installed.
+pub fn settable(rig: &mut Rig) -> bool {
     let Some(library) = libfaketime() else {
         println!("skipped: libfaketime is missing (Debian package faketime)");
-        return None;
+        return false;
     };
-    let mut rig = Rig::new().await;
-    let file = clock_of(&rig);
+    let file = clock_of(rig);
     rig.env = [
         ("LD_PRELOAD", library.as_path()),
         ("FAKETIME_TIMESTAMP_FILE", &file),
@@ -39,9 +48,8 @@ async fn rig() -> Option<Rig> {
     ]
     .map(|(name, value)| (name.to_owned(), value.display().to_string()))
     .to_vec();
-    set(&rig, RIGHT);
-    rig.start().await;
-    Some(rig)
+    set(rig, RIGHT);
+    true
 }
 
 fn clock_of(rig: &Rig) -> PathBuf {
@@ -49,7 +57,7 @@ fn clock_of(rig: &Rig) -> PathBuf {
 }
 
 /// Sets the machine's clock.
-fn set(rig: &Rig, offset: &str) {
+pub fn set(rig: &Rig, offset: &str) {
     let new = rig.work.path().join("clock.new");
     fs::write(&new, format!("{offset}\n")).unwrap();
     fs::rename(new, clock_of(rig)).unwrap();

@@ -26,6 +26,7 @@ mod log;
 mod manifest;
 mod mqtt;
 mod overreach;
+mod people;
 mod pipeline;
 mod product;
 mod proof;

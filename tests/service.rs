@@ -37,6 +37,7 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: String,
+    raw_head: String,
 }
 
 impl Answer {
@@ -49,6 +50,7 @@ impl Answer {
         Self {
             status: status.unwrap_or_default(),
             head: head.to_ascii_lowercase(),
+            raw_head: head.to_owned(),
             body: body.to_owned(),
         }
     }
@@ -65,6 +67,17 @@ impl Answer {
         } else {
             code()
         }
+    }
+
+    /// A header's value as it was sent.
+    pub fn raw_header(&self, name: &str) -> Option<&str> {
+        let mut lines = self
+            .raw_head
+            .lines()
+            .filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

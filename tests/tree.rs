@@ -279,7 +279,14 @@ const LICENSES: [&str; 10] = [
 ];
 
 /// What else is linked, and why it may be.
-const EXCEPTIONS: [(&str, &[&str], &str); 2] = [
+const PASSKEYS: &str =
+    "linked as it was published; its license asks to publish changes to its own files";
+const EXCEPTIONS: [(&str, &[&str], &str); 7] = [
+    ("webauthn-rs", &["MPL-2.0"], PASSKEYS),
+    ("webauthn-rs-core", &["MPL-2.0"], PASSKEYS),
+    ("webauthn-rs-proto", &["MPL-2.0"], PASSKEYS),
+    ("webauthn-attestation-ca", &["MPL-2.0"], PASSKEYS),
+    ("crypto-glue", &["MPL-2.0"], PASSKEYS),
     (
         "sqlcipher-src",
         &["blessing", "WTFPL"],

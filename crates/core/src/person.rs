@@ -91,7 +91,8 @@ impl Person {
 
     /// Whether an invitation with this hash may be taken up now.
     pub fn is_invited_by(&self, hash: &Fingerprint, now: Timestamp) -> bool {
-        let open = |invitation: &Invitation| invitation.hash == *hash && now < invitation.expires_at;
+        let open =
+            |invitation: &Invitation| invitation.hash == *hash && now < invitation.expires_at;
         self.ended_at.is_none() && self.invitation.as_ref().is_some_and(open)
     }
 }

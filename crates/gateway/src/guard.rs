@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
@@ -20,6 +20,7 @@ use crate::caller::{Caller, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
+use crate::lingering::Lingering;
 use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use crate::person_routes::{asked_by, is_for_visitors, judge};
 use crate::problem::Failure;
@@ -85,6 +86,9 @@ impl Front {
                 }
                 None => {}
             }
+        }
+        if is_write(&request) && origin != Origin::None {
+            return Err(refuse(cross_origin()));
         }
         self.answer_service(peer, &authority, open, pattern, request, next)
             .await
@@ -197,7 +201,10 @@ impl Origin {
         match (named.next(), named.next()) {
             (None, _) => Self::None,
             (Some(origin), None) => {
-                let ours = origin.to_str().ok().and_then(|text| text.strip_prefix("https://"));
+                let ours = origin
+                    .to_str()
+                    .ok()
+                    .and_then(|text| text.strip_prefix("https://"));
                 match ours.is_some_and(|name| name.eq_ignore_ascii_case(authority)) {
                     true => Self::Ours,
                     false => Self::Stranger,
@@ -236,6 +243,10 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
+    let request = match request.version() {
+        Version::HTTP_2 => request.map(Lingering::around),
+        _ => request,
+    };
     let answer = front.answer(request, next).await;
     let mut response = answer.unwrap_or_else(|refused| refused);
     dress(response.headers_mut());

@@ -33,6 +33,7 @@ mod https;
 mod init;
 mod issuance;
 mod lifecycle;
+mod lingering;
 mod opening;
 mod outbox;
 mod pages;

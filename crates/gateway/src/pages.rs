@@ -48,7 +48,10 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
     let Some((kind, plain)) = kind_of(name).zip(Built::get(name)) else {
         return Failure::not_found("path", &"like this").into_response();
     };
-    let tag = format!("\"{}\"", &hearthkey_core::id::hex(&plain.metadata.sha256_hash())[..32]);
+    let tag = format!(
+        "\"{}\"",
+        &hearthkey_core::id::hex(&plain.metadata.sha256_hash())[..32]
+    );
     let is_hashed = name.starts_with("assets/");
     let cache = match is_hashed {
         true => "public, max-age=31536000, immutable",
@@ -90,7 +93,9 @@ fn smallest(
     plain: EmbeddedFile,
 ) -> (Option<&'static str>, EmbeddedFile) {
     let taken = headers.get(header::ACCEPT_ENCODING);
-    let taken = taken.and_then(|taken| taken.to_str().ok()).unwrap_or_default();
+    let taken = taken
+        .and_then(|taken| taken.to_str().ok())
+        .unwrap_or_default();
     for (encoding, end) in [("br", "br"), ("gzip", "gz")] {
         let takes = taken
             .split(',')

@@ -132,6 +132,7 @@ const ROUTES: &[(Method, &str, Asks)] = &[
 const NOT_FOR_PEOPLE: &[&str] = &[
     "/api/v1/credentials/marks",
     "/api/v1/findings",
+    "/api/v1/people/setup-link",
     "/api/v1/projects/{place}/retire",
     "/api/v1/tokens/self",
     "/api/v1/tokens/self/renew",
@@ -140,7 +141,11 @@ const NOT_FOR_PEOPLE: &[&str] = &[
 
 /// What a route asks of a person; none if it is not for people.
 pub(crate) fn asked_by(method: &Method, pattern: &str) -> Option<Asks> {
-    let method = if *method == Method::HEAD { &GET } else { method };
+    let method = if *method == Method::HEAD {
+        &GET
+    } else {
+        method
+    };
     ROUTES
         .iter()
         .find(|(listed, path, _)| listed == method && *path == pattern)
@@ -241,7 +246,8 @@ mod tests {
         let contract = serde_json::to_value(crate::openapi()).unwrap();
         for (method, path, _) in ROUTES {
             let method = method.as_str().to_lowercase();
-            let served = *path == "/api/v1/openapi.json" || contract["paths"][path][&method].is_object();
+            let served =
+                *path == "/api/v1/openapi.json" || contract["paths"][path][&method].is_object();
             assert!(served, "{method} {path}");
         }
     }
@@ -262,6 +268,9 @@ mod tests {
         let pattern = "/api/v1/environments/{environment}/reveal";
         let path = "/api/v1/environments/lab/reveal";
         assert_eq!(named_environment(pattern, path), Some("lab"));
-        assert_eq!(named_environment("/api/v1/devices/{id}", "/api/v1/devices/lab"), None);
+        assert_eq!(
+            named_environment("/api/v1/devices/{id}", "/api/v1/devices/lab"),
+            None
+        );
     }
 }

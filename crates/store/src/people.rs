@@ -137,7 +137,11 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
         )
         .and_then(one),
         PersonWrite::RecoveryCodes(person, hashes) => {
-            run(tx, "DELETE FROM recovery_code WHERE person = ?1", params![person])?;
+            run(
+                tx,
+                "DELETE FROM recovery_code WHERE person = ?1",
+                params![person],
+            )?;
             for hash in hashes {
                 let sql = "INSERT INTO recovery_code (person, hash) VALUES (?1, ?2)";
                 run(tx, sql, params![person, hash.0])?;
@@ -310,7 +314,11 @@ fn end(tx: &Transaction<'_>, person: &str, at: Timestamp) -> Result<(), ApplyErr
     ] {
         run(tx, sql, params![person])?;
     }
-    if had_owner { keeps_an_owner(tx) } else { Ok(()) }
+    if had_owner {
+        keeps_an_owner(tx)
+    } else {
+        Ok(())
+    }
 }
 
 const PERSON: &str = "person.id, person.name, person.role, person.environments, person.created_at,
@@ -377,7 +385,8 @@ fn read_passkey(row: &Row<'_>) -> rusqlite::Result<StoredPasskey> {
 impl Registry<'_> {
     /// Everybody, those whose access has ended last, in the order of their names.
     pub fn people(&self) -> Result<Vec<Person>, ReadError> {
-        let sql = format!("SELECT {PERSON} FROM person ORDER BY ended_at IS NOT NULL, name, ended_at");
+        let sql =
+            format!("SELECT {PERSON} FROM person ORDER BY ended_at IS NOT NULL, name, ended_at");
         self.all(&sql, [], read_person)
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(invite_again))
         .routes(routes!(change))
         .routes(routes!(end))
+        .routes(routes!(setup_link))
         .routes(routes!(own_ways))
         .routes(routes!(begin_passkey))
         .routes(routes!(add_passkey))
@@ -259,9 +260,7 @@ async fn invite(
     Extension(caller): Who,
     Json(request): Json<api::PersonRequest>,
 ) -> Answer<api::Invited> {
-    Ok(Json(
-        gateway.home()?.invite(caller.actor(), &request).await?,
-    ))
+    Ok(Json(gateway.home()?.invite(&caller, &request).await?))
 }
 
 /// Invites somebody again, in place of the invitation before.
@@ -271,9 +270,7 @@ async fn invite_again(
     Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Answer<api::Invited> {
-    Ok(Json(
-        gateway.home()?.invite_again(caller.actor(), &name).await?,
-    ))
+    Ok(Json(gateway.home()?.invite_again(&caller, &name).await?))
 }
 
 /// Gives somebody another role.
@@ -285,9 +282,7 @@ async fn change(
     Json(request): Json<api::PersonChange>,
 ) -> Answer<api::PersonList> {
     let home = gateway.home()?;
-    Ok(Json(
-        home.change_person(caller.actor(), &name, &request).await?,
-    ))
+    Ok(Json(home.change_person(&caller, &name, &request).await?))
 }
 
 /// Ends somebody's access.
@@ -297,9 +292,13 @@ async fn end(
     Extension(caller): Who,
     Path(name): Path<String>,
 ) -> Answer<api::Ended> {
-    Ok(Json(
-        gateway.home()?.end_person(caller.actor(), &name).await?,
-    ))
+    Ok(Json(gateway.home()?.end_person(&caller, &name).await?))
+}
+
+/// Gives a home without an owner another setup link, in place of the one before.
+#[utoipa::path(post, path = "/api/v1/people/setup-link", responses((status = 200, body = api::Invited)))]
+async fn setup_link(State(gateway): Gate, Extension(caller): Who) -> Answer<api::Invited> {
+    Ok(Json(gateway.home()?.new_setup_link(&caller)?))
 }
 
 /// What one logs in with.

@@ -62,7 +62,9 @@ pub(crate) fn label(text: Option<String>) -> Result<String, Failure> {
         n if n <= hearthkey_core::person::LABEL_MAX_CHARS && text.chars().all(plain) => {
             Ok(text.into())
         }
-        _ => Err(Failure::invalid(&"a label has 1 to 60 printable characters")),
+        _ => Err(Failure::invalid(
+            &"a label has 1 to 60 printable characters",
+        )),
     }
 }
 
@@ -103,12 +105,9 @@ impl Home {
             .as_ref()
             .filter(|setup| setup.hash == hash && now < setup.expires_at)
             .map(|setup| setup.expires_at);
-        let (has_owner, person) = self.store.read(|registry| {
-            Ok((
-                registry.has_owner()?,
-                registry.person_invited_by(&hash)?,
-            ))
-        })?;
+        let (has_owner, person) = self
+            .store
+            .read(|registry| Ok((registry.has_owner()?, registry.person_invited_by(&hash)?)))?;
         if let Some(expires_at) = setup.filter(|_| !has_owner) {
             return Ok(Open {
                 hash,
@@ -137,16 +136,22 @@ impl Home {
             locked(&self.people.throttle).failed(visitor.address.ip(), None, self.now());
         })?;
         let owner = Mandate::owner();
-        let mandate = open.person.as_ref().map_or(&owner, |person| &person.mandate);
+        let mandate = open
+            .person
+            .as_ref()
+            .map_or(&owner, |person| &person.mandate);
         let passkeys = self.people.passkeys.under(&visitor.authority).is_some();
         Ok(api::InvitationView {
             home: self.id.to_string(),
             role: mandate.role().to_string(),
-            environments: mandate.environments().iter().map(ToString::to_string).collect(),
+            environments: mandate
+                .environments()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             name: open.person.as_ref().map(|person| person.name.to_string()),
             passkeys,
-            why_no_passkeys: (!passkeys)
-                .then(|| crate::problem::sentence(&passkeys::WHY_NONE)),
+            why_no_passkeys: (!passkeys).then(|| crate::problem::sentence(&passkeys::WHY_NONE)),
             first: open.person.is_none(),
             expires_at: open.expires_at.to_string(),
         })
@@ -262,8 +267,9 @@ impl Home {
         name: &PersonName,
         password: &str,
     ) -> Result<(NewPassword, String, String), Failure> {
-        fit_password(name, password)
-            .map_err(|error| Failure::refused(&error, "Choose another: four random words are good."))?;
+        fit_password(name, password).map_err(|error| {
+            Failure::refused(&error, "Choose another: four random words are good.")
+        })?;
         let stretching = self.people.stretching.acquire().await;
         let _stretching = stretching.map_err(|error| Failure::internal(&error))?;
         let phc = tokio::task::block_in_place(|| passwords::stretch(password));
@@ -324,12 +330,7 @@ impl Home {
         }
     }
 
-    async fn join(
-        &self,
-        visitor: &Visitor,
-        joining: Joining,
-        way: Way,
-    ) -> Result<Joined, Failure> {
+    async fn join(&self, visitor: &Visitor, joining: Joining, way: Way) -> Result<Joined, Failure> {
         let now = self.now();
         let Joining {
             invitation,
@@ -339,7 +340,8 @@ impl Home {
         let invited = self
             .store
             .read(|registry| registry.person_invited_by(&invitation))?;
-        let (person, joins) = match invited.filter(|person| person.is_invited_by(&invitation, now)) {
+        let (person, joins) = match invited.filter(|person| person.is_invited_by(&invitation, now))
+        {
             Some(person) => (person, PersonWrite::Join(id.clone(), invitation)),
             None => {
                 let founder = self.founder(id.clone(), name, invitation)?;
@@ -347,7 +349,10 @@ impl Home {
             }
         };
         let codes = passwords::new_recovery_codes();
-        let hashes = codes.iter().map(|code| passwords::recovery_hash(code)).collect();
+        let hashes = codes
+            .iter()
+            .map(|code| passwords::recovery_hash(code))
+            .collect();
         let (way, writes) = self.way_in(&id, way)?;
         let opened = open(person.clone(), visitor, now);
         let object = format!("person:{}", person.name);
@@ -357,7 +362,9 @@ impl Home {
         let mut change = Change::record(entry).write(Write::Person(joins));
         change.writes.extend(writes);
         let codes_write = PersonWrite::RecoveryCodes(id, hashes);
-        let change = change.write(Write::Person(codes_write)).write(opened.write());
+        let change = change
+            .write(Write::Person(codes_write))
+            .write(opened.write());
         self.commit(change).await.map_err(|error| match error {
             CommitError::Conflict => not_invited(),
             error => error.into(),

@@ -111,8 +111,7 @@ impl Home {
         let party = self.people.passkeys.under(&authority);
         let party = party.filter(|_| authority == visitor.authority);
         let party = party.ok_or(("other_name", None))?;
-        let (shown, answer) =
-            passkeys::named(party, answer).map_err(|_| ("malformed", None))?;
+        let (shown, answer) = passkeys::named(party, answer).map_err(|_| ("malformed", None))?;
         let found = self.store.read(|registry| {
             let passkey = registry.passkey(&shown.id)?;
             Ok((passkey, registry.person(&shown.person)?))

@@ -84,7 +84,7 @@ pub(crate) fn begin_registration(
     name: &PersonName,
     known: &[StoredPasskey],
 ) -> Option<(Value, PasskeyRegistration)> {
-    let known: Vec<CredentialID> = known.iter().map(|key| key.id.clone().into()).collect();
+    let known: Vec<CredentialID> = known.iter().map(|key| key.id.clone()).collect();
     let (mut options, state): (CreationChallengeResponse, _) = party
         .start_passkey_registration(handle(person)?, name.as_str(), name.as_str(), Some(known))
         .ok()?;
@@ -220,7 +220,12 @@ mod tests {
         assert_eq!(options["publicKey"]["rp"]["id"], "gateway.home.arpa");
         let (options, _) = begin_login(party).unwrap();
         assert_eq!(options["publicKey"]["userVerification"], "required");
-        assert!(options["publicKey"]["allowCredentials"].as_array().unwrap().is_empty());
+        assert!(
+            options["publicKey"]["allowCredentials"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
         assert!(options.get("mediation").is_none());
     }
 }

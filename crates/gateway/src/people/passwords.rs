@@ -35,9 +35,7 @@ pub(crate) fn stretch(password: &str) -> Option<String> {
 pub(crate) fn fits(password: &str, phc: Option<&str>) -> bool {
     let parsed = phc.and_then(|phc| PasswordHash::new(phc).ok());
     match parsed {
-        Some(hash) => argon2()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok(),
+        Some(hash) => argon2().verify_password(password.as_bytes(), &hash).is_ok(),
         None => {
             let _ = stretch(password);
             false
@@ -122,7 +120,10 @@ mod tests {
         let secret = b"12345678901234567890";
         let at = Timestamp::from_s;
         assert_eq!(step_of(secret, "287082", at(59)), Some(1));
-        assert_eq!(step_of(secret, "081804", at(1_111_111_109)), Some(37_037_036));
+        assert_eq!(
+            step_of(secret, "081804", at(1_111_111_109)),
+            Some(37_037_036)
+        );
         assert_eq!(step_of(secret, "287 082", at(89)), Some(1));
         assert_eq!(step_of(secret, "287082", at(120)), None);
         for bad in ["", "28708", "2870822", "28708a", "٢٨٧٠٨٢"] {

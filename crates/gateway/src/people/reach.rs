@@ -15,7 +15,9 @@ const PATH_SHOWN: usize = 200;
 /// The part of a path that stands where its pattern has this.
 fn part<'a>(pattern: &str, path: &'a str, name: &str) -> Option<&'a str> {
     let mut parts = pattern.split('/').zip(path.split('/'));
-    parts.find(|(part, _)| *part == name).map(|(_, value)| value)
+    parts
+        .find(|(part, _)| *part == name)
+        .map(|(_, value)| value)
 }
 
 impl Home {
@@ -42,7 +44,9 @@ impl Home {
                 None => None,
             };
             let reached = known.is_some_and(|known| scope.has(&known.device.environment));
-            return reached.then_some(()).ok_or_else(|| missing("device", named));
+            return reached
+                .then_some(())
+                .ok_or_else(|| missing("device", named));
         }
         if pattern.starts_with("/api/v1/tokens/{name}") {
             let named = part(pattern, path, "{name}").unwrap_or_default();

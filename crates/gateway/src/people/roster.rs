@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use hearthkey_api as api;
+use axum::http::StatusCode;
+use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{EnvironmentName, PersonName};
-use hearthkey_core::person::{PEOPLE_MAX, Person};
+use hearthkey_core::person::{INVITATION_LIFETIME, PEOPLE_MAX, Person};
 use hearthkey_core::role::{Mandate, Role};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 
@@ -97,7 +99,7 @@ impl Home {
     /// Invites somebody.
     pub(crate) async fn invite(
         &self,
-        actor: Actor,
+        caller: &Caller,
         request: &api::PersonRequest,
     ) -> Result<api::Invited, Failure> {
         let name: PersonName = request
@@ -105,12 +107,13 @@ impl Home {
             .parse()
             .map_err(|error| Failure::invalid(&error))?;
         let mandate = self.mandate(&request.role, &request.environments)?;
+        owners_matter(caller, &[&mandate])?;
         if self.store.read(|registry| registry.people())?.len() >= PEOPLE_MAX {
             let why = format!("a home knows {PEOPLE_MAX} people at most");
             return Err(Failure::refused(&why, "Change the role of one there is."));
         }
         let (person, url) = self.invitee(name, mandate);
-        let entry = self.entry_about(actor, "person.invite", &person);
+        let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let invitation = person.invitation.clone();
         let name = person.name.to_string();
         let change = Change::record(entry).write(Write::Person(PersonWrite::Invite(person)));
@@ -120,16 +123,33 @@ impl Home {
         Ok(invited(name, url, invitation.map(|open| open.expires_at)))
     }
 
+    /// A link by which a home without an owner gets one.
+    pub(crate) fn new_setup_link(&self, caller: &Caller) -> Result<api::Invited, Failure> {
+        owners_matter(caller, &[&Mandate::owner()])?;
+        let link = self.setup_link()?.ok_or_else(|| {
+            Failure::refused(
+                &"the home has an owner, or the gateway runs without --http",
+                "Let an owner invite people, or run the gateway with --http.",
+            )
+        })?;
+        Ok(api::Invited {
+            name: None,
+            url: link,
+            expires_at: self.now().after(INVITATION_LIFETIME).to_string(),
+        })
+    }
+
     /// Opens another invitation for somebody: who has not joined, or has lost every way in.
     pub(crate) async fn invite_again(
         &self,
-        actor: Actor,
+        caller: &Caller,
         name: &str,
     ) -> Result<api::Invited, Failure> {
         let person = self.person_named(name)?;
+        owners_matter(caller, &[&person.mandate])?;
         let (invitation, url) = self.new_invitation();
         let expires_at = invitation.expires_at;
-        let entry = self.entry_about(actor, "person.invite", &person);
+        let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let write = PersonWrite::Reinvite(person.id, invitation);
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await?;
@@ -139,13 +159,15 @@ impl Home {
     /// Gives somebody another role, from their next request on.
     pub(crate) async fn change_person(
         &self,
-        actor: Actor,
+        caller: &Caller,
         name: &str,
         request: &api::PersonChange,
     ) -> Result<api::PersonList, Failure> {
         let mut person = self.person_named(name)?;
-        person.mandate = self.mandate(&request.role, &request.environments)?;
-        let entry = self.entry_about(actor, "person.change", &person);
+        let mandate = self.mandate(&request.role, &request.environments)?;
+        owners_matter(caller, &[&person.mandate, &mandate])?;
+        person.mandate = mandate;
+        let entry = self.entry_about(caller.actor(), "person.change", &person);
         let write = PersonWrite::Mandate(person.id, person.mandate);
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await
@@ -156,11 +178,12 @@ impl Home {
     /// Ends somebody's access: sessions, passkeys, password, codes.
     pub(crate) async fn end_person(
         &self,
-        actor: Actor,
+        caller: &Caller,
         name: &str,
     ) -> Result<api::Ended, Failure> {
         let person = self.person_named(name)?;
-        let entry = self.entry_about(actor, "person.end", &person);
+        owners_matter(caller, &[&person.mandate])?;
+        let entry = self.entry_about(caller.actor(), "person.end", &person);
         let write = PersonWrite::End(person.id, self.now());
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await
@@ -180,6 +203,26 @@ impl Home {
         Entry::new(self.now(), actor, action, format!("person:{}", person.name))
             .with("role", person.mandate.role().as_str())
             .with("environments", environments)
+    }
+}
+
+/// Who makes, changes or ends owners is an owner, or could read the home's files anyway: on the socket that is root and
+/// the gateway's own user, and nobody else of its group.
+fn owners_matter(caller: &Caller, mandates: &[&Mandate]) -> Result<(), Failure> {
+    let about_owners = mandates.iter().any(|mandate| mandate.role() == Role::Owner);
+    match caller {
+        Caller::Local { uid, .. }
+            if about_owners && *uid != 0 && *uid != rustix::process::geteuid().as_raw() =>
+        {
+            Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                code::FORBIDDEN,
+                "This is for an owner.",
+                "On the gateway's machine, owners are looked after by root and by the gateway's own user alone.",
+                "Let an owner do it in the interface, or run the command as root.",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -217,7 +217,10 @@ impl Home {
             return;
         }
         let used = PersonWrite::SessionUsed(visit.session.hash, now);
-        if let Err(error) = self.commit(Change::default().write(Write::Person(used))).await {
+        if let Err(error) = self
+            .commit(Change::default().write(Write::Person(used)))
+            .await
+        {
             tracing::warn!(%error, "a session's use could not be noted");
         }
     }

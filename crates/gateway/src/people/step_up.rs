@@ -34,7 +34,10 @@ impl Home {
             .store
             .read(|registry| registry.passkeys_of(&visit.person.id))?;
         let begun = passkeys::begin_step_up(party, &known).ok_or_else(|| {
-            Failure::refused(&"there is no passkey of yours under this name", "Use a code.")
+            Failure::refused(
+                &"there is no passkey of yours under this name",
+                "Use a code.",
+            )
         })?;
         let (options, state) = begun;
         let ceremony = Ceremony::StepUp(Box::new(state), visit.session.hash);

@@ -99,7 +99,10 @@ mod tests {
         }
         assert!(throttle.holds(address(99), Some("anna"), now));
         assert!(!throttle.holds(address(99), Some("bert"), now));
-        assert!(!throttle.holds(address(99), None, now), "a passkey names nobody");
+        assert!(
+            !throttle.holds(address(99), None, now),
+            "a passkey names nobody"
+        );
         assert!(!throttle.holds(address(99), Some("anna"), now.after(WINDOW)));
     }
 

@@ -51,7 +51,9 @@ impl Home {
         let person = &visit.person;
         let party = self.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
-        let known = self.store.read(|registry| registry.passkeys_of(&person.id))?;
+        let known = self
+            .store
+            .read(|registry| registry.passkeys_of(&person.id))?;
         if known.len() >= PASSKEYS_MAX {
             let why = format!("a person has {PASSKEYS_MAX} passkeys at most");
             return Err(Failure::refused(&why, "Take away one that is not used."));
@@ -59,11 +61,8 @@ impl Home {
         let (options, state) =
             passkeys::begin_registration(party, &person.id, &person.name, &known)
                 .ok_or_else(no_passkeys)?;
-        let ceremony = Ceremony::AddPasskey(
-            Box::new(state),
-            visit.session.hash,
-            visit.authority.clone(),
-        );
+        let ceremony =
+            Ceremony::AddPasskey(Box::new(state), visit.session.hash, visit.authority.clone());
         let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
         Ok(api::CeremonyBegun { ceremony, options })
     }
@@ -150,8 +149,7 @@ impl Home {
         visit: &Visit,
         password: &str,
     ) -> Result<api::PasswordBegun, Failure> {
-        let (new, totp_uri, totp_secret) =
-            self.new_password(&visit.person.name, password).await?;
+        let (new, totp_uri, totp_secret) = self.new_password(&visit.person.name, password).await?;
         let ceremony = Ceremony::SetPassword(new, visit.session.hash);
         let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
         Ok(api::PasswordBegun {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView};
-use hearthkey_core::role::Act;
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::KnownCredential;
@@ -105,10 +105,7 @@ fn shared(
     for value in registry.shared_values(of)? {
         let holders = registry.holders_of(&value)?;
         // It names them all, so it is for whoever may see them all.
-        if !holders
-            .iter()
-            .all(|id| caller.may_list(id))
-        {
+        if !holders.iter().all(|id| caller.may_list(id)) {
             continue;
         }
         let finding = of_shared(&holders);

@@ -4,10 +4,10 @@ use hearthkey_api::{
     CredentialInFull, CredentialPage, CredentialView, PAGE_MAX, ProvenanceView, RotationPolicyView,
     TokenView,
 };
-use hearthkey_core::role::Act;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier, WHOLE_HOME};
+use hearthkey_core::role::Act;
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::inventory::Filter;
 use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
@@ -161,21 +161,19 @@ impl Home {
         limit: u32,
     ) -> Result<CredentialPage, Failure> {
         let limit = limit.clamp(1, PAGE_MAX) as usize;
-        let Ok(service) = caller.service() else {
+        if caller.may_everywhere(Act::CredentialRead) {
             let mut views = self.page(filter, after, limit + 1)?;
             return Ok(cut(&mut views, limit));
-        };
-        // A service is told of what it may see, and that it goes on only if it goes on among that.
-        let own = &service.token.environment;
+        }
+        // Who sees a part is told of that, and that it goes on only if it goes on among that.
+        let own = caller.service().map(|service| &service.token.environment);
         let mut views = Vec::new();
         let mut after = after.to_owned();
-        let elsewhere = filter
-            .environment
-            .as_ref()
-            .is_some_and(|asked| asked != own);
+        let asked = filter.environment.as_ref();
+        let elsewhere = asked.is_some_and(|asked| own.as_ref().is_ok_and(|own| asked != *own));
         while !elsewhere && views.len() <= limit {
             let filter = Filter {
-                environment: Some(own.clone()),
+                environment: own.as_ref().ok().copied().or(asked).cloned(),
                 ..filter.clone()
             };
             let mut page = self.page(&filter, &after, PAGE_MAX as usize + 1)?;

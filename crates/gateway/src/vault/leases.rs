@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue, code};
 use hearthkey_bridges::Held;
-use hearthkey_core::role::Act;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::lease::{self, Lease};
+use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
@@ -179,10 +179,13 @@ impl Home {
 
     /// The leases that have not ended, as far as the caller may see them.
     pub(crate) fn leases(&self, caller: &Caller) -> Result<LeaseList, Failure> {
-        let mut leases = self.store.read(|registry| match caller.may_everywhere(Act::CredentialRead) {
-            true => registry.leases(LISTED_MAX + 1),
-            false => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
-        })?;
+        let mut leases =
+            self.store.read(
+                |registry| match caller.may_everywhere(Act::CredentialRead) {
+                    true => registry.leases(LISTED_MAX + 1),
+                    false => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
+                },
+            )?;
         let more = leases.len() > LISTED_MAX as usize;
         leases.truncate(LISTED_MAX as usize);
         Ok(LeaseList {

@@ -1,0 +1,202 @@
+//! `hearthkey person …`.
+
+use clap::{Args, Subcommand};
+use hearthkey_api::{
+    Ended, Invited, PersonChange, PersonList, PersonRequest, PersonView, WebSessionList,
+};
+
+use crate::context::{Context, Nothing};
+use crate::failure::Failure;
+use crate::table::Table;
+use crate::url_path::Name;
+
+const PATH: &str = "/api/v1/people";
+
+/// The commands about people.
+#[derive(Debug, Subcommand)]
+pub enum Person {
+    /// List people, with their roles and ways in.
+    List,
+    /// Invite somebody: prints a link that works once, for three days.
+    Invite(Invite),
+    /// Invite somebody again, who has not joined yet or has lost every way in.
+    InviteAgain {
+        /// The person's name.
+        name: Name,
+    },
+    /// Give somebody another role, from their next request on.
+    Change(Change),
+    /// End somebody's access: sessions, passkeys, password and codes.
+    End {
+        /// The person's name.
+        name: Name,
+    },
+    /// Print another link by which a home without an owner gets one.
+    SetupLink,
+    /// List live sessions in browsers.
+    Sessions,
+    /// End a session now.
+    EndSession {
+        /// The session's id.
+        id: Name,
+    },
+}
+
+/// What `person invite` is told.
+#[derive(Debug, Args)]
+pub struct Invite {
+    /// By what name: letters, digits and -.
+    name: String,
+    #[command(flatten)]
+    mandate: Mandate,
+}
+
+/// What `person change` is told.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// The person's name.
+    name: Name,
+    #[command(flatten)]
+    mandate: Mandate,
+}
+
+/// A role, and where it holds.
+#[derive(Debug, Args)]
+struct Mandate {
+    /// owner, operator, developer or auditor.
+    #[arg(long)]
+    role: String,
+    /// An environment in which it holds; repeatable. Without one, everywhere; a developer needs one.
+    #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
+    environments: Vec<String>,
+}
+
+impl Person {
+    /// Does what was asked.
+    pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let (client, output) = (context.client()?, context.output);
+        match self {
+            Self::List => show(context, &client.get(PATH).await?),
+            Self::Invite(Invite { name, mandate }) => {
+                let request = PersonRequest {
+                    name,
+                    role: mandate.role,
+                    environments: mandate.environments,
+                };
+                invited(context, &client.post(PATH, &request).await?)
+            }
+            Self::InviteAgain { name } => {
+                let path = format!("{PATH}/{}/invite", name.segment());
+                invited(context, &client.post(&path, &Nothing {}).await?)
+            }
+            Self::Change(Change { name, mandate }) => {
+                let path = format!("{PATH}/{}/change", name.segment());
+                let change = PersonChange {
+                    role: mandate.role,
+                    environments: mandate.environments,
+                };
+                show(context, &client.post(&path, &change).await?)
+            }
+            Self::End { name } => {
+                let path = format!("{PATH}/{}/end", name.segment());
+                let ended: Ended = client.post(&path, &Nothing {}).await?;
+                output.answer(&ended, || {
+                    format!("{} has no access any more, and no session.", ended.ended)
+                })
+            }
+            Self::SetupLink => {
+                let path = format!("{PATH}/setup-link");
+                invited(context, &client.post(&path, &Nothing {}).await?)
+            }
+            Self::Sessions => {
+                let list: WebSessionList = client.get("/api/v1/sessions").await?;
+                output.answer(&list.sessions, || sessions(&list))
+            }
+            Self::EndSession { id } => {
+                let path = format!("/api/v1/sessions/{}/end", id.segment());
+                let ended: Ended = client.post(&path, &Nothing {}).await?;
+                output.answer(&ended, || format!("The session {} has ended.", ended.ended))
+            }
+        }
+    }
+}
+
+fn invited(context: &Context, invited: &Invited) -> Result<(), Failure> {
+    context.output.answer(invited, || invited.url.clone())?;
+    let who = invited.name.as_deref().unwrap_or("the first owner");
+    context.output.aside(&format!(
+        "Give this link to {who} on a way that you trust. It works once, until {}.",
+        invited.expires_at
+    ));
+    Ok(())
+}
+
+fn show(context: &Context, list: &PersonList) -> Result<(), Failure> {
+    context.output.answer(&list.people, || people(list))
+}
+
+fn ways(person: &PersonView) -> String {
+    let mut ways = Vec::new();
+    match person.passkeys {
+        0 => {}
+        1 => ways.push("1 passkey".to_owned()),
+        n => ways.push(format!("{n} passkeys")),
+    }
+    if person.password {
+        ways.push("password and code".to_owned());
+    }
+    if person.state == "active" {
+        ways.push(format!("{} recovery codes", person.recovery_codes_left));
+    }
+    ways.join(", ")
+}
+
+fn people(list: &PersonList) -> String {
+    if list.people.is_empty() {
+        return "Nobody yet. `hearthkey person setup-link` gives the link for the first owner."
+            .to_owned();
+    }
+    let mut table = Table::new(&["name", "role", "where", "state", "ways in", "last here"]);
+    for person in &list.people {
+        let place = match person.environments.as_slice() {
+            [] => "everywhere".to_owned(),
+            named => named.join(", "),
+        };
+        table.row(&[
+            &person.name,
+            &person.role,
+            &place,
+            &person.state,
+            &ways(person),
+            person.last_seen_at.as_deref().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+fn sessions(list: &WebSessionList) -> String {
+    if list.sessions.is_empty() {
+        return "Nobody is logged in.".to_owned();
+    }
+    let mut table = Table::new(&[
+        "id",
+        "person",
+        "role",
+        "from",
+        "last used",
+        "ends",
+        "browser",
+    ]);
+    for session in &list.sessions {
+        table.row(&[
+            &session.id,
+            &session.person,
+            &session.role,
+            &session.address,
+            &session.last_used_at,
+            &session.expires_at,
+            &session.agent,
+        ]);
+    }
+    table.render()
+}
