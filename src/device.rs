@@ -158,6 +158,7 @@ mod tests {
         let page = DevicePage {
             devices: ids.iter().map(|id| view(id)).collect(),
             next: next.map(str::to_owned),
+            total: None,
         };
         serde_json::to_string(&page).unwrap()
     }

@@ -127,6 +127,8 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Log(log::Log),
+    /// Print the HTTP contract, as OpenAPI 3.1.
+    Openapi,
     /// Measure issuing, connecting, publishing, revoking, reading or listing on this machine.
     Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
@@ -171,10 +173,18 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Token(command) => command.obey(context).await,
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
+            Command::Openapi => contract(context),
             Command::Bench(bench) => bench.obey(context).await,
             Command::Demo(demo) => demo.obey(context).await,
         }
     })
+}
+
+/// The contract, as it is committed: indented, with a newline at its end.
+fn contract(context: &Context) -> Result<(), Failure> {
+    let contract = serde_json::to_string_pretty(&hearthkey_gateway::openapi());
+    let contract = contract.map_err(|error| Failure::garbled(&error.to_string()))?;
+    context.output.bytes(format!("{contract}\n").as_bytes())
 }
 
 /// Answers a command line that cannot be obeyed, or one that asks for help.

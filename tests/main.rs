@@ -22,6 +22,7 @@ mod house;
 mod https;
 mod leak;
 mod lineage;
+mod lists;
 mod log;
 mod manifest;
 mod mqtt;

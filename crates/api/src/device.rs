@@ -136,6 +136,23 @@ pub struct DevicePage {
     pub devices: Vec<DeviceView>,
     /// The cursor of the next page, if there is one.
     pub next: Option<String>,
+    /// How many fit in all; only on the first page.
+    pub total: Option<u64>,
+}
+
+/// How many devices there are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct DeviceSummary {
+    /// In all.
+    pub total: u64,
+    /// With a live session.
+    pub connected: u64,
+    /// By state.
+    pub by_state: std::collections::BTreeMap<String, u64>,
+    /// By environment.
+    pub by_environment: std::collections::BTreeMap<String, u64>,
+    /// By profile.
+    pub by_profile: std::collections::BTreeMap<String, u64>,
 }
 
 /// What became of a device.

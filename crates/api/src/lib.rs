@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod credential;
 mod device;
+mod live;
 mod log;
 mod people;
 mod problem;
@@ -36,10 +37,13 @@ pub use credential::{
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
-    DevicePage, DeviceView, EnvironmentRequest, Named, ProfileText, RevokeRequest, Revoked,
-    SessionView,
+    DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, ProfileText, RevokeRequest,
+    Revoked, SessionView,
 };
-pub use log::{AcceptRequest, LogKeyView, RecordPage};
+pub use live::{EndsOn, Event, Events, Need, Overview};
+pub use log::{
+    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, RecordPage,
+};
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,
     OwnWays, PasskeyView, PasswordBegun, PasswordLogin, PasswordRequest, PersonChange, PersonList,

@@ -27,3 +27,43 @@ pub struct AcceptRequest {
     /// Why the home may go on.
     pub reason: String,
 }
+
+/// `GET /api/v1/log/search`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogSearch {
+    /// What fits, the newest first.
+    pub records: Vec<LogRecord>,
+    /// The cursor of what was not looked at yet, if there is any.
+    pub next: Option<u64>,
+    /// Records in the log.
+    pub size: u64,
+}
+
+/// One record.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogRecord {
+    /// Its number: the leaf's index in the tree.
+    pub seq: u64,
+    /// The leaf, exactly as it was hashed.
+    pub record: String,
+}
+
+/// `GET /api/v1/log/histogram`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogHistogram {
+    /// From when.
+    pub since: String,
+    /// To when.
+    pub until: String,
+    /// Parts of equal length.
+    pub buckets: Vec<LogBucket>,
+}
+
+/// A part of a histogram.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogBucket {
+    /// When it begins.
+    pub at: String,
+    /// Records in it.
+    pub records: u64,
+}

@@ -265,6 +265,11 @@ impl Broker {
         self.shared.sessions.count()
     }
 
+    /// Counts the comings and goings of sessions since the start.
+    pub fn session_changes(&self) -> watch::Receiver<u64> {
+        self.shared.sessions.changes()
+    }
+
     /// A device's live sessions.
     pub fn sessions_of(&self, device: &DeviceId) -> Vec<SessionInfo> {
         self.shared.sessions.of(device)

@@ -9,7 +9,7 @@ use hearthkey_core::access::Admission;
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Timestamp;
 use mqtt5::broker::router::MessageRouter;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::stream::Cut;
@@ -56,6 +56,8 @@ pub(crate) struct Sessions {
     next: AtomicU64,
     /// Told when a session has left the table.
     left: Notify,
+    /// Counts comings and goings.
+    changed: watch::Sender<u64>,
 }
 
 /// A device that has all its sessions.
@@ -101,6 +103,7 @@ impl Sessions {
                 room: None,
             },
         );
+        self.changed.send_modify(|count| *count += 1);
         Ok(Seat {
             sessions: Arc::clone(self),
             info,
@@ -123,6 +126,11 @@ impl Sessions {
 
     pub(crate) fn all(&self) -> Vec<SessionInfo> {
         self.lock().values().map(|e| e.info.clone()).collect()
+    }
+
+    /// Counts comings and goings.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -189,5 +197,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.info.connection);
         self.sessions.left.notify_waiters();
+        self.sessions.changed.send_modify(|count| *count += 1);
     }
 }

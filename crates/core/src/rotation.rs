@@ -200,6 +200,16 @@ impl RotationPolicy {
         let by_age = self.max_age_ms.is_some() || self.calendar.is_none();
         (by_age && age >= self.max_age(tier)).then_some(Due::Age(age))
     }
+
+    /// When it is due by time alone, as far as is known now.
+    pub fn due_at(&self, tier: Tier, made_at: Timestamp) -> Timestamp {
+        let by_age = made_at.after(self.max_age(tier));
+        match (self.calendar, self.max_age_ms) {
+            (None, _) => by_age,
+            (Some(calendar), None) => calendar.next_after(made_at),
+            (Some(calendar), Some(_)) => calendar.next_after(made_at).min(by_age),
+        }
+    }
 }
 
 /// A rotation's step: what is done next.

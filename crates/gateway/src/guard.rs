@@ -179,6 +179,14 @@ impl Front {
     /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Failure> {
         let request = whole(request).await?;
+        if request
+            .extensions()
+            .get::<MatchedPath>()
+            .is_some_and(|path| path.as_str() == EVENTS)
+        {
+            // Whoever waits there works on nothing, and has places of their own.
+            return Ok(next.run(request).await);
+        }
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         Ok(next.run(request).await)
     }
@@ -217,6 +225,9 @@ impl Origin {
 
 /// The route that says who is asking.
 const SESSION: &str = "/api/v1/session";
+
+/// The route on which callers wait.
+const EVENTS: &str = "/api/v1/events";
 
 fn is_write(request: &Request) -> bool {
     !matches!(*request.method(), Method::GET | Method::HEAD)

@@ -85,6 +85,10 @@ pub(crate) struct Home {
     pub(crate) outbox: Notify,
     pub(crate) storage_available: AtomicBool,
     pub(crate) warnings: Vec<String>,
+    /// Tells this opening of the home from every other.
+    pub(crate) epoch: String,
+    /// Places for those who wait for what happens.
+    pub(crate) waiters: Semaphore,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
 }

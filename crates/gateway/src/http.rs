@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use hearthkey_api as api;
-use hearthkey_core::device::Change as StateChange;
-use hearthkey_core::id::DeviceId;
-use hearthkey_core::role::Act;
-use serde::Deserialize;
-use utoipa::{IntoParams, OpenApi};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,25 +34,16 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(seal))
         .routes(routes!(unseal))
         .routes(routes!(confirm_clock))
-        .routes(routes!(open_claim))
-        .routes(routes!(list_devices))
-        .routes(routes!(show_device))
-        .routes(routes!(suspend))
-        .routes(routes!(resume))
-        .routes(routes!(retire))
-        .routes(routes!(rotate))
-        .routes(routes!(revoke))
-        .routes(routes!(approve))
         .routes(routes!(list_profiles, put_profile))
         .routes(routes!(show_profile))
         .routes(routes!(list_environments, add_environment))
         .routes(routes!(trust_bundle))
         .routes(routes!(trust_crl))
-        .routes(routes!(records))
-        .routes(routes!(checkpoint))
-        .routes(routes!(log_key))
-        .routes(routes!(proof))
         .routes(routes!(accept_incident))
+        .merge(crate::device_http::routes())
+        .merge(crate::log_http::routes())
+        .merge(crate::live_http::routes())
+        .merge(crate::overview_http::routes())
         .merge(crate::vault::http::routes())
         .merge(crate::token_http::routes())
         .merge(crate::people::http::routes())
@@ -83,10 +70,6 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .layer(middleware::from_fn(around::to_the_end))
         .layer(DefaultBodyLimit::max(api::BODY_MAX_BYTES))
         .with_state(gateway)
-}
-
-fn device(id: &str) -> Result<DeviceId, Failure> {
-    id.parse().map_err(|error| Failure::invalid(&error))
 }
 
 /// How the gateway is; also while it is sealed.
@@ -122,182 +105,6 @@ async fn confirm_clock(
     let home = gateway.home()?;
     home.confirm_clock(caller.actor()).await?;
     Ok(Json(home.clock_view()))
-}
-
-/// Opens a claim. The secret is in the answer and nowhere else.
-#[utoipa::path(post, path = "/api/v1/claims", request_body = api::ClaimRequest, responses((status = 200, body = api::ClaimOpened)))]
-async fn open_claim(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Json(request): Json<api::ClaimRequest>,
-) -> Answer<api::ClaimOpened> {
-    let home = gateway.home()?;
-    let environment = home.environment(&request.environment)?;
-    caller.permit(Act::DeviceClaim, &environment)?;
-    Ok(Json(home.open_claim(caller.actor(), &request).await?))
-}
-
-#[derive(Deserialize, IntoParams)]
-struct DevicesQuery {
-    /// The cursor: the last device of the page before.
-    #[serde(default)]
-    after: String,
-    /// Devices on the page at most.
-    #[serde(default = "page")]
-    limit: u32,
-}
-
-fn page() -> u32 {
-    100
-}
-
-/// Lists devices in the order of their ids.
-#[utoipa::path(get, path = "/api/v1/devices", params(DevicesQuery), responses((status = 200, body = api::DevicePage)))]
-async fn list_devices(
-    State(gateway): Gate,
-    Query(query): Query<DevicesQuery>,
-) -> Answer<api::DevicePage> {
-    Ok(Json(
-        gateway.home()?.device_page(&query.after, query.limit)?,
-    ))
-}
-
-/// Shows a device with its certificates and claims.
-#[utoipa::path(get, path = "/api/v1/devices/{id}", params(("id" = String, Path)), responses((status = 200, body = api::DeviceView)))]
-async fn show_device(State(gateway): Gate, Path(id): Path<String>) -> Answer<api::DeviceView> {
-    Ok(Json(gateway.home()?.device_in_full(&device(&id)?)?))
-}
-
-async fn change_state(
-    gateway: &Gateway,
-    caller: &Caller,
-    id: &str,
-    change: StateChange,
-) -> Answer<api::DeviceChanged> {
-    let device = device(id)?;
-    let (state, sessions_dropped) = gateway
-        .home()?
-        .change_state(caller.actor(), &device, change)
-        .await?;
-    let state = state.as_str().to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped,
-    }))
-}
-
-/// Cuts a device off for now.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/suspend", params(("id" = String, Path)), responses((status = 200, body = api::DeviceChanged)))]
-async fn suspend(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, &caller, &id, StateChange::Suspend).await
-}
-
-/// Lets a suspended device in again.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = api::DeviceChanged)))]
-async fn resume(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, &caller, &id, StateChange::Resume).await
-}
-
-/// Takes a device out of service: certificates revoked, claims closed.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/retire", params(("id" = String, Path)), responses((status = 200, body = api::DeviceChanged)))]
-async fn retire(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<api::DeviceChanged> {
-    let reason = hearthkey_core::certificate::RevocationReason::CessationOfOperation;
-    let device = device(&id)?;
-    let retired = gateway
-        .home()?
-        .revoke(caller.actor(), &device, reason, StateChange::Retire)
-        .await?;
-    gateway
-        .home()?
-        .end_access_of(&caller.actor(), &device)
-        .await?;
-    Ok(Json(api::DeviceChanged {
-        device: retired.device,
-        state: "retired".into(),
-        sessions_dropped: retired.sessions_dropped,
-    }))
-}
-
-/// Asks a device to renew now.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/rotate", params(("id" = String, Path)), responses((status = 200, body = api::DeviceChanged)))]
-async fn rotate(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<api::DeviceChanged> {
-    let device = device(&id)?;
-    let state = gateway
-        .home()?
-        .rotate(caller.actor(), &device)
-        .await?
-        .as_str()
-        .to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped: 0,
-    }))
-}
-
-/// Takes a device back: its sessions are cut before this is answered.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/revoke", params(("id" = String, Path)), request_body = api::RevokeRequest, responses((status = 200, body = api::Revoked)))]
-async fn revoke(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Json(request): Json<api::RevokeRequest>,
-) -> Answer<api::Revoked> {
-    let reason = request
-        .reason
-        .parse()
-        .map_err(|error| Failure::invalid(&error))?;
-    let device = device(&id)?;
-    let home = gateway.home()?;
-    let actor = caller.actor();
-    let revoked = home
-        .revoke(actor.clone(), &device, reason, StateChange::Revoke)
-        .await?;
-    // The device is out; a token that was bound to it opens nothing, and is said to be revoked too.
-    if let Err(failure) = home.end_access_of(&actor, &device).await {
-        tracing::warn!(%device, why = failure.0.detail, "a token of a revoked device could not be revoked yet");
-    }
-    Ok(Json(revoked))
-}
-
-/// Approves the key that a device has presented.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/approve", params(("id" = String, Path)), request_body = api::ApproveRequest, responses((status = 200, body = api::DeviceChanged)))]
-async fn approve(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Json(request): Json<api::ApproveRequest>,
-) -> Answer<api::DeviceChanged> {
-    let key = request
-        .key_sha256
-        .parse()
-        .map_err(|error| Failure::invalid(&error))?;
-    let device = device(&id)?;
-    let home = gateway.home()?;
-    home.approve(caller.actor(), &device, key).await?;
-    let state = home.known(&device)?.device.state.as_str().to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped: 0,
-    }))
 }
 
 /// Lists the profiles.
@@ -351,7 +158,7 @@ async fn add_environment(
     }))
 }
 
-fn bytes(kind: &'static str, body: Vec<u8>) -> Response {
+pub(crate) fn bytes(kind: &'static str, body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
@@ -377,66 +184,6 @@ async fn trust_crl(
     let der = locked(&home.crls).get(&name).map(|crl| crl.der.clone());
     let der = der.ok_or_else(|| Failure::not_found("environment", &name))?;
     Ok(bytes("application/pkix-crl", der))
-}
-
-#[derive(Deserialize, IntoParams)]
-struct RecordsQuery {
-    /// The first record.
-    #[serde(default)]
-    from: u64,
-    /// Records on the page at most.
-    #[serde(default = "page")]
-    limit: u32,
-}
-
-/// Audit records, each exactly the leaf's bytes.
-#[utoipa::path(get, path = "/api/v1/log/records", params(RecordsQuery), responses((status = 200, body = api::RecordPage)))]
-async fn records(
-    State(gateway): Gate,
-    Query(query): Query<RecordsQuery>,
-) -> Answer<api::RecordPage> {
-    let home = gateway.home()?;
-    let limit = query.limit.clamp(1, api::PAGE_MAX);
-    let records = home
-        .store
-        .read(|registry| registry.records(query.from, limit))?;
-    let next = query.from + records.len() as u64;
-    let records = records
-        .into_iter()
-        .map(|r| String::from_utf8_lossy(&r).into_owned())
-        .collect();
-    Ok(Json(api::RecordPage {
-        records,
-        next,
-        size: home.log_size(),
-    }))
-}
-
-/// The newest signed checkpoint.
-#[utoipa::path(get, path = "/api/v1/log/checkpoint", responses((status = 200, body = String, content_type = "text/plain")))]
-async fn checkpoint(State(gateway): Gate) -> Result<Response, Failure> {
-    let home = gateway.home()?;
-    let newest = home.store.checkpoints().borrow().clone();
-    let newest = newest.ok_or_else(|| Failure::not_found("log", &"checkpoint"))?;
-    Ok(bytes("text/plain", newest.note.clone()))
-}
-
-/// The log's public key.
-#[utoipa::path(get, path = "/api/v1/log/key", responses((status = 200, body = api::LogKeyView)))]
-async fn log_key(State(gateway): Gate) -> Answer<api::LogKeyView> {
-    Ok(Json(api::LogKeyView {
-        vkey: gateway.home()?.store.vkey().to_owned(),
-    }))
-}
-
-/// A proof that a record is in the log.
-#[utoipa::path(get, path = "/api/v1/log/proof/{seq}", params(("seq" = u64, Path)), responses((status = 200, body = String, content_type = "text/plain")))]
-async fn proof(State(gateway): Gate, Path(seq): Path<u64>) -> Result<Response, Failure> {
-    let proof = gateway.home()?.store.prove(seq)?;
-    Ok(bytes(
-        "text/plain",
-        proof.ok_or_else(|| Failure::not_found("log", &format!("record {seq}")))?,
-    ))
 }
 
 /// Goes on after an incident that a person has looked at.

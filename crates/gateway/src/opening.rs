@@ -209,6 +209,8 @@ pub(crate) async fn open(
         outbox: Notify::new(),
         storage_available: AtomicBool::new(true),
         warnings,
+        epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
+        waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });

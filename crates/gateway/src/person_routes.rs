@@ -84,6 +84,7 @@ const ROUTES: &[(Method, &str, Asks)] = &[
 
     (POST, "/api/v1/claims", Asks::Act(Act::DeviceClaim)),
     (GET,  "/api/v1/devices", Asks::Act(Act::DeviceRead)),
+    (GET,  "/api/v1/devices/summary", Asks::Act(Act::DeviceRead)),
     (GET,  "/api/v1/devices/{id}", Asks::Act(Act::DeviceRead)),
     (POST, "/api/v1/devices/{id}/suspend", Asks::Act(Act::DeviceChange)),
     (POST, "/api/v1/devices/{id}/resume", Asks::Act(Act::DeviceChange)),
@@ -120,7 +121,11 @@ const ROUTES: &[(Method, &str, Asks)] = &[
     (POST, "/api/v1/findings/{id}/resolve", Asks::Act(Act::FindingAccept)),
     (POST, "/api/v1/manifest/check", Asks::Act(Act::CredentialRead)),
 
+    (GET,  "/api/v1/overview", Asks::Act(Act::HomeRead)),
+    (GET,  "/api/v1/events", Asks::Act(Act::HomeRead)),
     (GET,  "/api/v1/log/records", Asks::Act(Act::LogRead)),
+    (GET,  "/api/v1/log/search", Asks::Act(Act::LogRead)),
+    (GET,  "/api/v1/log/histogram", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/checkpoint", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/key", Asks::Act(Act::HomeRead)),
     (GET,  "/api/v1/log/proof/{seq}", Asks::Act(Act::LogRead)),

@@ -37,3 +37,4 @@ pub(crate) use findings::Reports;
 pub(crate) use leases::{SLOW_MAX, end_what_was_lent};
 pub(crate) use rotations::begin_what_is_due;
 pub(crate) use telling::tell_the_places;
+pub(crate) use views::ends_at;

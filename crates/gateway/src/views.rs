@@ -1,9 +1,14 @@
 //! What a person sees of the registry.
 
-use hearthkey_api::{CertificateView, ClaimView, DevicePage, DeviceView, PAGE_MAX, SessionView};
+use std::collections::BTreeSet;
+
+use hearthkey_api::{
+    CertificateView, ClaimView, DevicePage, DeviceSummary, DeviceView, SessionView,
+};
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::claim::Claim;
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, EnvironmentName};
+use hearthkey_store::devices::{DeviceFilter, DeviceSlice, SortBy};
 use hearthkey_store::registry::KnownDevice;
 
 use crate::home::Home;
@@ -37,21 +42,76 @@ fn claim_view(claim: &Claim) -> ClaimView {
 
 impl Home {
     /// A page of devices.
-    pub(crate) fn device_page(&self, after: &str, limit: u32) -> Result<DevicePage, Failure> {
-        let limit = limit.clamp(1, PAGE_MAX);
-        let page = self.store.read(|registry| {
-            let devices = registry.devices(after, limit)?;
-            let newest = |known: &KnownDevice| registry.certificates_of(&known.device.id, 1);
-            let certificates = devices.iter().map(newest).collect::<Result<Vec<_>, _>>()?;
-            Ok(devices.into_iter().zip(certificates).collect::<Vec<_>>())
+    pub(crate) fn device_page(
+        &self,
+        filter: &DeviceFilter,
+        slice: &DeviceSlice,
+    ) -> Result<DevicePage, Failure> {
+        let first = slice.after.is_empty() && slice.offset == 0;
+        let (page, total) = self.store.read(|registry| {
+            let page = registry.devices_like(filter, slice)?;
+            let total = match first {
+                true => Some(registry.count_devices_like(filter)?),
+                false => None,
+            };
+            Ok((page, total))
         })?;
-        let full = page.len() == limit as usize;
+        let full = page.len() == slice.limit as usize;
         let devices: Vec<DeviceView> = page
             .iter()
-            .map(|(known, certificates)| self.device_view(known, certificates))
+            .map(|(known, newest)| self.device_view(known, newest.as_slice()))
             .collect();
-        let next = devices.last().filter(|_| full).map(|last| last.id.clone());
-        Ok(DevicePage { devices, next })
+        let in_order = slice.sort == SortBy::Id && !slice.descending;
+        let next = devices.last().filter(|_| full && in_order);
+        Ok(DevicePage {
+            next: next.map(|last| last.id.clone()),
+            total,
+            devices,
+        })
+    }
+
+    /// The devices that have a live session.
+    pub(crate) fn connected_devices(&self) -> Vec<String> {
+        let sessions = self.broker.sessions();
+        let names: BTreeSet<String> = sessions
+            .into_iter()
+            .map(|session| session.device.to_string())
+            .collect();
+        names.into_iter().collect()
+    }
+
+    /// How many devices there are of each kind, in some environments or in all.
+    pub(crate) fn device_summary(
+        &self,
+        environments: Option<&[EnvironmentName]>,
+    ) -> Result<DeviceSummary, Failure> {
+        let counts = self.store.read(|registry| registry.device_counts())?;
+        let mut summary = DeviceSummary::default();
+        let reached = |name: &str| {
+            environments.is_none_or(|these| these.iter().any(|one| one.as_str() == name))
+        };
+        for (environment, profile, state, count) in counts.groups {
+            if reached(&environment) {
+                summary.total += count;
+                *summary.by_state.entry(state).or_default() += count;
+                *summary.by_environment.entry(environment).or_default() += count;
+                *summary.by_profile.entry(profile).or_default() += count;
+            }
+        }
+        let connected = self.connected_devices();
+        summary.connected = match environments {
+            None => connected.len() as u64,
+            Some(environments) => {
+                let filter = DeviceFilter {
+                    environments: Some(environments.to_vec()),
+                    among: Some(connected),
+                    ..DeviceFilter::default()
+                };
+                self.store
+                    .read(|registry| registry.count_devices_like(&filter))?
+            }
+        };
+        Ok(summary)
     }
 
     /// One device with all that is known of it.

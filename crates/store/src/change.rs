@@ -468,5 +468,12 @@ fn insert_certificate(tx: &Transaction<'_>, c: &Certificate, der: &[u8]) -> Resu
         c.window.renew_before.as_ms(),
         c.issued_at.as_ms(),
         der,
-    ])?)
+    ])?)?;
+    tx.prepare_cached("UPDATE device SET newest = ?2, not_after = ?3 WHERE name = ?1")?
+        .execute(params![
+            c.device.as_str(),
+            tx.last_insert_rowid(),
+            c.not_after.as_ms()
+        ])?;
+    Ok(())
 }

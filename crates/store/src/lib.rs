@@ -8,19 +8,21 @@
 //! | --- | --- |
 //! | how does a home open? | [`slots`], [`keys`] |
 //! | what can be changed? | [`change`] |
-//! | what is known? | [`registry`], [`tokens`], [`people`] |
-//! | what was written down, and is it whole? | [`log`], [`anchor`], [`journal`] |
+//! | what is known? | [`registry`], [`devices`], [`tokens`], [`people`] |
+//! | what was written down, and is it whole? | [`log`], [`log_search`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
 pub mod anchor;
 pub mod change;
 mod connection;
+pub mod devices;
 mod errands;
 pub mod inventory;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod log_search;
 pub mod people;
 pub mod registry;
 pub mod slots;

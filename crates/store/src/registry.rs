@@ -90,10 +90,11 @@ fn fingerprint_if_any(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<F
         .map(|bytes| bytes.map(Fingerprint))
 }
 
-const DEVICE_COLUMNS: &str = "d.name, d.state, d.environment, d.profile, d.owner, d.purpose,
+pub(crate) const DEVICE_COLUMNS: &str =
+    "d.name, d.state, d.environment, d.profile, d.owner, d.purpose,
     d.created_at, d.rotate_asked_at, d.last_seen_at, d.last_address, d.trust_bundle";
 
-fn read_device(row: &Row<'_>) -> rusqlite::Result<KnownDevice> {
+pub(crate) fn read_device(row: &Row<'_>) -> rusqlite::Result<KnownDevice> {
     Ok(KnownDevice {
         device: Device {
             id: row.get::<_, Text<_>>(0)?.0,
@@ -111,27 +112,32 @@ fn read_device(row: &Row<'_>) -> rusqlite::Result<KnownDevice> {
     })
 }
 
-const CERTIFICATE_COLUMNS: &str =
+pub(crate) const CERTIFICATE_COLUMNS: &str =
     "c.fingerprint, c.serial, d.name, c.environment, c.key, c.lineage,
     c.generation, c.state, c.not_before, c.not_after, c.renew_after, c.renew_before, c.issued_at";
 
 fn read_certificate(row: &Row<'_>) -> rusqlite::Result<Certificate> {
+    read_certificate_at(row, 0)
+}
+
+/// A certificate whose columns begin at this one.
+pub(crate) fn read_certificate_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Certificate> {
     Ok(Certificate {
-        fingerprint: Fingerprint(row.get(0)?),
-        serial: SerialNumber(row.get(1)?),
-        device: row.get::<_, Text<_>>(2)?.0,
-        environment: row.get::<_, Text<_>>(3)?.0,
-        key: Fingerprint(row.get(4)?),
-        lineage: SerialNumber(row.get(5)?),
-        generation: row.get(6)?,
-        state: row.get::<_, Word<CertificateState>>(7)?.0,
-        not_before: time(row, 8)?,
-        not_after: time(row, 9)?,
+        fingerprint: Fingerprint(row.get(at)?),
+        serial: SerialNumber(row.get(at + 1)?),
+        device: row.get::<_, Text<_>>(at + 2)?.0,
+        environment: row.get::<_, Text<_>>(at + 3)?.0,
+        key: Fingerprint(row.get(at + 4)?),
+        lineage: SerialNumber(row.get(at + 5)?),
+        generation: row.get(at + 6)?,
+        state: row.get::<_, Word<CertificateState>>(at + 7)?.0,
+        not_before: time(row, at + 8)?,
+        not_after: time(row, at + 9)?,
         window: RenewalWindow {
-            renew_after: time(row, 10)?,
-            renew_before: time(row, 11)?,
+            renew_after: time(row, at + 10)?,
+            renew_before: time(row, at + 11)?,
         },
-        issued_at: time(row, 12)?,
+        issued_at: time(row, at + 12)?,
     })
 }
 

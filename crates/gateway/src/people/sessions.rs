@@ -210,6 +210,16 @@ impl Home {
         }
     }
 
+    /// Whether a session that was live when a request began still is.
+    pub(crate) fn still_here(&self, visit: &Visit) -> Result<(), Failure> {
+        let hash = visit.session.hash;
+        let found = self.store.read(|registry| registry.web_session(&hash))?;
+        match found.is_some_and(|(session, _)| session.is_live(self.now())) {
+            true => Ok(()),
+            false => Err(not_logged_in("Your session has ended.")),
+        }
+    }
+
     /// Notes that a session was used, to the minute.
     pub(crate) async fn note_session_use(&self, visit: &Visit) {
         let now = self.now();

@@ -68,19 +68,32 @@ fn text(time: Timestamp) -> String {
     time.to_string()
 }
 
-/// Why a credential is due for rotation, if it is.
-pub(crate) fn due(known: &KnownCredential, now: Timestamp) -> Option<Due> {
+/// Since when a credential has the value that it has, if it is one that can be due.
+fn made_at(known: &KnownCredential) -> Option<Timestamp> {
     let c = &known.credential;
     if c.state != State::Active {
         return None;
     }
-    let made_at = match c.custody {
-        Custody::Vault => known.current?.1,
+    match c.custody {
+        Custody::Vault => Some(known.current?.1),
         // It is known since it was recorded, or since somebody said that it was replaced.
-        Custody::External => c.provenance.at,
-        Custody::Own => return None,
-    };
-    c.rotation.due(c.tier, made_at, known.uses, now)
+        Custody::External => Some(c.provenance.at),
+        Custody::Own => None,
+    }
+}
+
+/// Why a credential is due for rotation, if it is.
+pub(crate) fn due(known: &KnownCredential, now: Timestamp) -> Option<Due> {
+    let c = &known.credential;
+    c.rotation.due(c.tier, made_at(known)?, known.uses, now)
+}
+
+/// When a credential ends, or is due for rotation, whichever comes first.
+pub(crate) fn ends_at(known: &KnownCredential) -> Option<Timestamp> {
+    let c = &known.credential;
+    let due = made_at(known).map(|made_at| c.rotation.due_at(c.tier, made_at));
+    let expires = c.expires_at.filter(|_| c.state == State::Active);
+    [due, expires].into_iter().flatten().min()
 }
 
 /// A credential as it is listed.

@@ -1,0 +1,166 @@
+//! Looking for audit records. Home time never runs backwards, so records lie in the order of their
+//! times, and a moment is found by halving.
+
+use hearthkey_core::audit::Record;
+use hearthkey_core::time::Timestamp;
+
+use crate::registry::{ReadError, Registry};
+
+/// Records that are looked at for one answer, at most.
+pub const LOOKED_AT_MAX: u64 = 20_000;
+/// Records that are fetched at a time.
+const BATCH: u64 = 500;
+
+/// Which records are looked for: each text must be what stands there, or begin it if it ends with `*`.
+#[derive(Debug, Clone, Default)]
+pub struct RecordFilter {
+    /// Who.
+    pub actor: Option<String>,
+    /// What.
+    pub action: Option<String>,
+    /// To what.
+    pub object: Option<String>,
+    /// From which address.
+    pub address: Option<String>,
+    /// How it ended.
+    pub outcome: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Numbers and leaves, newest first.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// Records before this number were not looked at.
+    pub looked_to: u64,
+}
+
+fn fits(pattern: Option<&String>, text: &str) -> bool {
+    pattern.is_none_or(|pattern| match pattern.strip_suffix('*') {
+        Some(beginning) => text.starts_with(beginning),
+        None => text == pattern,
+    })
+}
+
+impl RecordFilter {
+    fn is_empty(&self) -> bool {
+        let all = [
+            &self.actor,
+            &self.action,
+            &self.object,
+            &self.address,
+            &self.outcome,
+        ];
+        all.iter().all(|part| part.is_none())
+    }
+
+    fn takes(&self, record: &Record) -> bool {
+        let outcome = serde_json::to_value(record.outcome).unwrap_or_default();
+        fits(self.actor.as_ref(), &record.actor.name)
+            && fits(self.action.as_ref(), &record.action)
+            && fits(self.object.as_ref(), &record.object)
+            && fits(
+                self.address.as_ref(),
+                record.actor.address.as_deref().unwrap_or_default(),
+            )
+            && fits(self.outcome.as_ref(), outcome.as_str().unwrap_or_default())
+    }
+}
+
+impl Registry<'_> {
+    /// Records before a number and not before another, newest first, that fit; at most `limit`.
+    pub fn search_records(
+        &self,
+        filter: &RecordFilter,
+        (from, before): (u64, u64),
+        limit: usize,
+    ) -> Result<Found, ReadError> {
+        if let Some(object) = filter.object.as_ref().filter(|name| !name.ends_with('*')) {
+            return self.records_of(filter, object, (from, before), limit);
+        }
+        let mut found = Found {
+            looked_to: before,
+            ..Found::default()
+        };
+        let everything = filter.is_empty();
+        let end = before.saturating_sub(LOOKED_AT_MAX).max(from);
+        while found.looked_to > end && found.records.len() < limit {
+            let begin = found.looked_to.saturating_sub(BATCH).max(end);
+            let mut batch = self.all(
+                "SELECT seq, record FROM audit WHERE seq >= ?1 AND seq < ?2 ORDER BY seq DESC",
+                (begin, found.looked_to),
+                |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+            )?;
+            found.looked_to = begin;
+            if !everything {
+                batch.retain(|(_, record)| {
+                    serde_json::from_slice(record).is_ok_and(|record| filter.takes(&record))
+                });
+            }
+            let left = limit - found.records.len();
+            if batch.len() > left {
+                batch.truncate(left);
+                found.looked_to = batch.last().map_or(begin, |(seq, _)| *seq);
+            }
+            found.records.extend(batch);
+        }
+        Ok(found)
+    }
+
+    /// The records about one thing, by the index of objects.
+    fn records_of(
+        &self,
+        filter: &RecordFilter,
+        object: &str,
+        (from, before): (u64, u64),
+        limit: usize,
+    ) -> Result<Found, ReadError> {
+        let mut records = self.all(
+            "SELECT seq, record FROM audit
+             WHERE json_extract(CAST(record AS TEXT), '$.object') = ?1 AND seq >= ?2 AND seq < ?3
+             ORDER BY seq DESC LIMIT ?4",
+            (object, from, before, LOOKED_AT_MAX),
+            |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+        )?;
+        let all_looked_at = (records.len() as u64) < LOOKED_AT_MAX;
+        let mut looked_to = records.last().map_or(from, |(seq, _)| *seq);
+        if all_looked_at {
+            looked_to = from;
+        }
+        records.retain(|(_, record)| {
+            serde_json::from_slice(record).is_ok_and(|record| filter.takes(&record))
+        });
+        if records.len() > limit {
+            records.truncate(limit);
+            looked_to = records.last().map_or(from, |(seq, _)| *seq);
+        }
+        Ok(Found { records, looked_to })
+    }
+
+    /// When the log began.
+    pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
+        let record = self.one("SELECT record FROM audit WHERE seq = 0", [], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
+        Ok(record.map(|record| record.time))
+    }
+
+    /// The first of `size` records that is not before a moment.
+    pub fn first_record_at(&self, moment: Timestamp, size: u64) -> Result<u64, ReadError> {
+        let (mut low, mut high) = (0, size);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let record = self.one("SELECT record FROM audit WHERE seq = ?1", [middle], |row| {
+                row.get::<_, Vec<u8>>(0)
+            })?;
+            let time = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
+            if time.is_some_and(|record| record.time < moment) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}

@@ -1,0 +1,19 @@
+/** What was done, said once and for a while. */
+const SHOWN_MS = 12_000;
+
+class Notices {
+  all = $state<{ id: number; words: string }[]>([]);
+  private next = 1;
+
+  say(words: string): void {
+    const id = this.next++;
+    this.all = [...this.all.slice(-2), { id, words }];
+    setTimeout(() => this.drop(id), SHOWN_MS);
+  }
+
+  drop(id: number): void {
+    this.all = this.all.filter((notice) => notice.id !== id);
+  }
+}
+
+export const notices = new Notices();
