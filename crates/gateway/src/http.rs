@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::around;
 use crate::caller::Caller;
+use crate::contract::finished;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::run::Gateway;
@@ -52,13 +53,13 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
 
 /// The contract as OpenAPI 3.1, from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    open_router().into_openapi()
+    finished(open_router().into_openapi())
 }
 
 /// The router that every listener serves.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     let (router, contract) = open_router().split_for_parts();
-    let contract = Arc::new(contract);
+    let contract = Arc::new(finished(contract));
     let openapi = move || {
         let contract = Arc::clone(&contract);
         async move { Json(contract.as_ref().clone()) }

@@ -22,6 +22,7 @@ pub mod bench;
 mod caller;
 mod claims;
 mod clock;
+mod contract;
 mod device_http;
 mod enroll;
 mod environments;

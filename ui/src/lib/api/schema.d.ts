@@ -12,7 +12,7 @@ export interface paths {
             cookie?: never;
         };
         /** The CRL of an environment's issuing CA, in DER. */
-        get: operations["crl"];
+        get: operations["get_well_known_hearthkey_crl_environment"];
         put?: never;
         post?: never;
         delete?: never;
@@ -29,7 +29,7 @@ export interface paths {
             cookie?: never;
         };
         /** SHA-256 of the root's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway. */
-        get: operations["fingerprint"];
+        get: operations["get_well_known_hearthkey_fingerprint"];
         put?: never;
         post?: never;
         delete?: never;
@@ -46,7 +46,7 @@ export interface paths {
             cookie?: never;
         };
         /** The root, in DER: the form that phones and browsers offer to install. */
-        get: operations["root_der"];
+        get: operations["get_well_known_hearthkey_root_crt"];
         put?: never;
         post?: never;
         delete?: never;
@@ -63,7 +63,7 @@ export interface paths {
             cookie?: never;
         };
         /** The root, in PEM. */
-        get: operations["root_pem"];
+        get: operations["get_well_known_hearthkey_root_pem"];
         put?: never;
         post?: never;
         delete?: never;
@@ -80,10 +80,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the bridges and what each can do. */
-        get: operations["bridges"];
+        get: operations["get_bridges"];
         put?: never;
         /** Connects a bridge, or changes how it is reached. */
-        post: operations["connect_bridge"];
+        post: operations["post_bridges"];
         delete?: never;
         options?: never;
         head?: never;
@@ -100,7 +100,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Opens a claim. The secret is in the answer and nowhere else. */
-        post: operations["open_claim"];
+        post: operations["post_claims"];
         delete?: never;
         options?: never;
         head?: never;
@@ -117,7 +117,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Believes the machine's clock from here on. */
-        post: operations["confirm_clock"];
+        post: operations["post_clock_confirm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -132,10 +132,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the inventory in the order of names: the vault's credentials, and the home's own keys. */
-        get: operations["list"];
+        get: operations["get_credentials"];
         put?: never;
         /** Adds a credential, with its value or as a record of one that lies elsewhere. */
-        post: operations["add"];
+        post: operations["post_credentials"];
         delete?: never;
         options?: never;
         head?: never;
@@ -152,7 +152,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Marks by which a scanner finds the vault's own values in files, without learning them. */
-        post: operations["marks"];
+        post: operations["post_credentials_marks"];
         delete?: never;
         options?: never;
         head?: never;
@@ -166,8 +166,25 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists devices in the order of their ids. */
-        get: operations["list_devices"];
+        /** Lists devices. `total` counts all that fit. */
+        get: operations["get_devices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many devices there are, by state, environment and profile. */
+        get: operations["get_devices_summary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -184,7 +201,7 @@ export interface paths {
             cookie?: never;
         };
         /** Shows a device with its certificates and claims. */
-        get: operations["show_device"];
+        get: operations["get_devices_id"];
         put?: never;
         post?: never;
         delete?: never;
@@ -203,7 +220,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Approves the key that a device has presented. */
-        post: operations["approve"];
+        post: operations["post_devices_id_approve"];
         delete?: never;
         options?: never;
         head?: never;
@@ -220,7 +237,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Lets a suspended device in again. */
-        post: operations["resume"];
+        post: operations["post_devices_id_resume"];
         delete?: never;
         options?: never;
         head?: never;
@@ -237,7 +254,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes a device out of service: certificates revoked, claims closed. */
-        post: operations["retire"];
+        post: operations["post_devices_id_retire"];
         delete?: never;
         options?: never;
         head?: never;
@@ -254,7 +271,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes a device back: its sessions are cut before this is answered. */
-        post: operations["revoke"];
+        post: operations["post_devices_id_revoke"];
         delete?: never;
         options?: never;
         head?: never;
@@ -271,7 +288,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Asks a device to renew now. */
-        post: operations["rotate"];
+        post: operations["post_devices_id_rotate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -288,7 +305,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Cuts a device off for now. */
-        post: operations["suspend"];
+        post: operations["post_devices_id_suspend"];
         delete?: never;
         options?: never;
         head?: never;
@@ -303,10 +320,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the environments. */
-        get: operations["list_environments"];
+        get: operations["get_environments"];
         put?: never;
         /** Adds an environment with an issuing CA of its own. */
-        post: operations["add_environment"];
+        post: operations["post_environments"];
         delete?: never;
         options?: never;
         head?: never;
@@ -323,7 +340,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Disconnects a bridge. */
-        post: operations["disconnect_bridge"];
+        post: operations["post_environments_environment_bridges_name_disconnect"];
         delete?: never;
         options?: never;
         head?: never;
@@ -340,7 +357,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Asks a bridge about each of its credentials. */
-        post: operations["test_bridge"];
+        post: operations["post_environments_environment_bridges_name_test"];
         delete?: never;
         options?: never;
         head?: never;
@@ -358,7 +375,7 @@ export interface paths {
          * Shows a credential with its versions, rotations and leases; never its value. The environment of what belongs to the
          *     whole home is `-`.
          */
-        get: operations["show"];
+        get: operations["get_environments_environment_credentials_bridge_key"];
         put?: never;
         post?: never;
         delete?: never;
@@ -377,7 +394,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Changes what people said of a credential. */
-        post: operations["describe"];
+        post: operations["post_environments_environment_credentials_bridge_key_change"];
         delete?: never;
         options?: never;
         head?: never;
@@ -394,7 +411,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Says that a place of use has switched to the new value. */
-        post: operations["confirm"];
+        post: operations["post_environments_environment_credentials_bridge_key_confirm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -411,7 +428,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Lends a credential for a time: a child of it where the bridge can mint one. */
-        post: operations["lease"];
+        post: operations["post_environments_environment_credentials_bridge_key_lease"];
         delete?: never;
         options?: never;
         head?: never;
@@ -428,7 +445,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes a credential out of use: leases and remote values are ended, data keys destroyed after a grace. */
-        post: operations["retire"];
+        post: operations["post_environments_environment_credentials_bridge_key_retire"];
         delete?: never;
         options?: never;
         head?: never;
@@ -445,7 +462,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Goes back to the value before. */
-        post: operations["rollback"];
+        post: operations["post_environments_environment_credentials_bridge_key_rollback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -462,7 +479,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins a rotation, or goes on with one that waits for a person. */
-        post: operations["rotate"];
+        post: operations["post_environments_environment_credentials_bridge_key_rotate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -479,7 +496,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Gives out values: all of them, once the record of it is durable, or none. */
-        post: operations["reveal"];
+        post: operations["post_environments_environment_reveal"];
         delete?: never;
         options?: never;
         head?: never;
@@ -494,10 +511,27 @@ export interface paths {
             cookie?: never;
         };
         /** How many of an environment's values lie under its newest key-encryption key. */
-        get: operations["rewrapped"];
+        get: operations["get_environments_environment_rewrap"];
         put?: never;
         /** Gives an environment a new key-encryption key; its values are sealed anew in the background. */
-        post: operations["rewrap"];
+        post: operations["post_environments_environment_rewrap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened after a cursor; waits for it if it has not happened yet. */
+        get: operations["get_events"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -512,10 +546,10 @@ export interface paths {
             cookie?: never;
         };
         /** What is wrong with the inventory, the worst first. */
-        get: operations["findings"];
+        get: operations["get_findings"];
         put?: never;
         /** Notes what a scan or an import saw. */
-        post: operations["report"];
+        post: operations["post_findings"];
         delete?: never;
         options?: never;
         head?: never;
@@ -532,7 +566,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Says that a finding was seen to. */
-        post: operations["resolve"];
+        post: operations["post_findings_id_resolve"];
         delete?: never;
         options?: never;
         head?: never;
@@ -547,7 +581,7 @@ export interface paths {
             cookie?: never;
         };
         /** Says that the gateway answers, and nothing else. */
-        get: operations["health"];
+        get: operations["get_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -566,7 +600,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** What an invitation is for. */
-        post: operations["look"];
+        post: operations["post_invitations_look"];
         delete?: never;
         options?: never;
         head?: never;
@@ -583,7 +617,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Joins with a passkey. */
-        post: operations["join_by_passkey"];
+        post: operations["post_invitations_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -600,7 +634,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins to join with a passkey. */
-        post: operations["begin_joining_by_passkey"];
+        post: operations["post_invitations_passkey_options"];
         delete?: never;
         options?: never;
         head?: never;
@@ -617,7 +651,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins to join with a password and a code. */
-        post: operations["begin_joining_by_password"];
+        post: operations["post_invitations_password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -634,7 +668,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Joins with a password and a code. */
-        post: operations["join_by_password"];
+        post: operations["post_invitations_password_confirm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -649,7 +683,7 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the leases that have not ended: an operator's all, a service's own. */
-        get: operations["leases"];
+        get: operations["get_leases"];
         put?: never;
         post?: never;
         delete?: never;
@@ -668,7 +702,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Ends a lease now. */
-        post: operations["end_lease"];
+        post: operations["post_leases_lease_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -685,7 +719,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Goes on after an incident that a person has looked at. */
-        post: operations["accept_incident"];
+        post: operations["post_log_accept"];
         delete?: never;
         options?: never;
         head?: never;
@@ -700,7 +734,24 @@ export interface paths {
             cookie?: never;
         };
         /** The newest signed checkpoint. */
-        get: operations["checkpoint"];
+        get: operations["get_log_checkpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/histogram": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many records there are over time. */
+        get: operations["get_log_histogram"];
         put?: never;
         post?: never;
         delete?: never;
@@ -717,7 +768,7 @@ export interface paths {
             cookie?: never;
         };
         /** The log's public key. */
-        get: operations["log_key"];
+        get: operations["get_log_key"];
         put?: never;
         post?: never;
         delete?: never;
@@ -734,7 +785,7 @@ export interface paths {
             cookie?: never;
         };
         /** A proof that a record is in the log. */
-        get: operations["proof"];
+        get: operations["get_log_proof_seq"];
         put?: never;
         post?: never;
         delete?: never;
@@ -751,7 +802,27 @@ export interface paths {
             cookie?: never;
         };
         /** Audit records, each exactly the leaf's bytes. */
-        get: operations["records"];
+        get: operations["get_log_records"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Looks for records, the newest first. A rare one may be further back than is looked for one answer: then `next` is
+         *     given with few records, or none.
+         */
+        get: operations["get_log_search"];
         put?: never;
         post?: never;
         delete?: never;
@@ -770,7 +841,24 @@ export interface paths {
         get?: never;
         put?: never;
         /** Checks the credentials that a repository's features use. */
-        post: operations["check_manifest"];
+        post: operations["post_manifest_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Is the house in order, what needs somebody, and what ends soon? */
+        get: operations["get_overview"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -785,10 +873,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists people. */
-        get: operations["people"];
+        get: operations["get_people"];
         put?: never;
         /** Invites somebody. The link is in the answer and nowhere else. */
-        post: operations["invite"];
+        post: operations["post_people"];
         delete?: never;
         options?: never;
         head?: never;
@@ -803,7 +891,7 @@ export interface paths {
             cookie?: never;
         };
         /** What one logs in with. */
-        get: operations["own_ways"];
+        get: operations["get_people_me"];
         put?: never;
         post?: never;
         delete?: never;
@@ -822,7 +910,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Adds a passkey. */
-        post: operations["add_passkey"];
+        post: operations["post_people_me_passkeys"];
         delete?: never;
         options?: never;
         head?: never;
@@ -839,7 +927,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins to add a passkey. */
-        post: operations["begin_passkey"];
+        post: operations["post_people_me_passkeys_options"];
         delete?: never;
         options?: never;
         head?: never;
@@ -856,7 +944,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes a passkey away. */
-        post: operations["end_passkey"];
+        post: operations["post_people_me_passkeys_id_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -873,7 +961,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins to set a password with a code. */
-        post: operations["begin_password"];
+        post: operations["post_people_me_password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -890,7 +978,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Sets the password, by a first code. */
-        post: operations["set_password"];
+        post: operations["post_people_me_password_confirm"];
         delete?: never;
         options?: never;
         head?: never;
@@ -907,7 +995,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Gives new recovery codes. They are in the answer and nowhere else. */
-        post: operations["recovery_codes"];
+        post: operations["post_people_me_recovery_codes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -924,7 +1012,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Gives a home without an owner another setup link, in place of the one before. */
-        post: operations["setup_link"];
+        post: operations["post_people_setup_link"];
         delete?: never;
         options?: never;
         head?: never;
@@ -941,7 +1029,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Gives somebody another role. */
-        post: operations["change"];
+        post: operations["post_people_name_change"];
         delete?: never;
         options?: never;
         head?: never;
@@ -958,7 +1046,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Ends somebody's access. */
-        post: operations["end"];
+        post: operations["post_people_name_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -975,7 +1063,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Invites somebody again, in place of the invitation before. */
-        post: operations["invite_again"];
+        post: operations["post_people_name_invite"];
         delete?: never;
         options?: never;
         head?: never;
@@ -990,10 +1078,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the profiles. */
-        get: operations["list_profiles"];
+        get: operations["get_profiles"];
         put?: never;
         /** Adds or replaces a person's own profile. */
-        post: operations["put_profile"];
+        post: operations["post_profiles"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1008,7 +1096,7 @@ export interface paths {
             cookie?: never;
         };
         /** Shows a profile. */
-        get: operations["show_profile"];
+        get: operations["get_profiles_name"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1027,7 +1115,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Retires what is used in one place only, and takes the place out of everything else. */
-        post: operations["retire_project"];
+        post: operations["post_projects_place_retire"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1044,7 +1132,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Drops every key from memory, and every session. */
-        post: operations["seal"];
+        post: operations["post_seal"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1059,7 +1147,7 @@ export interface paths {
             cookie?: never;
         };
         /** Who is asking, and what they may do. */
-        get: operations["session"];
+        get: operations["get_session"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1078,7 +1166,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Logs out. */
-        post: operations["log_out"];
+        post: operations["post_session_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1095,7 +1183,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Logs in by a passkey. */
-        post: operations["login_by_passkey"];
+        post: operations["post_session_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1112,7 +1200,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins a login by a passkey. */
-        post: operations["begin_login"];
+        post: operations["post_session_passkey_options"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1129,7 +1217,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Logs in by a password and a code. */
-        post: operations["login_by_password"];
+        post: operations["post_session_password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1146,7 +1234,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Logs in by a recovery code, once. */
-        post: operations["login_by_recovery"];
+        post: operations["post_session_recovery"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1163,7 +1251,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Shows a code. */
-        post: operations["step_up_by_code"];
+        post: operations["post_session_step_up_code"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1180,7 +1268,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Begins to show a passkey again. */
-        post: operations["begin_step_up"];
+        post: operations["post_session_step_up_options"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1197,7 +1285,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Shows a passkey again. */
-        post: operations["step_up_by_passkey"];
+        post: operations["post_session_step_up_passkey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1212,7 +1300,7 @@ export interface paths {
             cookie?: never;
         };
         /** Lists live sessions: one's own, or everybody's for who may change people. */
-        get: operations["sessions"];
+        get: operations["get_sessions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1231,7 +1319,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Ends a session now. */
-        post: operations["end_session"];
+        post: operations["post_sessions_id_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1246,7 +1334,7 @@ export interface paths {
             cookie?: never;
         };
         /** How the gateway is; also while it is sealed. */
-        get: operations["status"];
+        get: operations["get_status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1263,10 +1351,10 @@ export interface paths {
             cookie?: never;
         };
         /** Lists the service tokens. */
-        get: operations["list"];
+        get: operations["get_tokens"];
         put?: never;
         /** Makes a service token. The token is in the answer and nowhere else. */
-        post: operations["create"];
+        post: operations["post_tokens"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1281,7 +1369,7 @@ export interface paths {
             cookie?: never;
         };
         /** Shows the token that asks. */
-        get: operations["this_one"];
+        get: operations["get_tokens_self"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1300,7 +1388,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Renews the token that asks, within its ceiling. */
-        post: operations["renew_this_one"];
+        post: operations["post_tokens_self_renew"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1315,7 +1403,7 @@ export interface paths {
             cookie?: never;
         };
         /** Shows a service token. */
-        get: operations["show"];
+        get: operations["get_tokens_name"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1334,7 +1422,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Lets a service token be renewed for another ceiling, from now on. */
-        post: operations["reauthorize"];
+        post: operations["post_tokens_name_reauthorize"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1351,7 +1439,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Renews a service token, within its ceiling. */
-        post: operations["renew"];
+        post: operations["post_tokens_name_renew"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1368,7 +1456,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Takes a service token back for good. */
-        post: operations["revoke"];
+        post: operations["post_tokens_name_revoke"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1383,7 +1471,7 @@ export interface paths {
             cookie?: never;
         };
         /** The roots to trust, in PEM. */
-        get: operations["trust_bundle"];
+        get: operations["get_trust_bundle"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1400,7 +1488,7 @@ export interface paths {
             cookie?: never;
         };
         /** The CRL of an environment's issuing CA, in DER. */
-        get: operations["trust_crl"];
+        get: operations["get_trust_crl_environment"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1419,7 +1507,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Opens the home with a passphrase or the recovery code. */
-        post: operations["unseal"];
+        post: operations["post_unseal"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1789,6 +1877,36 @@ export interface components {
             devices: components["schemas"]["DeviceView"][];
             /** @description The cursor of the next page, if there is one. */
             next?: string | null;
+            /**
+             * Format: int64
+             * @description How many fit in all; only on the first page.
+             */
+            total?: number | null;
+        };
+        /** @description How many devices there are. */
+        DeviceSummary: {
+            /** @description By environment. */
+            by_environment: {
+                [key: string]: number;
+            };
+            /** @description By profile. */
+            by_profile: {
+                [key: string]: number;
+            };
+            /** @description By state. */
+            by_state: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description With a live session.
+             */
+            connected: number;
+            /**
+             * Format: int64
+             * @description In all.
+             */
+            total: number;
         };
         /** @description A device as it is listed and shown. */
         DeviceView: {
@@ -1832,10 +1950,61 @@ export interface components {
             /** @description Its id or name. */
             ended: string;
         };
+        /** @description What ends on a day. */
+        EndsOn: {
+            /**
+             * Format: int64
+             * @description Credentials that expire or are due for rotation.
+             */
+            credentials: number;
+            /** @description The day, like `2026-11-23`, in UTC. */
+            date: string;
+            /**
+             * Format: int64
+             * @description Certificates of active devices.
+             */
+            devices: number;
+            /**
+             * Format: int64
+             * @description Tokens that reach their ceiling.
+             */
+            tokens: number;
+        };
         /** @description `POST /api/v1/environments`. */
         EnvironmentRequest: {
             /** @description Its name. */
             name: string;
+        };
+        /** @description Something that was recorded. */
+        Event: {
+            /** @description What. */
+            action: string;
+            /** @description Who. */
+            actor: string;
+            /** @description To what. */
+            object: string;
+            /** @description `done`, `refused`, `held` or `alert`. */
+            outcome: string;
+            /** @description Why, where there is a reason. */
+            reason?: string | null;
+            /**
+             * Format: int64
+             * @description The record's number.
+             */
+            seq: number;
+            /** @description When. */
+            time: string;
+        };
+        /** @description `GET /api/v1/events`. */
+        Events: {
+            /** @description Whether devices came or went. */
+            connections: boolean;
+            /** @description Whether more happened than is told: fetch anew what is shown. */
+            missed: boolean;
+            /** @description The cursor to ask with next. */
+            next: string;
+            /** @description What was recorded, as far as the caller may know, the oldest first. */
+            records: components["schemas"]["Event"][];
         };
         /** @description Findings, the worst first. */
         FindingList: {
@@ -1987,10 +2156,54 @@ export interface components {
             /** @description The local API's socket. */
             socket: string;
         };
+        /** @description A part of a histogram. */
+        LogBucket: {
+            /** @description When it begins. */
+            at: string;
+            /**
+             * Format: int64
+             * @description Records in it.
+             */
+            records: number;
+        };
+        /** @description `GET /api/v1/log/histogram`. */
+        LogHistogram: {
+            /** @description Parts of equal length. */
+            buckets: components["schemas"]["LogBucket"][];
+            /** @description From when. */
+            since: string;
+            /** @description To when. */
+            until: string;
+        };
         /** @description `GET /api/v1/log/key`. */
         LogKeyView: {
             /** @description The verifier key (C2SP vkey), one line. */
             vkey: string;
+        };
+        /** @description One record. */
+        LogRecord: {
+            /** @description The leaf, exactly as it was hashed. */
+            record: string;
+            /**
+             * Format: int64
+             * @description Its number: the leaf's index in the tree.
+             */
+            seq: number;
+        };
+        /** @description `GET /api/v1/log/search`. */
+        LogSearch: {
+            /**
+             * Format: int64
+             * @description The cursor of what was not looked at yet, if there is any.
+             */
+            next?: number | null;
+            /** @description What fits, the newest first. */
+            records: components["schemas"]["LogRecord"][];
+            /**
+             * Format: int64
+             * @description Records in the log.
+             */
+            size: number;
         };
         /** @description `POST /api/v1/manifest/check`: what a repository's features use. */
         Manifest: {
@@ -2041,6 +2254,47 @@ export interface components {
         Named: {
             /** @description The names. */
             names: string[];
+        };
+        /** @description Something that needs somebody. */
+        Need: {
+            /** @description What kind of thing. */
+            kind: string;
+            /** @description With what. */
+            object: string;
+            /** @description What to do about it. */
+            remedy: string;
+            /** @description `critical`, `high` or `medium`. */
+            severity: string;
+            /** @description What is wrong. */
+            what: string;
+        };
+        /** @description `GET /api/v1/overview`. */
+        Overview: {
+            /** @description How much of it is critical. */
+            acute: number;
+            /** @description The clock. */
+            clock: components["schemas"]["ClockView"];
+            /** @description Devices. */
+            devices: components["schemas"]["DeviceSummary"];
+            /** @description What ends in the next twelve weeks, by days on which something does. */
+            ends: components["schemas"]["EndsOn"][];
+            /** @description The home's id. */
+            home: string;
+            /** @description Why the home is read-only, if it is. */
+            incident?: string | null;
+            /**
+             * Format: int64
+             * @description Records in the audit log.
+             */
+            log_size: number;
+            /** @description How much needs somebody in all. */
+            needed: number;
+            /** @description What needs somebody, the worst first, 50 at most. */
+            needs: components["schemas"]["Need"][];
+            /** @description `in-order`, `look` or `act`. */
+            state: string;
+            /** @description Whether the storage took the last commit. */
+            storage_available: boolean;
         };
         /** @description `GET /api/v1/people/me`. */
         OwnWays: {
@@ -2136,6 +2390,22 @@ export interface components {
             role: string;
             /** @description `active`, `invited` or `ended`. */
             state: string;
+        };
+        /** @description A problem (RFC 9457): what, why, and what to do. */
+        Problem: {
+            /** @description The stable code. */
+            code: string;
+            /** @description Why. */
+            detail: string;
+            /** @description What to do about it. */
+            remedy: string;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description What went wrong, in one sentence. */
+            title: string;
         };
         /** @description A profile's text. */
         ProfileText: {
@@ -2595,7 +2865,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    crl: {
+    get_well_known_hearthkey_crl_environment: {
         parameters: {
             query?: never;
             header?: never;
@@ -2614,9 +2884,18 @@ export interface operations {
                     "application/pkix-crl": number[];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    fingerprint: {
+    get_well_known_hearthkey_fingerprint: {
         parameters: {
             query?: never;
             header?: never;
@@ -2633,9 +2912,18 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    root_der: {
+    get_well_known_hearthkey_root_crt: {
         parameters: {
             query?: never;
             header?: never;
@@ -2652,9 +2940,18 @@ export interface operations {
                     "application/x-x509-ca-cert": number[];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    root_pem: {
+    get_well_known_hearthkey_root_pem: {
         parameters: {
             query?: never;
             header?: never;
@@ -2671,9 +2968,18 @@ export interface operations {
                     "application/x-pem-file": string;
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    bridges: {
+    get_bridges: {
         parameters: {
             query?: never;
             header?: never;
@@ -2690,9 +2996,18 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    connect_bridge: {
+    post_bridges: {
         parameters: {
             query?: never;
             header?: never;
@@ -2713,9 +3028,18 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    open_claim: {
+    post_claims: {
         parameters: {
             query?: never;
             header?: never;
@@ -2736,9 +3060,18 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimOpened"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    confirm_clock: {
+    post_clock_confirm: {
         parameters: {
             query?: never;
             header?: never;
@@ -2755,9 +3088,18 @@ export interface operations {
                     "application/json": components["schemas"]["ClockView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list: {
+    get_credentials: {
         parameters: {
             query?: {
                 /** @description The cursor: `next` of the page before. */
@@ -2789,9 +3131,18 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialPage"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    add: {
+    post_credentials: {
         parameters: {
             query?: never;
             header?: never;
@@ -2812,9 +3163,18 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    marks: {
+    post_credentials_marks: {
         parameters: {
             query?: never;
             header?: never;
@@ -2831,15 +3191,40 @@ export interface operations {
                     "application/json": components["schemas"]["MarksView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list_devices: {
+    get_devices: {
         parameters: {
             query?: {
-                /** @description The cursor: the last device of the page before. */
+                /** @description The cursor: the last device of the page before. Only in the order of ids, and not with `offset`. */
                 after?: string;
+                /** @description Devices that are left out at the beginning. */
+                offset?: number;
                 /** @description Devices on the page at most. */
                 limit?: number;
+                /** @description With this text in their ids, owners or purposes. */
+                q?: string | null;
+                /** @description In one of these states, separated by commas; `connected` are those with a live session. */
+                state?: string | null;
+                /** @description Of this environment. */
+                environment?: string | null;
+                /** @description Of this profile. */
+                profile?: string | null;
+                /** @description Of this owner. */
+                owner?: string | null;
+                /** @description `id`, `not_after`, `last_seen_at` or `created_at`. */
+                sort?: string | null;
+                /** @description `asc` or `desc`. */
+                order?: string | null;
             };
             header?: never;
             path?: never;
@@ -2855,9 +3240,46 @@ export interface operations {
                     "application/json": components["schemas"]["DevicePage"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    show_device: {
+    get_devices_summary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceSummary"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_devices_id: {
         parameters: {
             query?: never;
             header?: never;
@@ -2876,9 +3298,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    approve: {
+    post_devices_id_approve: {
         parameters: {
             query?: never;
             header?: never;
@@ -2901,9 +3332,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    resume: {
+    post_devices_id_resume: {
         parameters: {
             query?: never;
             header?: never;
@@ -2922,9 +3362,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    retire: {
+    post_devices_id_retire: {
         parameters: {
             query?: never;
             header?: never;
@@ -2943,9 +3392,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    revoke: {
+    post_devices_id_revoke: {
         parameters: {
             query?: never;
             header?: never;
@@ -2968,9 +3426,18 @@ export interface operations {
                     "application/json": components["schemas"]["Revoked"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    rotate: {
+    post_devices_id_rotate: {
         parameters: {
             query?: never;
             header?: never;
@@ -2989,9 +3456,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    suspend: {
+    post_devices_id_suspend: {
         parameters: {
             query?: never;
             header?: never;
@@ -3010,9 +3486,18 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list_environments: {
+    get_environments: {
         parameters: {
             query?: never;
             header?: never;
@@ -3029,9 +3514,18 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    add_environment: {
+    post_environments: {
         parameters: {
             query?: never;
             header?: never;
@@ -3052,9 +3546,18 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    disconnect_bridge: {
+    post_environments_environment_bridges_name_disconnect: {
         parameters: {
             query?: {
                 /** @description Whether its credentials are retired with it. */
@@ -3077,9 +3580,18 @@ export interface operations {
                     "application/json": components["schemas"]["Disconnected"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    test_bridge: {
+    post_environments_environment_bridges_name_test: {
         parameters: {
             query?: never;
             header?: never;
@@ -3099,9 +3611,18 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeTested"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    show: {
+    get_environments_environment_credentials_bridge_key: {
         parameters: {
             query?: never;
             header?: never;
@@ -3122,9 +3643,18 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialInFull"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    describe: {
+    post_environments_environment_credentials_bridge_key_change: {
         parameters: {
             query?: never;
             header?: never;
@@ -3149,9 +3679,18 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialChanged"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    confirm: {
+    post_environments_environment_credentials_bridge_key_confirm: {
         parameters: {
             query?: never;
             header?: never;
@@ -3176,9 +3715,18 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    lease: {
+    post_environments_environment_credentials_bridge_key_lease: {
         parameters: {
             query?: never;
             header?: never;
@@ -3203,9 +3751,18 @@ export interface operations {
                     "application/json": components["schemas"]["Leased"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    retire: {
+    post_environments_environment_credentials_bridge_key_retire: {
         parameters: {
             query?: never;
             header?: never;
@@ -3230,9 +3787,18 @@ export interface operations {
                     "application/json": components["schemas"]["Retired"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    rollback: {
+    post_environments_environment_credentials_bridge_key_rollback: {
         parameters: {
             query?: never;
             header?: never;
@@ -3253,9 +3819,18 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    rotate: {
+    post_environments_environment_credentials_bridge_key_rotate: {
         parameters: {
             query?: never;
             header?: never;
@@ -3280,9 +3855,18 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    reveal: {
+    post_environments_environment_reveal: {
         parameters: {
             query?: never;
             header?: never;
@@ -3305,9 +3889,18 @@ export interface operations {
                     "application/json": components["schemas"]["Revealed"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    rewrapped: {
+    get_environments_environment_rewrap: {
         parameters: {
             query?: never;
             header?: never;
@@ -3326,9 +3919,18 @@ export interface operations {
                     "application/json": components["schemas"]["RewrapView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    rewrap: {
+    post_environments_environment_rewrap: {
         parameters: {
             query?: never;
             header?: never;
@@ -3347,9 +3949,51 @@ export interface operations {
                     "application/json": components["schemas"]["RewrapView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    findings: {
+    get_events: {
+        parameters: {
+            query?: {
+                /** @description The cursor: `next` of the answer before. Without one, the present is told at once. */
+                after?: string | null;
+                /** @description How long to wait for something, in seconds, 30 at most. */
+                wait_s?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Events"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_findings: {
         parameters: {
             query?: never;
             header?: never;
@@ -3366,9 +4010,18 @@ export interface operations {
                     "application/json": components["schemas"]["FindingList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    report: {
+    post_findings: {
         parameters: {
             query?: never;
             header?: never;
@@ -3389,9 +4042,18 @@ export interface operations {
                     "application/json": components["schemas"]["FindingView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    resolve: {
+    post_findings_id_resolve: {
         parameters: {
             query?: never;
             header?: never;
@@ -3414,9 +4076,18 @@ export interface operations {
                     "application/json": components["schemas"]["FindingList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    health: {
+    get_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -3433,9 +4104,18 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    look: {
+    post_invitations_look: {
         parameters: {
             query?: never;
             header?: never;
@@ -3456,9 +4136,18 @@ export interface operations {
                     "application/json": components["schemas"]["InvitationView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    join_by_passkey: {
+    post_invitations_passkey: {
         parameters: {
             query?: never;
             header?: never;
@@ -3479,9 +4168,18 @@ export interface operations {
                     "application/json": components["schemas"]["Welcome"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_joining_by_passkey: {
+    post_invitations_passkey_options: {
         parameters: {
             query?: never;
             header?: never;
@@ -3502,9 +4200,18 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_joining_by_password: {
+    post_invitations_password: {
         parameters: {
             query?: never;
             header?: never;
@@ -3525,9 +4232,18 @@ export interface operations {
                     "application/json": components["schemas"]["PasswordBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    join_by_password: {
+    post_invitations_password_confirm: {
         parameters: {
             query?: never;
             header?: never;
@@ -3548,9 +4264,18 @@ export interface operations {
                     "application/json": components["schemas"]["Welcome"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    leases: {
+    get_leases: {
         parameters: {
             query?: never;
             header?: never;
@@ -3567,9 +4292,18 @@ export interface operations {
                     "application/json": components["schemas"]["LeaseList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    end_lease: {
+    post_leases_lease_end: {
         parameters: {
             query?: never;
             header?: never;
@@ -3588,9 +4322,18 @@ export interface operations {
                     "application/json": components["schemas"]["LeaseView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    accept_incident: {
+    post_log_accept: {
         parameters: {
             query?: never;
             header?: never;
@@ -3611,9 +4354,18 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    checkpoint: {
+    get_log_checkpoint: {
         parameters: {
             query?: never;
             header?: never;
@@ -3630,9 +4382,53 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    log_key: {
+    get_log_histogram: {
+        parameters: {
+            query?: {
+                /** @description From this moment; the log's beginning if none is given. */
+                since?: string | null;
+                /** @description To this moment; now if none is given. */
+                until?: string | null;
+                /** @description Into how many parts of equal length. */
+                buckets?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogHistogram"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_log_key: {
         parameters: {
             query?: never;
             header?: never;
@@ -3649,9 +4445,18 @@ export interface operations {
                     "application/json": components["schemas"]["LogKeyView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    proof: {
+    get_log_proof_seq: {
         parameters: {
             query?: never;
             header?: never;
@@ -3670,9 +4475,18 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    records: {
+    get_log_records: {
         parameters: {
             query?: {
                 /** @description The first record. */
@@ -3694,9 +4508,65 @@ export interface operations {
                     "application/json": components["schemas"]["RecordPage"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    check_manifest: {
+    get_log_search: {
+        parameters: {
+            query?: {
+                /** @description Who, like `person:anna`; everything that begins so if it ends with `*`. So with the others. */
+                actor?: string | null;
+                /** @description What, like `device.revoke`. */
+                action?: string | null;
+                /** @description To what, like `device:lamp`. */
+                object?: string | null;
+                /** @description From which address. */
+                address?: string | null;
+                /** @description `done`, `refused`, `held` or `alert`. */
+                outcome?: string | null;
+                /** @description Not before this moment. */
+                since?: string | null;
+                /** @description Before this moment. */
+                until?: string | null;
+                /** @description The cursor: `next` of the page before. */
+                before?: number | null;
+                /** @description Records on the page at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogSearch"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_manifest_check: {
         parameters: {
             query?: never;
             header?: never;
@@ -3717,9 +4587,46 @@ export interface operations {
                     "application/json": components["schemas"]["ManifestChecked"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    people: {
+    get_overview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_people: {
         parameters: {
             query?: never;
             header?: never;
@@ -3736,9 +4643,18 @@ export interface operations {
                     "application/json": components["schemas"]["PersonList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    invite: {
+    post_people: {
         parameters: {
             query?: never;
             header?: never;
@@ -3759,9 +4675,18 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    own_ways: {
+    get_people_me: {
         parameters: {
             query?: never;
             header?: never;
@@ -3778,9 +4703,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    add_passkey: {
+    post_people_me_passkeys: {
         parameters: {
             query?: never;
             header?: never;
@@ -3801,9 +4735,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_passkey: {
+    post_people_me_passkeys_options: {
         parameters: {
             query?: never;
             header?: never;
@@ -3820,9 +4763,18 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    end_passkey: {
+    post_people_me_passkeys_id_end: {
         parameters: {
             query?: never;
             header?: never;
@@ -3841,9 +4793,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_password: {
+    post_people_me_password: {
         parameters: {
             query?: never;
             header?: never;
@@ -3864,9 +4825,18 @@ export interface operations {
                     "application/json": components["schemas"]["PasswordBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    set_password: {
+    post_people_me_password_confirm: {
         parameters: {
             query?: never;
             header?: never;
@@ -3887,9 +4857,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    recovery_codes: {
+    post_people_me_recovery_codes: {
         parameters: {
             query?: never;
             header?: never;
@@ -3906,9 +4885,18 @@ export interface operations {
                     "application/json": components["schemas"]["RecoveryCodes"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    setup_link: {
+    post_people_setup_link: {
         parameters: {
             query?: never;
             header?: never;
@@ -3925,9 +4913,18 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    change: {
+    post_people_name_change: {
         parameters: {
             query?: never;
             header?: never;
@@ -3950,9 +4947,18 @@ export interface operations {
                     "application/json": components["schemas"]["PersonList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    end: {
+    post_people_name_end: {
         parameters: {
             query?: never;
             header?: never;
@@ -3971,9 +4977,18 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    invite_again: {
+    post_people_name_invite: {
         parameters: {
             query?: never;
             header?: never;
@@ -3992,9 +5007,18 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list_profiles: {
+    get_profiles: {
         parameters: {
             query?: never;
             header?: never;
@@ -4011,9 +5035,18 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    put_profile: {
+    post_profiles: {
         parameters: {
             query?: never;
             header?: never;
@@ -4034,9 +5067,18 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileText"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    show_profile: {
+    get_profiles_name: {
         parameters: {
             query?: never;
             header?: never;
@@ -4055,9 +5097,18 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileText"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    retire_project: {
+    post_projects_place_retire: {
         parameters: {
             query?: never;
             header?: never;
@@ -4080,9 +5131,18 @@ export interface operations {
                     "application/json": components["schemas"]["Retired"][];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    seal: {
+    post_seal: {
         parameters: {
             query?: never;
             header?: never;
@@ -4099,9 +5159,18 @@ export interface operations {
                     "application/json": components["schemas"]["Sealing"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    session: {
+    get_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -4118,9 +5187,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    log_out: {
+    post_session_end: {
         parameters: {
             query?: never;
             header?: never;
@@ -4137,9 +5215,18 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    login_by_passkey: {
+    post_session_passkey: {
         parameters: {
             query?: never;
             header?: never;
@@ -4160,9 +5247,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_login: {
+    post_session_passkey_options: {
         parameters: {
             query?: never;
             header?: never;
@@ -4179,9 +5275,18 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    login_by_password: {
+    post_session_password: {
         parameters: {
             query?: never;
             header?: never;
@@ -4202,9 +5307,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    login_by_recovery: {
+    post_session_recovery: {
         parameters: {
             query?: never;
             header?: never;
@@ -4225,9 +5339,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    step_up_by_code: {
+    post_session_step_up_code: {
         parameters: {
             query?: never;
             header?: never;
@@ -4248,9 +5371,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    begin_step_up: {
+    post_session_step_up_options: {
         parameters: {
             query?: never;
             header?: never;
@@ -4267,9 +5399,18 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    step_up_by_passkey: {
+    post_session_step_up_passkey: {
         parameters: {
             query?: never;
             header?: never;
@@ -4290,9 +5431,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    sessions: {
+    get_sessions: {
         parameters: {
             query?: never;
             header?: never;
@@ -4309,9 +5459,18 @@ export interface operations {
                     "application/json": components["schemas"]["WebSessionList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    end_session: {
+    post_sessions_id_end: {
         parameters: {
             query?: never;
             header?: never;
@@ -4330,9 +5489,18 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    status: {
+    get_status: {
         parameters: {
             query?: never;
             header?: never;
@@ -4349,9 +5517,18 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    list: {
+    get_tokens: {
         parameters: {
             query?: never;
             header?: never;
@@ -4368,9 +5545,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenList"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    create: {
+    post_tokens: {
         parameters: {
             query?: never;
             header?: never;
@@ -4391,9 +5577,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenCreated"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    this_one: {
+    get_tokens_self: {
         parameters: {
             query?: never;
             header?: never;
@@ -4410,9 +5605,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenSelf"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    renew_this_one: {
+    post_tokens_self_renew: {
         parameters: {
             query?: never;
             header?: never;
@@ -4429,9 +5633,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenSelf"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    show: {
+    get_tokens_name: {
         parameters: {
             query?: never;
             header?: never;
@@ -4450,9 +5663,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    reauthorize: {
+    post_tokens_name_reauthorize: {
         parameters: {
             query?: never;
             header?: never;
@@ -4471,9 +5693,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    renew: {
+    post_tokens_name_renew: {
         parameters: {
             query?: never;
             header?: never;
@@ -4492,9 +5723,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    revoke: {
+    post_tokens_name_revoke: {
         parameters: {
             query?: never;
             header?: never;
@@ -4513,9 +5753,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenRevoked"];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    trust_bundle: {
+    get_trust_bundle: {
         parameters: {
             query?: never;
             header?: never;
@@ -4532,9 +5781,18 @@ export interface operations {
                     "application/pem-certificate-chain": string;
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    trust_crl: {
+    get_trust_crl_environment: {
         parameters: {
             query?: never;
             header?: never;
@@ -4553,9 +5811,18 @@ export interface operations {
                     "application/pkix-crl": number[];
                 };
             };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
-    unseal: {
+    post_unseal: {
         parameters: {
             query?: never;
             header?: never;
@@ -4574,6 +5841,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Sealing"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
