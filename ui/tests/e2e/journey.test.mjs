@@ -1,0 +1,138 @@
+// The owner's journey, in a real browser against the real gateway: from the setup link to a device that is gone.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { House, join_, violations } from "./house.mjs";
+
+let house;
+let page;
+
+before(async () => {
+  house = await House.open();
+  page = await house.browser();
+});
+after(() => house?.close());
+
+/** A chip of a device's state, as the screen shows it. */
+const state = (words) => page.locator("main .chip", { hasText: new RegExp(`^${words}$`) }).first();
+
+async function does(act) {
+  await page.locator("main header").getByRole("button", { name: act, exact: true }).click();
+  await page.getByRole("dialog").getByRole("button", { name: act, exact: true }).click();
+}
+
+test("the first owner joins with a passkey and keeps the recovery kit", async () => {
+  const codes = await join_(page, house.setup, "anna");
+  assert.equal(codes.length, 10);
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  assert.ok(!page.url().includes("#"), "the link's secret is not in the address");
+  await page.getByRole("heading", { name: "A home in order, in four steps" }).waitFor();
+});
+
+test("a device is added and comes in while the screen looks on", async () => {
+  await page.getByRole("link", { name: "Add a device" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Device").fill("hall-lamp");
+  await dialog.getByLabel("What it is for").fill("light in the hall");
+  await dialog.getByRole("button", { name: "Open a claim" }).click();
+  await dialog.getByText("Waiting for the device").waitFor();
+  assert.deepEqual(await violations(page), []);
+  const line = await dialog.getByLabel("On a Linux device, with the agent").textContent();
+  const claim = /HEARTHKEY_CLAIM='([^']+)'/.exec(line)[1];
+  await house.agent(claim, "hall-lamp");
+  await dialog.getByText("Enrolled: it has a certificate of its own.").waitFor();
+  await dialog.getByText("Connected with it.").waitFor();
+  await dialog.getByRole("button", { name: "Show the device" }).click();
+  await state("Connected").waitFor();
+});
+
+test("its seal is checked by the browser itself", async () => {
+  await page.getByRole("button", { name: "Verify the seal" }).click();
+  await page.getByText(/is in the log of .* records whose checkpoint this gateway has signed/).waitFor();
+});
+
+test("it is rotated, and its new certificate appears", async () => {
+  await does("Rotate");
+  await page.getByText("generation 1").waitFor();
+});
+
+test("it is suspended, its session drops at once, and it comes back when it may", async () => {
+  await does("Suspend");
+  await state("Suspended").waitFor();
+  await page.locator('[data-sessions="0"]').waitFor();
+  await does("Resume");
+  await state("Connected").waitFor();
+});
+
+test("it is revoked, and gone", async () => {
+  await page.locator("main header").getByRole("button", { name: "Revoke" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Reason").selectOption("key-compromise");
+  assert.deepEqual(await violations(page), []);
+  await dialog.getByRole("button", { name: "Revoke" }).click();
+  await page.getByText(/hall-lamp is revoked; 1 session dropped in [\d.]+ ms/).waitFor();
+  await state("Revoked").waitFor();
+  await page.locator('[data-sessions="0"]').waitFor();
+  await page.getByText("device.revoke").waitFor();
+});
+
+test("a value is revealed with a second factor, and not before", async () => {
+  for (const [environment, name] of [["lab", "ha/token"], ["home", "hue/api-key"]]) {
+    await house.cli("credential", "add", name, "--env", environment, "--kind", "api-key", "--generate", "--owner", "anna", "--purpose", "automation");
+  }
+  await page.goto(`${house.url}/vault`);
+  await page.getByRole("link", { name: "hue/api-key" }).click();
+  await page.getByRole("button", { name: "Reveal" }).waitFor();
+  const before = await page.content();
+  await page.getByRole("button", { name: "Reveal" }).click();
+  const value = await page.getByLabel("Value", { exact: true }).textContent();
+  assert.ok(value.length >= 16);
+  assert.ok(!before.includes(value), "a value is not in the page before it was asked for");
+  await page.getByRole("button", { name: "Hide now" }).click();
+  assert.ok(!(await page.content()).includes(value), "nor after it was hidden");
+});
+
+test("a developer sees their environment alone, and an auditor no secret", async () => {
+  const invite = async (...args) => (await house.cli("person", "invite", ...args)).stdout.trim();
+  const dora = await house.browser();
+  await join_(dora, await invite("dora", "--role", "developer", "--env", "lab"), null);
+  await dora.getByRole("link", { name: "Vault" }).click();
+  await dora.getByRole("link", { name: "ha/token" }).waitFor();
+  assert.equal(await dora.getByRole("link", { name: "hue/api-key" }).count(), 0);
+  assert.equal(await dora.getByRole("link", { name: "Activity" }).count(), 0);
+  await dora.goto(`${house.url}/vault/in/home/hue/api-key`);
+  await dora.getByText("Your role does not permit this.").waitFor();
+  await dora.goto(`${house.url}/devices`);
+  await dora.getByRole("heading", { name: "No device yet" }).waitFor();
+  const udo = await house.browser();
+  await join_(udo, await invite("udo", "--role", "auditor"), null);
+  await udo.goto(`${house.url}/vault/in/home/hue/api-key`);
+  await udo.getByRole("heading", { name: "hue/api-key" }).waitFor();
+  assert.equal(await udo.getByRole("button", { name: "Reveal" }).count(), 0);
+  const path = "/api/v1/environments/home/reveal";
+  const refused = await udo.evaluate(async (path) => {
+    const { csrf } = await (await fetch("/api/v1/session")).json();
+    const headers = { "content-type": "application/json", "x-hearthkey-csrf": csrf };
+    const body = JSON.stringify({ names: ["hue/api-key"], use: "reveal" });
+    return (await fetch(path, { method: "POST", headers, body })).status;
+  }, path);
+  assert.equal(refused, 403);
+});
+
+test("a hostile name is text, and nothing of it runs", async () => {
+  const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>`;
+  await house.cli("device", "claim", "porch", "--profile", "generic", "--environment", "home", "--owner", hostile, "--purpose", hostile);
+  await page.goto(`${house.url}/devices/porch`);
+  await page.getByRole("heading", { name: "porch" }).waitFor();
+  await page.getByText(hostile).first().waitFor();
+  assert.equal(await page.evaluate(() => globalThis.hacked), undefined);
+});
+
+test("whoever logs out is out, and comes back with the passkey", async () => {
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("button", { name: "Log in with a passkey" }).click();
+  await page.getByRole("heading", { name: "porch" }).waitFor();
+});
+
+test("nothing went wrong in the page on the way", () => {
+  assert.deepEqual(page.faults, []);
+});
