@@ -1,9 +1,10 @@
 # Everything that people and CI rely on. Each target does its own set-up.
 
-.PHONY: demo run test fmt lint audit bench clean
+.PHONY: demo run ui contract test test-ui fmt lint audit bench screenshots clean
 
 HOME_DIR ?= .home
 MQTT ?= 127.0.0.1:8883
+HTTP ?= 127.0.0.1:8443
 HOST ?= localhost
 
 # A temporary home with six real devices on loopback, end to end.
@@ -11,21 +12,39 @@ demo:
 	@scripts/setup.sh build
 	cargo run --locked --quiet -- demo
 
-# The gateway itself, on a home of its own in $(HOME_DIR).
-run:
-	@scripts/setup.sh build
+# The gateway itself, on a home of its own in $(HOME_DIR), with its interface.
+run: ui
 	cargo build --locked
 	@test -e $(HOME_DIR)/slots.json || cargo run --locked --quiet -- --data-dir $(HOME_DIR) init --home Home --slot keyfile
-	cargo run --locked --quiet -- --data-dir $(HOME_DIR) run --mqtt $(MQTT) --host $(HOST)
+	cargo run --locked --quiet -- --data-dir $(HOME_DIR) run --mqtt $(MQTT) --http $(HTTP) --host $(HOST)
+
+# The interface, built for the program to carry.
+ui:
+	@scripts/setup.sh ui
+	@scripts/ui.sh build
+
+# The contract, and the types that the interface has of it, after a handler has changed.
+contract:
+	@scripts/setup.sh ui
+	cargo run --locked --quiet -- openapi > openapi.json
+	@scripts/ui.sh api
 
 # All that CI runs.
-test:
+test: ui
 	@scripts/setup.sh test
 	@cargo fetch --locked --quiet
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@scripts/audit.sh
+	@scripts/ui.sh check
 	cargo test --workspace --locked
+	@scripts/ui.sh journeys
+
+# Pictures of every screen, light, dark and on a phone, in ui/screenshots.
+screenshots: ui
+	@scripts/setup.sh test
+	cargo build --locked --workspace --bins
+	@SCREENSHOTS=$(CURDIR)/ui/screenshots scripts/ui.sh pictures
 
 # Side by side with mosquitto and OpenBao, where they can be had.
 bench:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Names what this project needs and this machine lacks, and installs it: Debian 12, Raspberry Pi OS.
-# Usage: scripts/setup.sh build|test|bench. As root or by sudo; YES=1 or CI asks nothing.
+# Usage: scripts/setup.sh build|ui|test|bench. As root or by sudo; YES=1 or CI asks nothing.
 set -eu
 
 missing=""
@@ -21,11 +21,29 @@ test | bench)
     need faketime faketime
     ;;
 esac
+case "${1:-build}" in
+test)
+    need chromium chromium
+    need certutil libnss3-tools
+    ;;
+esac
 
 if ! command -v cargo >/dev/null 2>&1; then
     echo "Rust is missing: install Rust 1.90 or newer (https://rustup.rs), then run this again." >&2
     exit 1
 fi
+
+case "${1:-build}" in
+ui | test)
+    # Debian 12's own Node is too old for the tools that build the interface.
+    version=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+    if [ "${version:-0}" -lt 20 ] || ! command -v npm >/dev/null 2>&1; then
+        echo "Node is missing or too old: install Node 20.19 or newer with npm (https://nodejs.org), then run this again." >&2
+        echo "The gateway runs without its interface: cargo build builds it so." >&2
+        exit 1
+    fi
+    ;;
+esac
 
 [ -n "$missing" ] || exit 0
 echo "Missing Debian packages:$missing" >&2

@@ -48,6 +48,7 @@ mod token;
 mod token_file;
 mod token_text;
 mod trust;
+mod trust_install;
 mod url_path;
 mod value;
 mod words;

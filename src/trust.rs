@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::pem;
+use crate::trust_install;
 use crate::url_path::Name;
 
 /// The commands about roots and revocation lists.
@@ -13,6 +14,10 @@ use crate::url_path::Name;
 pub enum Trust {
     /// Print the roots to trust, in PEM.
     Bundle,
+    /// Print the SHA-256 of the root, to compare with what a browser or a phone shows.
+    Fingerprint,
+    /// Let this machine, and the browsers of this user, trust the root.
+    Install(trust_install::Install),
     /// Print an environment's revocation list, in PEM.
     Crl {
         /// The environment.
@@ -30,11 +35,26 @@ struct Pem {
     pem: String,
 }
 
+#[derive(Serialize)]
+struct Fingerprint<'a> {
+    fingerprint: &'a str,
+}
+
 impl Trust {
     /// Does what was asked.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let output = context.output;
         let pem = match self {
+            Self::Install(install) => return install.obey(context).await,
+            Self::Fingerprint => {
+                let fingerprint = trust_install::fingerprint(context).await?;
+                return output.answer(
+                    &Fingerprint {
+                        fingerprint: &fingerprint,
+                    },
+                    || fingerprint.clone(),
+                );
+            }
             Self::Bundle => {
                 let bundle = context
                     .client()?

@@ -8,6 +8,7 @@ mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
 mod broker;
 mod clock;
+mod contract;
 mod custody;
 mod door;
 mod durability;

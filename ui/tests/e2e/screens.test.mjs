@@ -43,7 +43,7 @@ async function furnish() {
   const add = (name, env, kind, ...more) =>
     house.cli("credential", "add", name, "--env", env, "--kind", kind, "--generate", "--owner", "anna", "--purpose", "automation", ...more);
   await add("hue/api-key", "home", "api-key", "--used-by", "homeassistant");
-  await add("zigbee/network-key", "home", "network-key");
+  await add("zigbee/network-key", "home", "encryption-key");
   await add("ha/token", "lab", "api-key");
   await house.cli("credential", "lease", "hue/api-key", "--env", "home", "--ttl", "1h");
   await house.cli("token", "create", "ci", "--env", "lab", "--allow", "ha/token:read", "--owner", "dora", "--purpose", "nightly tests", "--out", join(house.directory, "ci.token"));
