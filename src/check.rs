@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use hearthkey_api::{AcceptRequest, FindingList, Manifest, ManifestChecked};
+use hearthkey_api::{
+    AcceptRequest, AcceptanceRequest, FindingList, FindingView, Manifest, ManifestChecked, Posture,
+    PostureFinding,
+};
 
-use crate::context::Context;
+use crate::context::{Context, Nothing};
 use crate::failure::{Failure, code};
 use crate::table::Table;
 use crate::url_path::encode;
@@ -27,7 +30,28 @@ pub struct Check {
         conflicts_with = "manifest"
     )]
     resolve: Option<String>,
-    /// How it was seen to; it is recorded.
+    /// Accept a finding: it stays as it is, and somebody answers for it.
+    #[arg(
+        long,
+        value_name = "FINDING",
+        requires = "reason",
+        requires = "owner",
+        conflicts_with_all = ["manifest", "resolve"]
+    )]
+    accept: Option<String>,
+    /// With --accept: who answers for it.
+    #[arg(long, value_name = "WHO", requires = "accept")]
+    owner: Option<String>,
+    /// With --accept: until when, like 2027-01-31T00:00:00Z; for good if nothing is said.
+    #[arg(long, value_name = "MOMENT", requires = "accept")]
+    until: Option<String>,
+    /// Take the acceptance of a finding back.
+    #[arg(long, value_name = "FINDING", conflicts_with_all = ["manifest", "resolve", "accept"])]
+    reopen: Option<String>,
+    /// Show accepted findings, too.
+    #[arg(long)]
+    all: bool,
+    /// Why, or how it was seen to; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
 }
@@ -39,34 +63,76 @@ impl Check {
             return check_manifest(context, path).await;
         }
         let client = context.client()?;
-        let list: FindingList = match (self.resolve, self.reason) {
-            (Some(id), Some(reason)) => {
-                let path = format!("/api/v1/findings/{}/resolve", encode(&id));
-                client.post(&path, &AcceptRequest { reason }).await?
+        if context.token_file()?.is_some() {
+            // A service sees what is wrong with its credentials, and nothing of the home.
+            let list: FindingList = client.get("/api/v1/findings").await?;
+            return context
+                .output
+                .answer(&list.findings, || text(list.findings.iter().map(plain)));
+        }
+        let of = |id: &str, verb: &str| format!("/api/v1/findings/{}/{verb}", encode(id));
+        let posture: Posture = match (self.resolve, self.accept, self.reopen, self.reason) {
+            (Some(id), _, _, Some(reason)) => {
+                let path = of(&id, "resolve");
+                let _: FindingList = client.post(&path, &AcceptRequest { reason }).await?;
+                client.get("/api/v1/posture").await?
             }
-            _ => client.get("/api/v1/findings").await?,
+            (_, Some(id), _, Some(reason)) => {
+                let request = AcceptanceRequest {
+                    owner: self.owner.unwrap_or_default(),
+                    reason,
+                    until: self.until,
+                };
+                client.post(&of(&id, "accept"), &request).await?
+            }
+            (_, _, Some(id), _) => client.post(&of(&id, "reopen"), &Nothing {}).await?,
+            _ => client.get("/api/v1/posture").await?,
         };
-        context.output.answer(&list.findings, || text(&list))
+        let mut shown = posture.findings;
+        if self.all {
+            shown.extend(posture.accepted);
+        }
+        context
+            .output
+            .answer(&shown, || text(shown.iter().map(in_full)))
     }
 }
 
-fn text(list: &FindingList) -> String {
-    if list.findings.is_empty() {
-        return "Nothing is wrong with the inventory.".to_owned();
+fn plain(finding: &FindingView) -> String {
+    format!(
+        "{} · {} · {}\n  {}\n  {}\n  finding {}",
+        finding.severity, finding.kind, finding.object, finding.what, finding.remedy, finding.id
+    )
+}
+
+fn in_full(found: &PostureFinding) -> String {
+    let finding = &found.finding;
+    let mut text = format!(
+        "{} · {} · {}\n  {}\n  {}\n  {}\n  finding {}",
+        finding.severity,
+        finding.kind,
+        finding.object,
+        finding.what,
+        found.why,
+        finding.remedy,
+        finding.id
+    );
+    if let Some(accepted) = &found.acceptance {
+        let until = accepted.until.as_deref().unwrap_or("further notice");
+        text += &format!(
+            "\n  accepted by {} for {} until {until}: {}",
+            accepted.by, accepted.owner, accepted.reason
+        );
     }
-    let mut lines = Vec::new();
-    for finding in &list.findings {
-        lines.push(format!(
-            "{} · {} · {}\n  {}\n  {}\n  finding {}",
-            finding.severity,
-            finding.kind,
-            finding.object,
-            finding.what,
-            finding.remedy,
-            finding.id
-        ));
+    text
+}
+
+fn text(findings: impl Iterator<Item = String>) -> String {
+    let findings: Vec<String> = findings.collect();
+    match findings.as_slice() {
+        [] => "Nothing is wrong with the inventory.".to_owned(),
+        found => found.join("\n\n"),
     }
-    lines.join("\n\n")
 }
 
 async fn check_manifest(context: &Context, path: &Path) -> Result<(), Failure> {

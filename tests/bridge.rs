@@ -257,7 +257,7 @@ async fn a_bridge_that_cannot_end_a_value_says_what_is_left_to_do() {
             .contains("could not be ended by the bridge"),
         "{done}"
     );
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     let leftover = findings
         .as_array()
         .unwrap()
@@ -276,7 +276,7 @@ async fn a_bridge_that_cannot_end_a_value_says_what_is_left_to_do() {
         &["check", "--resolve", id, "--reason", "deleted by hand"],
     )
     .await;
-    let left = told(&rig, &["check"]).await;
+    let left = crate::posture::of_inventory(&rig).await;
     assert!(
         left.as_array()
             .unwrap()
@@ -298,10 +298,13 @@ async fn more_rights_than_declared_are_a_finding() {
     )
     .await;
     told(&rig, &["bridge", "test", "sys"]).await;
-    assert_eq!(told(&rig, &["check"]).await, Value::Array(Vec::new()));
+    assert_eq!(
+        crate::posture::of_inventory(&rig).await,
+        Value::Array(Vec::new())
+    );
     system.lies("scopes", r#"{"rights":["lights","locks"]}"#);
     told(&rig, &["bridge", "test", "sys"]).await;
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "drift");
     assert!(
         findings[0]["what"].as_str().unwrap().contains("locks"),

@@ -136,7 +136,7 @@ async fn strangers_get_health_and_trust_and_services_what_is_listed_and_nobody_a
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_dressed_and_none_says_what_serves_it() {
     let (_rig, front) = home().await;
-    for path in [HEALTH, SELF, "/nowhere"] {
+    for path in [HEALTH, SELF, "/api/v1/nowhere"] {
         let answer = front
             .curl(path, &["-H", "Origin: https://evil.example"])
             .await;

@@ -79,7 +79,7 @@ async fn a_value_that_was_committed_and_removed_again_is_found_and_is_to_be_rota
     let written: Value = serde_json::from_str(&fs::read_to_string(&sarif).unwrap()).unwrap();
     assert_eq!(written["version"], "2.1.0");
     assert_eq!(written["runs"][0]["results"].as_array().unwrap().len(), 1);
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "leaked");
     assert_eq!(findings[0]["severity"], "critical");
     assert!(
@@ -137,7 +137,10 @@ async fn nothing_is_found_where_nothing_is_and_every_exception_has_a_reason() {
     fs::write(tree.join("notes.txt"), LEAKED).unwrap();
     let (code, found) = scan(&rig, &tree, &["--no-report"]).await;
     assert_eq!(code, Some(3));
-    assert_eq!(told(&rig, &["check"]).await, Value::Array(Vec::new()));
+    assert_eq!(
+        crate::posture::of_inventory(&rig).await,
+        Value::Array(Vec::new())
+    );
     let fingerprint = found["scan"]["leaks"][0]["fingerprint"].as_str().unwrap();
     let ignore = tree.join(".hearthkeyignore.toml");
     fs::write(
@@ -314,7 +317,7 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
     let value = told(&rig, &["credential", "reveal", "hue/imported"]).await;
     assert_eq!(value["text"], "imported-hue-key-31415");
     // What was seen and not taken stays known.
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings.as_array().unwrap().len(), 1, "{findings}");
     assert_eq!(findings[0]["kind"], "unmanaged");
     assert!(
@@ -338,5 +341,12 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
     ];
     let left = told(&rig, &import).await;
     assert_eq!(left["entries"][0]["outcome"], "left", "{left}");
-    assert_eq!(told(&rig, &["check"]).await.as_array().unwrap().len(), 2);
+    assert_eq!(
+        crate::posture::of_inventory(&rig)
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }

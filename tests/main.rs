@@ -30,6 +30,7 @@ mod mqtt;
 mod overreach;
 mod people;
 mod pipeline;
+mod posture;
 mod product;
 mod proof;
 mod race;

@@ -86,7 +86,7 @@ async fn who_may_rotate_may_not_say_to_what_nor_learns_who_else_has_it() {
     let log = rig.verified_log().await;
     let begun = records(&log, "rotation.begin");
     assert_eq!(begun[0]["details"]["shared_with"], json!(["home/b/key"]));
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "shared-across-environments");
     assert_eq!(findings[0]["severity"], "critical", "{findings}");
 }
@@ -136,7 +136,7 @@ async fn what_a_service_reports_stands_beside_what_others_found() {
     ];
     let answer = front.post(path, &token, &key, &body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(
         findings[0]["object"], "token:narrow: credential:home/a/key",
         "{findings}"

@@ -303,7 +303,7 @@ async fn a_pipeline_scans_for_what_it_may_read_and_says_what_leaked() {
         (Some(3), 1),
         "{found}"
     );
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "leaked");
     let reported = records(&rig.verified_log().await, "finding.report");
     assert_eq!(reported[0]["actor"]["name"], "token:ci");

@@ -80,7 +80,7 @@ async fn a_brokers_user_comes_with_its_name_lives_beside_its_successor_and_ends_
         assert_eq!(verdict(&tested, name)["verdict"], "works", "{tested}");
     }
     assert_eq!(
-        told(&rig, &["check"]).await,
+        crate::posture::of_inventory(&rig).await,
         Value::from(Vec::<Value>::new())
     );
 
@@ -182,7 +182,7 @@ async fn a_houses_tokens_are_made_lent_and_rotated_and_an_administrators_is_a_fi
         true,
         "{tested}"
     );
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     let drift = findings
         .as_array()
         .unwrap()

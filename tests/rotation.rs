@@ -296,7 +296,7 @@ async fn what_is_due_is_a_finding_and_is_rotated_by_itself_where_that_was_allowe
     )
     .await;
     current(&rig, "hue/api-key").await;
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "due");
     assert!(
         findings[0]["what"]

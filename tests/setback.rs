@@ -147,7 +147,7 @@ async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
         "{held}"
     );
     assert_eq!(states(&rig, "sys/token").await, ["current", "previous"]);
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     let finding = findings
         .as_array()
         .unwrap()
@@ -243,7 +243,7 @@ async fn a_value_that_nobody_could_try_ends_nothing_at_its_bridge() {
     rotate(&rig, "sys/token", b"mistyped", &now).await;
     at_step(&rig, "sys/token", "done").await;
     assert_eq!(system.live(), [minted], "the value that works is not ended");
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     assert_eq!(findings[0]["kind"], "leftover", "{findings}");
 }
 
@@ -299,13 +299,16 @@ async fn a_retirement_that_was_cut_short_is_taken_up_again_and_gives_nothing_out
         why["detail"].as_str().unwrap().contains("is retired"),
         "{why}"
     );
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     let remedy = findings[0]["remedy"].as_str().unwrap();
     assert!(remedy.contains("credential retire sys/token"), "{findings}");
     let again = told(&rig, &["credential", "retire", "sys/token"]).await;
     assert_eq!(again[0]["revoked_at_bridge"], 1, "{again}");
     assert!(system.live().is_empty());
-    assert_eq!(told(&rig, &["check"]).await, serde_json::json!([]));
+    assert_eq!(
+        crate::posture::of_inventory(&rig).await,
+        serde_json::json!([])
+    );
     refused(&rig, &["credential", "retire", "sys/token"]).await;
     // The name may be used again, and means its new value.
     system.takes(&["new-value"]);
@@ -353,7 +356,7 @@ async fn a_value_whose_answer_was_lost_is_named_when_its_rotation_is_undone() {
         undone["notes"].to_string().contains("sys/token v2"),
         "{undone}"
     );
-    let findings = told(&rig, &["check"]).await;
+    let findings = crate::posture::of_inventory(&rig).await;
     let left = findings
         .as_array()
         .unwrap()

@@ -156,7 +156,7 @@ async fn a_credential_shows_what_is_wrong_with_it_and_nothing_else() {
     assert_eq!(findings("hue/api-key", "lab").await, shared);
     assert_eq!(findings("ha/token", "home").await, "expired");
     assert_eq!(findings("wifi/key", "home").await, "");
-    let all = told(&rig, &["check"]).await;
+    let all = crate::posture::of_inventory(&rig).await;
     let kinds = all.as_array().unwrap().iter().map(|f| f["kind"].as_str());
     assert_eq!(kinds.collect::<Vec<_>>(), [Some(shared), Some("expired")]);
 

@@ -31,6 +31,55 @@ pub struct FindingList {
     pub findings: Vec<FindingView>,
 }
 
+/// `GET /api/v1/posture`: what is not as it should be, the worst first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Posture {
+    /// What nobody has accepted.
+    pub findings: Vec<PostureFinding>,
+    /// What somebody has.
+    pub accepted: Vec<PostureFinding>,
+}
+
+/// A finding, why it matters, and who has accepted it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PostureFinding {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: FindingView,
+    /// Why it matters.
+    pub why: String,
+    /// Who has accepted it, if somebody has and it still holds.
+    pub acceptance: Option<AcceptanceView>,
+}
+
+/// That somebody has accepted a finding.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AcceptanceView {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: String,
+    /// Who said so.
+    pub by: String,
+    /// Until when; for good if never.
+    pub until: Option<String>,
+}
+
+/// `POST /api/v1/findings/{id}/accept`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptanceRequest {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Until when, within two years; for good if none is given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<String>,
+}
+
 /// `POST /api/v1/findings`: what a scan or an import saw.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -25,8 +25,8 @@ pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
 };
 pub use check::{
-    FindingList, FindingReport, FindingView, Manifest, ManifestChecked, ManifestEntry,
-    ManifestVerdict, MarksView,
+    AcceptanceRequest, AcceptanceView, FindingList, FindingReport, FindingView, Manifest,
+    ManifestChecked, ManifestEntry, ManifestVerdict, MarksView, Posture, PostureFinding,
 };
 pub use client::{CallError, Client};
 pub use credential::{

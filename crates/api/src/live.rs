@@ -68,6 +68,8 @@ pub struct Overview {
 /// Something that needs somebody.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Need {
+    /// The finding's id, where it is one.
+    pub id: Option<String>,
     /// What kind of thing.
     pub kind: String,
     /// `critical`, `high` or `medium`.
@@ -76,6 +78,8 @@ pub struct Need {
     pub object: String,
     /// What is wrong.
     pub what: String,
+    /// Why it matters.
+    pub why: String,
     /// What to do about it.
     pub remedy: String,
 }

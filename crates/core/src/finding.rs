@@ -31,6 +31,20 @@ words! {
         Leftover = "leftover",
         /// A place of use could not be told of a rotation.
         NotTold = "not-told",
+        /// The home opens with a key file (R4).
+        KeyFile = "key-file",
+        /// The log's newest checkpoint was not found outside the database.
+        NotAnchored = "not-anchored",
+        /// No backup is known.
+        NoBackup = "no-backup",
+        /// A CA ends soon.
+        CaLife = "ca-life",
+        /// Devices that should have renewed.
+        Expiring = "expiring",
+        /// Something is there and was never used.
+        NeverUsed = "never-used",
+        /// Somebody who has gone owns something.
+        Orphaned = "orphaned",
     }
 }
 

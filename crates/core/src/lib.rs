@@ -14,7 +14,7 @@
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
 //! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
-//! | what is wrong with the inventory, or unusual? | [`finding`], [`habit`] |
+//! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | who is a person, and what may they do? | [`person`], [`role`] |
 //! | what is the device told? | [`rejection`] |
@@ -38,6 +38,7 @@ pub mod key;
 pub mod lease;
 pub mod news;
 pub mod person;
+pub mod posture;
 pub mod profile;
 pub mod proof;
 pub mod rejection;

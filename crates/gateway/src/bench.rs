@@ -64,6 +64,7 @@ impl Issuance {
             mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             http: None,
             hosts: vec!["localhost".into()],
+            key_file: true,
         };
         let (home, _) = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
         let profile = "generic".parse().ok().and_then(|name| home.profile(&name));

@@ -85,6 +85,10 @@ pub(crate) struct Home {
     pub(crate) outbox: Notify,
     pub(crate) storage_available: AtomicBool,
     pub(crate) warnings: Vec<String>,
+    /// Whether a key file opens the home.
+    pub(crate) key_file: bool,
+    /// Whether the anchor file was there when the home opened.
+    pub(crate) anchored: bool,
     /// Tells this opening of the home from every other.
     pub(crate) epoch: String,
     /// Places for those who wait for what happens.

@@ -44,6 +44,7 @@ mod overview_http;
 mod pages;
 mod people;
 mod person_routes;
+mod posture;
 mod present;
 mod problem;
 mod profiles;

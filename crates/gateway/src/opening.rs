@@ -90,6 +90,8 @@ pub(crate) struct Door {
     pub(crate) mqtt: SocketAddr,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) hosts: Vec<String>,
+    /// Whether a key file opens the home.
+    pub(crate) key_file: bool,
 }
 
 /// Loads a CA with its key.
@@ -209,6 +211,8 @@ pub(crate) async fn open(
         outbox: Notify::new(),
         storage_available: AtomicBool::new(true),
         warnings,
+        key_file: door.key_file,
+        anchored,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         stopping: watch::Sender::new(false),

@@ -53,14 +53,20 @@ impl Home {
     fn overview(&self, caller: &Caller) -> Result<api::Overview, Failure> {
         let now = self.now();
         let mut needs = self.held_requests(caller);
-        let findings = self.findings(caller)?.findings;
-        needs.extend(findings.into_iter().map(|finding| api::Need {
-            kind: finding.kind,
-            severity: finding.severity,
-            object: finding.object,
-            what: finding.what,
-            remedy: finding.remedy,
-        }));
+        let findings = self.posture(caller)?.findings;
+        needs.extend(
+            findings
+                .into_iter()
+                .map(|api::PostureFinding { finding, why, .. }| api::Need {
+                    id: Some(finding.id),
+                    kind: finding.kind,
+                    severity: finding.severity,
+                    object: finding.object,
+                    what: finding.what,
+                    why,
+                    remedy: finding.remedy,
+                }),
+        );
         let needed = needs.len();
         let acute = needs.iter().filter(|need| need.severity == "critical");
         let acute = acute.count();
@@ -101,10 +107,12 @@ impl Home {
             let device = found.ok()??.device;
             caller.permit(Act::DeviceRead, &device.environment).ok()?;
             Some(api::Need {
+                id: None,
                 kind: "approval".into(),
                 severity: "high".into(),
                 object: format!("device:{}", device.id),
                 what: "Its key waits for an approval.".into(),
+                why: "It stays outside until somebody has compared the key.".into(),
                 remedy: format!("Compare it with what the device shows, then run `hearthkey device approve {}`.", device.id),
             })
         });

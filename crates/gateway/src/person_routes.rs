@@ -118,6 +118,9 @@ const ROUTES: &[(Method, &str, Asks)] = &[
     (POST, "/api/v1/tokens/{name}/reauthorize", Asks::Act(Act::TokenCreate)),
     (POST, "/api/v1/tokens/{name}/revoke", Asks::Act(Act::TokenEnd)),
     (GET,  "/api/v1/findings", Asks::Act(Act::FindingRead)),
+    (GET,  "/api/v1/posture", Asks::Act(Act::FindingRead)),
+    (POST, "/api/v1/findings/{id}/accept", Asks::Act(Act::FindingAccept)),
+    (POST, "/api/v1/findings/{id}/reopen", Asks::Act(Act::FindingAccept)),
     (POST, "/api/v1/findings/{id}/resolve", Asks::Act(Act::FindingAccept)),
     (POST, "/api/v1/manifest/check", Asks::Act(Act::CredentialRead)),
 

@@ -120,6 +120,7 @@ pub async fn run(
             mqtt,
             http,
             hosts,
+            key_file: slots.kinds().contains(&SlotKind::KeyFile),
         },
         slots,
         home: RwLock::new(None),

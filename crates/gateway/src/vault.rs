@@ -33,7 +33,7 @@ mod undoing;
 mod views;
 
 pub(crate) use driving::rotate_what_is_due;
-pub(crate) use findings::Reports;
+pub(crate) use findings::{Reports, view as finding_view, worst_first};
 pub(crate) use leases::{SLOW_MAX, end_what_was_lent};
 pub(crate) use rotations::begin_what_is_due;
 pub(crate) use telling::tell_the_places;

@@ -13,6 +13,7 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use crate::people::PersonWrite;
+use crate::posture::PostureWrite;
 use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
 use crate::vault_apply;
@@ -164,6 +165,8 @@ pub enum Write {
     Token(TokenWrite),
     /// Changes something about people and their sessions.
     Person(PersonWrite),
+    /// Accepts a finding, or takes that back.
+    Posture(PostureWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -287,6 +290,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         Write::Vault(write) => vault_apply::apply(tx, write)?,
         Write::Token(write) => crate::tokens::apply(tx, write)?,
         Write::Person(write) => crate::people::apply(tx, write)?,
+        Write::Posture(write) => crate::posture::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }

@@ -24,6 +24,7 @@ pub mod keys;
 pub mod log;
 pub mod log_search;
 pub mod people;
+pub mod posture;
 pub mod registry;
 pub mod slots;
 mod store;

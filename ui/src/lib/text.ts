@@ -184,6 +184,20 @@ export const text = {
     more: "More",
     clock: "The clock is not trusted, so nothing expires or renews by itself.",
   },
+  posture: {
+    accept: "Accept this",
+    acceptSays: "It stays as it is. Somebody answers for it, and it comes back on the day you name.",
+    accepted: "Accepted. It is listed below what needs you.",
+    owner: "Who answers for it",
+    reason: "Why",
+    until: "Until",
+    untilHint: "Empty means for good.",
+    list: "Accepted",
+    by: (owner: string, until: string) => `${owner}, ${until}`,
+    forGood: "for good",
+    reopen: "Reopen",
+    severity: { critical: "Critical", high: "High", medium: "Medium" } as Record<string, string>,
+  },
   devices: {
     title: "Devices",
     lead: (shown: number, all: number) =>

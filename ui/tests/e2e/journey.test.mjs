@@ -28,6 +28,18 @@ test("the first owner joins with a passkey and keeps the recovery kit", async ()
   await page.getByRole("heading", { name: "A home in order, in four steps" }).waitFor();
 });
 
+test("what is not as it should be is accepted by somebody, and the house is in order", async () => {
+  for (const what of ["The home opens with a key file", "No backup is known"]) {
+    const need = page.locator("li", { hasText: what });
+    await need.getByRole("button", { name: "Accept this" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Why").fill("it is a journey's home");
+    await dialog.getByRole("button", { name: "Accept this" }).click();
+    await dialog.waitFor({ state: "detached" });
+  }
+  await page.getByRole("heading", { name: "The house is in order." }).waitFor();
+});
+
 test("a device is added and comes in while the screen looks on", async () => {
   await page.getByRole("link", { name: "Add a device" }).click();
   const dialog = page.getByRole("dialog");

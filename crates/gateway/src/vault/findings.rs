@@ -45,7 +45,7 @@ impl Reports {
     }
 }
 
-fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
+pub(crate) fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
     FindingView {
         id: finding.id.clone(),
         kind: finding.kind.to_string(),
@@ -118,13 +118,18 @@ fn shared(
 fn seen_by(caller: &Caller, mut views: Vec<FindingView>) -> Vec<FindingView> {
     let whole = caller.may_everywhere(Act::FindingRead);
     views.retain(|view| whole || about(view).is_some_and(|id| caller.may_list(&id)));
+    worst_first(&mut views);
+    views
+}
+
+/// Puts the worst first.
+pub(crate) fn worst_first(views: &mut [FindingView]) {
     let rank = |view: &FindingView| {
         Severity::ALL
             .iter()
             .position(|word| word.as_str() == view.severity)
     };
     views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
-    views
 }
 
 impl Home {

@@ -43,6 +43,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(marks))
         .routes(routes!(findings, report))
         .routes(routes!(resolve))
+        .routes(routes!(posture))
+        .routes(routes!(accept))
+        .routes(routes!(reopen))
         .routes(routes!(check_manifest))
         .routes(routes!(bridges, connect_bridge))
         .routes(routes!(test_bridge))
@@ -329,6 +332,38 @@ async fn resolve(
     home.resolve_finding(caller.actor(), &id, &request.reason)
         .await?;
     Ok(Json(home.findings(&caller)?))
+}
+
+/// What is not as it should be in the whole home, and what of it was accepted.
+#[utoipa::path(get, path = "/api/v1/posture", responses((status = 200, body = api::Posture)))]
+async fn posture(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::Posture> {
+    Ok(Json(gateway.home()?.posture(&caller)?))
+}
+
+/// Accepts a finding: somebody answers for it.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/accept", params(("id" = String, Path)), request_body = api::AcceptanceRequest, responses((status = 200, body = api::Posture)))]
+async fn accept(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::AcceptanceRequest>,
+) -> Answer<api::Posture> {
+    let home = gateway.home()?;
+    Ok(Json(home.accept_finding(&caller, &id, &request).await?))
+}
+
+/// Takes the acceptance of a finding back.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/reopen", params(("id" = String, Path)), responses((status = 200, body = api::Posture)))]
+async fn reopen(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<api::Posture> {
+    let home = gateway.home()?;
+    Ok(Json(home.reopen_finding(&caller, &id).await?))
 }
 
 /// Checks the credentials that a repository's features use.

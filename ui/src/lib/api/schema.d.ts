@@ -556,6 +556,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/findings/{id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Accepts a finding: somebody answers for it. */
+        post: operations["post_findings_id_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes the acceptance of a finding back. */
+        post: operations["post_findings_id_reopen"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/findings/{id}/resolve": {
         parameters: {
             query?: never;
@@ -1070,6 +1104,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/posture": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is not as it should be in the whole home, and what of it was accepted. */
+        get: operations["get_posture"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/profiles": {
         parameters: {
             query?: never;
@@ -1541,6 +1592,28 @@ export interface components {
         AcceptRequest: {
             /** @description Why the home may go on. */
             reason: string;
+        };
+        /** @description `POST /api/v1/findings/{id}/accept`. */
+        AcceptanceRequest: {
+            /** @description Who answers for it. */
+            owner: string;
+            /** @description Why. */
+            reason: string;
+            /** @description Until when, within two years; for good if none is given. */
+            until?: string | null;
+        };
+        /** @description That somebody has accepted a finding. */
+        AcceptanceView: {
+            /** @description When. */
+            at: string;
+            /** @description Who said so. */
+            by: string;
+            /** @description Who answers for it. */
+            owner: string;
+            /** @description Why. */
+            reason: string;
+            /** @description Until when; for good if never. */
+            until?: string | null;
         };
         /** @description `POST /api/v1/devices/{id}/approve`. */
         ApproveRequest: {
@@ -2257,6 +2330,8 @@ export interface components {
         };
         /** @description Something that needs somebody. */
         Need: {
+            /** @description The finding's id, where it is one. */
+            id?: string | null;
             /** @description What kind of thing. */
             kind: string;
             /** @description With what. */
@@ -2267,6 +2342,8 @@ export interface components {
             severity: string;
             /** @description What is wrong. */
             what: string;
+            /** @description Why it matters. */
+            why: string;
         };
         /** @description `GET /api/v1/overview`. */
         Overview: {
@@ -2390,6 +2467,19 @@ export interface components {
             role: string;
             /** @description `active`, `invited` or `ended`. */
             state: string;
+        };
+        /** @description `GET /api/v1/posture`: what is not as it should be, the worst first. */
+        Posture: {
+            /** @description What somebody has. */
+            accepted: components["schemas"]["PostureFinding"][];
+            /** @description What nobody has accepted. */
+            findings: components["schemas"]["PostureFinding"][];
+        };
+        /** @description A finding, why it matters, and who has accepted it. */
+        PostureFinding: components["schemas"]["FindingView"] & {
+            acceptance?: components["schemas"]["AcceptanceView"] | null;
+            /** @description Why it matters. */
+            why: string;
         };
         /** @description A problem (RFC 9457): what, why, and what to do. */
         Problem: {
@@ -4053,6 +4143,70 @@ export interface operations {
             };
         };
     };
+    post_findings_id_accept: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptanceRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Posture"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_findings_id_reopen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Posture"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     post_findings_id_resolve: {
         parameters: {
             query?: never;
@@ -5005,6 +5159,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Invited"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_posture: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Posture"];
                 };
             };
             /** @description What went wrong, and what to do (RFC 9457) */

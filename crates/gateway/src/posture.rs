@@ -1,0 +1,222 @@
+//! Whether the home is as it should be: facts are gathered, `core` judges, people accept.
+
+use hearthkey_api as api;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::{Custody, checked_text};
+use hearthkey_core::finding::FindingKind;
+use hearthkey_core::person::Person;
+use hearthkey_core::posture::{
+    CaLife, Facts, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, judge, why,
+};
+use hearthkey_core::role::Act;
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::posture::{Acceptance, PostureWrite};
+use hearthkey_store::registry::ReadError;
+
+use crate::caller::Caller;
+use crate::home::Home;
+use crate::problem::Failure;
+
+/// The longest life of a leaf: what ends later need not be looked at.
+const LEAF_LIFE_MAX: Span = Span::days(398);
+/// The longest time for which a finding is accepted at once.
+const ACCEPTED_MAX: Span = Span::days(2 * 366);
+
+/// The names of people whose access has ended and who have not come back under the same name.
+fn departed(people: &[Person]) -> Vec<String> {
+    let here = |name: &str| {
+        people
+            .iter()
+            .any(|person| person.ended_at.is_none() && person.name.as_str() == name)
+    };
+    let gone = people.iter().filter(|person| person.ended_at.is_some());
+    let names = gone.map(|person| person.name.to_string());
+    names.filter(|name| !here(name)).collect()
+}
+
+fn accepted(acceptance: &Acceptance) -> api::AcceptanceView {
+    api::AcceptanceView {
+        owner: acceptance.owner.clone(),
+        reason: acceptance.reason.clone(),
+        at: acceptance.accepted_at.to_string(),
+        by: acceptance.accepted_by.clone(),
+        until: acceptance.until.map(|until| until.to_string()),
+    }
+}
+
+impl Home {
+    /// Everything that is not as it should be, as far as the caller may see it; what is accepted stands apart.
+    pub(crate) fn posture(&self, caller: &Caller) -> Result<api::Posture, Failure> {
+        let now = self.now();
+        let mut views = self.findings(caller)?.findings;
+        if caller.may_everywhere(Act::FindingRead) {
+            let facts = self.facts(now)?;
+            let found = judge(&facts, now);
+            views.extend(
+                found
+                    .iter()
+                    .map(|finding| crate::vault::finding_view(finding, None)),
+            );
+        }
+        crate::vault::worst_first(&mut views);
+        let acceptances = self.store.read(|registry| registry.acceptances())?;
+        let holds = |id: &str| {
+            acceptances.iter().find(|acceptance| {
+                acceptance.finding == id && acceptance.until.is_none_or(|until| now < until)
+            })
+        };
+        let mut posture = api::Posture {
+            findings: Vec::new(),
+            accepted: Vec::new(),
+        };
+        for finding in views {
+            let kind: Option<FindingKind> = finding.kind.parse().ok();
+            let acceptance = holds(&finding.id).map(accepted);
+            let list = match acceptance {
+                None => &mut posture.findings,
+                Some(_) => &mut posture.accepted,
+            };
+            list.push(api::PostureFinding {
+                why: kind.map(why).unwrap_or_default().to_owned(),
+                finding,
+                acceptance,
+            });
+        }
+        Ok(posture)
+    }
+
+    fn facts(&self, now: Timestamp) -> Result<Facts, ReadError> {
+        self.store.read(|registry| {
+            let departed = departed(&registry.people()?);
+            let mut ungiven = Named::default();
+            let mut orphaned = Named::default();
+            registry.each_active(|known| {
+                let c = &known.credential;
+                let made_at = known.current.map(|(_, at)| at);
+                let long_ago = made_at.is_some_and(|at| at < now.before(NEVER_GIVEN));
+                if c.custody == Custody::Vault && known.uses == 0 && long_ago {
+                    ungiven.add(c.id.to_string());
+                }
+                if departed.contains(&c.owner.to_lowercase()) {
+                    orphaned.add(c.id.to_string());
+                }
+            })?;
+            Ok(Facts {
+                home: self.id.to_string(),
+                key_file: self.key_file,
+                anchored: self.anchored,
+                backed_up: false,
+                authorities: self.authorities(),
+                unrenewed: registry.devices_unrenewed(now, now.after(LEAF_LIFE_MAX))?,
+                unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
+                orphaned_devices: registry.devices_owned_by(&departed)?,
+                orphaned_credentials: orphaned,
+                ungiven,
+                unshown: self.tokens_never_used(now),
+            })
+        })
+    }
+
+    fn authorities(&self) -> Vec<CaLife> {
+        let issuers = self
+            .issuers
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut lives: Vec<CaLife> = issuers
+            .iter()
+            .map(|(name, issuer)| CaLife {
+                name: format!("issuing/{name}"),
+                not_after: issuer.certificate().not_after,
+            })
+            .collect();
+        lives.push(CaLife {
+            name: "root".into(),
+            not_after: self.root.not_after,
+        });
+        lives.sort_by(|a, b| a.name.cmp(&b.name));
+        lives
+    }
+
+    fn tokens_never_used(&self, now: Timestamp) -> Named {
+        let mut named = Named::default();
+        for view in self.token_views() {
+            let made: Option<Timestamp> = view.created_at.parse().ok();
+            let long_ago = made.is_some_and(|at| at < now.before(NEVER_SHOWN));
+            if view.revoked_at.is_none() && view.uses == 0 && long_ago {
+                named.add(view.name);
+            }
+        }
+        named
+    }
+
+    /// Accepts a finding: somebody answers for it, for a reason, until a day.
+    pub(crate) async fn accept_finding(
+        &self,
+        caller: &Caller,
+        id: &str,
+        request: &api::AcceptanceRequest,
+    ) -> Result<api::Posture, Failure> {
+        let finding = self.known_finding(caller, id)?;
+        let owner = checked_text("owner", &request.owner)?;
+        let reason = checked_text("reason", &request.reason)?;
+        let now = self.now();
+        let until = request.until.as_deref().map(str::parse::<Timestamp>);
+        let until = until
+            .transpose()
+            .map_err(|error| Failure::invalid(&error))?;
+        if until.is_some_and(|until| until <= now || until > now.after(ACCEPTED_MAX)) {
+            return Err(Failure::refused(
+                &"a finding is accepted until a moment within the next two years",
+                "Name another day, or none.",
+            ));
+        }
+        let actor = caller.actor();
+        let mut entry = entry("finding.accept", now, actor.clone(), &finding)
+            .because(reason.clone())
+            .with("owner", owner.clone());
+        if let Some(until) = until {
+            entry = entry.with("until", until.to_string());
+        }
+        let acceptance = Acceptance {
+            finding: id.to_owned(),
+            owner,
+            reason,
+            accepted_at: now,
+            accepted_by: actor.name,
+            until,
+        };
+        let write = Write::Posture(PostureWrite::Accept(acceptance));
+        self.commit(Change::record(entry).write(write)).await?;
+        self.posture(caller)
+    }
+
+    /// Takes an acceptance back.
+    pub(crate) async fn reopen_finding(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<api::Posture, Failure> {
+        let finding = self.known_finding(caller, id)?;
+        let entry = entry("finding.reopen", self.now(), caller.actor(), &finding);
+        let write = Write::Posture(PostureWrite::Reopen(id.to_owned()));
+        self.commit(Change::record(entry).write(write)).await?;
+        self.posture(caller)
+    }
+
+    fn known_finding(&self, caller: &Caller, id: &str) -> Result<api::FindingView, Failure> {
+        let api::Posture { findings, accepted } = self.posture(caller)?;
+        let mut all = findings.into_iter().chain(accepted);
+        let found = all.find(|one| one.finding.id == id);
+        let shown: String = id.chars().take(40).collect();
+        found
+            .map(|one| one.finding)
+            .ok_or_else(|| Failure::not_found("finding", &shown))
+    }
+}
+
+fn entry(action: &'static str, now: Timestamp, actor: Actor, finding: &api::FindingView) -> Entry {
+    Entry::new(now, actor, action, finding.object.clone())
+        .with("finding", finding.id.clone())
+        .with("kind", finding.kind.clone())
+}
