@@ -10,5 +10,8 @@ UPDATE device SET
 CREATE INDEX device_by_not_after ON device (not_after);
 CREATE INDEX device_by_last_seen ON device (last_seen_at);
 
--- What happened to a thing. A record is JSON, kept as the bytes that were hashed.
-CREATE INDEX audit_by_object ON audit (json_extract(CAST(record AS TEXT), '$.object'));
+-- What happened to a thing: the object of its record, beside the bytes that were hashed.
+ALTER TABLE audit ADD COLUMN object TEXT;
+UPDATE audit SET object = json_extract(CAST(record AS TEXT), '$.object')
+WHERE json_valid(CAST(record AS TEXT));
+CREATE INDEX audit_by_object ON audit (object);

@@ -117,7 +117,7 @@ impl Registry<'_> {
     ) -> Result<Found, ReadError> {
         let mut records = self.all(
             "SELECT seq, record FROM audit
-             WHERE json_extract(CAST(record AS TEXT), '$.object') = ?1 AND seq >= ?2 AND seq < ?3
+             WHERE object = ?1 AND seq >= ?2 AND seq < ?3
              ORDER BY seq DESC LIMIT ?4",
             (object, from, before, LOOKED_AT_MAX),
             |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)),

@@ -262,11 +262,12 @@ fn apply_change(tx: &Transaction<'_>, edge: &mut Edge, change: Change) -> Result
     }
     for entry in change.entries {
         let seq = edge.size();
+        let object = entry.object.clone();
         let record = entry.into_record(seq);
         let broken = |error: &dyn std::fmt::Display| ApplyError::Log(error.to_string());
         let hashes = edge.append(&record).map_err(|error| broken(&error))?;
-        tx.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3)")
-            .and_then(|mut statement| statement.execute((seq, record, hashes)))
+        tx.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4)")
+            .and_then(|mut statement| statement.execute((seq, record, hashes, object)))
             .map_err(|error| broken(&error))?;
     }
     Ok(())
