@@ -27,6 +27,7 @@ mod lists;
 mod log;
 mod manifest;
 mod mqtt;
+mod narrow;
 mod overreach;
 mod people;
 mod pipeline;

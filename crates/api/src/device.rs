@@ -217,3 +217,53 @@ pub struct Named {
     /// The names.
     pub names: Vec<String>,
 }
+
+/// A right of a device: a topic filter to publish or subscribe to.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RightView {
+    /// `publish` or `subscribe`.
+    pub verb: String,
+    /// The topic filter.
+    pub filter: String,
+    /// Whether the device has it; false if it was taken by narrowing.
+    pub kept: bool,
+    /// Whether it may be taken: the gateway's own topics may not.
+    pub narrowable: bool,
+    /// How often it was used.
+    pub uses: u64,
+    /// When last, to about ten seconds.
+    pub last_used_at: Option<String>,
+}
+
+/// `GET /api/v1/devices/{id}/rights`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RightsView {
+    /// The profile that grants them.
+    pub profile: String,
+    /// Since when uses are counted.
+    pub since: Option<String>,
+    /// Since when they are narrowed.
+    pub narrowed_at: Option<String>,
+    /// How many could be taken, because they were never used.
+    pub unused: usize,
+    /// What the profile grants.
+    pub rights: Vec<RightView>,
+}
+
+/// `POST /api/v1/devices/{id}/narrow`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NarrowRequest {
+    /// What the device keeps.
+    pub keep: Vec<RightName>,
+}
+
+/// The name of a right.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RightName {
+    /// `publish` or `subscribe`.
+    pub verb: String,
+    /// The topic filter.
+    pub filter: String,
+}

@@ -37,8 +37,8 @@ pub use credential::{
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
-    DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, ProfileText, RevokeRequest,
-    Revoked, SessionView,
+    DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, NarrowRequest, ProfileText,
+    RevokeRequest, Revoked, RightName, RightView, RightsView, SessionView,
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{

@@ -14,6 +14,7 @@ use crate::claim::Claim;
 use crate::device::DeviceState;
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint};
 use crate::profile::{Profile, Rights};
+use crate::right::Narrowing;
 use crate::time::{Span, Timestamp};
 
 /// What is known of a device at the door.
@@ -25,6 +26,8 @@ pub struct DeviceAccess {
     pub environment: EnvironmentName,
     /// The kind of device it is.
     pub profile: Arc<Profile>,
+    /// What is kept of the profile's rights; everything if none.
+    narrowing: Option<Arc<Narrowing>>,
     /// Made of the profile when the device first comes, and kept.
     rights: OnceLock<Arc<Rights>>,
 }
@@ -36,13 +39,29 @@ impl DeviceAccess {
             state,
             environment,
             profile: Arc::clone(profile),
+            narrowing: None,
             rights: OnceLock::new(),
+        }
+    }
+
+    /// The same, narrowed.
+    pub fn narrowed(self, narrowing: Option<Arc<Narrowing>>) -> Self {
+        Self {
+            narrowing,
+            rights: OnceLock::new(),
+            ..self
         }
     }
 
     /// What the device may publish and subscribe.
     pub fn rights(&self, id: &DeviceId) -> Arc<Rights> {
-        let make = || self.profile.rights(id, &self.environment).into();
+        let make = || {
+            let granted = self.profile.rights(id, &self.environment);
+            match &self.narrowing {
+                Some(narrowing) => granted.narrowed(narrowing).into(),
+                None => granted.into(),
+            }
+        };
         Arc::clone(self.rights.get_or_init(make))
     }
 }
@@ -178,7 +197,17 @@ impl Access {
     pub fn set_profile(&mut self, profile: &Arc<Profile>) {
         let under = |known: &&mut DeviceAccess| known.profile.name == profile.name;
         for known in self.devices.values_mut().filter(under) {
-            *known = DeviceAccess::new(known.state, known.environment.clone(), profile);
+            let narrowing = known.narrowing.take();
+            *known = DeviceAccess::new(known.state, known.environment.clone(), profile)
+                .narrowed(narrowing);
+        }
+    }
+
+    /// Narrows a device's rights, or gives it all that its profile grants.
+    pub fn narrow(&mut self, id: &DeviceId, narrowing: Option<Arc<Narrowing>>) {
+        if let Some(device) = self.devices.get_mut(id) {
+            device.narrowing = narrowing;
+            device.rights = OnceLock::new();
         }
     }
 

@@ -7,7 +7,7 @@
 //! | question | module |
 //! | --- | --- |
 //! | what are things called? | [`id`], [`time`], [`topic`] |
-//! | what may a kind of device do? | [`profile`] |
+//! | what may a kind of device do, and what of it does one need? | [`profile`], [`right`] |
 //! | who may come in, and as whom? | [`access`], [`door`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
@@ -43,6 +43,7 @@ pub mod profile;
 pub mod proof;
 pub mod rejection;
 pub mod renewal;
+pub mod right;
 pub mod role;
 pub mod rotation;
 pub mod secret;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::key::KeyType;
+use crate::right::{Narrowing, Right, Used, Verb};
 use crate::time::Span;
 use crate::topic::{InvalidTopic, TopicFilter, hearthkey};
 
@@ -191,7 +192,7 @@ impl Profile {
         publish.extend(own(hearthkey::trust_ack(device)));
         subscribe.extend(own(format!("hearthkey/v1/devices/{device}/#")));
         subscribe.extend(own("hearthkey/v1/trust/#".into()));
-        Rights { publish, subscribe }
+        Rights::new(publish, subscribe)
     }
 }
 
@@ -235,47 +236,102 @@ fn check_topic(topic: &str, subscribe: bool) -> Result<(), InvalidProfile> {
 pub struct Rights {
     publish: Vec<TopicFilter>,
     subscribe: Vec<TopicFilter>,
+    /// How often each was used, in the same order.
+    published: Vec<Used>,
+    subscribed: Vec<Used>,
 }
 
 impl Rights {
     /// What an expired certificate in its grace may do: renew, and nothing else.
     pub fn renewal_only(device: &DeviceId) -> Self {
-        Self {
-            publish: TopicFilter::parse(&hearthkey::renew(device))
+        Self::new(
+            TopicFilter::parse(&hearthkey::renew(device))
                 .into_iter()
                 .collect(),
-            subscribe: ["notice", "renew/+"]
+            ["notice", "renew/+"]
                 .iter()
                 .filter_map(|t| {
                     TopicFilter::parse(&format!("hearthkey/v1/devices/{device}/{t}")).ok()
                 })
                 .collect(),
-        }
+        )
     }
 
     /// What a claim may do: send its CSR and hear the answer.
     pub fn claim(claim: &crate::id::ClaimId) -> Self {
         let enroll = hearthkey::enroll(claim);
-        Self {
-            publish: TopicFilter::parse(&enroll).into_iter().collect(),
-            subscribe: TopicFilter::parse(&format!("{enroll}/+"))
+        Self::new(
+            TopicFilter::parse(&enroll).into_iter().collect(),
+            TopicFilter::parse(&format!("{enroll}/+"))
                 .into_iter()
                 .collect(),
+        )
+    }
+
+    fn new(publish: Vec<TopicFilter>, subscribe: Vec<TopicFilter>) -> Self {
+        let unused = |filters: &[TopicFilter]| filters.iter().map(|_| Used::default()).collect();
+        Self {
+            published: unused(&publish),
+            subscribed: unused(&subscribe),
+            publish,
+            subscribe,
         }
     }
 
-    /// Whether a message may be published to this topic name.
+    /// What is left of these by a narrowing. The gateway's own topics are never taken.
+    pub fn narrowed(self, narrowing: &Narrowing) -> Self {
+        let left = |verb, mut filters: Vec<TopicFilter>| {
+            filters.retain(|filter| is_reserved(filter.as_str()) || narrowing.keeps(verb, filter));
+            filters
+        };
+        Self::new(
+            left(Verb::Publish, self.publish),
+            left(Verb::Subscribe, self.subscribe),
+        )
+    }
+
+    /// Every right, and whether it is one of the gateway's own topics.
+    pub fn all(&self) -> Vec<((Verb, TopicFilter), bool)> {
+        let publish = self.publish.iter().map(|filter| (Verb::Publish, filter));
+        let subscribe = self
+            .subscribe
+            .iter()
+            .map(|filter| (Verb::Subscribe, filter));
+        publish
+            .chain(subscribe)
+            .map(|(verb, filter)| ((verb, filter.clone()), is_reserved(filter.as_str())))
+            .collect()
+    }
+
+    /// How often rights were used since this was last asked; those that were not are left out.
+    pub fn take_uses(&self) -> Vec<(Right, u64)> {
+        let publish = self.publish.iter().zip(&self.published);
+        let subscribe = self.subscribe.iter().zip(&self.subscribed);
+        let both = publish
+            .map(|used| (Verb::Publish, used))
+            .chain(subscribe.map(|used| (Verb::Subscribe, used)));
+        both.map(|(verb, (filter, used))| ((verb, filter.as_str().to_owned()), used.take()))
+            .filter(|(_, uses)| *uses > 0)
+            .collect()
+    }
+
+    /// Whether a message may be published to this topic name. The first filter that lets it through is used.
     pub fn may_publish(&self, topic: &str) -> bool {
         let reserved = is_reserved(topic);
-        self.publish
-            .iter()
-            .any(|filter| is_reserved(filter.as_str()) == reserved && filter.matches(topic))
+        let mut filters = self.publish.iter();
+        let found = filters
+            .position(|filter| is_reserved(filter.as_str()) == reserved && filter.matches(topic));
+        use_up(found, &self.published)
     }
 
     /// Whether this filter may be subscribed to, as the client wrote it: with `$share/…` too.
     pub fn may_subscribe(&self, filter: &str) -> bool {
-        TopicFilter::parse_shared(filter)
-            .is_ok_and(|asked| self.subscribe.iter().any(|allowed| allowed.covers(&asked)))
+        let Ok(asked) = TopicFilter::parse_shared(filter) else {
+            return false;
+        };
+        let mut filters = self.subscribe.iter();
+        let found = filters.position(|allowed| allowed.covers(&asked));
+        use_up(found, &self.subscribed)
     }
 
     /// The topic filters that may be published to.
@@ -289,9 +345,38 @@ impl Rights {
     }
 }
 
+/// Counts the use of the filter that was found, and tells whether one was.
+fn use_up(found: Option<usize>, counts: &[Used]) -> bool {
+    if let Some(used) = found.and_then(|place| counts.get(place)) {
+        used.once_more();
+    }
+    found.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_right_that_lets_a_message_through_is_counted_and_a_narrowed_one_is_gone() {
+        let profile = built_in()
+            .unwrap()
+            .into_iter()
+            .find(|p| p.name.as_str() == "generic");
+        let (lamp, home) = ("lamp".parse().unwrap(), "home".parse().unwrap());
+        let rights = profile.unwrap().rights(&lamp, &home);
+        assert!(rights.may_publish("devices/lamp/state"));
+        assert!(rights.may_publish("devices/lamp/state"));
+        assert!(!rights.may_publish("devices/door/open"));
+        let uses = rights.take_uses();
+        assert_eq!(uses.len(), 1);
+        assert_eq!(uses[0].1, 2);
+        assert!(rights.take_uses().is_empty());
+        let none = Narrowing::default();
+        let left = rights.narrowed(&none);
+        assert!(!left.may_publish("devices/lamp/state"));
+        assert!(left.may_publish("hearthkey/v1/devices/lamp/renew"));
+    }
 
     fn minimal(topics: &str) -> String {
         format!(

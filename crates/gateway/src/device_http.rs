@@ -35,6 +35,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(rotate))
         .routes(routes!(revoke))
         .routes(routes!(approve))
+        .routes(routes!(rights))
+        .routes(routes!(narrow))
+        .routes(routes!(widen))
 }
 
 fn device(id: &str) -> Result<DeviceId, Failure> {
@@ -318,4 +321,35 @@ async fn approve(
         state,
         sessions_dropped: 0,
     }))
+}
+
+/// What a device may do, and what of it it has done.
+#[utoipa::path(get, path = "/api/v1/devices/{id}/rights", params(("id" = String, Path)), responses((status = 200, body = api::RightsView)))]
+async fn rights(State(gateway): Gate, Path(id): Path<String>) -> Answer<api::RightsView> {
+    Ok(Json(gateway.home()?.rights_view(&device(&id)?).await?))
+}
+
+/// Leaves a device some of its rights. Its sessions are dropped once.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/narrow", params(("id" = String, Path)), request_body = api::NarrowRequest, responses((status = 200, body = api::RightsView)))]
+async fn narrow(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::NarrowRequest>,
+) -> Answer<api::RightsView> {
+    let home = gateway.home()?;
+    Ok(Json(
+        home.narrow(caller.actor(), &device(&id)?, &request).await?,
+    ))
+}
+
+/// Gives a device all that its profile grants. Its sessions are dropped once.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/widen", params(("id" = String, Path)), responses((status = 200, body = api::RightsView)))]
+async fn widen(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<api::RightsView> {
+    let home = gateway.home()?;
+    Ok(Json(home.widen(caller.actor(), &device(&id)?).await?))
 }

@@ -14,7 +14,7 @@ use hearthkey_store::change::{Change, Write};
 use tokio::sync::Semaphore;
 
 use crate::enroll::Guest;
-use crate::home::{Home, device_actor};
+use crate::home::{Home, device_actor, locked};
 use crate::issuance::Outcome;
 use crate::renew::Renewer;
 use crate::waiting::Waiting;
@@ -87,6 +87,7 @@ impl Home {
                 connection,
                 ..
             } => {
+                locked(&self.lately_connected).insert(device.clone());
                 self.seen(&device, certificate, address, connection).await;
             }
             Event::NoticeWanted { device } => self.ensure_notice(&device),

@@ -1,6 +1,6 @@
 //! An unsealed home: what every use case works with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -91,6 +91,8 @@ pub(crate) struct Home {
     pub(crate) anchored: bool,
     /// Tells this opening of the home from every other.
     pub(crate) epoch: String,
+    /// Devices that had a session when the use of rights was last noted, or came since.
+    pub(crate) lately_connected: Mutex<BTreeSet<DeviceId>>,
     /// Places for those who wait for what happens.
     pub(crate) waiters: Semaphore,
     pub(crate) stopping: watch::Sender<bool>,

@@ -52,6 +52,7 @@ mod renew;
 mod replay;
 mod request;
 mod revoke;
+mod rights;
 mod run;
 mod schedule;
 mod service_routes;

@@ -215,6 +215,7 @@ pub(crate) async fn open(
         anchored,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
+        lately_connected: Mutex::default(),
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });
@@ -369,6 +370,10 @@ fn load_access(
 ) -> Result<LoadedAccess, HomeError> {
     let mut access = Access::default();
     let mut after = String::new();
+    let mut narrowings: HashMap<_, _> = store
+        .read(|registry| registry.narrowings())?
+        .into_iter()
+        .collect();
     loop {
         let page = store.read(|registry| registry.devices(&after, 1000))?;
         let Some(last) = page.last() else { break };
@@ -378,7 +383,9 @@ fn load_access(
             let Some(profile) = profiles.get(&device.profile) else {
                 continue;
             };
-            let entry = DeviceAccess::new(device.state, device.environment, profile);
+            let narrowing = narrowings.remove(&device.id).map(Arc::new);
+            let entry =
+                DeviceAccess::new(device.state, device.environment, profile).narrowed(narrowing);
             access.set_device(device.id, entry);
         }
     }

@@ -92,6 +92,9 @@ const ROUTES: &[(Method, &str, Asks)] = &[
     (POST, "/api/v1/devices/{id}/rotate", Asks::Act(Act::DeviceChange)),
     (POST, "/api/v1/devices/{id}/revoke", Asks::Act(Act::DeviceChange)),
     (POST, "/api/v1/devices/{id}/approve", Asks::Act(Act::DeviceChange)),
+    (GET,  "/api/v1/devices/{id}/rights", Asks::Act(Act::DeviceRead)),
+    (POST, "/api/v1/devices/{id}/narrow", Asks::Act(Act::DeviceChange)),
+    (POST, "/api/v1/devices/{id}/widen", Asks::Act(Act::DeviceChange)),
 
     (GET,  "/api/v1/credentials", Asks::Act(Act::CredentialRead)),
     (POST, "/api/v1/credentials", Asks::Act(Act::CredentialWrite)),

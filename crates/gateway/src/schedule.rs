@@ -15,6 +15,8 @@ use crate::home::Home;
 const CLAIMS_KEPT: Span = Span::days(30);
 /// What has ended in the vault (leases, rotations, findings) is forgotten after this long, as long as the log keeps records.
 const ENDED_KEPT: Span = Span::days(730);
+/// The use of rights is written down this often.
+const RIGHTS_NOTED_EVERY_S: u64 = 10;
 /// Revoked tokens are forgotten after this long.
 const TOKENS_KEPT: Span = Span::days(30);
 
@@ -31,6 +33,9 @@ pub(crate) async fn keep(home: Arc<Home>) {
             _ = stopping.wait_for(|stop| *stop) => return,
         }
         home.every_second(&mut anchored).await;
+        if ticks.is_multiple_of(RIGHTS_NOTED_EVERY_S) {
+            home.note_rights_used().await;
+        }
         if ticks.is_multiple_of(60) {
             home.every_minute().await;
         }

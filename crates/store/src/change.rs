@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::people::PersonWrite;
 use crate::posture::PostureWrite;
+use crate::rights::RightWrite;
 use crate::tokens::TokenWrite;
 use crate::vault::SealedSecret;
 use crate::vault_apply;
@@ -167,6 +168,8 @@ pub enum Write {
     Person(PersonWrite),
     /// Accepts a finding, or takes that back.
     Posture(PostureWrite),
+    /// Notes the use of rights, narrows or widens them.
+    Right(RightWrite),
 }
 
 /// Something the gateway must do after a change, also if it stops in between.
@@ -291,6 +294,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         Write::Token(write) => crate::tokens::apply(tx, write)?,
         Write::Person(write) => crate::people::apply(tx, write)?,
         Write::Posture(write) => crate::posture::apply(tx, write)?,
+        Write::Right(write) => crate::rights::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
         | Write::Activate { .. }
@@ -319,7 +323,7 @@ fn apply_to_device(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError
                 "INSERT INTO device (name, state, environment, profile, owner, purpose, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (name) DO UPDATE SET state = ?2, environment = ?3, profile = ?4,
-                     owner = ?5, purpose = ?6",
+                     owner = ?5, purpose = ?6, narrowing = NULL, narrowed_at = NULL",
             )?
             .execute(params![
                 device.id.as_str(),

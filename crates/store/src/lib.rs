@@ -26,6 +26,7 @@ pub mod log_search;
 pub mod people;
 pub mod posture;
 pub mod registry;
+pub mod rights;
 pub mod slots;
 mod store;
 pub mod tokens;

@@ -265,6 +265,22 @@ export const text = {
     by: "By",
     at: "At",
   },
+  rights: {
+    title: "Rights held and used",
+    says: (profile: string) => `What the profile ${profile} grants.`,
+    since: (day: string) => `Uses are counted since ${day}.`,
+    verbs: { publish: "Publish", subscribe: "Subscribe" } as Record<string, string>,
+    uses: (n: number) => count(n, "use", "uses"),
+    unused: "never used",
+    ours: "needed to renew",
+    taken: "taken",
+    narrow: "Narrow to what is used",
+    widen: "Give everything back",
+    narrowTitle: (id: string) => `Narrow the rights of ${id}?`,
+    narrowSays: (n: number) =>
+      `${count(n, "right that was never used is", "rights that were never used are")} taken. Its session is dropped once, and it comes back with what is left. You can give everything back at any time.`,
+    narrowed: (id: string) => `${id} has what it uses, and nothing else.`,
+  },
   act: {
     rotate: {
       title: (n: string) => `Rotate ${n}?`,

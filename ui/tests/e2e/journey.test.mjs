@@ -62,6 +62,20 @@ test("its seal is checked by the browser itself", async () => {
   await page.getByText(/is in the log of .* records whose checkpoint this gateway has signed/).waitFor();
 });
 
+test("its rights are narrowed to what it uses, and it comes back with them", async () => {
+  await page.getByText(/\d+ uses?,/).first().waitFor();
+  await page.getByRole("button", { name: "Narrow to what is used" }).click();
+  const dialog = page.getByRole("dialog");
+  assert.deepEqual(await violations(page), []);
+  await dialog.getByRole("button", { name: "Narrow to what is used" }).click();
+  await page.getByText("hall-lamp has what it uses, and nothing else.").waitFor();
+  await page.getByText("taken", { exact: true }).first().waitFor();
+  await state("Connected").waitFor();
+  await page.getByRole("button", { name: "Give everything back" }).click();
+  await page.getByText("never used").first().waitFor();
+  await state("Connected").waitFor();
+});
+
 test("it is rotated, and its new certificate appears", async () => {
   await does("Rotate");
   await page.getByText("generation 1").waitFor();
