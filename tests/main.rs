@@ -7,6 +7,7 @@ mod away;
 mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
 mod broker;
+mod bulk;
 mod clock;
 mod contract;
 mod custody;
@@ -34,6 +35,7 @@ mod pipeline;
 mod posture;
 mod product;
 mod proof;
+mod provenance;
 mod race;
 mod renew;
 mod revoke;

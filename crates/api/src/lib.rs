@@ -5,6 +5,7 @@
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
 mod bridge;
+mod bulk;
 mod check;
 mod client;
 mod clock;
@@ -15,6 +16,7 @@ mod log;
 mod people;
 mod problem;
 mod proof_key;
+mod provenance;
 mod remote;
 mod secret;
 mod status;
@@ -23,6 +25,10 @@ mod token_file;
 
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
+};
+pub use bulk::{
+    BulkEffect, BulkFailure, BulkHindrance, BulkOutcome, BulkPreview, BulkPreviewRequest,
+    BulkRequest,
 };
 pub use check::{
     AcceptanceRequest, AcceptanceView, FindingList, FindingReport, FindingView, Manifest,
@@ -52,6 +58,7 @@ pub use people::{
 };
 pub use problem::{Problem, code};
 pub use proof_key::{InvalidKey, ProofKey};
+pub use provenance::{DeviceProvenance, Enrolled};
 pub use remote::{Identity, RemoteError};
 pub use secret::SecretValue;
 pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};

@@ -32,6 +32,11 @@ impl DeviceState {
             Self::Revoked => "revoked",
         }
     }
+
+    /// Whether it can renew its certificate.
+    pub fn can_renew(self) -> bool {
+        self == Self::Active
+    }
 }
 
 /// A device as the registry knows it.

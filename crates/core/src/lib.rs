@@ -10,7 +10,7 @@
 //! | what may a kind of device do, and what of it does one need? | [`profile`], [`right`] |
 //! | who may come in, and as whom? | [`access`], [`door`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
-//! | what becomes of a device and its certificates? | [`device`], [`certificate`] |
+//! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
 //! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
@@ -24,6 +24,7 @@ pub mod access;
 pub mod audit;
 pub mod bearer;
 pub mod bridge;
+pub mod bulk;
 pub mod certificate;
 pub mod claim;
 pub mod credential;

@@ -289,14 +289,9 @@ async fn revoke(
         .map_err(|error| Failure::invalid(&error))?;
     let device = device(&id)?;
     let home = gateway.home()?;
-    let actor = caller.actor();
     let revoked = home
-        .revoke(actor.clone(), &device, reason, StateChange::Revoke)
+        .put_out(caller.actor(), &device, reason, StateChange::Revoke)
         .await?;
-    // The device is out; a token that was bound to it opens nothing, and is said to be revoked too.
-    if let Err(failure) = home.end_access_of(&actor, &device).await {
-        tracing::warn!(%device, why = failure.0.detail, "a token of a revoked device could not be revoked yet");
-    }
     Ok(Json(revoked))
 }
 

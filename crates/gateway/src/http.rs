@@ -42,6 +42,8 @@ fn open_router() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(trust_crl))
         .routes(routes!(accept_incident))
         .merge(crate::device_http::routes())
+        .merge(crate::bulk_http::routes())
+        .merge(crate::provenance::routes())
         .merge(crate::log_http::routes())
         .merge(crate::live_http::routes())
         .merge(crate::overview_http::routes())

@@ -7,7 +7,7 @@
 //! | who asks | module |
 //! | --- | --- |
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
-//! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`environments`], [`profiles`], [`views`] |
+//! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`bulk`], [`environments`], [`profiles`], [`views`], [`provenance`] |
 //! | a person or a service, about secrets | [`vault`] |
 //! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
 //! | a person, in a browser | [`people`], [`person_routes`] |
@@ -19,6 +19,8 @@ mod around;
 mod attempts;
 mod bearer;
 pub mod bench;
+mod bulk;
+mod bulk_http;
 mod caller;
 mod claims;
 mod clock;
@@ -48,6 +50,7 @@ mod posture;
 mod present;
 mod problem;
 mod profiles;
+mod provenance;
 mod renew;
 mod replay;
 mod request;

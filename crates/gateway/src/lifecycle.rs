@@ -64,7 +64,7 @@ impl Home {
     ) -> Result<DeviceState, Failure> {
         let _turn = self.turns.of(device).await;
         let state = self.known(device)?.device.state;
-        if state != DeviceState::Active {
+        if !state.can_renew() {
             let why = format!("the device {device} is {}", state.as_str());
             return Err(Failure::refused(
                 &why,

@@ -183,7 +183,8 @@ impl Home {
     }
 }
 
-fn event(record: Record) -> api::Event {
+/// A record as it is told.
+pub(crate) fn event(record: Record) -> api::Event {
     api::Event {
         seq: record.seq,
         time: record.time.to_string(),

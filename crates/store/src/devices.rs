@@ -1,7 +1,7 @@
 //! Lists of devices: filtered, sorted and counted by the database, a page at a time.
 
 use hearthkey_core::certificate::Certificate;
-use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
@@ -172,6 +172,19 @@ impl Registry<'_> {
         let sql = format!("SELECT count(*) FROM device d WHERE {condition}");
         let count = self.one(&sql, params_from_iter(values), |row| row.get(0))?;
         Ok(count.unwrap_or_default())
+    }
+
+    /// Of these devices those that there are, each with how many certificates it has that are not revoked.
+    pub fn devices_named(&self, names: &[DeviceId]) -> Result<Vec<(KnownDevice, u64)>, ReadError> {
+        let names = json(names.iter().map(ToString::to_string));
+        let sql = format!(
+            "SELECT {DEVICE_COLUMNS}, (SELECT count(*) FROM certificate c
+                 WHERE c.device = d.id AND c.state <> 'revoked')
+             FROM device d WHERE d.name IN (SELECT value FROM json_each(?1)) ORDER BY d.name"
+        );
+        self.all(&sql, [names], |row| {
+            Ok((read_device(row)?, row.get(DEVICE_WIDTH)?))
+        })
     }
 
     /// How many devices there are by environment, profile and state.

@@ -137,6 +137,29 @@ impl Registry<'_> {
         Ok(Found { records, looked_to })
     }
 
+    /// The newest records about any of some things, at most `limit`. For each thing the index is read no further.
+    pub fn records_about(
+        &self,
+        objects: &[String],
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        let sql = "SELECT seq FROM audit WHERE object = ?1 ORDER BY seq DESC LIMIT ?2";
+        let mut numbers: Vec<u64> = Vec::new();
+        for object in objects {
+            numbers.extend(self.all(sql, (object, limit), |row| row.get::<_, u64>(0))?);
+        }
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers.dedup();
+        numbers.truncate(limit);
+        let mut records = Vec::with_capacity(numbers.len());
+        for seq in numbers {
+            let sql = "SELECT record FROM audit WHERE seq = ?1";
+            let record = self.one(sql, [seq], |row| row.get::<_, Vec<u8>>(0))?;
+            records.extend(record.map(|record| (seq, record)));
+        }
+        Ok(records)
+    }
+
     /// When the log began.
     pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
         let record = self.one("SELECT record FROM audit WHERE seq = 0", [], |row| {

@@ -176,6 +176,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Does one thing to many devices, each by itself: what fails with one keeps no other from it. */
+        post: operations["post_devices_bulk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says what would happen to each device, and does nothing. */
+        post: operations["post_devices_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/summary": {
         parameters: {
             query?: never;
@@ -221,6 +255,40 @@ export interface paths {
         put?: never;
         /** Approves the key that a device has presented. */
         post: operations["post_devices_id_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/narrow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leaves a device some of its rights. Its sessions are dropped once. */
+        post: operations["post_devices_id_narrow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/provenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where a device comes from: the sealed record of its enrollment, and the last records about it and its claims. */
+        get: operations["get_devices_id_provenance"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -278,6 +346,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{id}/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a device may do, and what of it it has done. */
+        get: operations["get_devices_id_rights"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}/rotate": {
         parameters: {
             query?: never;
@@ -306,6 +391,23 @@ export interface paths {
         put?: never;
         /** Cuts a device off for now. */
         post: operations["post_devices_id_suspend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/widen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives a device all that its profile grants. Its sessions are dropped once. */
+        post: operations["post_devices_id_widen"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1685,6 +1787,89 @@ export interface components {
             /** @description How it is reached. */
             settings: unknown;
         };
+        /** @description What would happen to one device. */
+        BulkEffect: {
+            /**
+             * Format: int64
+             * @description Certificates that would be revoked.
+             */
+            certificates: number;
+            /** @description The device. */
+            device: string;
+            /** @description Where it stands now. */
+            from: string;
+            /**
+             * Format: int64
+             * @description Live sessions that would end.
+             */
+            sessions: number;
+            /** @description Where it would stand. */
+            state: string;
+            /**
+             * Format: int64
+             * @description Service tokens that would be revoked.
+             */
+            tokens: number;
+            /** @description The same as a sentence. */
+            what: string;
+        };
+        /** @description A device to which it was not done. */
+        BulkFailure: {
+            /** @description The device, as it was named. */
+            device: string;
+            /** @description What went wrong. */
+            problem: components["schemas"]["Problem"];
+        };
+        /** @description A device to which it cannot be done. */
+        BulkHindrance: {
+            /** @description The device, as it was named. */
+            device: string;
+            /** @description Why not. */
+            why: string;
+        };
+        /** @description What happened. */
+        BulkOutcome: {
+            /** @description Devices to which it was done, in the order of their ids. */
+            done: components["schemas"]["DeviceChanged"][];
+            /** @description Whether all that was done is on the disk. What is not holds in memory and is tried again until it is. */
+            durable: boolean;
+            /** @description Devices to which it was not. */
+            failed: components["schemas"]["BulkFailure"][];
+            /**
+             * Format: int64
+             * @description From the request to the last device, in microseconds.
+             */
+            latency_us: number;
+            /** @description Live sessions that were dropped. */
+            sessions_dropped: number;
+        };
+        /** @description What would happen. */
+        BulkPreview: {
+            /** @description What was asked about. */
+            action: string;
+            /** @description Devices to which it cannot be done. */
+            cannot: components["schemas"]["BulkHindrance"][];
+            /** @description All of it, in sentences. */
+            says: string[];
+            /** @description What would happen to each device, in the order of their ids. */
+            will: components["schemas"]["BulkEffect"][];
+        };
+        /** @description `POST /api/v1/devices/preview`. */
+        BulkPreviewRequest: {
+            /** @description `rotate`, `suspend`, `resume`, `revoke` or `retire`. */
+            action: string;
+            /** @description The devices, 1,000 at most. One that is named twice counts once. */
+            devices: string[];
+        };
+        /** @description `POST /api/v1/devices/bulk`. */
+        BulkRequest: {
+            /** @description `rotate`, `suspend`, `resume`, `revoke` or `retire`. */
+            action: string;
+            /** @description The devices, 1,000 at most. One that is named twice counts once. */
+            devices: string[];
+            /** @description A reason of RFC 5280 §5.3.1; with `revoke` only, and `unspecified` if none is given. */
+            reason?: string | null;
+        };
         /** @description The browser's answer to a ceremony. */
         CeremonyAnswer: {
             /** @description The ceremony. */
@@ -1956,6 +2141,12 @@ export interface components {
              */
             total?: number | null;
         };
+        /** @description `GET /api/v1/devices/{id}/provenance`. */
+        DeviceProvenance: {
+            enrolled?: components["schemas"]["Enrolled"] | null;
+            /** @description The last records about it and about the claims by which it came, the newest first, 100 at most. */
+            history: components["schemas"]["Event"][];
+        };
         /** @description How many devices there are. */
         DeviceSummary: {
             /** @description By environment. */
@@ -2042,6 +2233,20 @@ export interface components {
              * @description Tokens that reach their ceiling.
              */
             tokens: number;
+        };
+        /** @description The record of an enrollment. */
+        Enrolled: {
+            /** @description Who: the claim that was used. */
+            actor: string;
+            /** @description The leaf, exactly as it was hashed. */
+            record: string;
+            /**
+             * Format: int64
+             * @description Its number: `GET /api/v1/log/proof/{seq}` proves that it is in the log.
+             */
+            seq: number;
+            /** @description When. */
+            time: string;
         };
         /** @description `POST /api/v1/environments`. */
         EnvironmentRequest: {
@@ -2327,6 +2532,11 @@ export interface components {
         Named: {
             /** @description The names. */
             names: string[];
+        };
+        /** @description `POST /api/v1/devices/{id}/narrow`. */
+        NarrowRequest: {
+            /** @description What the device keeps. */
+            keep: components["schemas"]["RightName"][];
         };
         /** @description Something that needs somebody. */
         Need: {
@@ -2627,6 +2837,44 @@ export interface components {
              * @description All values.
              */
             total: number;
+        };
+        /** @description The name of a right. */
+        RightName: {
+            /** @description The topic filter. */
+            filter: string;
+            /** @description `publish` or `subscribe`. */
+            verb: string;
+        };
+        /** @description A right of a device: a topic filter to publish or subscribe to. */
+        RightView: {
+            /** @description The topic filter. */
+            filter: string;
+            /** @description Whether the device has it; false if it was taken by narrowing. */
+            kept: boolean;
+            /** @description When last, to about ten seconds. */
+            last_used_at?: string | null;
+            /** @description Whether it may be taken: the gateway's own topics may not. */
+            narrowable: boolean;
+            /**
+             * Format: int64
+             * @description How often it was used.
+             */
+            uses: number;
+            /** @description `publish` or `subscribe`. */
+            verb: string;
+        };
+        /** @description `GET /api/v1/devices/{id}/rights`. */
+        RightsView: {
+            /** @description Since when they are narrowed. */
+            narrowed_at?: string | null;
+            /** @description The profile that grants them. */
+            profile: string;
+            /** @description What the profile grants. */
+            rights: components["schemas"]["RightView"][];
+            /** @description Since when uses are counted. */
+            since?: string | null;
+            /** @description How many could be taken, because they were never used. */
+            unused: number;
         };
         /** @description `POST …/rotate`. */
         RotateRequest: {
@@ -3341,6 +3589,70 @@ export interface operations {
             };
         };
     };
+    post_devices_bulk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkOutcome"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_devices_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkPreviewRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkPreview"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_devices_summary: {
         parameters: {
             query?: never;
@@ -3420,6 +3732,70 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeviceChanged"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_devices_id_narrow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NarrowRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsView"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_devices_id_provenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceProvenance"];
                 };
             };
             /** @description What went wrong, and what to do (RFC 9457) */
@@ -3527,6 +3903,36 @@ export interface operations {
             };
         };
     };
+    get_devices_id_rights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsView"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     post_devices_id_rotate: {
         parameters: {
             query?: never;
@@ -3574,6 +3980,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeviceChanged"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_devices_id_widen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsView"];
                 };
             };
             /** @description What went wrong, and what to do (RFC 9457) */

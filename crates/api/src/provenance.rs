@@ -1,0 +1,28 @@
+//! Where a device comes from.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::live::Event;
+
+/// `GET /api/v1/devices/{id}/provenance`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeviceProvenance {
+    /// The newest enrollment, from which its certificates descend; none before the first.
+    pub enrolled: Option<Enrolled>,
+    /// The last records about it and about the claims by which it came, the newest first, 100 at most.
+    pub history: Vec<Event>,
+}
+
+/// The record of an enrollment.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Enrolled {
+    /// Its number: `GET /api/v1/log/proof/{seq}` proves that it is in the log.
+    pub seq: u64,
+    /// The leaf, exactly as it was hashed.
+    pub record: String,
+    /// When.
+    pub time: String,
+    /// Who: the claim that was used.
+    pub actor: String,
+}

@@ -1,0 +1,89 @@
+//! The routes of one act on many devices.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use hearthkey_api as api;
+use hearthkey_core::bulk::BulkAct;
+use hearthkey_core::certificate::RevocationReason;
+use hearthkey_core::role::{Act, Scope};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::bulk;
+use crate::caller::Caller;
+use crate::home::Home;
+use crate::problem::Failure;
+use crate::run::Gateway;
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Gate = State<Arc<Gateway>>;
+
+/// The routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::new()
+        .routes(routes!(preview))
+        .routes(routes!(act))
+}
+
+fn parsed(action: &str) -> Result<BulkAct, Failure> {
+    action.parse().map_err(|error| Failure::invalid(&error))
+}
+
+/// Why a device is revoked. Nothing else that is done to one has a reason to choose.
+fn reason_of(act: BulkAct, reason: Option<&str>) -> Result<RevocationReason, Failure> {
+    match (act, reason.filter(|reason| !reason.is_empty())) {
+        (BulkAct::Retire, None) => Ok(RevocationReason::CessationOfOperation),
+        (_, None) => Ok(RevocationReason::Unspecified),
+        (BulkAct::Revoke, Some(reason)) => reason.parse().map_err(|error| Failure::invalid(&error)),
+        (_, Some(_)) => Err(Failure::invalid(&"only a revocation has a reason")),
+    }
+}
+
+/// The devices that are named, as far as the caller may change them.
+async fn named(
+    home: &Home,
+    caller: &Caller,
+    path: &str,
+    devices: &[String],
+) -> Result<bulk::Named, Failure> {
+    let scope = caller.scope(Act::DeviceChange);
+    let scope = scope.ok_or_else(crate::service_routes::not_for_services)?;
+    let named = home.named_devices(devices, scope)?;
+    if let (Caller::Person(visit), Scope::These(_)) = (caller, scope)
+        && let Some((_, failure)) = named.missing.first()
+    {
+        home.record_overstep(visit, ("POST", path), failure).await;
+    }
+    Ok(named)
+}
+
+/// Says what would happen to each device, and does nothing.
+#[utoipa::path(post, path = "/api/v1/devices/preview", request_body = api::BulkPreviewRequest, responses((status = 200, body = api::BulkPreview)))]
+async fn preview(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::BulkPreviewRequest>,
+) -> Answer<api::BulkPreview> {
+    let act = parsed(&request.action)?;
+    let home = gateway.home()?;
+    let path = "/api/v1/devices/preview";
+    let named = named(&home, &caller, path, &request.devices).await?;
+    Ok(Json(bulk::preview(act, named)))
+}
+
+/// Does one thing to many devices, each by itself: what fails with one keeps no other from it.
+#[utoipa::path(post, path = "/api/v1/devices/bulk", request_body = api::BulkRequest, responses((status = 200, body = api::BulkOutcome)))]
+async fn act(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::BulkRequest>,
+) -> Answer<api::BulkOutcome> {
+    let act = parsed(&request.action)?;
+    let reason = reason_of(act, request.reason.as_deref())?;
+    let home = gateway.home()?;
+    let path = "/api/v1/devices/bulk";
+    let named = named(&home, &caller, path, &request.devices).await?;
+    Ok(Json(home.bulk(&caller.actor(), (act, reason), named).await))
+}
