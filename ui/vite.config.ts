@@ -1,4 +1,6 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { request } from "node:http";
+import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 
@@ -26,8 +28,29 @@ function gatewaySocket(): Plugin {
   };
 }
 
+/** The licenses of everything that is shipped, the font among it, beside it: they ask for that. */
+function licenses(): Plugin {
+  return {
+    name: "licenses",
+    apply: "build",
+    generateBundle() {
+      const shipped = new Map<string, string>();
+      for (const id of this.getModuleIds()) {
+        const found = /^(.*\/node_modules\/((?:@[^/]+\/)?[^/]+))\//.exec(id.replaceAll("\0", ""));
+        if (found?.[1] && found[2]) shipped.set(found[2], found[1]);
+      }
+      const texts = [...shipped].sort().map(([name, directory]) => {
+        const file = readdirSync(directory).find((one) => /^licen[cs]e/i.test(one));
+        if (!file) throw new Error(`${name} is shipped and has no license`);
+        return `${name}\n${"=".repeat(name.length)}\n\n${readFileSync(join(directory, file), "utf8").trim()}\n`;
+      });
+      this.emitFile({ type: "asset", fileName: "licenses.txt", source: texts.join("\n\n") });
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [svelte(), gatewaySocket()],
+  plugins: [svelte(), gatewaySocket(), licenses()],
   build: { target: "es2022", assetsInlineLimit: 0, cssCodeSplit: true, modulePreload: { polyfill: false } },
   test: { include: ["tests/unit/**/*.test.ts"] },
 } as Parameters<typeof defineConfig>[0]);
