@@ -7,6 +7,7 @@ const rules = [
   [/\{@html/, "markup from data: names that devices choose are hostile text", () => true],
   [/\bstyle=/, "inline styles: the content security policy forbids them", (path) => path.endsWith(".svelte")],
   [/\b(new Blob|new FormData|new File)\b/, "posting a Blob or a File ends the desktop's web view; files are saved by lib/save.ts", (path) => !path.endsWith("lib/save.ts")],
+  [/\bcreateObjectURL\b|\.download\s*=|\bdownload=\{[^}]*[Uu]rl/, "downloads of what the page made: the desktop's web view has none; files are saved by lib/save.ts", (path) => !path.endsWith("lib/save.ts")],
   [/\btransition:|\bin:fly|\bout:fade|\banimate:/, "transitions that write style elements: the content security policy forbids them", () => true],
   [/\b(eval|new Function)\s*\(/, "code from text: the content security policy forbids it", () => true],
   [/\btoLocale(Date|Time)?String\(/, "dates and numbers go through lib/format.ts", () => true],

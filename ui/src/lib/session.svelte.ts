@@ -1,5 +1,7 @@
 /** Who is asking, and what they may do. */
 import { call, guardBy, Problem, type Schemas } from "./api/client";
+import { notices } from "./notices.svelte";
+import { text } from "./text";
 
 export type Session = Schemas["SessionInfo"];
 
@@ -45,9 +47,15 @@ class Sessions {
     }
   }
 
+  /** Logs out. Whoever the gateway has not heard is still in, and is told so. */
   async end(): Promise<void> {
-    await call((api) => api.POST("/api/v1/session/end"));
-    this.take(null);
+    try {
+      await call((api) => api.POST("/api/v1/session/end"));
+      this.take(null);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      if (error.status !== 401) notices.warn(`${text.stillIn} ${error.message}`);
+    }
   }
 
   private ask(): Promise<boolean> {

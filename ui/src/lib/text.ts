@@ -18,6 +18,7 @@ export const text = {
   who: (name: string, role: string) => `${name}, ${role}`,
   local: "On this machine",
   logOut: "Log out",
+  stillIn: "You are still logged in.",
   loading: (what: string) => `Loading ${what} …`,
   retry: "Try again",
   cancel: "Cancel",
@@ -25,6 +26,7 @@ export const text = {
   done: "Done",
   copy: "Copy",
   copied: "Copied",
+  copyRefused: "This browser copies nothing by itself. The text is marked: copy it with Ctrl+C.",
   unknown: "unknown",
   never: "never",
   none: "none",
@@ -39,6 +41,23 @@ export const text = {
   broken: {
     title: "This screen has failed.",
     detail: "What happened is in the browser's console. Nothing was changed by it.",
+  },
+  unreachable: {
+    title: "The gateway does not answer.",
+    detail: "It may be restarting, or this device may be off the network.",
+    remedy: "Check both. What was asked for can be asked again.",
+  },
+  garbled: (status: number) => ({
+    title: "The answer cannot be understood.",
+    detail: `Something answered ${status} that is not this gateway's.`,
+    remedy: "Load the page again.",
+  }),
+  proof: {
+    cannot: {
+      title: "This browser cannot check the proof.",
+      detail: "It does not know the kind of signature (Ed25519) that the log's checkpoints bear. This says nothing about the record.",
+      remedy: "Use a newer browser, or check the log on the command line: hearthkey log verify.",
+    },
   },
   missing: {
     title: "There is no such page.",
@@ -140,7 +159,7 @@ export const text = {
     search: "Search on this screen",
     help: "This help",
     go: (screen: string) => `Go to ${screen}`,
-    table: "In a table: arrows move, Space selects, Enter opens",
+    table: "In a table: arrows move, Space selects, Shift and Space all between, Enter opens",
     dialog: "Close a dialog",
   },
   live: {
@@ -568,6 +587,9 @@ export const text = {
       seal: "Seal the gateway",
       sealTitle: "Seal the gateway?",
       sealSays: "Every key leaves memory, every device is cut, and nobody can log in until it is unsealed on its own machine.",
+      sealSilent:
+        "The gateway does not answer any more. A sealed one does not, either, but neither does one that cannot be reached: make sure on its own machine.",
+      statusCommand: "hearthkey status",
       warnings: "Warnings",
       slotSays: {
         keyfile: "A key file beside the database: protects nothing against who can read the card.",

@@ -2,6 +2,7 @@
  * The one way to the gateway: typed by the contract, with what a session's writes carry, and errors as problems.
  */
 import createClient, { type Middleware } from "openapi-fetch";
+import { text } from "../text";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -25,13 +26,7 @@ export class Problem extends Error {
 
 /** Nobody answers: the network, or the gateway, is away. */
 export function unreachable(): Problem {
-  return new Problem({
-    code: "unreachable",
-    status: 0,
-    title: "The gateway does not answer.",
-    detail: "It may be restarting, or this device may be off the network.",
-    remedy: "Check both. What was asked for can be asked again.",
-  });
+  return new Problem({ code: "unreachable", status: 0, ...text.unreachable });
 }
 
 type Guards = {
@@ -66,13 +61,7 @@ type Answer<T> = { data?: T; error?: unknown; response: Response };
 function problemIn(answer: Answer<unknown>): Problem {
   const { error, response } = answer;
   if (error && typeof error === "object" && "code" in error) return new Problem(error as Schemas["Problem"]);
-  return new Problem({
-    code: "garbled",
-    status: response.status,
-    title: "The answer cannot be understood.",
-    detail: `Something answered ${response.status} that is not this gateway's.`,
-    remedy: "Load the page again.",
-  });
+  return new Problem({ code: "garbled", status: response.status, ...text.garbled(response.status) });
 }
 
 /**
