@@ -1,6 +1,6 @@
 # Everything that people and CI rely on. Each target does its own set-up.
 
-.PHONY: demo run ui contract test test-ui fmt lint audit bench screenshots clean
+.PHONY: demo run desktop ui contract test test-ui fmt lint audit bench screenshots clean
 
 HOME_DIR ?= .home
 MQTT ?= 127.0.0.1:8883
@@ -17,6 +17,11 @@ run: ui
 	cargo build --locked
 	@test -e $(HOME_DIR)/slots.json || cargo run --locked --quiet -- --data-dir $(HOME_DIR) init --home Home --slot keyfile
 	cargo run --locked --quiet -- --data-dir $(HOME_DIR) run --mqtt $(MQTT) --http $(HTTP) --host $(HOST)
+
+# The same home in a window of its own: the gateway is in its process, and no browser is needed.
+desktop: ui
+	@scripts/setup.sh desktop
+	cargo run --locked --quiet --package hearthkey-desktop -- --data-dir $(HOME_DIR) --mqtt $(MQTT) --host $(HOST)
 
 # The interface, built for the program to carry.
 ui:
@@ -38,6 +43,7 @@ test: ui
 	@scripts/audit.sh
 	@scripts/ui.sh check
 	cargo test --workspace --locked
+	cargo build --workspace --bins --locked
 	@scripts/ui.sh journeys
 
 # Pictures of every screen, light, dark and on a phone, in ui/screenshots.

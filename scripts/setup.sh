@@ -1,12 +1,15 @@
 #!/bin/sh
 # Names what this project needs and this machine lacks, and installs it: Debian 12, Raspberry Pi OS.
-# Usage: scripts/setup.sh build|ui|test|bench. As root or by sudo; YES=1 or CI asks nothing.
+# Usage: scripts/setup.sh build|ui|desktop|test|bench. As root or by sudo; YES=1 or CI asks nothing.
 set -eu
 
 missing=""
 need() { # command, Debian package
     command -v "$1" >/dev/null 2>&1 && return
     case " $missing " in *" $2 "*) ;; *) missing="$missing $2" ;; esac
+}
+need_library() { # name for pkg-config, Debian package
+    pkg-config --exists "$1" 2>/dev/null || missing="$missing $2"
 }
 
 need cc build-essential
@@ -25,6 +28,15 @@ case "${1:-build}" in
 test)
     need chromium chromium
     need certutil libnss3-tools
+    need Xvfb xvfb
+    need WebKitWebDriver webkit2gtk-driver
+    ;;
+esac
+case "${1:-build}" in
+desktop | test)
+    need pkg-config pkg-config
+    need dbus-run-session dbus-daemon
+    need_library webkit2gtk-4.1 libwebkit2gtk-4.1-dev
     ;;
 esac
 
@@ -34,7 +46,7 @@ if ! command -v cargo >/dev/null 2>&1; then
 fi
 
 case "${1:-build}" in
-ui | test)
+ui | desktop | test)
     # Debian 12's own Node is too old for the tools that build the interface.
     version=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
     if [ "${version:-0}" -lt 20 ] || ! command -v npm >/dev/null 2>&1; then

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use hearthkey_api::{Client, Identity, RemoteError, TokenFile};
+use hearthkey_gateway::Surroundings;
 
-use crate::data_dir::Surroundings;
 use crate::failure::{Failure, code};
 use crate::output::Output;
 use crate::token_file;
@@ -81,7 +81,14 @@ impl Context {
     pub fn data_dir(&self) -> Result<PathBuf, Failure> {
         match &self.named {
             Some(named) => Ok(named.clone()),
-            None => Surroundings::here().data_dir(),
+            None => Surroundings::here().data_dir().map_err(|error| {
+                Failure::with_cause(
+                    code::SYSTEM,
+                    "There is no data directory.",
+                    &error,
+                    "Name the directory with --data-dir or HEARTHKEY_DATA_DIR.",
+                )
+            }),
         }
     }
 

@@ -19,13 +19,11 @@ mod claim_text;
 mod clock;
 mod context;
 mod credential;
-mod data_dir;
 mod demo;
 mod demo_report;
 mod demo_vault;
 mod device;
 mod device_text;
-mod diagnostics;
 mod environment;
 mod export;
 mod failure;
@@ -141,7 +139,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    diagnostics::start(cli.verbose, matches!(cli.command, Command::Run(_)));
+    hearthkey_gateway::diagnostics::start(cli.verbose, matches!(cli.command, Command::Run(_)));
     let output = Output::new(cli.json);
     let context = Context::new(cli.data_dir, cli.network, output);
     match obey(cli.command, &context) {

@@ -46,6 +46,12 @@ pub mod code {
     /// Nothing shows that the proof is new: it needs the nonce that the answer holds. The other
     /// codes about tokens and proofs are in docs/API.md.
     pub const PROOF_NEEDS_NONCE: &str = "proof_needs_nonce";
+    /// There is no home where the desktop window looks for one.
+    pub const NO_HOME: &str = "no_home";
+    /// Another gateway runs on the home that the desktop window would open.
+    pub const HOME_IN_USE: &str = "home_in_use";
+    /// The home that the desktop window has does not open.
+    pub const UNOPENED_HOME: &str = "unopened_home";
     /// A fault of the gateway itself.
     pub const INTERNAL: &str = "internal";
 }

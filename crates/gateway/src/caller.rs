@@ -17,6 +17,8 @@ use crate::problem::Failure;
 /// Who calls.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
+    /// Whoever sits at the desktop window that has the gateway in its process.
+    Desktop,
     /// A process on this machine, over the Unix socket.
     Local {
         /// Its user id, from the kernel.
@@ -105,6 +107,12 @@ impl Caller {
     /// The caller as the audit log names it.
     pub(crate) fn actor(&self) -> Actor {
         match self {
+            Self::Desktop => Actor {
+                name: format!("uid:{}", rustix::process::geteuid().as_raw()),
+                role: "operator".into(),
+                session: Some("desktop".into()),
+                address: None,
+            },
             Self::Local { uid, pid } => Actor {
                 name: format!("uid:{uid}"),
                 role: "operator".into(),
@@ -116,7 +124,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do this with that credential. Whoever is on the socket is an
+    /// Whether the caller may do this with that credential. Whoever is on the socket or at the desktop is an
     /// operator; a service may do what its token grants, in its token's environment; a person what
     /// their mandate permits there.
     pub(crate) fn may(&self, action: Action, credential: &CredentialId) -> Result<(), Failure> {
@@ -144,7 +152,7 @@ impl Caller {
     /// Where the caller may do this; nowhere if none.
     pub(crate) fn scope(&self, act: Act) -> Option<Scope<'_>> {
         match self {
-            Self::Local { .. } => Some(Scope::All),
+            Self::Desktop | Self::Local { .. } => Some(Scope::All),
             Self::Service(_) => None,
             Self::Person(visit) => visit.person.mandate.scope(act),
         }
@@ -159,7 +167,7 @@ impl Caller {
     pub(crate) fn service(&self) -> Result<&Service, Failure> {
         match self {
             Self::Service(service) => Ok(service),
-            Self::Local { .. } | Self::Person(_) => Err(Failure::refused(
+            Self::Desktop | Self::Local { .. } | Self::Person(_) => Err(Failure::refused(
                 &"only a service has a token",
                 "Ask over HTTPS, with --token-file.",
             )),
@@ -170,7 +178,7 @@ impl Caller {
     pub(crate) fn person(&self) -> Result<&Visit, Failure> {
         match self {
             Self::Person(visit) => Ok(visit),
-            Self::Local { .. } | Self::Service(_) => Err(Failure::refused(
+            Self::Desktop | Self::Local { .. } | Self::Service(_) => Err(Failure::refused(
                 &"only a person who has logged in has this",
                 "Log in with a browser.",
             )),

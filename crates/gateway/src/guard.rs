@@ -267,7 +267,7 @@ pub(crate) async fn guard(
 /// Nothing is kept, guessed, framed or embedded. Strict-Transport-Security is left out on purpose:
 /// it would hold for every port of the host, and so lock a browser out of whatever else the same
 /// machine serves in plain HTTP; here no plain HTTP is spoken in the first place.
-fn dress(headers: &mut HeaderMap) {
+pub(crate) fn dress(headers: &mut HeaderMap) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),

@@ -13,7 +13,7 @@
 //! | a person, in a browser | [`people`], [`person_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
-//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`] |
+//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`], [`data_dir`], [`desktop`] |
 
 mod around;
 mod attempts;
@@ -25,7 +25,10 @@ mod caller;
 mod claims;
 mod clock;
 mod contract;
+mod data_dir;
+mod desktop;
 mod device_http;
+pub mod diagnostics;
 mod enroll;
 mod environments;
 mod events;
@@ -70,6 +73,8 @@ mod views;
 mod waiting;
 mod well_known;
 
+pub use data_dir::{NoDataDir, Surroundings};
+pub use desktop::Desktop;
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use http::openapi;
 pub use init::{InitError, InitSlot, Initialized, init};

@@ -18,6 +18,7 @@ use hearthkey_store::change::Change;
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
@@ -31,6 +32,7 @@ use crate::opening::{Door, HomeError, open};
 use crate::problem::Failure;
 
 /// How the gateway is run.
+#[derive(Clone)]
 pub struct RunConfig {
     /// The home's data directory.
     pub data_dir: PathBuf,
@@ -100,48 +102,78 @@ pub async fn run(
     on_event: impl Fn(RunEvent) + Send + Sync + 'static,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let RunConfig {
-        data_dir,
-        mqtt,
-        http,
-        hosts,
-        passphrase,
-    } = config;
-    let slots = Slots::read(&data_dir)?;
-    let hosts = if hosts.is_empty() {
-        vec!["localhost".to_owned()]
-    } else {
-        hosts
-    };
-    let (socket, _lock) = bind(&data_dir)?;
-    let gateway = Arc::new(Gateway {
-        door: Door {
-            data_dir: data_dir.clone(),
+    let running = Running::start(config, on_event).await?;
+    shutdown.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// A gateway that runs in this process: its doors are open, and its socket answers.
+pub(crate) struct Running {
+    gateway: Arc<Gateway>,
+    serving: JoinHandle<std::io::Result<()>>,
+    _lock: std::fs::File,
+}
+
+impl Running {
+    pub(crate) async fn start(
+        config: RunConfig,
+        on_event: impl Fn(RunEvent) + Send + Sync + 'static,
+    ) -> Result<Self, RunError> {
+        let RunConfig {
+            data_dir,
             mqtt,
             http,
             hosts,
-            key_file: slots.kinds().contains(&SlotKind::KeyFile),
-        },
-        slots,
-        home: RwLock::new(None),
-        turn: tokio::sync::Mutex::default(),
-        on_event: Box::new(on_event),
-    });
-    match passphrase
-        .map(Way::Words)
-        .or_else(|| slots::key_file(&data_dir))
-    {
-        Some(way) => gateway.open(&way).await?,
-        None => (gateway.on_event)(RunEvent::Sealed),
+            passphrase,
+        } = config;
+        let slots = Slots::read(&data_dir)?;
+        let hosts = if hosts.is_empty() {
+            vec!["localhost".to_owned()]
+        } else {
+            hosts
+        };
+        let (socket, lock) = bind(&data_dir)?;
+        let gateway = Arc::new(Gateway {
+            door: Door {
+                data_dir: data_dir.clone(),
+                mqtt,
+                http,
+                hosts,
+                key_file: slots.kinds().contains(&SlotKind::KeyFile),
+            },
+            slots,
+            home: RwLock::new(None),
+            turn: tokio::sync::Mutex::default(),
+            on_event: Box::new(on_event),
+        });
+        match passphrase
+            .map(Way::Words)
+            .or_else(|| slots::key_file(&data_dir))
+        {
+            Some(way) => gateway.open(&way).await?,
+            None => (gateway.on_event)(RunEvent::Sealed),
+        }
+        let app = router(Arc::clone(&gateway)).layer(middleware::from_fn(name_caller));
+        let service = app.into_make_service_with_connect_info::<Peer>();
+        let serving = tokio::spawn(axum::serve(socket, service).into_future());
+        Ok(Self {
+            gateway,
+            serving,
+            _lock: lock,
+        })
     }
-    let app = router(Arc::clone(&gateway)).layer(middleware::from_fn(name_caller));
-    let service = app.into_make_service_with_connect_info::<Peer>();
-    let serving = tokio::spawn(axum::serve(socket, service).into_future());
-    shutdown.await;
-    serving.abort();
-    gateway.close().await;
-    let _ = std::fs::remove_file(data_dir.join(SOCKET_FILE));
-    Ok(())
+
+    /// The gateway, to be asked in this process.
+    pub(crate) fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.gateway)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.serving.abort();
+        self.gateway.close().await;
+        let _ = std::fs::remove_file(self.gateway.door.data_dir.join(SOCKET_FILE));
+    }
 }
 
 /// The lock that says that a gateway runs on a home.

@@ -1,10 +1,17 @@
 /** Files that a person keeps. The desktop's window saves by a command of its own: its web view has no downloads. */
-type Desktop = { core: { invoke: (command: string, args: Record<string, unknown>) => Promise<unknown> } };
+import { Problem } from "./api/client";
+import { isDesktop, saveFile } from "./desktop";
+import { notices } from "./notices.svelte";
+import { text } from "./text";
 
 export async function save(name: string, content: string): Promise<void> {
-  const desktop = (globalThis as { __TAURI__?: Desktop }).__TAURI__;
-  if (desktop) {
-    await desktop.core.invoke("save_file", { name, content });
+  if (isDesktop) {
+    try {
+      notices.say(text.desktop.saved(await saveFile(name, content)));
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      notices.warn(`${error.message} ${error.detail}. ${error.remedy}`);
+    }
     return;
   }
   const url = URL.createObjectURL(new Blob([content], { type: "text/plain" }));

@@ -12,6 +12,8 @@ class Sessions {
   now = $state<Session | null | undefined>(undefined);
   /** The gateway has no keys in memory, so nobody can log in. */
   sealed = $state(false);
+  /** There is no home yet where the desktop's window looks for one. */
+  homeless = $state(false);
   /** Why it is not known who is asking. */
   problem = $state<Problem | null>(null);
   /** A second factor is asked for. */
@@ -38,11 +40,13 @@ class Sessions {
   async look(): Promise<void> {
     try {
       this.take(await call((api) => api.GET("/api/v1/session")));
-      this.sealed = false;
+      this.sealed = this.homeless = false;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (error.code === "gateway_sealed") this.sealed = true;
-      else if (error.status === 401) this.take(null);
+      this.homeless = error.code === "no_home";
+      this.sealed = error.code === "gateway_sealed";
+      if (this.homeless || this.sealed) return;
+      if (error.status === 401) this.take(null);
       else this.problem = error;
     }
   }

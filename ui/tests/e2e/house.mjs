@@ -8,10 +8,18 @@ import { chromium } from "playwright-core";
 
 const run = promisify(execFile);
 const target = process.env.CARGO_TARGET_DIR ?? new URL("../../../target", import.meta.url).pathname;
-const binary = (name) => process.env[`HEARTHKEY_BIN_DIR`] ? join(process.env.HEARTHKEY_BIN_DIR, name) : join(target, "debug", name);
+export const binary = (name) => process.env[`HEARTHKEY_BIN_DIR`] ? join(process.env.HEARTHKEY_BIN_DIR, name) : join(target, "debug", name);
 
 /** How long anything may take before a journey gives up on it. */
 export const PATIENCE_MS = 30_000;
+
+/** Ends a program that was started here, and waits until it has. */
+export async function endOf(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((done) => child.on("exit", done));
+  child.kill("SIGTERM");
+  await ended;
+}
 
 export class House {
   constructor(directory) {
@@ -133,12 +141,7 @@ export class House {
 
   async close() {
     for (const browser of this.browsers) await browser.close().catch(() => {});
-    for (const child of this.children.reverse()) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      const ended = new Promise((done) => child.on("exit", done));
-      child.kill("SIGTERM");
-      await ended;
-    }
+    for (const child of this.children.reverse()) await endOf(child);
     await rm(this.directory, { recursive: true, force: true });
   }
 }

@@ -247,7 +247,7 @@ impl Home {
     pub(crate) fn session_info(&self, caller: &Caller) -> Result<api::SessionInfo, Failure> {
         match caller {
             Caller::Person(visit) => self.info_of(visit),
-            Caller::Local { .. } => Ok(api::SessionInfo {
+            Caller::Desktop | Caller::Local { .. } => Ok(api::SessionInfo {
                 home: self.id.to_string(),
                 name: caller.actor().name,
                 caller: "local".into(),

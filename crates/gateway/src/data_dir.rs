@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Failure, code};
-
 /// Where the gateway's data is when it runs as a service.
 const SYSTEM_DIR: &str = "/var/lib/hearthkey";
+
+/// Nothing says where the data could be.
+#[derive(Debug, thiserror::Error)]
+#[error("neither XDG_DATA_HOME nor HOME names an absolute path")]
+pub struct NoDataDir;
 
 /// What the default depends on.
 #[derive(Debug, Default)]
@@ -30,7 +33,7 @@ impl Surroundings {
     }
 
     /// The data directory for these surroundings. The XDG specification has relative paths ignored.
-    pub fn data_dir(&self) -> Result<PathBuf, Failure> {
+    pub fn data_dir(&self) -> Result<PathBuf, NoDataDir> {
         if self.root {
             return Ok(PathBuf::from(SYSTEM_DIR));
         }
@@ -41,14 +44,7 @@ impl Surroundings {
         let base = absolute(&self.xdg_data_home)
             .or_else(|| absolute(&self.home).map(|home| home.join(".local/share")));
         base.map(|base| base.join(Path::new("hearthkey")))
-            .ok_or_else(|| {
-                Failure::local(
-                    code::SYSTEM,
-                    "There is no data directory.",
-                    "Neither XDG_DATA_HOME nor HOME names an absolute path.".to_owned(),
-                    "Name the directory with --data-dir or HEARTHKEY_DATA_DIR.",
-                )
-            })
+            .ok_or(NoDataDir)
     }
 }
 
