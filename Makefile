@@ -1,6 +1,6 @@
 # Everything that people and CI rely on. Each target does its own set-up.
 
-.PHONY: demo run desktop ui contract test test-ui fmt lint audit bench screenshots clean
+.PHONY: demo run desktop ui contract contract-fuzz test test-ui fmt lint audit bench screenshots clean
 
 HOME_DIR ?= .home
 MQTT ?= 127.0.0.1:8883
@@ -33,6 +33,13 @@ contract:
 	@scripts/setup.sh ui
 	cargo run --locked --quiet -- openapi > openapi.json
 	@scripts/ui.sh api
+
+# Schemathesis over the whole contract, against a home of its own in a network without a way out. It comes from PyPI.
+contract-fuzz:
+	cargo build --locked
+	python3 -m venv --upgrade-deps target/schemathesis >/dev/null
+	target/schemathesis/bin/pip install --quiet schemathesis==4.32.5
+	PATH="$(CURDIR)/target/schemathesis/bin:$$PATH" scripts/schemathesis.py $${CARGO_TARGET_DIR:-target}/debug/hearthkey --max-examples 50
 
 # All that CI runs.
 test: ui

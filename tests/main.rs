@@ -29,6 +29,7 @@ mod log;
 mod manifest;
 mod mqtt;
 mod narrow;
+mod once;
 mod overreach;
 mod people;
 mod pipeline;

@@ -78,10 +78,16 @@ impl<'a> Browser<'a> {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body).await
+    }
+
+    /// With more headers, like `if-match: "7"`.
+    pub async fn post_with(&self, path: &str, headers: &[&str], body: &Value) -> Answer {
         let origin = format!("origin: {}", self.front.url);
         let body = body.to_string();
         let json = "content-type: application/json";
-        let args = ["-X", "POST", "-H", &origin, "-H", json, "-d", &body];
+        let mut args = vec!["-X", "POST", "-H", &origin, "-H", json, "-d", &body];
+        args.extend(headers.iter().flat_map(|header| ["-H", header]));
         self.ask(path, &args).await
     }
 

@@ -46,6 +46,10 @@ pub mod code {
     /// Nothing shows that the proof is new: it needs the nonce that the answer holds. The other
     /// codes about tokens and proofs are in docs/API.md.
     pub const PROOF_NEEDS_NONCE: &str = "proof_needs_nonce";
+    /// The thing is not of the version that the write expects.
+    pub const CHANGED_MEANWHILE: &str = "changed_meanwhile";
+    /// The idempotency key came with another request before.
+    pub const KEY_REUSED: &str = "idempotency_key_reused";
     /// There is no home where the desktop window looks for one.
     pub const NO_HOME: &str = "no_home";
     /// Another gateway runs on the home that the desktop window would open.

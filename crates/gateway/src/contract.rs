@@ -3,10 +3,15 @@
 
 use hearthkey_api::Problem;
 use utoipa::PartialSchema;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{
-    Components, ContentBuilder, HttpMethod, OpenApi, PathItem, Ref, RefOr, ResponseBuilder,
+    Components, ContentBuilder, HttpMethod, OpenApi, PathItem, Ref, RefOr, Required,
+    ResponseBuilder,
 };
+
+use crate::repeats::{CREATIONS, KEY, KEY_MAX_BYTES};
+use crate::versions::THINGS;
 
 /// The name of an operation: its method, and the words of its path.
 fn operation_id(method: &HttpMethod, path: &str) -> String {
@@ -36,6 +41,37 @@ fn operations(item: &mut PathItem) -> [(HttpMethod, &mut Option<Operation>); 2] 
     ]
 }
 
+/// The headers that a request may carry whatever its handler reads.
+fn headers_of(method: &HttpMethod, path: &str) -> Vec<Parameter> {
+    if *method != HttpMethod::Post {
+        return Vec::new();
+    }
+    let header = |name: &str, says: &str, bytes: Option<usize>| {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .max_length(bytes)
+            .build();
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(says))
+            .schema(Some(text))
+            .build()
+    };
+    let mut headers = Vec::new();
+    let has_version = |(root, _): &(&str, &str)| path.starts_with(&format!("{root}/"));
+    if THINGS.iter().any(has_version) || path == "/api/v1/profiles" {
+        let says = "The `ETag` of what was looked at; refused with 412 if it has changed since";
+        headers.push(header("if-match", says, None));
+    }
+    if CREATIONS.contains(&path) {
+        let says = "Names the request: the same one within an hour is answered as before";
+        headers.push(header(KEY.as_str(), says, Some(KEY_MAX_BYTES)));
+    }
+    headers
+}
+
 /// Finishes what the handlers say of themselves.
 pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
     let components = contract.components.get_or_insert_with(Components::new);
@@ -46,6 +82,11 @@ pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
         for (method, operation) in operations(item) {
             let Some(operation) = operation else { continue };
             operation.operation_id = Some(operation_id(&method, path));
+            let headers = headers_of(&method, path);
+            if !headers.is_empty() {
+                let parameters = operation.parameters.get_or_insert_default();
+                parameters.extend(headers.into_iter().map(RefOr::T));
+            }
             let content = ContentBuilder::new()
                 .schema(Some(Ref::from_schema_name("Problem")))
                 .build();

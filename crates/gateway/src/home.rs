@@ -95,6 +95,10 @@ pub(crate) struct Home {
     pub(crate) lately_connected: Mutex<BTreeSet<DeviceId>>,
     /// Places for those who wait for what happens.
     pub(crate) waiters: Semaphore,
+    /// Who changes a thing of a version that they have seen.
+    pub(crate) versions: crate::versions::Versions,
+    /// What was made lately, and how that was answered.
+    pub(crate) repeats: crate::repeats::Repeats,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
 }

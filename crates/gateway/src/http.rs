@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -17,7 +17,9 @@ use crate::caller::Caller;
 use crate::contract::finished;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
+use crate::repeats::once;
 use crate::run::Gateway;
+use crate::versions::versioned;
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
@@ -70,6 +72,11 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/v1/openapi.json", axum::routing::get(openapi))
         .fallback(crate::pages::serve)
         .layer(middleware::from_fn(around::as_problems))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&gateway),
+            versioned,
+        ))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), once))
         .layer(middleware::from_fn(around::to_the_end))
         .layer(DefaultBodyLimit::max(api::BODY_MAX_BYTES))
         .with_state(gateway)
@@ -123,14 +130,12 @@ async fn list_profiles(State(gateway): Gate) -> Answer<api::Named> {
 async fn put_profile(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     Json(profile): Json<api::ProfileText>,
 ) -> Answer<api::ProfileText> {
-    Ok(Json(
-        gateway
-            .home()?
-            .put_profile(caller.actor(), profile.toml)
-            .await?,
-    ))
+    let home = gateway.home()?;
+    let put = home.put_profile(caller.actor(), profile.toml, &headers);
+    Ok(Json(put.await?))
 }
 
 /// Shows a profile.

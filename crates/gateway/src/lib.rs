@@ -13,7 +13,7 @@
 //! | a person, in a browser | [`people`], [`person_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
-//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`caller`], [`data_dir`], [`desktop`] |
+//! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`repeats`], [`versions`], [`caller`], [`data_dir`], [`desktop`] |
 
 mod around;
 mod attempts;
@@ -55,6 +55,7 @@ mod problem;
 mod profiles;
 mod provenance;
 mod renew;
+mod repeats;
 mod replay;
 mod request;
 mod revoke;
@@ -69,6 +70,7 @@ mod tokens;
 mod trust;
 mod turns;
 mod vault;
+mod versions;
 mod views;
 mod waiting;
 mod well_known;

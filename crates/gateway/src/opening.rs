@@ -216,6 +216,8 @@ pub(crate) async fn open(
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         lately_connected: Mutex::default(),
+        versions: crate::versions::Versions::new(),
+        repeats: crate::repeats::Repeats::default(),
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use axum::http::HeaderMap;
 use hearthkey_api::ProfileText;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::ProfileName;
@@ -34,14 +35,19 @@ impl Home {
             .ok_or_else(|| Failure::not_found("profile", &parsed))
     }
 
-    /// Adds a person's own profile, or replaces it; devices under it get its rights at once.
+    /// Adds a person's own profile, or replaces it, as the headers expect it; devices under it get its rights at once.
     pub(crate) async fn put_profile(
         &self,
         actor: Actor,
         toml: String,
+        headers: &HeaderMap,
     ) -> Result<ProfileText, Failure> {
         let profile = Profile::parse(&toml).map_err(|error| Failure::invalid(&error))?;
         let name = profile.name.clone();
+        // Its name stands in the text, not in the path.
+        let _turn = self
+            .turn_to_write(&format!("profile:{name}"), headers)
+            .await?;
         let names = self.profile_names();
         let built_in = self
             .profile_text(name.as_str())

@@ -137,6 +137,12 @@ impl Registry<'_> {
         Ok(Found { records, looked_to })
     }
 
+    /// The number of the newest record about a thing.
+    pub fn newest_record_about(&self, object: &str) -> Result<Option<u64>, ReadError> {
+        let sql = "SELECT seq FROM audit WHERE object = ?1 ORDER BY seq DESC LIMIT 1";
+        self.one(sql, [object], |row| row.get(0))
+    }
+
     /// The newest records about any of some things, at most `limit`. For each thing the index is read no further.
     pub fn records_about(
         &self,

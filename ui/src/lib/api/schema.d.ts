@@ -3348,7 +3348,10 @@ export interface operations {
     post_bridges: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3380,7 +3383,10 @@ export interface operations {
     post_claims: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3483,7 +3489,10 @@ export interface operations {
     post_credentials: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3714,7 +3723,10 @@ export interface operations {
     post_devices_id_approve: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3748,7 +3760,10 @@ export interface operations {
     post_devices_id_narrow: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3812,7 +3827,10 @@ export interface operations {
     post_devices_id_resume: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3842,7 +3860,10 @@ export interface operations {
     post_devices_id_retire: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3872,7 +3893,10 @@ export interface operations {
     post_devices_id_revoke: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3936,7 +3960,10 @@ export interface operations {
     post_devices_id_rotate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3966,7 +3993,10 @@ export interface operations {
     post_devices_id_suspend: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -3996,7 +4026,10 @@ export interface operations {
     post_devices_id_widen: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 id: string;
             };
@@ -4054,7 +4087,10 @@ export interface operations {
     post_environments: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4183,7 +4219,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_change: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -4219,7 +4258,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_confirm: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -4255,7 +4297,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_lease: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -4291,7 +4336,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_retire: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -4327,7 +4375,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_rollback: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -4359,7 +4410,10 @@ export interface operations {
     post_environments_environment_credentials_bridge_key_rotate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 environment: string;
                 bridge: string;
@@ -5247,7 +5301,10 @@ export interface operations {
     post_people: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5667,7 +5724,12 @@ export interface operations {
     post_profiles: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6177,7 +6239,10 @@ export interface operations {
     post_tokens: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Names the request: the same one within an hour is answered as before */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6295,7 +6360,10 @@ export interface operations {
     post_tokens_name_reauthorize: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 name: string;
             };
@@ -6325,7 +6393,10 @@ export interface operations {
     post_tokens_name_renew: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 name: string;
             };
@@ -6355,7 +6426,10 @@ export interface operations {
     post_tokens_name_revoke: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                "if-match"?: string;
+            };
             path: {
                 name: string;
             };
