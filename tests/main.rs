@@ -33,6 +33,7 @@ mod overreach;
 mod people;
 mod pipeline;
 mod posture;
+mod privilege;
 mod product;
 mod proof;
 mod provenance;

@@ -160,13 +160,18 @@ impl Registry<'_> {
         Ok(records)
     }
 
-    /// When the log began.
-    pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
-        let record = self.one("SELECT record FROM audit WHERE seq = 0", [], |row| {
+    /// When a record was written.
+    pub fn record_time(&self, seq: u64) -> Result<Option<Timestamp>, ReadError> {
+        let record = self.one("SELECT record FROM audit WHERE seq = ?1", [seq], |row| {
             row.get::<_, Vec<u8>>(0)
         })?;
         let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
         Ok(record.map(|record| record.time))
+    }
+
+    /// When the log began.
+    pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record_time(0)
     }
 
     /// The first of `size` records that is not before a moment.
@@ -174,11 +179,7 @@ impl Registry<'_> {
         let (mut low, mut high) = (0, size);
         while low < high {
             let middle = low + (high - low) / 2;
-            let record = self.one("SELECT record FROM audit WHERE seq = ?1", [middle], |row| {
-                row.get::<_, Vec<u8>>(0)
-            })?;
-            let time = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
-            if time.is_some_and(|record| record.time < moment) {
+            if self.record_time(middle)?.is_some_and(|time| time < moment) {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
+use hearthkey_core::posture::witness::Anchor;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
@@ -259,6 +260,11 @@ impl Store {
         locked(&self.read_only).clone()
     }
 
+    /// Something was found that makes the store read-only, until a person accepts it. Nothing, if it is already.
+    pub fn make_read_only(&self, incident: Incident) {
+        locked(&self.read_only).get_or_insert(incident);
+    }
+
     /// The newest checkpoint, and word of each that follows.
     pub fn checkpoints(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
         self.checkpoints.clone()
@@ -274,6 +280,25 @@ impl Store {
             Some(checkpoint) => write_durably(&self.data_dir.join(ANCHOR_FILE), &checkpoint.note),
             None => Ok(()),
         }
+    }
+
+    /// How the anchor file stands to the log now. While there is an incident, it is not written, and that is said there.
+    pub fn anchor(&self) -> Result<Anchor, ReadError> {
+        let newest = self.checkpoints.borrow().clone();
+        let (Some(newest), None) = (newest, self.incident()) else {
+            return Ok(Anchor::Current);
+        };
+        let Ok(note) = std::fs::read(self.data_dir.join(ANCHOR_FILE)) else {
+            return Ok(Anchor::Missing);
+        };
+        let Ok(anchor) = open_checkpoint(&note, &self.vkey) else {
+            return Ok(Anchor::Foreign);
+        };
+        if anchor.size >= newest.size {
+            return Ok(Anchor::Current);
+        }
+        let since = self.read(|registry| registry.record_time(anchor.size))?;
+        Ok(since.map_or(Anchor::Current, Anchor::Behind))
     }
 
     /// A person has looked at the incident: once that is on record, the log goes on from where it
