@@ -49,8 +49,7 @@ pub use device::{
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
-    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch,
-    RecordPage,
+    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, LogVerified, RecordPage,
 };
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,

@@ -32,6 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(records))
         .routes(routes!(search))
         .routes(routes!(histogram))
+        .routes(routes!(verified))
         .routes(routes!(checkpoint))
         .routes(routes!(log_key))
         .routes(routes!(proof))
@@ -225,6 +226,13 @@ async fn records(
         next,
         size: home.log_size(),
     }))
+}
+
+/// Whether the log is what was signed: the gateway verifies it from the first record at start and once a day, and what
+/// is new as it comes.
+#[utoipa::path(get, path = "/api/v1/log/verified", responses((status = 200, body = api::LogVerified)))]
+async fn verified(State(gateway): Gate) -> Answer<api::LogVerified> {
+    Ok(Json(gateway.home()?.log_verified()))
 }
 
 /// The newest signed checkpoint.

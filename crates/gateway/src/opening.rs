@@ -216,6 +216,8 @@ pub(crate) async fn open(
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         lately_connected: Mutex::default(),
+        log_state: Mutex::default(),
+        verify_again: Notify::new(),
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });
@@ -266,6 +268,7 @@ impl Home {
         let more = [
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
+            tokio::spawn(crate::log_check::keep_verifying(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::begin_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::end_what_was_lent(Arc::clone(self))),

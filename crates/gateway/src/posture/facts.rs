@@ -92,7 +92,7 @@ impl Home {
                 anchored: self.anchored,
                 anchor,
                 backups: registry.backups()?,
-                log_problem: None,
+                log_problem: self.log_problem(),
                 authorities: self.authorities(),
                 weak: self.weak(registry, now)?,
                 unencrypted: super::weakness::unencrypted(registry)?,

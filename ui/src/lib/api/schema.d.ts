@@ -967,6 +967,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/verified": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether the log is what was signed: the gateway verifies it from the first record at start and once a day, and what
+         *     is new as it comes.
+         */
+        get: operations["get_log_verified"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/manifest/check": {
         parameters: {
             query?: never;
@@ -2310,6 +2330,7 @@ export interface components {
             object: string;
             /** @description What to do about it. */
             remedy: string;
+            remedy_action?: components["schemas"]["RemedyAction"] | null;
             /** @description `critical`, `high` or `medium`. */
             severity: string;
             /** @description Since when it is known; none if it follows from the inventory as it stands. */
@@ -2483,6 +2504,24 @@ export interface components {
              */
             size: number;
         };
+        /** @description `GET /api/v1/log/verified`: whether the log is what was signed, as the gateway itself found it. */
+        LogVerified: {
+            /** @description When all of them were, from the first on. */
+            full_at?: string | null;
+            /** @description Whether it is. Not before it was verified for the first time. */
+            ok: boolean;
+            /** @description What is wrong with it, if anything is. */
+            problem?: string | null;
+            /** @description Their root hash in base64, as the checkpoint has it. */
+            root?: string | null;
+            /**
+             * Format: int64
+             * @description Records that were verified.
+             */
+            size: number;
+            /** @description When the newest of them were verified. */
+            verified_at?: string | null;
+        };
         /** @description `POST /api/v1/manifest/check`: what a repository's features use. */
         Manifest: {
             /** @description What is used. */
@@ -2548,6 +2587,7 @@ export interface components {
             object: string;
             /** @description What to do about it. */
             remedy: string;
+            remedy_action?: components["schemas"]["RemedyAction"] | null;
             /** @description `critical`, `high` or `medium`. */
             severity: string;
             /** @description What is wrong. */
@@ -2753,6 +2793,15 @@ export interface components {
             code: string;
             /** @description Who. */
             name: string;
+        };
+        /** @description The one act that puts a finding right. */
+        RemedyAction: {
+            /** @description With `narrow`: what the device keeps, as `POST /api/v1/devices/{id}/narrow` takes it. */
+            keep?: components["schemas"]["RightName"][];
+            /** @description `rotate`, `narrow`, `suspend`, `retire`, `revoke` or `reauthorize`. */
+            kind: string;
+            /** @description To what: `device:lamp`, `credential:home/hue/api-key`, `token:ci`. */
+            object: string;
         };
         /** @description `POST …/retire`. */
         RetireRequest: {
@@ -3013,6 +3062,8 @@ export interface components {
              * @description Records in the audit log.
              */
             log_size: number;
+            /** @description When the gateway last found its log to be what was signed; none if it has not yet, or found something else. */
+            log_verified_at?: string | null;
             /** @description Revocations that hold in memory but could not be made durable yet. */
             revocations_pending: number;
             /** @description Whether the gateway is sealed. */
@@ -5143,6 +5194,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogSearch"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_log_verified: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogVerified"];
                 };
             };
             /** @description What went wrong, and what to do (RFC 9457) */
