@@ -49,7 +49,8 @@ pub use device::{
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
-    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, LogVerified, RecordPage,
+    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, LogVerified,
+    OutcomeCounts, RecordPage,
 };
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,

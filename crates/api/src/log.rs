@@ -81,6 +81,24 @@ pub struct LogHistogram {
 pub struct LogBucket {
     /// When it begins.
     pub at: String,
-    /// Records in it.
+    /// Records in it that fit. Where it is not complete: all there are if every record fits, or else those that were
+    /// looked at.
     pub records: u64,
+    /// How those that were looked at ended.
+    pub outcomes: OutcomeCounts,
+    /// Whether all of it was looked at. The newest 20 000 records are.
+    pub complete: bool,
+}
+
+/// How many records ended how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OutcomeCounts {
+    /// It was done.
+    pub done: u64,
+    /// It was refused by a rule.
+    pub refused: u64,
+    /// It waits for a person.
+    pub held: u64,
+    /// It should not have happened.
+    pub alert: u64,
 }

@@ -886,7 +886,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How many records there are over time. */
+        /** How many records there are over time, and how they ended. As many are looked at as for a search. */
         get: operations["get_log_histogram"];
         put?: never;
         post?: never;
@@ -2459,9 +2459,14 @@ export interface components {
         LogBucket: {
             /** @description When it begins. */
             at: string;
+            /** @description Whether all of it was looked at. The newest 20 000 records are. */
+            complete: boolean;
+            /** @description How those that were looked at ended. */
+            outcomes: components["schemas"]["OutcomeCounts"];
             /**
              * Format: int64
-             * @description Records in it.
+             * @description Records in it that fit. Where it is not complete: all there are if every record fits, or else those that were
+             *     looked at.
              */
             records: number;
         };
@@ -2594,6 +2599,29 @@ export interface components {
             what: string;
             /** @description Why it matters. */
             why: string;
+        };
+        /** @description How many records ended how. */
+        OutcomeCounts: {
+            /**
+             * Format: int64
+             * @description It should not have happened.
+             */
+            alert: number;
+            /**
+             * Format: int64
+             * @description It was done.
+             */
+            done: number;
+            /**
+             * Format: int64
+             * @description It waits for a person.
+             */
+            held: number;
+            /**
+             * Format: int64
+             * @description It was refused by a rule.
+             */
+            refused: number;
         };
         /** @description `GET /api/v1/overview`. */
         Overview: {
@@ -5037,6 +5065,16 @@ export interface operations {
     get_log_histogram: {
         parameters: {
             query?: {
+                /** @description Who, as in a search. So with the others. */
+                actor?: string | null;
+                /** @description What. */
+                action?: string | null;
+                /** @description To what. */
+                object?: string | null;
+                /** @description From which address. */
+                address?: string | null;
+                /** @description `done`, `refused`, `held` or `alert`. */
+                outcome?: string | null;
                 /** @description From this moment; the log's beginning if none is given. */
                 since?: string | null;
                 /** @description To this moment; now if none is given. */
