@@ -380,11 +380,14 @@ fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> 
     if is_large(path) {
         return Ok(connection);
     }
-    let damaged = connection::integrity(&connection)?;
-    if damaged.is_empty() {
-        Ok(connection)
-    } else {
-        Err(OpenError::Damaged(damaged.len()))
+    // What a crash has left half moved into the file would look like damage there.
+    let damaged = match connection::empty_log(&connection) {
+        true => connection::integrity(&connection)?.len(),
+        false => connection::damaged(&connection)?,
+    };
+    match damaged {
+        0 => Ok(connection),
+        damaged => Err(OpenError::Damaged(damaged)),
     }
 }
 
@@ -404,12 +407,12 @@ fn check_in_background(
 ) {
     let check = move || {
         let damaged = connection::open(&path, &key, Use::Read)
-            .and_then(|connection| connection::integrity(&connection));
+            .and_then(|connection| connection::damaged(&connection));
         match damaged {
-            Ok(pages) if pages.is_empty() => tracing::info!("every page of the database is whole"),
+            Ok(0) => tracing::info!("every page of the database is whole"),
             Ok(pages) => {
-                tracing::error!(pages = pages.len(), "pages of the database are damaged");
-                locked(&read_only).get_or_insert(Incident::Damaged(pages.len()));
+                tracing::error!(pages, "pages of the database are damaged");
+                locked(&read_only).get_or_insert(Incident::Damaged(pages));
             }
             Err(error) => tracing::error!(%error, "the database could not be checked"),
         }
