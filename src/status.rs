@@ -46,7 +46,7 @@ pub fn text(status: &Status) -> String {
         ("socket", Some(status.listeners.socket.clone())),
         ("sessions", open.then(|| status.sessions.to_string())),
         ("devices", open.then(|| status.devices.to_string())),
-        ("log records", open.then(|| status.log_size.to_string())),
+        ("log records", open.then(|| records(status))),
         ("clock", Some(clock)),
         ("storage", open.then(|| storage.to_owned())),
         (
@@ -65,6 +65,13 @@ pub fn text(status: &Status) -> String {
             .map(|text| format!("WARNING: {text}")),
     );
     lines.join("\n")
+}
+
+fn records(status: &Status) -> String {
+    match &status.log_verified_at {
+        Some(at) => format!("{}, verified {at}", status.log_size),
+        None => format!("{}, not verified", status.log_size),
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +93,7 @@ mod tests {
             sessions: 1,
             devices: 2,
             log_size: 30,
+            log_verified_at: Some("2026-01-02T03:04:04Z".into()),
             clock_trusted: true,
             clock: ClockView {
                 trusted: true,
@@ -105,7 +113,7 @@ mod tests {
             text(&status()),
             "home         attic\nversion      0.1.0\nstate        unsealed\nmqtt         127.0.0.1:8883\n\
              http         127.0.0.1:8443\n\
-             socket       /d/hearthkey.sock\nsessions     1\ndevices      2\nlog records  30\n\
+             socket       /d/hearthkey.sock\nsessions     1\ndevices      2\nlog records  30, verified 2026-01-02T03:04:04Z\n\
              clock        2026-01-02T03:04:05Z\nstorage      available\nslots        key file, recovery code"
         );
     }

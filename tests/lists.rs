@@ -175,4 +175,25 @@ async fn records_are_found_by_what_stands_in_them_and_by_their_time() {
     assert_eq!(histogram.buckets.len(), 7);
     let counted: u64 = histogram.buckets.iter().map(|bucket| bucket.records).sum();
     assert!(counted > 0 && counted <= all.size);
+    let histogram = async |query: &str| -> LogHistogram {
+        let path = format!("/api/v1/log/histogram?buckets=5&{query}");
+        client.get(&path).await.unwrap()
+    };
+    for (query, found) in [
+        ("action=claim.open", 2),
+        (&format!("object={object}"), 1),
+        ("action=claim.*&outcome=refused", 0),
+        ("actor=uid:*&action=claim.open", 2),
+    ] {
+        // The last moment of a histogram is not in it.
+        let until = "until=2999-01-01T00:00:00Z";
+        let buckets = histogram(&format!("{query}&{until}")).await.buckets;
+        let sum: u64 = buckets.iter().map(|bucket| bucket.records).sum();
+        assert_eq!(sum, found, "{query}");
+        for bucket in buckets {
+            let ended = bucket.outcomes;
+            let ends = ended.done + ended.refused + ended.held + ended.alert;
+            assert_eq!((ends, bucket.complete), (bucket.records, true), "{query}");
+        }
+    }
 }

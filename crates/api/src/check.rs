@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::device::RightName;
 use crate::secret::SecretValue;
 
 /// Something that is wrong with the inventory.
@@ -20,8 +21,22 @@ pub struct FindingView {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+    /// What to do about it, for a program; none where it is not one act.
+    pub remedy_action: Option<RemedyAction>,
     /// Since when it is known; none if it follows from the inventory as it stands.
     pub since: Option<String>,
+}
+
+/// The one act that puts a finding right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemedyAction {
+    /// `rotate`, `narrow`, `suspend`, `retire`, `revoke` or `reauthorize`.
+    pub kind: String,
+    /// To what: `device:lamp`, `credential:home/hue/api-key`, `token:ci`.
+    pub object: String,
+    /// With `narrow`: what the device keeps, as `POST /api/v1/devices/{id}/narrow` takes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<RightName>,
 }
 
 /// Findings, the worst first.

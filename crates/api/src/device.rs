@@ -259,7 +259,7 @@ pub struct NarrowRequest {
 }
 
 /// The name of a right.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RightName {
     /// `publish` or `subscribe`.

@@ -33,6 +33,7 @@ pub use bulk::{
 pub use check::{
     AcceptanceRequest, AcceptanceView, FindingList, FindingReport, FindingView, Manifest,
     ManifestChecked, ManifestEntry, ManifestVerdict, MarksView, Posture, PostureFinding,
+    RemedyAction,
 };
 pub use client::{CallError, Client};
 pub use credential::{
@@ -48,7 +49,8 @@ pub use device::{
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
-    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, RecordPage,
+    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, LogVerified,
+    OutcomeCounts, RecordPage,
 };
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,

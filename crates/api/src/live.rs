@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::check::RemedyAction;
+
 use crate::device::DeviceSummary;
 use crate::status::ClockView;
 
@@ -82,6 +84,8 @@ pub struct Need {
     pub why: String,
     /// What to do about it.
     pub remedy: String,
+    /// The same for a program; none where it is not one act.
+    pub remedy_action: Option<RemedyAction>,
 }
 
 /// What ends on a day.

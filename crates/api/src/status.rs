@@ -20,6 +20,9 @@ pub struct Status {
     pub devices: u64,
     /// Records in the audit log.
     pub log_size: u64,
+    /// When the gateway last found its log to be what was signed; none if it has not yet, or found something else.
+    #[serde(default)]
+    pub log_verified_at: Option<String>,
     /// Whether home time follows the machine's clock.
     pub clock_trusted: bool,
     /// Home time.

@@ -61,6 +61,18 @@ pub enum Outcome {
     Alert,
 }
 
+impl Outcome {
+    /// The word used in records and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Held => "held",
+            Self::Alert => "alert",
+        }
+    }
+}
+
 /// What happened, before the log gives it a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -197,6 +209,19 @@ mod tests {
         let bytes = entry().ended(Outcome::Refused, "claim_used").into_record(3);
         let record: Record = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(record.canonical(), bytes);
+    }
+
+    #[test]
+    fn an_outcome_is_written_as_it_is_called() {
+        for outcome in [
+            Outcome::Done,
+            Outcome::Refused,
+            Outcome::Held,
+            Outcome::Alert,
+        ] {
+            let written = serde_json::to_value(outcome).unwrap();
+            assert_eq!(written, outcome.as_str());
+        }
     }
 
     #[test]

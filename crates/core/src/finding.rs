@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::words;
 use crate::id::{Fingerprint, hex};
+use crate::right::Right;
 
 words! {
     /// What kind of thing is wrong.
@@ -45,6 +46,40 @@ words! {
         NeverUsed = "never-used",
         /// Somebody who has gone owns something.
         Orphaned = "orphaned",
+        /// A key, a signature or a value is weaker than what the home issues (R22).
+        WeakAlgorithm = "weak-algorithm",
+        /// A bridge is talked to without encryption (R13).
+        Unencrypted = "unencrypted",
+        /// A device's key is older than a key should get (R22).
+        OverAge = "over-age",
+        /// A device holds rights that it does not use (R2).
+        OverPrivileged = "over-privileged",
+        /// A credential or a token ends soon.
+        Ending = "ending",
+        /// The log's newest checkpoint has not been put outside the database for a while.
+        AnchorBehind = "anchor-behind",
+        /// There is a backup, and nobody knows whether it can be read.
+        Untested = "untested-backup",
+        /// The log is not what was signed (R40).
+        LogAltered = "log-altered",
+    }
+}
+
+words! {
+    /// What puts a finding right, where that is one act.
+    RemedyKind, "kind of remedy", InvalidRemedyKind {
+        /// A credential gets a new value, or a device is asked for a new key.
+        Rotate = "rotate",
+        /// A device is left the rights that are named, and no others.
+        Narrow = "narrow",
+        /// A device is cut off until it is needed again.
+        Suspend = "suspend",
+        /// A device or a credential is taken out of use.
+        Retire = "retire",
+        /// A token ends.
+        Revoke = "revoke",
+        /// A token may be renewed for another ceiling.
+        Reauthorize = "reauthorize",
     }
 }
 
@@ -58,6 +93,17 @@ words! {
         /// Look at it when there is time.
         Medium = "medium",
     }
+}
+
+/// The one act that puts a finding right: what an interface offers to do at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemedyAction {
+    /// What is done.
+    pub kind: RemedyKind,
+    /// To what: `device:lamp`, `credential:home/hue/api-key`, `token:ci`.
+    pub object: String,
+    /// With [`RemedyKind::Narrow`]: the rights that are left.
+    pub keep: Vec<Right>,
 }
 
 /// Something that is wrong.
@@ -75,6 +121,29 @@ pub struct Finding {
     pub what: String,
     /// What to do about it.
     pub remedy: String,
+    /// The same for a program, where it is one act.
+    pub action: Option<RemedyAction>,
+}
+
+impl RemedyAction {
+    /// An act on an object.
+    pub fn new(kind: RemedyKind, object: impl Into<String>) -> Self {
+        Self {
+            kind,
+            object: object.into(),
+            keep: Vec::new(),
+        }
+    }
+
+    /// What always puts findings of this kind about such an object right.
+    pub fn usual(kind: FindingKind, object: &str) -> Option<Self> {
+        let is_credential = object.starts_with("credential:");
+        let ends_with_a_new_value = matches!(
+            kind,
+            FindingKind::Leaked | FindingKind::Due | FindingKind::Expired | FindingKind::Ending
+        );
+        (is_credential && ends_with_a_new_value).then(|| Self::new(RemedyKind::Rotate, object))
+    }
 }
 
 impl Finding {
@@ -85,6 +154,7 @@ impl Finding {
             id: hex(&id.0[..8]),
             kind,
             severity,
+            action: RemedyAction::usual(kind, &object),
             object,
             what: String::new(),
             remedy: String::new(),
@@ -96,5 +166,32 @@ impl Finding {
         self.what = what.into();
         self.remedy = remedy.into();
         self
+    }
+
+    /// With the one act that puts it right.
+    pub fn solved_by(mut self, action: RemedyAction) -> Self {
+        self.action = Some(action);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaked_value_is_put_right_by_a_new_one_and_a_leak_of_unknown_origin_by_no_one_act() {
+        let about = |object: &str| {
+            Finding::new(
+                FindingKind::Leaked,
+                Severity::Critical,
+                object.into(),
+                "here",
+            )
+        };
+        let object = "credential:home/hue/api-key";
+        let rotate = RemedyAction::new(RemedyKind::Rotate, object);
+        assert_eq!(about(object).action, Some(rotate));
+        assert_eq!(about("place:repo").action, None);
     }
 }

@@ -1,10 +1,20 @@
 //! What a home should look like, and what is found where it does not: facts in, findings out.
 //!
 //! Findings about one kind of thing in many devices are one finding that counts them: a list of a
-//! hundred thousand lines helps nobody.
+//! hundred thousand lines helps nobody. Where each can be put right by one act, the first few are findings of their
+//! own, and the rest is counted.
 
-use crate::finding::{Finding, FindingKind, Severity};
+pub mod ending;
+pub mod privilege;
+pub mod strength;
+mod why;
+pub mod witness;
+
+use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
+
+pub use why::why;
+use witness::{Anchor, Backups};
 
 /// A device that has never been seen so long after it was enrolled is nobody's.
 pub const NEVER_SEEN: Span = Span::days(30);
@@ -14,8 +24,13 @@ pub const NEVER_GIVEN: Span = Span::days(90);
 pub const NEVER_SHOWN: Span = Span::days(30);
 /// A CA is replaced while it has this much life left.
 pub const CA_LIFE_LEFT: Span = Span::days(2 * 398);
+/// A device's key that has been certified for longer is too old (NIST SP 800-57 part 1 revision 5, §5.3.6: a private
+/// authentication key is used for one to two years).
+pub const KEY_AGE: Span = Span::days(2 * 365);
 /// Names that a finding about many gives.
 pub const NAMED_MAX: usize = 5;
+/// Findings of one kind that stand by themselves; the rest is counted in one.
+pub const EACH_MAX: usize = 20;
 
 /// Things of which the same is wrong: the first few names, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +39,15 @@ pub struct Named {
     pub names: Vec<String>,
     /// All of them.
     pub count: u64,
+}
+
+/// Things of which each is a finding by itself, as long as they are few.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Each {
+    /// The first of them.
+    pub first: Vec<Finding>,
+    /// The others.
+    pub rest: Named,
 }
 
 /// A CA and its end.
@@ -44,8 +68,22 @@ pub struct Facts {
     pub key_file: bool,
     /// Whether the log's newest checkpoint lies outside the database.
     pub anchored: bool,
-    /// Whether a backup was made and tried.
-    pub backed_up: bool,
+    /// The log's newest checkpoint outside the database, as it is now.
+    pub anchor: Anchor,
+    /// What is known of backups.
+    pub backups: Backups,
+    /// What is wrong with the log, as the gateway found when it verified it.
+    pub log_problem: Option<String>,
+    /// What is weaker than what the home issues.
+    pub weak: Each,
+    /// Bridges that are talked to without encryption.
+    pub unencrypted: Named,
+    /// Active devices whose key has been certified for longer than [`KEY_AGE`].
+    pub over_age: Named,
+    /// Active devices that hold more than they use.
+    pub over_privileged: Each,
+    /// Tokens that can soon be renewed no more.
+    pub ending: Each,
     /// The CAs.
     pub authorities: Vec<CaLife>,
     /// Active devices whose certificate should have been renewed by now.
@@ -59,7 +97,7 @@ pub struct Facts {
     /// Credentials that were made long ago and never given out.
     pub ungiven: Named,
     /// Tokens that were made long ago and never used.
-    pub unshown: Named,
+    pub unshown: Each,
 }
 
 impl Named {
@@ -72,171 +110,233 @@ impl Named {
     }
 
     fn text(&self, noun: &str) -> String {
+        let names = self.text_of_names();
+        match self.count {
+            1 => format!("1 {noun}: {names}"),
+            count => format!("{count} {noun}s: {names}"),
+        }
+    }
+
+    fn text_of_names(&self) -> String {
         let (first, more) = (self.names.join(", "), self.count - self.names.len() as u64);
-        match (self.count, more) {
-            (1, _) => format!("1 {noun}: {first}"),
-            (count, 0) => format!("{count} {noun}s: {first}"),
-            (count, more) => format!("{count} {noun}s: {first} and {more} more"),
+        match more {
+            0 => first,
+            more => format!("{first} and {more} more"),
+        }
+    }
+
+    /// The only one, if there is one and no other.
+    fn only(&self) -> Option<&str> {
+        match (self.count, self.names.as_slice()) {
+            (1, [name]) => Some(name),
+            _ => None,
         }
     }
 }
 
-fn many(
+impl Each {
+    /// Adds one, by its name. The finding is made only where it stands by itself.
+    pub fn add(&mut self, name: impl FnOnce() -> String, finding: impl FnOnce() -> Finding) {
+        match self.first.len() < EACH_MAX {
+            true => self.first.push(finding()),
+            false => self.rest.add(name()),
+        }
+    }
+
+    fn judged(&self, kind: FindingKind, home: &str) -> Vec<Finding> {
+        let mut findings = self.first.clone();
+        if self.rest.count > 0 {
+            let object = format!("home:{home}");
+            let rest = Finding::new(kind, Severity::Medium, object, "beyond");
+            findings.push(rest.saying(
+                format!(
+                    "The same holds for {} more: {}.",
+                    self.rest.count,
+                    self.rest.text_of_names()
+                ),
+                "Put right what is named by itself first: these follow.",
+            ));
+        }
+        findings
+    }
+}
+
+/// That a token was made long ago and never used.
+pub fn token_never_used(name: &str) -> Finding {
+    let object = format!("token:{name}");
+    let finding = Finding::new(FindingKind::NeverUsed, Severity::Medium, object.clone(), "");
+    finding
+        .saying(
+            format!("The token {name} was made and never used."),
+            format!("Revoke it, if nothing needs it: `hearthkey token revoke {name}`."),
+        )
+        .solved_by(RemedyAction::new(RemedyKind::Revoke, object))
+}
+
+/// What is said of many things of one kind in one finding.
+struct AboutMany<'a> {
     kind: FindingKind,
     severity: Severity,
-    home: &str,
-    (named, noun): (&Named, &str),
-    (what, remedy): (&str, &str),
-) -> Option<Finding> {
-    if named.count == 0 {
-        return None;
+    named: &'a Named,
+    noun: &'static str,
+    what: &'static str,
+    remedy: &'static str,
+    /// The act that puts one of them right, where there is one.
+    act: Option<RemedyKind>,
+}
+
+impl AboutMany<'_> {
+    fn finding(&self, home: &str) -> Option<Finding> {
+        if self.named.count == 0 {
+            return None;
+        }
+        let (noun, named) = (self.noun, self.named);
+        let finding = Finding::new(self.kind, self.severity, format!("home:{home}"), noun);
+        let finding = finding.saying(format!("{} {}.", self.what, named.text(noun)), self.remedy);
+        let action = self.act.zip(named.only());
+        Some(match action {
+            Some((kind, name)) => {
+                finding.solved_by(RemedyAction::new(kind, format!("{noun}:{name}")))
+            }
+            None => finding,
+        })
     }
-    let finding = Finding::new(kind, severity, format!("home:{home}"), noun);
-    Some(finding.saying(format!("{what} {}.", named.text(noun)), remedy))
 }
 
 /// What is not as it should be.
 pub fn judge(facts: &Facts, now: Timestamp) -> Vec<Finding> {
+    let mut findings = of_home(facts, now);
+    for ca in &facts.authorities {
+        findings.extend(of_authority(ca, &facts.home, now));
+    }
+    let many = about_many(facts);
+    findings.extend(many.iter().filter_map(|about| about.finding(&facts.home)));
+    for (kind, each) in [
+        (FindingKind::WeakAlgorithm, &facts.weak),
+        (FindingKind::OverPrivileged, &facts.over_privileged),
+        (FindingKind::Ending, &facts.ending),
+        (FindingKind::NeverUsed, &facts.unshown),
+    ] {
+        findings.extend(each.judged(kind, &facts.home));
+    }
+    findings
+}
+
+/// What is not as it should be with the home as a whole.
+fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let object = format!("home:{}", facts.home);
-    let one = |kind, severity, mark: &str, what: &str, remedy: &str| {
-        Finding::new(kind, severity, object.clone(), mark).saying(what, remedy)
+    let one = |kind, severity, what: &str, remedy: &str| {
+        Finding::new(kind, severity, object.clone(), "").saying(what, remedy)
     };
     let mut findings = Vec::new();
     if facts.key_file {
         findings.push(one(
             FindingKind::KeyFile,
             Severity::Medium,
-            "",
             "The home opens with a key file that lies beside it.",
             "Make a home with `hearthkey init --slot passphrase`, or accept it where nobody else reads the disk.",
+        ));
+    }
+    if let Some(problem) = &facts.log_problem {
+        findings.push(one(
+            FindingKind::LogAltered,
+            Severity::Critical,
+            &format!("The log does not verify: {problem}."),
+            "Keep a copy of the database, compare an export with a checkpoint that a device or an earlier export holds, \
+             and restore a backup; or say why it may go on with `hearthkey log accept`.",
         ));
     }
     if !facts.anchored {
         findings.push(one(
             FindingKind::NotAnchored,
             Severity::High,
-            "",
             "The anchor file was missing when the home opened.",
             "Compare the log with a checkpoint that a device or an export holds, then accept this.",
         ));
     }
-    if !facts.backed_up {
-        findings.push(one(
-            FindingKind::NoBackup,
-            Severity::Medium,
-            "",
-            "No backup is known that was made and tried.",
-            "Stop the gateway, copy its data directory, open the copy once; then accept this with the day of the next one.",
-        ));
-    }
-    for ca in &facts.authorities {
-        if now.after(CA_LIFE_LEFT) > ca.not_after {
-            findings.push(one(
-                FindingKind::CaLife,
-                Severity::High,
-                &ca.name,
-                &format!("The CA {} ends on {}.", ca.name, ca.not_after),
-                "Plan a new environment and move its devices before then: a CA cannot be replaced in this version.",
-            ));
-        }
-    }
-    let about_many = [
-        (
-            FindingKind::Expiring,
-            Severity::High,
-            (&facts.unrenewed, "device"),
-            (
-                "Should have renewed and did not:",
-                "See whether they are switched on and reach the gateway; open a new claim for those that are lost.",
-            ),
-        ),
-        (
-            FindingKind::NeverUsed,
-            Severity::Medium,
-            (&facts.unseen, "device"),
-            (
-                "Enrolled and never seen again:",
-                "Retire what is not there: `hearthkey device retire DEVICE`.",
-            ),
-        ),
-        (
-            FindingKind::Orphaned,
-            Severity::High,
-            (&facts.orphaned_devices, "device"),
-            (
-                "Belong to somebody whose access has ended:",
-                "Claim them anew for another owner, or retire them.",
-            ),
-        ),
-        (
-            FindingKind::Orphaned,
-            Severity::High,
-            (&facts.orphaned_credentials, "credential"),
-            (
-                "Belong to somebody whose access has ended:",
-                "Give them another owner, and rotate what that person has seen: `hearthkey credential change … --owner`.",
-            ),
-        ),
-        (
-            FindingKind::NeverUsed,
-            Severity::Medium,
-            (&facts.ungiven, "credential"),
-            (
-                "Made and never given out:",
-                "Retire what nothing needs: `hearthkey credential retire NAME --env ENVIRONMENT`.",
-            ),
-        ),
-        (
-            FindingKind::NeverUsed,
-            Severity::Medium,
-            (&facts.unshown, "token"),
-            (
-                "Made and never used:",
-                "Revoke what nothing needs: `hearthkey token revoke NAME`.",
-            ),
-        ),
-    ];
-    findings.extend(
-        about_many
-            .into_iter()
-            .filter_map(|(kind, severity, named, said)| {
-                many(kind, severity, &facts.home, named, said)
-            }),
-    );
+    findings.extend(witness::of_anchor(facts.anchor, &object, now));
+    findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
 }
 
-/// Why a finding of a kind matters.
-pub fn why(kind: FindingKind) -> &'static str {
-    match kind {
-        FindingKind::SharedAcrossEnvironments => {
-            "Whoever gets it in one environment has it in the other."
-        }
-        FindingKind::Reused => "One leak opens two doors, and neither can be closed alone.",
-        FindingKind::Leaked => "A value that others may have read protects nothing.",
-        FindingKind::Due => "The longer a value lives, the more places and people have seen it.",
-        FindingKind::Expired => "What needs it has stopped working, or soon will.",
-        FindingKind::Drift => {
-            "It can do more than anybody wrote down, and so can whoever steals it."
-        }
-        FindingKind::Unmanaged => {
-            "A secret in a file has no owner, no end and no record of who read it."
-        }
-        FindingKind::RotationHeld => "Two values live until somebody decides.",
-        FindingKind::Leftover => "Something that should be gone may still open a door.",
-        FindingKind::NotTold => "Whoever uses it may go on with a value that ends.",
-        FindingKind::KeyFile => {
-            "Whoever can read the disk can open the home: a stolen card, a backup."
-        }
-        FindingKind::NotAnchored => {
-            "A database put back to an earlier state would not have been noticed."
-        }
-        FindingKind::NoBackup => "A dead card takes every identity in the home with it.",
-        FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
-        FindingKind::Expiring => "A device that does not renew drops out of the home.",
-        FindingKind::NeverUsed => "A right that nobody uses serves only who steals it.",
-        FindingKind::Orphaned => "Nobody answers for it, and somebody who left may know it.",
+fn of_authority(ca: &CaLife, home: &str, now: Timestamp) -> Option<Finding> {
+    if now.after(CA_LIFE_LEFT) <= ca.not_after {
+        return None;
     }
+    let object = format!("home:{home}");
+    let finding = Finding::new(FindingKind::CaLife, Severity::High, object, &ca.name);
+    Some(finding.saying(
+        format!("The CA {} ends on {}.", ca.name, ca.not_after),
+        "Plan a new environment and move its devices before then: a CA cannot be replaced in this version.",
+    ))
+}
+
+fn about_many(facts: &Facts) -> [AboutMany<'_>; 7] {
+    [
+        AboutMany {
+            kind: FindingKind::Expiring,
+            severity: Severity::High,
+            named: &facts.unrenewed,
+            noun: "device",
+            what: "Should have renewed and did not:",
+            remedy: "See whether they are switched on and reach the gateway; open a new claim for those that are lost.",
+            act: None,
+        },
+        AboutMany {
+            kind: FindingKind::OverAge,
+            severity: Severity::Medium,
+            named: &facts.over_age,
+            noun: "device",
+            what: "Have had the same key for more than two years, and NIST SP 800-57 part 1 gives such a key one to two:",
+            remedy: "Have them renew with a new key: take key_reuse out of their profile, then `hearthkey device rotate DEVICE`.",
+            act: Some(RemedyKind::Rotate),
+        },
+        AboutMany {
+            kind: FindingKind::NeverUsed,
+            severity: Severity::Medium,
+            named: &facts.unseen,
+            noun: "device",
+            what: "Enrolled and never seen again:",
+            remedy: "Retire what is not there: `hearthkey device retire DEVICE`.",
+            act: Some(RemedyKind::Retire),
+        },
+        AboutMany {
+            kind: FindingKind::Orphaned,
+            severity: Severity::High,
+            named: &facts.orphaned_devices,
+            noun: "device",
+            what: "Belong to somebody whose access has ended:",
+            remedy: "Claim them anew for another owner, or retire them.",
+            act: None,
+        },
+        AboutMany {
+            kind: FindingKind::Orphaned,
+            severity: Severity::High,
+            named: &facts.orphaned_credentials,
+            noun: "credential",
+            what: "Belong to somebody whose access has ended:",
+            remedy: "Give them another owner, and rotate what that person has seen: `hearthkey credential change … --owner`.",
+            act: None,
+        },
+        AboutMany {
+            kind: FindingKind::NeverUsed,
+            severity: Severity::Medium,
+            named: &facts.ungiven,
+            noun: "credential",
+            what: "Made and never given out:",
+            remedy: "Retire what nothing needs: `hearthkey credential retire NAME --env ENVIRONMENT`.",
+            act: Some(RemedyKind::Retire),
+        },
+        AboutMany {
+            kind: FindingKind::Unencrypted,
+            severity: Severity::High,
+            named: &facts.unencrypted,
+            noun: "bridge",
+            what: "Are given secrets over the network without encryption:",
+            remedy: "Give them a certificate, and their settings an address that begins with https:// or mqtts://.",
+            act: None,
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -247,13 +347,22 @@ mod tests {
         Facts {
             home: "attic".into(),
             anchored: true,
-            backed_up: true,
+            backups: Backups {
+                made_at: Some(Timestamp::from_s(0)),
+                tried_at: Some(Timestamp::from_s(0)),
+            },
             authorities: vec![CaLife {
                 name: "root".into(),
                 not_after: Timestamp::from_s(0).after(Span::days(7300)),
             }],
             ..Facts::default()
         }
+    }
+
+    fn named(name: &str) -> Named {
+        let mut named = Named::default();
+        named.add(name.into());
+        named
     }
 
     fn kinds(facts: &Facts) -> Vec<FindingKind> {
@@ -285,10 +394,38 @@ mod tests {
             ),
             (
                 Facts {
-                    backed_up: false,
+                    backups: Backups::default(),
                     ..calm()
                 },
                 FindingKind::NoBackup,
+            ),
+            (
+                Facts {
+                    anchor: Anchor::Missing,
+                    ..calm()
+                },
+                FindingKind::AnchorBehind,
+            ),
+            (
+                Facts {
+                    log_problem: Some("record 5 is not what was signed".into()),
+                    ..calm()
+                },
+                FindingKind::LogAltered,
+            ),
+            (
+                Facts {
+                    over_age: named("lamp"),
+                    ..calm()
+                },
+                FindingKind::OverAge,
+            ),
+            (
+                Facts {
+                    unencrypted: named("home/hue"),
+                    ..calm()
+                },
+                FindingKind::Unencrypted,
             ),
         ] {
             assert_eq!(kinds(&facts), [kind]);
@@ -306,14 +443,43 @@ mod tests {
         for n in 0..7 {
             facts.unrenewed.add(format!("lamp-{n}"));
         }
-        facts.unshown.add("ci".into());
+        facts.ungiven.add("home/hue/api-key".into());
         let found = judge(&facts, Timestamp::from_s(0));
         assert_eq!(found.len(), 2);
         assert_eq!(
             found[0].what,
             "Should have renewed and did not: 7 devices: lamp-0, lamp-1, lamp-2, lamp-3, lamp-4 and 2 more."
         );
-        assert_eq!(found[1].what, "Made and never used: 1 token: ci.");
+        assert_eq!(
+            found[1].what,
+            "Made and never given out: 1 credential: home/hue/api-key."
+        );
+        let retire = RemedyAction::new(RemedyKind::Retire, "credential:home/hue/api-key");
+        assert_eq!(found[1].action, Some(retire), "one is put right by one act");
+        facts.ungiven.add("home/hue/other".into());
+        let found = judge(&facts, Timestamp::from_s(0));
+        assert_eq!(found[1].action, None, "two are not");
+    }
+
+    #[test]
+    fn what_is_put_right_one_by_one_stands_by_itself_as_long_as_it_is_few() {
+        let mut facts = calm();
+        for n in 0..EACH_MAX + 7 {
+            let name = format!("ci-{n}");
+            facts
+                .unshown
+                .add(|| name.clone(), || token_never_used(&name));
+        }
+        let found = judge(&facts, Timestamp::from_s(0));
+        assert_eq!(found.len(), EACH_MAX + 1);
+        let revoke = RemedyAction::new(RemedyKind::Revoke, "token:ci-0");
+        assert_eq!(found[0].action, Some(revoke));
+        let rest = &found[EACH_MAX];
+        assert_eq!(
+            rest.what,
+            "The same holds for 7 more: ci-20, ci-21, ci-22, ci-23, ci-24 and 2 more."
+        );
+        assert_eq!((rest.kind, &rest.action), (FindingKind::NeverUsed, &None));
     }
 
     #[test]
@@ -324,12 +490,5 @@ mod tests {
         facts.unrenewed.add("door".into());
         let second = judge(&facts, Timestamp::from_s(60)).remove(0);
         assert_eq!(first.id, second.id);
-    }
-
-    #[test]
-    fn each_kind_says_why_it_matters() {
-        for kind in FindingKind::ALL {
-            assert!(why(*kind).ends_with('.'), "{kind}");
-        }
     }
 }

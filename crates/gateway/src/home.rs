@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::log_check::LogState;
 use crate::people::People;
 use crate::revoke::PendingRevocation;
 use crate::token_book::TokenBook;
@@ -93,6 +94,10 @@ pub(crate) struct Home {
     pub(crate) epoch: String,
     /// Devices that had a session when the use of rights was last noted, or came since.
     pub(crate) lately_connected: Mutex<BTreeSet<DeviceId>>,
+    /// How the verifying of the log stands.
+    pub(crate) log_state: Mutex<LogState>,
+    /// The whole log is to be verified now.
+    pub(crate) verify_again: Notify,
     /// Places for those who wait for what happens.
     pub(crate) waiters: Semaphore,
     /// Who changes a thing of a version that they have seen.

@@ -42,6 +42,7 @@ mod issuance;
 mod lifecycle;
 mod lingering;
 mod live_http;
+mod log_check;
 mod log_http;
 mod opening;
 mod outbox;

@@ -7,6 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use hearthkey_api as api;
 use hearthkey_core::time::Timestamp;
+use hearthkey_store::log_count::{Counted, Outcomes};
 use hearthkey_store::log_search::RecordFilter;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -32,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(records))
         .routes(routes!(search))
         .routes(routes!(histogram))
+        .routes(routes!(verified))
         .routes(routes!(checkpoint))
         .routes(routes!(log_key))
         .routes(routes!(proof))
@@ -117,6 +119,16 @@ async fn search(State(gateway): Gate, Query(query): Query<SearchQuery>) -> Answe
 
 #[derive(Deserialize, IntoParams)]
 struct HistogramQuery {
+    /// Who, as in a search. So with the others.
+    actor: Option<String>,
+    /// What.
+    action: Option<String>,
+    /// To what.
+    object: Option<String>,
+    /// From which address.
+    address: Option<String>,
+    /// `done`, `refused`, `held` or `alert`.
+    outcome: Option<String>,
     /// From this moment; the log's beginning if none is given.
     since: Option<String>,
     /// To this moment; now if none is given.
@@ -125,7 +137,7 @@ struct HistogramQuery {
     buckets: Option<u64>,
 }
 
-/// How many records there are over time.
+/// How many records there are over time, and how they ended. As many are looked at as for a search.
 #[utoipa::path(get, path = "/api/v1/log/histogram", params(HistogramQuery), responses((status = 200, body = api::LogHistogram)))]
 async fn histogram(
     State(gateway): Gate,
@@ -135,7 +147,18 @@ async fn histogram(
     let since = moment(query.since.as_deref())?;
     let until = moment(query.until.as_deref())?;
     let buckets = query.buckets.unwrap_or(48).clamp(1, BUCKETS_MAX);
-    Ok(Json(home.log_histogram(since, until, buckets)?))
+    let filter = RecordFilter {
+        actor: given(query.actor)?,
+        action: given(query.action)?,
+        object: given(query.object)?,
+        address: given(query.address)?,
+        outcome: given(query.outcome)?,
+    };
+    Ok(Json(home.log_histogram(
+        &filter,
+        (since, until),
+        buckets,
+    )?))
 }
 
 impl Home {
@@ -158,39 +181,64 @@ impl Home {
 
     fn log_histogram(
         &self,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
+        filter: &RecordFilter,
+        (since, until): (Option<Timestamp>, Option<Timestamp>),
         buckets: u64,
     ) -> Result<api::LogHistogram, Failure> {
         let size = self.log_size();
         let until = until.unwrap_or_else(|| self.now());
-        let counts = self.store.read(|registry| {
+        let (since, buckets) = self.store.read(|registry| {
             let since = match since {
                 Some(since) => since,
                 None => registry.first_record_time()?.unwrap_or(until),
             };
-            let length_ms = until.since(since).as_ms().max(1);
-            let edge = |number: u64| {
-                let ms = i128::from(length_ms) * i128::from(number) / i128::from(buckets);
-                Timestamp::from_ms(since.as_ms() + i64::try_from(ms).unwrap_or(length_ms))
-            };
-            let mut counted = Vec::new();
-            let mut before = registry.first_record_at(since, size)?;
-            for number in 0..buckets {
-                let end = registry.first_record_at(edge(number + 1), size)?;
-                counted.push(api::LogBucket {
-                    at: edge(number).to_string(),
-                    records: end.saturating_sub(before),
-                });
-                before = end;
+            let moments = moments(since, until, buckets);
+            let mut edges = Vec::with_capacity(moments.len());
+            for moment in &moments {
+                edges.push(registry.first_record_at(*moment, size)?);
             }
-            Ok((since, counted))
+            let counted = registry.count_records(filter, &edges)?;
+            let buckets = moments
+                .iter()
+                .zip(&counted)
+                .map(|(at, part)| bucket(*at, part));
+            Ok((since, buckets.collect()))
         })?;
         Ok(api::LogHistogram {
-            since: counts.0.to_string(),
+            since: since.to_string(),
             until: until.to_string(),
-            buckets: counts.1,
+            buckets,
         })
+    }
+}
+
+/// The edges of parts of equal length: one more than there are parts.
+fn moments(since: Timestamp, until: Timestamp, parts: u64) -> Vec<Timestamp> {
+    let length_ms = until.since(since).as_ms().max(1);
+    let moment = |number: u64| {
+        let ms = i128::from(length_ms) * i128::from(number) / i128::from(parts);
+        Timestamp::from_ms(since.as_ms() + i64::try_from(ms).unwrap_or(length_ms))
+    };
+    (0..=parts).map(moment).collect()
+}
+
+fn bucket(at: Timestamp, part: &Counted) -> api::LogBucket {
+    let Outcomes {
+        done,
+        refused,
+        held,
+        alert,
+    } = part.outcomes;
+    api::LogBucket {
+        at: at.to_string(),
+        records: part.records,
+        outcomes: api::OutcomeCounts {
+            done,
+            refused,
+            held,
+            alert,
+        },
+        complete: part.complete,
     }
 }
 
@@ -225,6 +273,13 @@ async fn records(
         next,
         size: home.log_size(),
     }))
+}
+
+/// Whether the log is what was signed: the gateway verifies it from the first record at start and once a day, and what
+/// is new as it comes.
+#[utoipa::path(get, path = "/api/v1/log/verified", responses((status = 200, body = api::LogVerified)))]
+async fn verified(State(gateway): Gate) -> Answer<api::LogVerified> {
+    Ok(Json(gateway.home()?.log_verified()))
 }
 
 /// The newest signed checkpoint.

@@ -218,6 +218,8 @@ pub(crate) async fn open(
         lately_connected: Mutex::default(),
         versions: crate::versions::Versions::new(),
         repeats: crate::repeats::Repeats::default(),
+        log_state: Mutex::default(),
+        verify_again: Notify::new(),
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });
@@ -268,6 +270,7 @@ impl Home {
         let more = [
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
+            tokio::spawn(crate::log_check::keep_verifying(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::begin_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::end_what_was_lent(Arc::clone(self))),

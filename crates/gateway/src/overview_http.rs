@@ -65,6 +65,7 @@ impl Home {
                     what: finding.what,
                     why,
                     remedy: finding.remedy,
+                    remedy_action: finding.remedy_action,
                 }),
         );
         let needed = needs.len();
@@ -114,6 +115,7 @@ impl Home {
                 what: "Its key waits for an approval.".into(),
                 why: "It stays outside until somebody has compared the key.".into(),
                 remedy: format!("Compare it with what the device shows, then run `hearthkey device approve {}`.", device.id),
+                remedy_action: None,
             })
         });
         waiting.collect()

@@ -135,6 +135,7 @@ const ROUTES: &[(Method, &str, Asks)] = &[
     (GET,  "/api/v1/log/records", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/search", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/histogram", Asks::Act(Act::LogRead)),
+    (GET,  "/api/v1/log/verified", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/checkpoint", Asks::Act(Act::LogRead)),
     (GET,  "/api/v1/log/key", Asks::Act(Act::HomeRead)),
     (GET,  "/api/v1/log/proof/{seq}", Asks::Act(Act::LogRead)),

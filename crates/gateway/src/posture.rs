@@ -1,39 +1,24 @@
 //! Whether the home is as it should be: facts are gathered, `core` judges, people accept.
 
+mod facts;
+mod weakness;
+
 use hearthkey_api as api;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{Custody, checked_text};
+use hearthkey_core::credential::checked_text;
 use hearthkey_core::finding::FindingKind;
-use hearthkey_core::person::Person;
-use hearthkey_core::posture::{
-    CaLife, Facts, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, judge, why,
-};
+use hearthkey_core::posture::{judge, why};
 use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::posture::{Acceptance, PostureWrite};
-use hearthkey_store::registry::ReadError;
 
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 
-/// The longest life of a leaf: what ends later need not be looked at.
-const LEAF_LIFE_MAX: Span = Span::days(398);
 /// The longest time for which a finding is accepted at once.
 const ACCEPTED_MAX: Span = Span::days(2 * 366);
-
-/// The names of people whose access has ended and who have not come back under the same name.
-fn departed(people: &[Person]) -> Vec<String> {
-    let here = |name: &str| {
-        people
-            .iter()
-            .any(|person| person.ended_at.is_none() && person.name.as_str() == name)
-    };
-    let gone = people.iter().filter(|person| person.ended_at.is_some());
-    let names = gone.map(|person| person.name.to_string());
-    names.filter(|name| !here(name)).collect()
-}
 
 fn accepted(acceptance: &Acceptance) -> api::AcceptanceView {
     api::AcceptanceView {
@@ -84,70 +69,6 @@ impl Home {
             });
         }
         Ok(posture)
-    }
-
-    fn facts(&self, now: Timestamp) -> Result<Facts, ReadError> {
-        self.store.read(|registry| {
-            let departed = departed(&registry.people()?);
-            let mut ungiven = Named::default();
-            let mut orphaned = Named::default();
-            registry.each_active(|known| {
-                let c = &known.credential;
-                let made_at = known.current.map(|(_, at)| at);
-                let long_ago = made_at.is_some_and(|at| at < now.before(NEVER_GIVEN));
-                if c.custody == Custody::Vault && known.uses == 0 && long_ago {
-                    ungiven.add(c.id.to_string());
-                }
-                if departed.contains(&c.owner.to_lowercase()) {
-                    orphaned.add(c.id.to_string());
-                }
-            })?;
-            Ok(Facts {
-                home: self.id.to_string(),
-                key_file: self.key_file,
-                anchored: self.anchored,
-                backed_up: false,
-                authorities: self.authorities(),
-                unrenewed: registry.devices_unrenewed(now, now.after(LEAF_LIFE_MAX))?,
-                unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
-                orphaned_devices: registry.devices_owned_by(&departed)?,
-                orphaned_credentials: orphaned,
-                ungiven,
-                unshown: self.tokens_never_used(now),
-            })
-        })
-    }
-
-    fn authorities(&self) -> Vec<CaLife> {
-        let issuers = self
-            .issuers
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut lives: Vec<CaLife> = issuers
-            .iter()
-            .map(|(name, issuer)| CaLife {
-                name: format!("issuing/{name}"),
-                not_after: issuer.certificate().not_after,
-            })
-            .collect();
-        lives.push(CaLife {
-            name: "root".into(),
-            not_after: self.root.not_after,
-        });
-        lives.sort_by(|a, b| a.name.cmp(&b.name));
-        lives
-    }
-
-    fn tokens_never_used(&self, now: Timestamp) -> Named {
-        let mut named = Named::default();
-        for view in self.token_views() {
-            let made: Option<Timestamp> = view.created_at.parse().ok();
-            let long_ago = made.is_some_and(|at| at < now.before(NEVER_SHOWN));
-            if view.revoked_at.is_none() && view.uses == 0 && long_ago {
-                named.add(view.name);
-            }
-        }
-        named
     }
 
     /// Accepts a finding: somebody answers for it, for a reason, until a day.

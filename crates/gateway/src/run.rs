@@ -340,6 +340,9 @@ impl Gateway {
             sessions: home.map_or(0, |home| home.broker.session_count()),
             devices: home.map_or(0, Home::device_count),
             log_size: home.map_or(0, Home::log_size),
+            log_verified_at: home
+                .and_then(Home::log_verified_at)
+                .map(|at| at.to_string()),
             clock_trusted: clock.trusted,
             clock,
             storage_available: home.is_some_and(|h| h.storage_available.load(Ordering::Relaxed)),
@@ -403,7 +406,9 @@ impl Home {
         let entry = Entry::new(self.now(), actor, "log.accept", format!("home:{}", self.id))
             .because(reason)
             .with("incident", incident.to_string());
-        self.store.accept_incident(Change::record(entry)).await?;
+        let change = Change::record(entry).write(self.faults_accepted(&incident)?);
+        self.store.accept_incident(change).await?;
+        self.verify_again.notify_one();
         self.replay_revocations().await;
         Ok(())
     }

@@ -15,7 +15,9 @@
 //! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
 //! | does the bearer of a token hold its key? | [`dpop`] |
 //! | how are certificates handed over as text? | [`trust`] |
+//! | how strong is what a certificate is made with? | [`mod@algorithms`] |
 
+pub mod algorithms;
 pub mod authority;
 pub mod ca_certificate;
 pub mod crl;
@@ -30,6 +32,7 @@ pub mod server_certificate;
 pub mod trust;
 pub mod verifier;
 
+pub use algorithms::{algorithms, keys_in_pem};
 pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
 pub use ca_certificate::{CaCertificate, CaRefusal, CaRole};
 pub use crl::{CrlError, RevokedEntry, check_crl};

@@ -101,9 +101,83 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Checks every page against its authentication code. One line for each page that fails.
+/// Moves all that the write-ahead log holds into the database. Whether that was done: not while somebody reads, nor on a
+/// full disk.
+pub(crate) fn empty_log(connection: &Connection) -> bool {
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    matches!(busy, Ok(0))
+}
+
+/// Checks every page of the database file against its authentication code. One line for each page that fails. A page
+/// that stands in the write-ahead log alone may fail here: [`damaged`] tells such from damage.
 pub(crate) fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("PRAGMA cipher_integrity_check")?;
     let lines = statement.query_map([], |row| row.get(0))?;
     lines.collect()
+}
+
+/// How many pages are damaged, while others may be writing. SQLite moves a part of its log into the file while somebody
+/// reads, and leaves out pages that were written again since: those are read through the log.
+pub(crate) fn damaged(connection: &Connection) -> rusqlite::Result<usize> {
+    let failing = integrity(connection)?.len();
+    if failing == 0 {
+        return Ok(0);
+    }
+    let whole = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    Ok(match whole.as_deref() {
+        Ok("ok") => 0,
+        _ => failing,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::RootKey;
+
+    /// Writes one value into each of 200 rows, about a page for each.
+    fn write(connection: &Connection, value: &str) {
+        let sql = "INSERT OR REPLACE INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+             WHERE i < 200) SELECT i, printf('%.*c', 3000, ?1) FROM n";
+        connection.execute(sql, [value]).unwrap();
+    }
+
+    #[test]
+    fn a_page_that_stands_in_the_log_alone_is_told_from_a_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        let home = "home-1".parse().unwrap();
+        let key = RootKey::generate().database(&home);
+        let writer = open(&path, &key, Use::Write).unwrap();
+        let create = "CREATE TABLE t (i INTEGER PRIMARY KEY, v TEXT)";
+        writer.execute_batch(create).unwrap();
+        write(&writer, "a");
+        let reader = open(&path, &key, Use::Read).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM t")
+            .unwrap();
+        let seen = reader.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+        assert_eq!(seen, Ok(200));
+        writer
+            .execute("UPDATE t SET v = 'b' WHERE i < 50", [])
+            .unwrap();
+        writer
+            .execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
+            .unwrap();
+        let other = open(&path, &key, Use::Read).unwrap();
+        assert!(!integrity(&other).unwrap().is_empty(), "half was moved");
+        assert_eq!(damaged(&other), Ok(0));
+        drop((reader, other));
+        assert!(empty_log(&writer));
+        assert!(integrity(&writer).unwrap().is_empty());
+        drop(writer);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let altered = open(&path, &key, Use::Read).unwrap();
+        assert_eq!(damaged(&altered), Ok(1));
+    }
 }

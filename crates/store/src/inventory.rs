@@ -7,7 +7,7 @@ use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{
     Credential, CredentialId, Kind, Origin, State, Tier, VersionState,
 };
-use hearthkey_core::finding::Finding;
+use hearthkey_core::finding::{Finding, RemedyAction};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::rotation::Step;
 use hearthkey_core::time::Timestamp;
@@ -175,11 +175,13 @@ fn read_bridge(row: &Row<'_>) -> rusqlite::Result<Bridge> {
 }
 
 fn read_finding(row: &Row<'_>) -> rusqlite::Result<(Finding, Timestamp)> {
+    let (kind, object) = (row.get::<_, Text<_>>(1)?.0, row.get::<_, String>(3)?);
     let finding = Finding {
         id: row.get(0)?,
-        kind: row.get::<_, Text<_>>(1)?.0,
+        kind,
         severity: row.get::<_, Text<_>>(2)?.0,
-        object: row.get(3)?,
+        action: RemedyAction::usual(kind, &object),
+        object,
         what: row.get(4)?,
         remedy: row.get(5)?,
     };

@@ -9,7 +9,7 @@
 //! | how does a home open? | [`slots`], [`keys`] |
 //! | what can be changed? | [`change`] |
 //! | what is known? | [`registry`], [`devices`], [`tokens`], [`people`] |
-//! | what was written down, and is it whole? | [`log`], [`log_search`], [`anchor`], [`journal`] |
+//! | what was written down, and is it whole? | [`log`], [`log_check`], [`log_search`], [`log_count`], [`anchor`], [`journal`] |
 //! | where do secrets lie? | [`vault`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
@@ -22,6 +22,8 @@ pub mod inventory;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod log_check;
+pub mod log_count;
 pub mod log_search;
 pub mod people;
 pub mod posture;

@@ -138,7 +138,12 @@ impl Edge {
 
     /// Appends a record and returns the hashes to store with it.
     pub(crate) fn append(&mut self, record: &[u8]) -> Result<Vec<u8>, TlogError> {
-        let hashes = stored_hashes_for_record_hash(self.size, record_hash(record), self)?;
+        self.append_leaf(record_hash(record).0)
+    }
+
+    /// Appends a record by its leaf's hash.
+    pub(crate) fn append_leaf(&mut self, leaf: [u8; 32]) -> Result<Vec<u8>, TlogError> {
+        let hashes = stored_hashes_for_record_hash(self.size, Hash(leaf), self)?;
         let first = stored_hash_index(0, self.size);
         self.hashes.extend((first..).zip(hashes.iter().copied()));
         self.size += 1;

@@ -1,15 +1,18 @@
 //! Looking for audit records. Home time never runs backwards, so records lie in the order of their
 //! times, and a moment is found by halving.
 
-use hearthkey_core::audit::Record;
+use std::borrow::Cow;
+
+use hearthkey_core::audit::{Outcome, Record};
 use hearthkey_core::time::Timestamp;
+use serde::Deserialize;
 
 use crate::registry::{ReadError, Registry};
 
 /// Records that are looked at for one answer, at most.
 pub const LOOKED_AT_MAX: u64 = 20_000;
 /// Records that are fetched at a time.
-const BATCH: u64 = 500;
+pub(crate) const BATCH: u64 = 500;
 
 /// Which records are looked for: each text must be what stands there, or begin it if it ends with `*`.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +27,26 @@ pub struct RecordFilter {
     pub address: Option<String>,
     /// How it ended.
     pub outcome: Option<String>,
+}
+
+/// What of a record is looked at: not its details, which are most of it.
+#[derive(Deserialize)]
+pub(crate) struct Glance<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    actor: Who<'a>,
+    #[serde(borrow)]
+    object: Cow<'a, str>,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Who<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    address: Option<Cow<'a, str>>,
 }
 
 /// What was found.
@@ -43,7 +66,7 @@ fn fits(pattern: Option<&String>, text: &str) -> bool {
 }
 
 impl RecordFilter {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let all = [
             &self.actor,
             &self.action,
@@ -54,16 +77,21 @@ impl RecordFilter {
         all.iter().all(|part| part.is_none())
     }
 
-    fn takes(&self, record: &Record) -> bool {
-        let outcome = serde_json::to_value(record.outcome).unwrap_or_default();
-        fits(self.actor.as_ref(), &record.actor.name)
-            && fits(self.action.as_ref(), &record.action)
-            && fits(self.object.as_ref(), &record.object)
-            && fits(
-                self.address.as_ref(),
-                record.actor.address.as_deref().unwrap_or_default(),
-            )
-            && fits(self.outcome.as_ref(), outcome.as_str().unwrap_or_default())
+    /// The record, if it fits.
+    pub(crate) fn takes<'a>(&self, record: &'a [u8]) -> Option<Glance<'a>> {
+        let glance: Glance<'_> = serde_json::from_slice(record).ok()?;
+        let address = glance.actor.address.as_deref().unwrap_or_default();
+        let fits = fits(self.actor.as_ref(), &glance.actor.name)
+            && fits(self.action.as_ref(), &glance.action)
+            && fits(self.object.as_ref(), &glance.object)
+            && fits(self.address.as_ref(), address)
+            && fits(self.outcome.as_ref(), glance.outcome.as_str());
+        fits.then_some(glance)
+    }
+
+    /// The one object that is looked for, if it is one: then its index is read.
+    pub(crate) fn one_object(&self) -> Option<&str> {
+        self.object.as_deref().filter(|name| !name.ends_with('*'))
     }
 }
 
@@ -75,7 +103,7 @@ impl Registry<'_> {
         (from, before): (u64, u64),
         limit: usize,
     ) -> Result<Found, ReadError> {
-        if let Some(object) = filter.object.as_ref().filter(|name| !name.ends_with('*')) {
+        if let Some(object) = filter.one_object() {
             return self.records_of(filter, object, (from, before), limit);
         }
         let mut found = Found {
@@ -93,9 +121,7 @@ impl Registry<'_> {
             )?;
             found.looked_to = begin;
             if !everything {
-                batch.retain(|(_, record)| {
-                    serde_json::from_slice(record).is_ok_and(|record| filter.takes(&record))
-                });
+                batch.retain(|(_, record)| filter.takes(record).is_some());
             }
             let left = limit - found.records.len();
             if batch.len() > left {
@@ -127,9 +153,7 @@ impl Registry<'_> {
         if all_looked_at {
             looked_to = from;
         }
-        records.retain(|(_, record)| {
-            serde_json::from_slice(record).is_ok_and(|record| filter.takes(&record))
-        });
+        records.retain(|(_, record)| filter.takes(record).is_some());
         if records.len() > limit {
             records.truncate(limit);
             looked_to = records.last().map_or(from, |(seq, _)| *seq);
@@ -166,13 +190,18 @@ impl Registry<'_> {
         Ok(records)
     }
 
-    /// When the log began.
-    pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
-        let record = self.one("SELECT record FROM audit WHERE seq = 0", [], |row| {
+    /// When a record was written.
+    pub fn record_time(&self, seq: u64) -> Result<Option<Timestamp>, ReadError> {
+        let record = self.one("SELECT record FROM audit WHERE seq = ?1", [seq], |row| {
             row.get::<_, Vec<u8>>(0)
         })?;
         let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
         Ok(record.map(|record| record.time))
+    }
+
+    /// When the log began.
+    pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.record_time(0)
     }
 
     /// The first of `size` records that is not before a moment.
@@ -180,11 +209,7 @@ impl Registry<'_> {
         let (mut low, mut high) = (0, size);
         while low < high {
             let middle = low + (high - low) / 2;
-            let record = self.one("SELECT record FROM audit WHERE seq = ?1", [middle], |row| {
-                row.get::<_, Vec<u8>>(0)
-            })?;
-            let time = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
-            if time.is_some_and(|record| record.time < moment) {
+            if self.record_time(middle)?.is_some_and(|time| time < moment) {
                 low = middle + 1;
             } else {
                 high = middle;

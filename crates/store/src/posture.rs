@@ -1,11 +1,17 @@
 //! What the registry knows of a home's posture, and the findings that were accepted.
 
+use hearthkey_core::audit::{Outcome, Record};
+use hearthkey_core::credential::{CredentialId, Kind};
+use hearthkey_core::id::{DeviceId, EnvironmentName, ProfileName};
 use hearthkey_core::posture::Named;
+use hearthkey_core::posture::witness::Backups;
+use hearthkey_core::right::{Narrowing, Right, Verb};
 use hearthkey_core::time::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Row, Transaction, params};
 
 use crate::change::{ApplyError, one};
-use crate::registry::{ReadError, Registry, time, time_if_any};
+use crate::inventory::id;
+use crate::registry::{ReadError, Registry, Text, time, time_if_any};
 
 /// That somebody accepts a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +38,32 @@ pub enum PostureWrite {
     /// Takes an acceptance back; a conflict if there is none.
     Reopen(String),
 }
+
+/// An active device that has been there, and what of its rights it has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RightsUsed {
+    /// The device.
+    pub device: DeviceId,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its profile.
+    pub profile: ProfileName,
+    /// Since when uses are counted, or since it was last promised its rights by a claim.
+    pub since: Timestamp,
+    /// When it last came.
+    pub last_seen_at: Timestamp,
+    /// To what its rights are narrowed.
+    pub narrowing: Option<Narrowing>,
+    /// What it used, and when last.
+    pub used: Vec<(Right, Timestamp)>,
+}
+
+/// Records about backups that are looked at.
+const BACKUPS_LOOKED_AT: u32 = 200;
+
+/// DER of the curve P-256 (RFC 5480 §2.1.1.1) and of ecdsa-with-SHA256 (RFC 5758 §3.2): what the home issues with.
+const P256: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const ECDSA_WITH_SHA256: [u8; 8] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 
 pub(crate) fn apply(tx: &Transaction<'_>, write: &PostureWrite) -> Result<(), ApplyError> {
     match write {
@@ -106,6 +138,110 @@ impl Registry<'_> {
         )
     }
 
+    /// Active devices whose present key was first certified before a moment.
+    pub fn devices_with_keys_from_before(&self, moment: Timestamp) -> Result<Named, ReadError> {
+        self.named(
+            "SELECT d.name FROM device d JOIN certificate c ON c.id = d.newest
+             WHERE d.state = 'active' AND d.created_at < ?1 AND EXISTS
+                 (SELECT 1 FROM certificate o WHERE o.device = d.id AND o.key = c.key AND o.issued_at < ?1)
+             ORDER BY d.name",
+            [moment.as_ms()],
+        )
+    }
+
+    /// Shows the newest certificate of each active device to `see`, in the order of their names, unless it is made
+    /// with P-256 and SHA-256 as the home's own are.
+    pub fn each_unlike_ours(&self, mut see: impl FnMut(DeviceId, &[u8])) -> Result<(), ReadError> {
+        let sql = "SELECT d.name, c.der FROM device d JOIN certificate c ON c.id = d.newest
+             WHERE d.state = 'active' AND (instr(c.der, ?1) = 0 OR instr(c.der, ?2) = 0) ORDER BY d.name";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query((P256, ECDSA_WITH_SHA256))?;
+        while let Some(row) = rows.next()? {
+            let device = row.get::<_, Text<_>>(0)?.0;
+            let der = row
+                .get_ref(1)?
+                .as_blob()
+                .map_err(|error| ReadError(error.to_string()))?;
+            see(device, der);
+        }
+        Ok(())
+    }
+
+    /// The values of active credentials that are shorter than this, and how long they are.
+    pub fn values_shorter_than(
+        &self,
+        bytes: u64,
+    ) -> Result<Vec<(CredentialId, Kind, u64)>, ReadError> {
+        self.all(
+            "SELECT c.name, c.environment, c.kind, v.bytes FROM credential c
+             JOIN credential_version v ON v.credential = c.id AND v.state = 'current'
+             WHERE c.state = 'active' AND v.bytes < ?1 ORDER BY c.id",
+            [bytes],
+            |row| Ok((id(row, 0, 1)?, row.get::<_, Text<_>>(2)?.0, row.get(3)?)),
+        )
+    }
+
+    /// Shows each active device that has been there, and has held its rights since before a moment, to `see`.
+    pub fn each_rights_used(
+        &self,
+        before: Timestamp,
+        mut see: impl FnMut(RightsUsed),
+    ) -> Result<(), ReadError> {
+        // A claim is a new agreement on rights; ended ones are kept for as long as it matters here.
+        let sql = "SELECT d.name, d.environment, d.profile, coalesce(d.rights_since, d.created_at),
+                 d.last_seen_at, d.narrowing, u.verb, u.filter, u.last_used_at
+             FROM device d LEFT JOIN right_use u ON u.device = d.id
+             WHERE d.state = 'active' AND d.last_seen_at IS NOT NULL
+                 AND coalesce(d.rights_since, d.created_at) <= ?1
+                 AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.device = d.name AND c.opened_at > ?1)
+             ORDER BY d.name";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([before.as_ms()])?;
+        let mut present: Option<RightsUsed> = None;
+        while let Some(row) = rows.next()? {
+            let device: DeviceId = row.get::<_, Text<_>>(0)?.0;
+            if present
+                .as_ref()
+                .is_none_or(|present| present.device != device)
+                && let Some(whole) = present.replace(rights_used(row, device)?)
+            {
+                see(whole);
+            }
+            let verb: Option<Text<Verb>> = row.get(6)?;
+            if let (Some(verb), Some(present)) = (verb, present.as_mut()) {
+                present.used.push(((verb.0, row.get(7)?), time(row, 8)?));
+            }
+        }
+        if let Some(last) = present {
+            see(last);
+        }
+        Ok(())
+    }
+
+    /// When backups were made and tried: records `backup.create`, and `backup.verify` or `backup.restore`, about
+    /// `backup:…`.
+    pub fn backups(&self) -> Result<Backups, ReadError> {
+        let records = self.all(
+            "SELECT record FROM audit WHERE object >= 'backup:' AND object < 'backup;'
+             ORDER BY seq DESC LIMIT ?1",
+            [BACKUPS_LOOKED_AT],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        let mut backups = Backups::default();
+        let read = records
+            .iter()
+            .filter_map(|record| serde_json::from_slice::<Record>(record).ok());
+        for record in read.filter(|record| record.outcome == Outcome::Done) {
+            let newest = match record.action.as_str() {
+                "backup.create" => &mut backups.made_at,
+                "backup.verify" | "backup.restore" => &mut backups.tried_at,
+                _ => continue,
+            };
+            newest.get_or_insert(record.time);
+        }
+        Ok(backups)
+    }
+
     fn named(&self, sql: &str, params: impl rusqlite::Params) -> Result<Named, ReadError> {
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
@@ -115,4 +251,17 @@ impl Registry<'_> {
         }
         Ok(named)
     }
+}
+
+fn rights_used(row: &Row<'_>, device: DeviceId) -> rusqlite::Result<RightsUsed> {
+    let narrowing: Option<String> = row.get(5)?;
+    Ok(RightsUsed {
+        device,
+        environment: row.get::<_, Text<_>>(1)?.0,
+        profile: row.get::<_, Text<_>>(2)?.0,
+        since: time(row, 3)?,
+        last_seen_at: time(row, 4)?,
+        narrowing: narrowing.map(|text| serde_json::from_str(&text).unwrap_or_default()),
+        used: Vec::new(),
+    })
 }

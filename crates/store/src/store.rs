@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
+use hearthkey_core::posture::witness::Anchor;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
@@ -259,6 +260,11 @@ impl Store {
         locked(&self.read_only).clone()
     }
 
+    /// Something was found that makes the store read-only, until a person accepts it. Nothing, if it is already.
+    pub fn make_read_only(&self, incident: Incident) {
+        locked(&self.read_only).get_or_insert(incident);
+    }
+
     /// The newest checkpoint, and word of each that follows.
     pub fn checkpoints(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
         self.checkpoints.clone()
@@ -274,6 +280,25 @@ impl Store {
             Some(checkpoint) => write_durably(&self.data_dir.join(ANCHOR_FILE), &checkpoint.note),
             None => Ok(()),
         }
+    }
+
+    /// How the anchor file stands to the log now. While there is an incident, it is not written, and that is said there.
+    pub fn anchor(&self) -> Result<Anchor, ReadError> {
+        let newest = self.checkpoints.borrow().clone();
+        let (Some(newest), None) = (newest, self.incident()) else {
+            return Ok(Anchor::Current);
+        };
+        let Ok(note) = std::fs::read(self.data_dir.join(ANCHOR_FILE)) else {
+            return Ok(Anchor::Missing);
+        };
+        let Ok(anchor) = open_checkpoint(&note, &self.vkey) else {
+            return Ok(Anchor::Foreign);
+        };
+        if anchor.size >= newest.size {
+            return Ok(Anchor::Current);
+        }
+        let since = self.read(|registry| registry.record_time(anchor.size))?;
+        Ok(since.map_or(Anchor::Current, Anchor::Behind))
     }
 
     /// A person has looked at the incident: once that is on record, the log goes on from where it
@@ -355,11 +380,14 @@ fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> 
     if is_large(path) {
         return Ok(connection);
     }
-    let damaged = connection::integrity(&connection)?;
-    if damaged.is_empty() {
-        Ok(connection)
-    } else {
-        Err(OpenError::Damaged(damaged.len()))
+    // What a crash has left half moved into the file would look like damage there.
+    let damaged = match connection::empty_log(&connection) {
+        true => connection::integrity(&connection)?.len(),
+        false => connection::damaged(&connection)?,
+    };
+    match damaged {
+        0 => Ok(connection),
+        damaged => Err(OpenError::Damaged(damaged)),
     }
 }
 
@@ -379,12 +407,12 @@ fn check_in_background(
 ) {
     let check = move || {
         let damaged = connection::open(&path, &key, Use::Read)
-            .and_then(|connection| connection::integrity(&connection));
+            .and_then(|connection| connection::damaged(&connection));
         match damaged {
-            Ok(pages) if pages.is_empty() => tracing::info!("every page of the database is whole"),
+            Ok(0) => tracing::info!("every page of the database is whole"),
             Ok(pages) => {
-                tracing::error!(pages = pages.len(), "pages of the database are damaged");
-                locked(&read_only).get_or_insert(Incident::Damaged(pages.len()));
+                tracing::error!(pages, "pages of the database are damaged");
+                locked(&read_only).get_or_insert(Incident::Damaged(pages));
             }
             Err(error) => tracing::error!(%error, "the database could not be checked"),
         }

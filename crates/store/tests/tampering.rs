@@ -164,3 +164,38 @@ async fn an_altered_anchor_is_reported() {
     fs::write(&path, anchor.replacen("\n3\n", "\n2\n", 1)).unwrap();
     assert_eq!(disk.incident(), Some(Incident::AnchorAltered));
 }
+
+/// While somebody reads, SQLite moves only a part of the write-ahead log into the database, and leaves pages out that
+/// were written again since. After a crash they stand in the log alone; that is no damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_half_a_checkpoint_is_no_damage() {
+    let disk = Disk::new();
+    let store = disk.open().unwrap().store;
+    for n in 0..400 {
+        store.commit(entry(n)).await.unwrap();
+    }
+    let committing = tokio::runtime::Handle::current();
+    store
+        .read(|registry| {
+            registry.last_record()?;
+            tokio::task::block_in_place(|| {
+                for n in 400..2000 {
+                    committing.block_on(store.commit(entry(n))).unwrap();
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+    // As they lie there when the machine stops.
+    let crashed = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(disk.path()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
+    }
+    let opened = Store::open(crashed.path(), root(), &home());
+    let opened = opened.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        opened.store.checkpoints().borrow().clone().unwrap().size,
+        2000
+    );
+}

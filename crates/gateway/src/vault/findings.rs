@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use hearthkey_api::{FindingList, FindingReport, FindingView};
+use hearthkey_api::{FindingList, FindingReport, FindingView, RightName};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
-use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::finding::{Finding, FindingKind, RemedyAction, Severity};
+use hearthkey_core::posture::ending;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
@@ -45,6 +46,18 @@ impl Reports {
     }
 }
 
+fn remedy_action(action: &RemedyAction) -> hearthkey_api::RemedyAction {
+    let keep = action.keep.iter().map(|(verb, filter)| RightName {
+        verb: verb.to_string(),
+        filter: filter.clone(),
+    });
+    hearthkey_api::RemedyAction {
+        kind: action.kind.to_string(),
+        object: action.object.clone(),
+        keep: keep.collect(),
+    }
+}
+
 pub(crate) fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
     FindingView {
         id: finding.id.clone(),
@@ -53,6 +66,7 @@ pub(crate) fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
         object: finding.object.clone(),
         what: finding.what.clone(),
         remedy: finding.remedy.clone(),
+        remedy_action: finding.action.as_ref().map(remedy_action),
         since: since.map(|at| at.to_string()),
     }
 }
@@ -69,6 +83,7 @@ fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
         let finding = Finding::new(FindingKind::Expired, Severity::High, object(id), "");
         findings.push(finding.saying("It has expired, and is not given out.", rotate.clone()));
     }
+    findings.extend(ending::of_credential(id, known.credential.expires_at, now));
     if let Some(due) = views::due(known, now) {
         let finding = Finding::new(FindingKind::Due, Severity::Medium, object(id), "");
         findings.push(finding.saying(format!("It is due for rotation: {due}."), rotate));

@@ -1,6 +1,7 @@
 //! The PKI, one story a module, through its public surface.
 
 #[cfg(test)]
+mod algorithms;
 mod authority;
 #[cfg(test)]
 mod crl;

@@ -886,7 +886,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How many records there are over time. */
+        /** How many records there are over time, and how they ended. As many are looked at as for a search. */
         get: operations["get_log_histogram"];
         put?: never;
         post?: never;
@@ -959,6 +959,26 @@ export interface paths {
          *     given with few records, or none.
          */
         get: operations["get_log_search"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/verified": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether the log is what was signed: the gateway verifies it from the first record at start and once a day, and what
+         *     is new as it comes.
+         */
+        get: operations["get_log_verified"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2310,6 +2330,7 @@ export interface components {
             object: string;
             /** @description What to do about it. */
             remedy: string;
+            remedy_action?: components["schemas"]["RemedyAction"] | null;
             /** @description `critical`, `high` or `medium`. */
             severity: string;
             /** @description Since when it is known; none if it follows from the inventory as it stands. */
@@ -2438,9 +2459,14 @@ export interface components {
         LogBucket: {
             /** @description When it begins. */
             at: string;
+            /** @description Whether all of it was looked at. The newest 20 000 records are. */
+            complete: boolean;
+            /** @description How those that were looked at ended. */
+            outcomes: components["schemas"]["OutcomeCounts"];
             /**
              * Format: int64
-             * @description Records in it.
+             * @description Records in it that fit. Where it is not complete: all there are if every record fits, or else those that were
+             *     looked at.
              */
             records: number;
         };
@@ -2482,6 +2508,24 @@ export interface components {
              * @description Records in the log.
              */
             size: number;
+        };
+        /** @description `GET /api/v1/log/verified`: whether the log is what was signed, as the gateway itself found it. */
+        LogVerified: {
+            /** @description When all of them were, from the first on. */
+            full_at?: string | null;
+            /** @description Whether it is. Not before it was verified for the first time. */
+            ok: boolean;
+            /** @description What is wrong with it, if anything is. */
+            problem?: string | null;
+            /** @description Their root hash in base64, as the checkpoint has it. */
+            root?: string | null;
+            /**
+             * Format: int64
+             * @description Records that were verified.
+             */
+            size: number;
+            /** @description When the newest of them were verified. */
+            verified_at?: string | null;
         };
         /** @description `POST /api/v1/manifest/check`: what a repository's features use. */
         Manifest: {
@@ -2548,12 +2592,36 @@ export interface components {
             object: string;
             /** @description What to do about it. */
             remedy: string;
+            remedy_action?: components["schemas"]["RemedyAction"] | null;
             /** @description `critical`, `high` or `medium`. */
             severity: string;
             /** @description What is wrong. */
             what: string;
             /** @description Why it matters. */
             why: string;
+        };
+        /** @description How many records ended how. */
+        OutcomeCounts: {
+            /**
+             * Format: int64
+             * @description It should not have happened.
+             */
+            alert: number;
+            /**
+             * Format: int64
+             * @description It was done.
+             */
+            done: number;
+            /**
+             * Format: int64
+             * @description It waits for a person.
+             */
+            held: number;
+            /**
+             * Format: int64
+             * @description It was refused by a rule.
+             */
+            refused: number;
         };
         /** @description `GET /api/v1/overview`. */
         Overview: {
@@ -2753,6 +2821,15 @@ export interface components {
             code: string;
             /** @description Who. */
             name: string;
+        };
+        /** @description The one act that puts a finding right. */
+        RemedyAction: {
+            /** @description With `narrow`: what the device keeps, as `POST /api/v1/devices/{id}/narrow` takes it. */
+            keep?: components["schemas"]["RightName"][];
+            /** @description `rotate`, `narrow`, `suspend`, `retire`, `revoke` or `reauthorize`. */
+            kind: string;
+            /** @description To what: `device:lamp`, `credential:home/hue/api-key`, `token:ci`. */
+            object: string;
         };
         /** @description `POST …/retire`. */
         RetireRequest: {
@@ -3013,6 +3090,8 @@ export interface components {
              * @description Records in the audit log.
              */
             log_size: number;
+            /** @description When the gateway last found its log to be what was signed; none if it has not yet, or found something else. */
+            log_verified_at?: string | null;
             /** @description Revocations that hold in memory but could not be made durable yet. */
             revocations_pending: number;
             /** @description Whether the gateway is sealed. */
@@ -5040,6 +5119,16 @@ export interface operations {
     get_log_histogram: {
         parameters: {
             query?: {
+                /** @description Who, as in a search. So with the others. */
+                actor?: string | null;
+                /** @description What. */
+                action?: string | null;
+                /** @description To what. */
+                object?: string | null;
+                /** @description From which address. */
+                address?: string | null;
+                /** @description `done`, `refused`, `held` or `alert`. */
+                outcome?: string | null;
                 /** @description From this moment; the log's beginning if none is given. */
                 since?: string | null;
                 /** @description To this moment; now if none is given. */
@@ -5197,6 +5286,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogSearch"];
+                };
+            };
+            /** @description What went wrong, and what to do (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_log_verified: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogVerified"];
                 };
             };
             /** @description What went wrong, and what to do (RFC 9457) */

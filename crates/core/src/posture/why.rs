@@ -1,0 +1,66 @@
+//! Why findings matter: one sentence for each kind.
+
+use crate::finding::FindingKind;
+
+/// Why a finding of a kind matters.
+pub fn why(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::SharedAcrossEnvironments => {
+            "Whoever gets it in one environment has it in the other."
+        }
+        FindingKind::Reused => "One leak opens two doors, and neither can be closed alone.",
+        FindingKind::Leaked => "A value that others may have read protects nothing.",
+        FindingKind::Due => "The longer a value lives, the more places and people have seen it.",
+        FindingKind::Expired => "What needs it has stopped working, or soon will.",
+        FindingKind::Drift => {
+            "It can do more than anybody wrote down, and so can whoever steals it."
+        }
+        FindingKind::Unmanaged => {
+            "A secret in a file has no owner, no end and no record of who read it."
+        }
+        FindingKind::RotationHeld => "Two values live until somebody decides.",
+        FindingKind::Leftover => "Something that should be gone may still open a door.",
+        FindingKind::NotTold => "Whoever uses it may go on with a value that ends.",
+        FindingKind::KeyFile => {
+            "Whoever can read the disk can open the home: a stolen card, a backup."
+        }
+        FindingKind::NotAnchored => {
+            "A database put back to an earlier state would not have been noticed."
+        }
+        FindingKind::NoBackup => "A dead card takes every identity in the home with it.",
+        FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
+        FindingKind::Expiring => "A device that does not renew drops out of the home.",
+        FindingKind::NeverUsed => "A right that nobody uses serves only who steals it.",
+        FindingKind::Orphaned => "Nobody answers for it, and somebody who left may know it.",
+        FindingKind::WeakAlgorithm => "Whoever can compute a key does not have to steal it.",
+        FindingKind::Unencrypted => "Whoever listens on the network has the secret.",
+        FindingKind::OverAge => {
+            "The longer a key is used, the longer whoever copied it once can pass for the device."
+        }
+        FindingKind::OverPrivileged => {
+            "Whoever takes over the device may do all that it may do, not only what it does."
+        }
+        FindingKind::Ending => "What needs it stops working at that moment, at whatever hour.",
+        FindingKind::AnchorBehind => {
+            "A database put back to an earlier state would be noticed only as far as the anchor goes."
+        }
+        FindingKind::Untested => {
+            "Whether a backup can be read is found out either now or when it is needed."
+        }
+        FindingKind::LogAltered => {
+            "Somebody who has the home's keys has changed what is on record, or the disk has."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_says_why_it_matters() {
+        for kind in FindingKind::ALL {
+            assert!(why(*kind).ends_with('.'), "{kind}");
+        }
+    }
+}

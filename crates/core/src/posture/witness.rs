@@ -1,0 +1,147 @@
+//! What outlives the database: the anchor of its log, and its backups.
+
+use crate::finding::{Finding, FindingKind, Severity};
+use crate::time::{Span, Timestamp};
+
+/// The anchor is written every second; one that has been behind for so long is not being written.
+pub const ANCHOR_LATE: Span = Span::s(5 * 60);
+/// A backup that is older misses what has been issued and revoked since.
+pub const BACKUP_EVERY: Span = Span::days(30);
+/// A backup is tried so often.
+pub const BACKUP_TRIED_EVERY: Span = Span::days(90);
+
+/// The anchor file, as it lies beside the database now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Anchor {
+    /// It covers the whole log, or nobody looked.
+    #[default]
+    Current,
+    /// It ends before the log, whose first record beyond it was written at this moment.
+    Behind(Timestamp),
+    /// It is not there.
+    Missing,
+    /// It does not carry this home's signature.
+    Foreign,
+}
+
+/// When backups were made and tried, as far as the log knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// When the newest was made.
+    pub made_at: Option<Timestamp>,
+    /// When one was last verified or restored.
+    pub tried_at: Option<Timestamp>,
+}
+
+/// What is wrong with the anchor.
+pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding> {
+    let what = match anchor {
+        Anchor::Current => return None,
+        Anchor::Behind(since) if now < since.after(ANCHOR_LATE) => return None,
+        Anchor::Behind(since) => {
+            format!("The anchor file does not hold what the log has got since {since}.")
+        }
+        Anchor::Missing => "The anchor file is not there.".into(),
+        Anchor::Foreign => "The anchor file does not carry this home's signature.".into(),
+    };
+    let finding = Finding::new(
+        FindingKind::AnchorBehind,
+        Severity::High,
+        object.to_owned(),
+        "",
+    );
+    Some(finding.saying(
+        what,
+        "See that checkpoint.anchor in the data directory can be written, and that the disk is not full; the \
+         gateway's own messages name the error. It is written again with the next record.",
+    ))
+}
+
+/// What is wrong with the backups: there is none, it is old, or nobody has tried one.
+pub fn of_backups(backups: Backups, object: &str, now: Timestamp) -> Option<Finding> {
+    let finding = |kind, what: String, remedy: &str| {
+        Finding::new(kind, Severity::Medium, object.to_owned(), "").saying(what, remedy)
+    };
+    let Some(made_at) = backups.made_at else {
+        return Some(finding(
+            FindingKind::NoBackup,
+            "No backup is known.".into(),
+            "Stop the gateway, copy its data directory, open the copy once; then accept this with the day of the next one.",
+        ));
+    };
+    if now >= made_at.after(BACKUP_EVERY) {
+        return Some(finding(
+            FindingKind::NoBackup,
+            format!("The newest backup that is known was made on {made_at}."),
+            "Make another one.",
+        ));
+    }
+    let what = match backups.tried_at {
+        None => "No backup was ever verified or restored.".into(),
+        Some(at) if now >= at.after(BACKUP_TRIED_EVERY) => {
+            format!("The last time that a backup was verified or restored was {at}.")
+        }
+        Some(_) => return None,
+    };
+    Some(finding(
+        FindingKind::Untested,
+        what,
+        "Verify the newest one, or restore it elsewhere and open it.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &str = "home:attic";
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_s(day * 86_400)
+    }
+
+    #[test]
+    fn an_anchor_may_be_behind_for_five_minutes_and_may_never_be_missing_or_foreign() {
+        let written = day(1);
+        let kind = |anchor, now| of_anchor(anchor, OBJECT, now).map(|finding| finding.kind);
+        let late = written.after(ANCHOR_LATE);
+        assert_eq!(kind(Anchor::Current, day(9)), None);
+        assert_eq!(
+            kind(Anchor::Behind(written), late.before(Span::ms(1))),
+            None
+        );
+        let found = Some(FindingKind::AnchorBehind);
+        assert_eq!(kind(Anchor::Behind(written), late), found);
+        assert_eq!(kind(Anchor::Missing, written), found);
+        assert_eq!(kind(Anchor::Foreign, written), found);
+    }
+
+    #[test]
+    fn a_backup_is_wanted_every_month_and_a_trial_of_one_every_quarter() {
+        let kind = |made: Option<i64>, tried: Option<i64>, now| {
+            let backups = Backups {
+                made_at: made.map(day),
+                tried_at: tried.map(day),
+            };
+            of_backups(backups, OBJECT, day(now)).map(|finding| finding.kind)
+        };
+        assert_eq!(kind(None, None, 100), Some(FindingKind::NoBackup));
+        assert_eq!(kind(Some(70), Some(99), 100), Some(FindingKind::NoBackup));
+        assert_eq!(kind(Some(71), Some(99), 100), None);
+        assert_eq!(kind(Some(99), None, 100), Some(FindingKind::Untested));
+        assert_eq!(kind(Some(99), Some(10), 100), Some(FindingKind::Untested));
+        assert_eq!(kind(Some(99), Some(11), 100), None);
+    }
+
+    #[test]
+    fn a_home_without_and_one_with_an_old_backup_have_one_and_the_same_finding() {
+        let id = |made_at| {
+            let backups = Backups {
+                made_at,
+                tried_at: None,
+            };
+            of_backups(backups, OBJECT, day(100)).unwrap().id
+        };
+        assert_eq!(id(None), id(Some(day(0))));
+    }
+}

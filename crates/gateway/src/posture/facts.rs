@@ -1,0 +1,198 @@
+//! The facts by which a home is judged, as they stand now.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+
+use hearthkey_core::audit::Record;
+use hearthkey_core::credential::Custody;
+use hearthkey_core::id::{DeviceId, ProfileName};
+use hearthkey_core::person::Person;
+use hearthkey_core::posture::privilege::{HeldRight, Privileges, UNUSED_FOR};
+use hearthkey_core::posture::{
+    CaLife, Each, Facts, KEY_AGE, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, ending,
+    token_never_used,
+};
+use hearthkey_core::profile::Profile;
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_store::posture::RightsUsed;
+use hearthkey_store::registry::{ReadError, Registry};
+
+use crate::home::Home;
+
+/// The longest life of a leaf: what ends later need not be looked at.
+const LEAF_LIFE_MAX: Span = Span::days(398);
+
+/// The names of people whose access has ended and who have not come back under the same name.
+fn departed(people: &[Person]) -> Vec<String> {
+    let here = |name: &str| {
+        people
+            .iter()
+            .any(|person| person.ended_at.is_none() && person.name.as_str() == name)
+    };
+    let gone = people.iter().filter(|person| person.ended_at.is_some());
+    let names = gone.map(|person| person.name.to_string());
+    names.filter(|name| !here(name)).collect()
+}
+
+/// When a person last changed a profile, if anybody has: what it grants since then was not held before.
+fn changed_at(
+    registry: &Registry<'_>,
+    profile: &ProfileName,
+) -> Result<Option<Timestamp>, ReadError> {
+    let newest = registry.records_about(&[format!("profile:{profile}")], 1)?;
+    let record = newest
+        .first()
+        .map(|(_, record)| serde_json::from_slice::<Record>(record));
+    Ok(record.and_then(Result::ok).map(|record| record.time))
+}
+
+/// What a device holds beyond the gateway's own topics, and when it last used it.
+fn privileges(used: RightsUsed, profile: &Profile, changed_at: Option<Timestamp>) -> Privileges {
+    let granted = profile.rights(&used.device, &used.environment).all();
+    let held = granted.into_iter().filter(|((verb, filter), is_ours)| {
+        let kept = used
+            .narrowing
+            .as_ref()
+            .is_none_or(|narrowing| narrowing.keeps(*verb, filter));
+        !is_ours && kept
+    });
+    let held = held.map(|((verb, filter), _)| {
+        let right = (verb, filter.as_str().to_owned());
+        let last_used = used.used.iter().find(|(used, _)| *used == right);
+        HeldRight {
+            last_used_at: last_used.map(|(_, at)| *at),
+            right,
+        }
+    });
+    Privileges {
+        held: held.collect(),
+        since: changed_at.map_or(used.since, |at| at.max(used.since)),
+        last_seen_at: used.last_seen_at,
+        device: used.device,
+    }
+}
+
+impl Home {
+    /// What is known of the home.
+    pub(super) fn facts(&self, now: Timestamp) -> Result<Facts, ReadError> {
+        let anchor = self.store.anchor()?;
+        let connected: HashSet<DeviceId> = self
+            .broker
+            .sessions()
+            .into_iter()
+            .map(|session| session.device)
+            .collect();
+        let (ending, unshown) = self.tokens_at_their_ends(now);
+        self.store.read(|registry| {
+            let departed = departed(&registry.people()?);
+            let (ungiven, orphaned) = credentials(registry, &departed, now)?;
+            Ok(Facts {
+                home: self.id.to_string(),
+                key_file: self.key_file,
+                anchored: self.anchored,
+                anchor,
+                backups: registry.backups()?,
+                log_problem: self.log_problem(),
+                authorities: self.authorities(),
+                weak: self.weak(registry, now)?,
+                unencrypted: super::weakness::unencrypted(registry)?,
+                over_age: registry.devices_with_keys_from_before(now.before(KEY_AGE))?,
+                over_privileged: self.over_privileged(registry, &connected, now)?,
+                unrenewed: registry.devices_unrenewed(now, now.after(LEAF_LIFE_MAX))?,
+                unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
+                orphaned_devices: registry.devices_owned_by(&departed)?,
+                orphaned_credentials: orphaned,
+                ungiven,
+                ending,
+                unshown,
+            })
+        })
+    }
+
+    /// The CAs and their ends.
+    fn authorities(&self) -> Vec<CaLife> {
+        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lives: Vec<CaLife> = issuers
+            .iter()
+            .map(|(name, issuer)| CaLife {
+                name: format!("issuing/{name}"),
+                not_after: issuer.certificate().not_after,
+            })
+            .collect();
+        lives.push(CaLife {
+            name: "root".into(),
+            not_after: self.root.not_after,
+        });
+        lives.sort_by(|a, b| a.name.cmp(&b.name));
+        lives
+    }
+
+    /// Devices that hold more than they use. One that is connected is there, whenever it came.
+    fn over_privileged(
+        &self,
+        registry: &Registry<'_>,
+        connected: &HashSet<DeviceId>,
+        now: Timestamp,
+    ) -> Result<Each, ReadError> {
+        let profiles = self
+            .profiles
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut changes = HashMap::new();
+        for name in profiles.keys() {
+            changes.insert(name.clone(), changed_at(registry, name)?);
+        }
+        let mut each = Each::default();
+        registry.each_rights_used(now.before(UNUSED_FOR), |mut used| {
+            let Some(profile) = profiles.get(&used.profile) else {
+                return;
+            };
+            if connected.contains(&used.device) {
+                used.last_seen_at = now;
+            }
+            let changed_at = changes.get(&used.profile).copied().flatten();
+            if let Some(found) = privileges(used, profile, changed_at).judge(now) {
+                each.add(|| found.device.to_string(), || found.finding());
+            }
+        })?;
+        Ok(each)
+    }
+
+    /// Tokens that can soon be renewed no more, and those that were never used.
+    fn tokens_at_their_ends(&self, now: Timestamp) -> (Each, Each) {
+        let (mut ends, mut unshown) = (Each::default(), Each::default());
+        for token in self.tokens.all() {
+            let name = || token.name.to_string();
+            let long_ago = token.created_at < now.before(NEVER_SHOWN);
+            let unused = self.tokens.used(&token.id).uses == 0;
+            if token.revoked_at.is_none() && unused && long_ago {
+                unshown.add(name, || token_never_used(token.name.as_str()));
+            } else if let Some(finding) = ending::of_token(&token, now) {
+                ends.add(name, || finding);
+            }
+        }
+        (ends, unshown)
+    }
+}
+
+/// Credentials that were made long ago and never given out, and those whose owner has gone.
+fn credentials(
+    registry: &Registry<'_>,
+    departed: &[String],
+    now: Timestamp,
+) -> Result<(Named, Named), ReadError> {
+    let (mut ungiven, mut orphaned) = (Named::default(), Named::default());
+    registry.each_active(|known| {
+        let c = &known.credential;
+        let made_at = known.current.map(|(_, at)| at);
+        let long_ago = made_at.is_some_and(|at| at < now.before(NEVER_GIVEN));
+        if c.custody == Custody::Vault && known.uses == 0 && long_ago {
+            ungiven.add(c.id.to_string());
+        }
+        if departed.contains(&c.owner.to_lowercase()) {
+            orphaned.add(c.id.to_string());
+        }
+    })?;
+    Ok((ungiven, orphaned))
+}
