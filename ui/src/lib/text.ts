@@ -191,6 +191,7 @@ export const text = {
     act: (n: number) => `${count(n, "thing needs", "things need")} you now.`,
     needs: "What needs you",
     nothing: "Nothing needs you. Checks run all the time; what they find comes here.",
+    moreNeeds: (n: number) => `${count(n, "more is", "more are")} not shown here: hearthkey check lists all of it.`,
     expiring: "What is about to expire",
     expiringSays: "Certificates, credentials and tokens that end in the next twelve weeks.",
     expiringOn: (day: string, n: number) => `${day}: ${count(n, "end", "ends")}`,
@@ -216,6 +217,19 @@ export const text = {
     forGood: "for good",
     reopen: "Reopen",
     severity: { critical: "Critical", high: "High", medium: "Medium" } as Record<string, string>,
+  },
+  remedy: {
+    named: "Which",
+    more: (n: number) => `and ${number(n)} more`,
+    approve: "Compare and approve",
+    credential: "Open the credential",
+    expiring: "Show what ends first",
+    environments: "Show the environments",
+    gateway: "Show how it opens",
+    tokens: "Show the tokens",
+    end: (n: string) => `End ${n} now`,
+    retire: (name: string, named: number, all: number) =>
+      all === 1 ? `Retire ${name}` : named < all ? `Retire the first ${number(named)}` : `Retire these ${number(all)}`,
   },
   devices: {
     title: "Devices",
@@ -451,7 +465,15 @@ export const text = {
     } as Record<string, string>,
     rotateTitle: (n: string) => `Rotate ${n}?`,
     rotateSays: "A new value is made and tried. Both work until the places of use have switched; then the old one is ended.",
+    rotateAtOnce: "A new value is made and tried, and the old one is ended at once: a place of use that has not switched stops working.",
     rotated: (n: string) => `${n} is being rotated.`,
+    retire: "Retire",
+    retireTitle: (n: string) => `Retire ${n}?`,
+    retireSays:
+      "It is given to nobody any more. Its leases end, and so do tokens that were for it alone; its bridge is told to end the value. It is destroyed for good after a time of grace.",
+    retired: (n: string, leases: number, tokens: number, day: string) =>
+      `${n} is retired; ${count(leases, "lease", "leases")} ended, ${count(tokens, "token", "tokens")} revoked. It is destroyed on ${day}.`,
+    byHand: "Left to do by hand:",
     own: "This is one of the home's own keys: it is used by the gateway alone and given to nobody.",
   },
   tokens: {
