@@ -1,5 +1,5 @@
 /** Every word of the interface, in one place, ready for translation: another language is another object of this type. */
-import { number } from "./format";
+import { list, moment, number } from "./format";
 
 const count = (n: number, one: string, many: string) => `${number(n)} ${n === 1 ? one : many}`;
 
@@ -196,6 +196,9 @@ export const text = {
     expiringSays: "Certificates, credentials and tokens that end in the next twelve weeks.",
     expiringOn: (day: string, n: number) => `${day}: ${count(n, "end", "ends")}`,
     live: "Connected now",
+    nobodyLive: "No device is connected.",
+    moreSessions: (n: number) => `and ${number(n)} more`,
+    allLive: (n: number) => `All ${number(n)} that are connected`,
     liveSays: (n: number, all: number) => `${number(n)} of ${count(all, "device", "devices")}`,
     log: "Audit log",
     logSays: (n: number) => count(n, "record", "records"),
@@ -217,6 +220,28 @@ export const text = {
     forGood: "for good",
     reopen: "Reopen",
     severity: { critical: "Critical", high: "High", medium: "Medium" } as Record<string, string>,
+  },
+  goals: {
+    title: "Security goals",
+    lead: (reached: number, all: number) => (reached === all ? "All of them are reached." : `${number(reached)} of ${number(all)} are reached.`),
+    target: (target: string) => `Target: ${target}.`,
+    all: "all",
+    always: "always",
+    noneOpen: "none open",
+    keys: "Every device has a key of its own.",
+    devices: (n: number, all: number) => `${number(n)} of ${count(all, "device", "devices")}.`,
+    renewals: "Certificates are renewed in time.",
+    active: (n: number, all: number) => `${number(n)} of ${count(all, "active device", "active devices")}.`,
+    rotations: "Credentials are rotated before they are too old.",
+    credentials: (n: number, all: number) => `${number(n)} of ${count(all, "credential", "credentials")}.`,
+    findings: "What is found is mended, or somebody answers for it.",
+    open: (open: { name: string; n: number }[], accepted: number) =>
+      `${open.length === 0 ? "Nothing is open" : `Open: ${list(open.map(({ name, n }) => `${number(n)} ${name}`))}`}; ${number(accepted)} answered for.`,
+    anchor: "The end of the audit log is held outside the database, too.",
+    anchorFound: "It was there when the home opened.",
+    anchorMissing: "It was missing when the home opened.",
+    log: "The audit log is whole.",
+    logProved: (size: number, at: Date) => `This browser followed the newest record to the checkpoint of ${count(size, "record", "records")}, ${moment(at)}.`,
   },
   remedy: {
     named: "Which",
