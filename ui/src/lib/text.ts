@@ -549,6 +549,8 @@ export const text = {
     proof: "Check its proof",
     export: "Export what is shown",
     histogram: "Records over time",
+    histogramSays: (since: string, until: string) =>
+      `All records from ${since} to ${until}, however they ended. Of the filters below, only the times apply here.`,
     chartTable: "As a table",
     clear: "Clear the filters",
   },
