@@ -386,6 +386,7 @@ export const text = {
     tooMany: (n: number, most: number) =>
       `${count(n, "device is", "devices are")} selected, and one act is about ${number(most)} at most. Select fewer, and do it in parts.`,
     busy: (n: number) => `Working on ${count(n, "device", "devices")} …`,
+    outcome: (act: string) => `${act}: what was done`,
     some: (done: number, failed: number) => `${number(done)} done, ${number(failed)} not.`,
     ended: (s: number, ms: string) => `${count(s, "session", "sessions")} dropped, in ${ms} ms.`,
     failed: "Not done, and why",
