@@ -9,6 +9,14 @@ export class Resource<T> {
 
   constructor(private readonly fetch: () => Promise<T>) {}
 
+  /** Takes what came with another answer; what was asked for before it is older, and overtakes it no more. */
+  take(value: T | undefined): void {
+    this.asked += 1;
+    this.loading = false;
+    this.value = value;
+    this.problem = null;
+  }
+
   async load(): Promise<void> {
     const number = ++this.asked;
     this.loading = true;

@@ -25,7 +25,11 @@ class Router {
 
   /** Goes to a screen; `replace` where going back should not come here again. */
   go(to: string, replace = false): void {
-    if (!replace) this.entry += 1;
+    if (!replace) {
+      // The scrolling of this very moment may not have been told yet.
+      this.depths.set(this.entry, scrollY);
+      this.entry += 1;
+    }
     history[replace ? "replaceState" : "pushState"]({ entry: this.entry }, "", to);
     this.read();
     if (!replace) {

@@ -1,6 +1,8 @@
 // A home of its own for each journey: the real gateway, a real browser that trusts the home's root, real devices.
 import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { access, mkdtemp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -127,6 +129,22 @@ export class House {
       await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
     }
     return page;
+  }
+
+  /** Opens a claim on the command line, and gives what the agent takes. */
+  async claim(device, { profile = "generic", owner = "anna", purpose = "light" } = {}) {
+    const args = ["--profile", profile, "--environment", "home", "--owner", owner, "--purpose", purpose, "--json"];
+    return JSON.parse((await this.cli("device", "claim", device, ...args)).stdout).uri;
+  }
+
+  /** Says on the gateway's own machine what a scan has seen: people in a browser report no findings. */
+  async report(finding) {
+    const headers = { host: "localhost", "content-type": "application/json" };
+    const asked = request({ socketPath: join(this.data, "hearthkey.sock"), path: "/api/v1/findings", method: "POST", headers });
+    asked.end(JSON.stringify(finding));
+    const [answer] = await once(asked, "response");
+    const told = (await answer.toArray()).join("");
+    if (answer.statusCode !== 200) throw new Error(told);
   }
 
   /** Enrolls a device with the real agent and keeps it running. */

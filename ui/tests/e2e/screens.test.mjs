@@ -31,14 +31,10 @@ let house;
 let page;
 
 async function furnish() {
-  const claim = async (name, profile, purpose) => {
-    const args = ["device", "claim", name, "--profile", profile, "--environment", "home", "--owner", "anna", "--purpose", purpose, "--json"];
-    return JSON.parse((await house.cli(...args)).stdout).uri;
-  };
   for (const [name, purpose] of [["hall-lamp", "light in the hall"], ["porch-camera", "who is at the door"], ["cellar-pump", "keeps the cellar dry"]]) {
-    await house.agent(await claim(name, "generic", purpose), name);
+    await house.agent(await house.claim(name, { purpose }), name);
   }
-  await claim("kitchen-plug", "tasmota", "the kettle");
+  await house.claim("kitchen-plug", { profile: "tasmota", purpose: "the kettle" });
   await house.cli("device", "suspend", "cellar-pump");
   const add = (name, env, kind, ...more) =>
     house.cli("credential", "add", name, "--env", env, "--kind", kind, "--generate", "--owner", "anna", "--purpose", "automation", ...more);
@@ -48,6 +44,10 @@ async function furnish() {
   await house.cli("credential", "lease", "hue/api-key", "--env", "home", "--ttl", "1h");
   await house.cli("token", "create", "ci", "--env", "lab", "--allow", "ha/token:read", "--owner", "dora", "--purpose", "nightly tests", "--out", join(house.directory, "ci.token"));
   await house.cli("person", "invite", "dora", "--role", "developer", "--env", "lab");
+  await house.cli("person", "invite", "otto", "--role", "operator");
+  await house.claim("garden-valve", { owner: "otto", purpose: "waters the beds" });
+  await house.cli("person", "end", "otto");
+  await house.report({ kind: "leaked", credential: "home/hue/api-key", place: "/srv/notes.txt", what: "line 3" });
 }
 
 before(async () => {
@@ -77,7 +77,7 @@ for (const [theme, width, height] of [["light", 1280, 860], ["dark", 1280, 860],
       const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(over <= 0, `${over} px stand beyond the right edge`);
       const file = `${name}-${phone ? "phone" : theme}.png`;
-      if (pictures) await page.screenshot({ path: join(pictures, file) });
+      if (pictures) await page.screenshot({ path: join(pictures, file), fullPage: !phone });
     });
   }
 }
@@ -92,7 +92,7 @@ test("a screen needs no pointer", async () => {
   await settled();
   await page.keyboard.press("/");
   await page.keyboard.type("hall");
-  await page.getByText("1 of 4 devices").waitFor();
+  await page.getByText("1 of 5 devices").waitFor();
   await page.locator("tbody tr[data-row='0']").focus();
   await page.keyboard.press("Space");
   await page.getByText("1 device selected").first().waitFor();

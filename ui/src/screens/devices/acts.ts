@@ -1,15 +1,17 @@
-/** What a person does to devices, and how the gateway is asked. */
-import { call } from "../../lib/api/client";
+/** What a person does to devices, and how the gateway is asked: what it would do first, then to do it. */
+import { call, type Schemas } from "../../lib/api/client";
 
 export type Act = "rotate" | "suspend" | "resume" | "revoke" | "retire";
-export type Done = { dropped: number; latencyUs: number | null; durable: boolean };
 
-export async function act(what: Act, id: string, reason: string): Promise<Done> {
-  const params = { path: { id } };
-  if (what === "revoke") {
-    const done = await call((api) => api.POST("/api/v1/devices/{id}/revoke", { params, body: { reason } }));
-    return { dropped: done.sessions_dropped, latencyUs: done.latency_us, durable: done.durable };
-  }
-  const done = await call((api) => api.POST(`/api/v1/devices/{id}/${what}`, { params }));
-  return { dropped: done.sessions_dropped, latencyUs: null, durable: true };
+/** Devices in one request at most, as the contract has it. */
+export const DEVICES_MAX = 1000;
+
+export function preview(action: Act, devices: string[]): Promise<Schemas["BulkPreview"]> {
+  return call((api) => api.POST("/api/v1/devices/preview", { body: { action, devices } }));
+}
+
+/** Only a revocation has a reason to choose. */
+export function perform(action: Act, devices: string[], reason: string): Promise<Schemas["BulkOutcome"]> {
+  const body = { action, devices, reason: action === "revoke" ? reason : undefined };
+  return call((api) => api.POST("/api/v1/devices/bulk", { body }));
 }
