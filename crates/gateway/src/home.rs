@@ -102,6 +102,8 @@ pub(crate) struct Home {
     pub(crate) waiters: Semaphore,
     /// Who changes a thing of a version that they have seen.
     pub(crate) versions: crate::versions::Versions,
+    /// What was found about the home as a whole.
+    pub(crate) judged: crate::posture::Judged,
     /// What was made lately, and how that was answered.
     pub(crate) repeats: crate::repeats::Repeats,
     pub(crate) stopping: watch::Sender<bool>,

@@ -217,6 +217,7 @@ pub(crate) async fn open(
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         lately_connected: Mutex::default(),
         versions: crate::versions::Versions::new(),
+        judged: crate::posture::Judged::default(),
         repeats: crate::repeats::Repeats::default(),
         log_state: Mutex::default(),
         verify_again: Notify::new(),

@@ -1,17 +1,20 @@
 //! Whether the home is as it should be: facts are gathered, `core` judges, people accept.
 
 mod facts;
+mod judged;
 mod weakness;
 
 use hearthkey_api as api;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::checked_text;
 use hearthkey_core::finding::FindingKind;
-use hearthkey_core::posture::{judge, why};
+use hearthkey_core::posture::why;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::posture::{Acceptance, PostureWrite};
+
+pub(crate) use judged::Judged;
 
 use crate::caller::Caller;
 use crate::home::Home;
@@ -36,13 +39,9 @@ impl Home {
         let now = self.now();
         let mut views = self.findings(caller)?.findings;
         if caller.may_everywhere(Act::FindingRead) {
-            let facts = self.facts(now)?;
-            let found = judge(&facts, now);
-            views.extend(
-                found
-                    .iter()
-                    .map(|finding| crate::vault::finding_view(finding, None)),
-            );
+            let found = self.judged(now)?;
+            let found = found.iter();
+            views.extend(found.map(|finding| crate::vault::finding_view(finding, None)));
         }
         crate::vault::worst_first(&mut views);
         let acceptances = self.store.read(|registry| registry.acceptances())?;

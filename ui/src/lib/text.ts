@@ -281,6 +281,7 @@ export const text = {
     environments: "Show the environments",
     gateway: "Show how it opens",
     tokens: "Show the tokens",
+    rights: "Show its rights",
     end: (n: string) => `End ${n} now`,
     retire: (name: string, named: number, all: number) =>
       all === 1 ? `Retire ${name}` : named < all ? `Retire the first ${number(named)}` : `Retire these ${number(all)}`,
@@ -579,8 +580,13 @@ export const text = {
     proof: "Check its proof",
     export: "Export what is shown",
     histogram: "Records over time",
-    histogramSays: (since: string, until: string) =>
-      `All records from ${since} to ${until}, however they ended. Of the filters below, only the times apply here.`,
+    histogramSays: (since: string, until: string, complete: boolean) =>
+      `Records like this from ${since} to ${until}.${complete ? "" : " Of the oldest, not all were looked at."}`,
+    others: "Not simply done",
+    legend: "Dark: refused, held or alerts.",
+    verifying: "The gateway has not read through its log yet.",
+    verified: (size: number, at: string) => `The log is what was signed: ${count(size, "record", "records")}, read through ${at}.`,
+    altered: (problem: string) => `The log is not what was signed. ${problem}`,
     chartTable: "As a table",
     clear: "Clear the filters",
   },

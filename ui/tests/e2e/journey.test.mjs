@@ -153,6 +153,13 @@ test("a hostile name is text, and nothing of it runs", async () => {
   assert.equal(await page.evaluate(() => globalThis.hacked), undefined);
 });
 
+test("the log says of itself that it is what was signed", async () => {
+  await page.getByRole("link", { name: "Activity" }).click();
+  await page.locator('[data-verified="true"]').waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.goBack();
+});
+
 test("whoever logs out is out, and comes back with the passkey", async () => {
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in with a passkey" }).click();

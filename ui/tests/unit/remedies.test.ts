@@ -5,6 +5,7 @@ vi.stubGlobal("navigator", { language: "en" });
 const all = () => true;
 const none = () => false;
 /** Sentences as `crates/core/src/posture.rs` makes them. */
+const named = (kind: string, object: string) => ({ kind: "any", object, what: "", remedy_action: { kind, object } });
 const about = (kind: string, what: string) => ({ kind, object: "home:attic", what });
 const unseen = about("never-used", "Enrolled and never seen again: 7 devices: lamp-0, lamp-1, lamp-2, lamp-3, lamp-4 and 2 more.");
 
@@ -15,6 +16,16 @@ test("what a finding names is read from its sentence, and nothing from another's
     expect(namedIn(about("never-used", what))).toBeNull();
   }
   expect(namedIn({ ...unseen, object: "place:/srv/notes: 1 device: lamp." })).toBeNull();
+});
+
+test("the one act that the gateway names is offered to whoever may do it", () => {
+  expect(remedyOf(named("suspend", "device:lamp"), all)).toMatchObject({ does: "act", act: "suspend", devices: ["lamp"] });
+  expect(remedyOf(named("suspend", "device:lamp"), none)).toBeNull();
+  expect(remedyOf(named("narrow", "device:lamp"), all)).toMatchObject({ does: "go", to: "/devices/lamp" });
+  const credential = { environment: "home", bridge: "hue", key: "api-key" };
+  expect(remedyOf(named("rotate", "credential:home/hue/api-key"), all)).toMatchObject({ does: "rotate", credential, atOnce: false });
+  expect(remedyOf(named("revoke", "token:ci"), all)).toMatchObject({ does: "end", token: "ci" });
+  expect(remedyOf(named("reauthorize", "token:ci"), all)).toMatchObject({ does: "go", to: "/vault/tokens" });
 });
 
 test("one step is offered where there is one, and to whoever may take it", () => {

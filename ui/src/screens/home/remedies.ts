@@ -7,7 +7,7 @@ import { placeOf } from "../../lib/records";
 import { text } from "../../lib/text";
 import type { Act } from "../devices/acts";
 
-type Need = Pick<Schemas["Need"], "kind" | "object" | "what">;
+type Need = Pick<Schemas["Need"], "kind" | "object" | "what" | "remedy_action">;
 export type CredentialPath = { environment: string; bridge: string; key: string };
 export type Remedy = { words: string } & (
   | { does: "act"; act: Act; devices: string[] }
@@ -38,8 +38,32 @@ function credentialOf(object: string): CredentialPath | null {
   return environment && bridge && key && more.length === 0 ? { environment, bridge, key } : null;
 }
 
+/** The one act that the gateway names, as the interface does it; none if a person may not, or it has no way to. */
+function remedyNamed(kind: string, object: string, may: (act: string) => boolean): Remedy | null {
+  const at = object.indexOf(":");
+  const [thing, name] = [object.slice(0, at), object.slice(at + 1)];
+  if (thing === "device" && may("device.change")) {
+    if (kind === "narrow") return { does: "go", to: `/devices/${name}`, words: text.remedy.rights };
+    const acts: Act[] = ["rotate", "suspend", "retire", "revoke"];
+    const act = acts.find((act) => act === kind);
+    return act ? { does: "act", act, devices: [name], words: text.act[act].title(name).replace("?", "") } : null;
+  }
+  const credential = thing === "credential" ? credentialOf(object) : null;
+  if (credential && kind === "rotate" && may("credential.rotate")) {
+    return { does: "rotate", credential, atOnce: false, words: text.credential.rotate };
+  }
+  if (credential && kind === "retire" && may("credential.retire")) {
+    return { does: "retire", credential, words: text.remedy.retire(name, 1, 1) };
+  }
+  if (thing === "token" && kind === "revoke" && may("token.end")) return { does: "end", token: name, words: text.remedy.end(name) };
+  return thing === "token" ? { does: "go", to: "/vault/tokens", words: text.remedy.tokens } : null;
+}
+
 /** What can be done about it in one step; none if a person has to do more, or may not. */
 export function remedyOf(need: Need, may: (act: string) => boolean): Remedy | null {
+  const action = need.remedy_action;
+  // What has leaked is rotated at once, which the kind alone says.
+  if (action && need.kind !== "leaked") return remedyNamed(action.kind, action.object, may);
   const place = placeOf(need.object);
   const credential = need.object.startsWith("credential:") ? credentialOf(need.object) : null;
   const named = namedIn(need);
