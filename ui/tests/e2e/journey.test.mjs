@@ -154,7 +154,7 @@ test("a hostile name is text, and nothing of it runs", async () => {
 });
 
 test("the log says of itself that it is what was signed", async () => {
-  await page.getByRole("link", { name: "Activity" }).click();
+  await page.getByRole("link", { name: "Activity", exact: true }).click();
   await page.locator('[data-verified="true"]').waitFor();
   assert.deepEqual(await violations(page), []);
   await page.goBack();
