@@ -583,7 +583,7 @@ export const text = {
     histogramSays: (since: string, until: string, complete: boolean) =>
       `Records like this from ${since} to ${until}.${complete ? "" : " Of the oldest, not all were looked at."}`,
     others: "Not simply done",
-    legend: "Dark: refused, held or alerts.",
+    legend: "What was refused, held or an alert stands out.",
     verifying: "The gateway has not read through its log yet.",
     verified: (size: number, at: string) => `The log is what was signed: ${count(size, "record", "records")}, read through ${at}.`,
     altered: (problem: string) => `The log is not what was signed. ${problem}`,
