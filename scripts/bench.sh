@@ -21,6 +21,7 @@ if command -v mosquitto >/dev/null 2>&1; then
 else
     echo "skipped: mosquitto is not installed" >&2
 fi
+bench screens --stored "${DEVICES:-100000}" --count 50
 bench list --stored "${SECRETS:-10000}" --count 200
 bench read --concurrency 16 --count 20000 --stored "${SECRETS:-10000}" --https
 bao="$target/openbao/bin/bao"

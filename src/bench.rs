@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::bench_peer::{
     Broker, Stage, cpu_us, failed, local, make_directory, make_home, start_gateway, start_mosquitto,
 };
+use crate::bench_screens;
 use crate::bench_vault;
 use crate::bench_wire::{Wire, WireError, identity};
 use crate::context::Context;
@@ -40,6 +41,8 @@ enum Operation {
     Read,
     /// An inventory that is full: listed, searched, checked.
     List,
+    /// What the interface's screens ask in a home that is full of devices.
+    Screens,
 }
 
 /// Whom to measure instead.
@@ -61,7 +64,7 @@ pub struct Bench {
     /// How many in all; for `publish`, from each publisher; for `start`, certificates stored.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
-    /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`.
+    /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`, devices for `screens`.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
     stored: u32,
     /// Publishers that keep the broker busy while `revoke` is measured.
@@ -149,6 +152,9 @@ impl Bench {
             Operation::Read => self.read().await?,
             Operation::List => {
                 bench_vault::list(self.count as usize, self.stored.max(1) as usize).await?
+            }
+            Operation::Screens => {
+                bench_screens::screens(self.count as usize, self.stored.max(1) as usize).await?
             }
         };
         let measured = Measured {
@@ -518,7 +524,7 @@ async fn listen(mut wire: Wire, all: u64) -> u64 {
     heard
 }
 
-fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {
+pub fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {
     let cannot = |error: rcgen::Error| failed("a signing request could not be made", &error);
     (0..count)
         .map(|_| {

@@ -306,7 +306,7 @@ fn trusting(root: &str) -> Result<Arc<ClientConfig>, Failure> {
 }
 
 /// How busy the machine was, of itself and of this: the average of the last minute.
-fn load_average() -> f64 {
+pub fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split(' ').next();
     first.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -317,19 +317,14 @@ pub async fn list(count: usize, stored: usize) -> Result<Found, Failure> {
     let directory = make_directory()?;
     let home = filled(directory.path(), stored).await?;
     let gateway = start_gateway(&home).await?;
-    let mut inventory = Inventory {
-        http: Http::connect(&Way::Unix(home.join(SOCKET_FILE)))
-            .await
-            .map_err(odd)?,
-        gateway,
-    };
+    let mut inventory = Inventory::of(&home.join(SOCKET_FILE), gateway).await?;
     let (some, name) = (count.div_ceil(10), credential_name(stored / 2));
     let list = "/api/v1/credentials";
     let of_many = format!("{list}?limit=1000");
     let show = format!("/api/v1/environments/home/credentials/{name}");
     let mut details = json!({"stored": stored});
     let begun = Stopwatch::start();
-    let before = inventory.gateway.process.cpu_us();
+    let before = inventory.cpu_us();
     let mut operations = 0;
     for (what, path, count) in [
         ("first_page_of_100", list.to_owned(), count),
@@ -356,8 +351,8 @@ pub async fn list(count: usize, stored: usize) -> Result<Found, Failure> {
     let all = Latency::of(us);
     details["all_pages"] = in_ms(all.as_ref(), 0);
     details["load_average"] = json!(load_average());
-    let cpu_us = inventory.gateway.process.cpu_us() - before;
-    inventory.gateway.stop().await;
+    let cpu_us = inventory.cpu_us() - before;
+    inventory.stop().await;
     Ok(Found {
         operations: operations as f64,
         seconds: begun.elapsed().as_secs_f64(),
@@ -375,12 +370,30 @@ fn in_ms(latency: Option<&Latency>, bytes: usize) -> Value {
     )
 }
 
-struct Inventory {
+/// A gateway that is asked over its socket.
+pub struct Inventory {
     http: Http,
     gateway: Broker,
 }
 
 impl Inventory {
+    /// The gateway behind a socket.
+    pub async fn of(socket: &Path, gateway: Broker) -> Result<Self, Failure> {
+        let http = Http::connect(&Way::Unix(socket.to_owned())).await;
+        let http = http.map_err(odd)?;
+        Ok(Self { http, gateway })
+    }
+
+    /// The CPU that it has used.
+    pub fn cpu_us(&self) -> u64 {
+        self.gateway.process.cpu_us()
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        self.gateway.stop().await;
+    }
+
     async fn get(&mut self, path: &str) -> Result<Vec<u8>, Failure> {
         let asked = request("GET", path, "host: hearthkey\r\n", b"");
         self.http
@@ -390,7 +403,8 @@ impl Inventory {
             .map_err(odd)
     }
 
-    async fn measure(&mut self, path: &str, count: usize) -> Result<Value, Failure> {
+    /// How long a request takes that is made so often, and how much it answers.
+    pub async fn measure(&mut self, path: &str, count: usize) -> Result<Value, Failure> {
         let mut us = Vec::with_capacity(count);
         let mut bytes = 0;
         for _ in 0..count {

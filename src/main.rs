@@ -10,6 +10,7 @@ mod bench;
 mod bench_http;
 mod bench_openbao;
 mod bench_peer;
+mod bench_screens;
 mod bench_vault;
 mod bench_wire;
 mod bridge;
