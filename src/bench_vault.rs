@@ -241,8 +241,9 @@ impl Service {
         let key = ProofKey::generate().map_err(|error| failed("no key", &error))?;
         let asked = TokenRequest {
             name: format!("service-{n}"),
-            environment: "home".into(),
+            environments: vec!["home".into()],
             allow: vec!["*:read".into()],
+            role: None,
             owner: None,
             purpose: None,
             ttl: "1h".into(),

@@ -59,8 +59,9 @@ async fn hand_over(client: &Client, report: &mut Report) -> Result<TokenFile, Fa
     let key = ProofKey::generate().map_err(|error| failed("no key could be made", &error))?;
     let request = TokenRequest {
         name: PLACE.into(),
-        environment: "home".into(),
+        environments: vec!["home".into()],
         allow: vec!["cloud/api-key:read".into()],
+        role: None,
         owner: None,
         purpose: None,
         ttl: "1h".into(),

@@ -52,13 +52,27 @@ pub enum Token {
 pub struct Create {
     /// What to call it.
     name: String,
-    /// The one environment in which it is good for anything.
-    #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
-    environment: String,
+    /// The one environment of --allow; or those that --role is limited to, repeatable.
+    #[arg(
+        long = "env",
+        visible_alias = "environment",
+        value_name = "NAME",
+        required_unless_present = "role"
+    )]
+    environments: Vec<String>,
     /// What it may do there, like hue/api-key:read, hue/*:lease or *:list; repeatable. The actions
     /// are list, read, lease, rotate and write, and none implies another.
-    #[arg(long, value_name = "CREDENTIAL:ACTION", required = true)]
+    #[arg(
+        long,
+        value_name = "CREDENTIAL:ACTION",
+        required_unless_present = "role",
+        conflicts_with = "role"
+    )]
     allow: Vec<String>,
+    /// Instead of --allow, what it manages the home as, from elsewhere: operator, developer or
+    /// auditor. What needs a second factor it cannot do.
+    #[arg(long)]
+    role: Option<String>,
     /// Who answers for it; you, if nobody else is named.
     #[arg(long, value_name = "WHO")]
     owner: Option<String>,
@@ -86,7 +100,8 @@ pub struct Create {
 #[derive(Serialize)]
 struct Created<'a> {
     name: &'a str,
-    environment: &'a str,
+    role: Option<&'a str>,
+    environments: &'a [String],
     allow: &'a [String],
     binding: &'a str,
     key_id: Option<&'a str>,
@@ -188,8 +203,9 @@ impl Create {
         let reserved = self.out.as_deref().map(Reserved::new).transpose()?;
         let request = TokenRequest {
             name: self.name,
-            environment: self.environment,
+            environments: self.environments,
             allow: self.allow,
+            role: self.role,
             owner: self.owner,
             purpose: self.purpose,
             ttl: self.ttl,
@@ -234,7 +250,6 @@ pub fn file_of(made: &TokenCreated, key: Option<&ProofKey>) -> TokenFile {
         gateway: made.gateway.clone(),
         root: made.root.clone(),
         name: made.details.name.clone(),
-        environment: made.details.environment.clone(),
         expires_at: made.expires_at.clone(),
         renewable_until: made.renewable_until.clone(),
         key_id: made.key_id.clone(),
@@ -248,7 +263,8 @@ impl<'a> Created<'a> {
         let shown = |text: &'a str| Some(text).filter(|_| out.is_none());
         Self {
             name: &made.details.name,
-            environment: &made.details.environment,
+            role: made.details.role.as_deref(),
+            environments: &made.details.environments,
             allow: &made.details.allow,
             binding: &made.details.binding,
             key_id: made.key_id.as_deref(),

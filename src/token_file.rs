@@ -115,7 +115,6 @@ mod tests {
             gateway: Some("https://localhost:8443".into()),
             root: "R".into(),
             name: "ci".into(),
-            environment: "lab".into(),
             expires_at: "2026-01-01T01:00:00Z".into(),
             renewable_until: "2026-01-08T00:00:00Z".into(),
             key_id: None,

@@ -22,13 +22,30 @@ pub fn leases_left(number: usize) -> String {
 pub const NO_LISTENER: &str = "This gateway has no HTTPS listener, so that the token cannot be used \
     yet. Run it with --http.";
 
+/// Where a token is good.
+fn places(environments: &[String]) -> String {
+    match environments {
+        [] => "all".to_owned(),
+        named => named.join(" "),
+    }
+}
+
+fn granted(allow: &[String]) -> Option<String> {
+    (!allow.is_empty()).then(|| allow.join(" "))
+}
+
+/// What a token may do there.
+fn power(role: Option<&str>, allow: &[String]) -> String {
+    role.map_or_else(|| allow.join(" "), |role| format!("role {role}"))
+}
+
 /// The list of tokens.
 pub fn list(tokens: &[TokenView]) -> String {
     let mut table = Table::new(&[
         "TOKEN",
         "STATE",
-        "ENVIRONMENT",
-        "ALLOW",
+        "ENVIRONMENTS",
+        "MAY",
         "OWNER",
         "EXPIRES",
         "LAST USED",
@@ -37,8 +54,8 @@ pub fn list(tokens: &[TokenView]) -> String {
         table.row(&[
             &token.name,
             &token.state,
-            &token.environment,
-            &token.allow.join(" "),
+            &places(&token.environments),
+            &power(token.role.as_deref(), &token.allow),
             &token.owner,
             &token.expires_at,
             token.last_used_at.as_deref().unwrap_or_default(),
@@ -66,8 +83,9 @@ pub fn token(token: &TokenView) -> String {
         ("token", Some(token.name.clone())),
         ("id", Some(token.id.clone())),
         ("state", Some(token.state.clone())),
-        ("environment", Some(token.environment.clone())),
-        ("allow", Some(token.allow.join(" "))),
+        ("role", token.role.clone()),
+        ("environments", Some(places(&token.environments))),
+        ("allow", granted(&token.allow)),
         ("owner", Some(token.owner.clone())),
         ("purpose", Some(token.purpose.clone())),
         ("bound to", Some(token.binding.clone())),
@@ -89,8 +107,9 @@ pub fn token(token: &TokenView) -> String {
 pub fn own(token: &TokenSelf) -> String {
     facts(&[
         ("token", Some(token.name.clone())),
-        ("environment", Some(token.environment.clone())),
-        ("allow", Some(token.allow.join(" "))),
+        ("role", token.role.clone()),
+        ("environments", Some(places(&token.environments))),
+        ("allow", granted(&token.allow)),
         ("expires", Some(token.expires_at.clone())),
         ("renewable until", Some(token.renewable_until.clone())),
     ])
@@ -133,7 +152,8 @@ mod tests {
             id: "t-1".into(),
             name: "ci".into(),
             state: "held".into(),
-            environment: "lab".into(),
+            role: None,
+            environments: vec!["lab".into()],
             allow: vec!["hue/*:read".into(), "*:list".into()],
             owner: "anna".into(),
             purpose: "tests".into(),
@@ -149,8 +169,8 @@ mod tests {
         };
         assert_eq!(
             list(std::slice::from_ref(&token)),
-            "TOKEN  STATE  ENVIRONMENT  ALLOW              OWNER  EXPIRES  LAST USED\n\
-             ci     held   lab          hue/*:read *:list  anna   E        -\n\n\
+            "TOKEN  STATE  ENVIRONMENTS  MAY                OWNER  EXPIRES  LAST USED\n\
+             ci     held   lab           hue/*:read *:list  anna   E        -\n\n\
              Held until a person authorizes them again: ci. \
              `hearthkey token reauthorize NAME`, or `hearthkey token revoke NAME`."
         );

@@ -66,8 +66,9 @@ async fn claimed_in(rig: &Rig, environment: &str, device: &str) {
 async fn bind_a_token(rig: &Rig, device: &str) {
     let request = TokenRequest {
         name: "ci".into(),
-        environment: "home".into(),
+        environments: vec!["home".into()],
         allow: vec!["hue/api-key:read".into()],
+        role: None,
         owner: None,
         purpose: None,
         ttl: "1h".into(),

@@ -26,6 +26,7 @@ mod leak;
 mod lineage;
 mod lists;
 mod log;
+mod managing;
 mod manifest;
 mod mqtt;
 mod narrow;

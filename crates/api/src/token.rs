@@ -3,15 +3,20 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// `POST /api/v1/tokens`. Of `public_key` and `bind` exactly one is given.
+/// `POST /api/v1/tokens`. Of `allow` and `role` exactly one is given, and so of `public_key` and `bind`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenRequest {
     /// What to call it.
     pub name: String,
-    /// The one environment in which it is good for anything.
-    pub environment: String,
-    /// What it may do there: `hue/api-key:read`, `hue/*:lease`, `*:list`.
+    /// Where it is good: the one environment of its grants, or those that its role is limited to.
+    #[serde(default)]
+    pub environments: Vec<String>,
+    /// What it is granted there: `hue/api-key:read`, `hue/*:lease`, `*:list`.
+    #[serde(default)]
     pub allow: Vec<String>,
+    /// What it manages the home as: `operator`, `developer` or `auditor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// Who answers for it; whoever makes it, if nobody else is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -58,9 +63,11 @@ pub struct TokenView {
     pub name: String,
     /// `live`, `expired`, `held` or `revoked`.
     pub state: String,
-    /// The one environment in which it is good for anything.
-    pub environment: String,
-    /// What it may do there.
+    /// What it manages the home as: `operator`, `developer` or `auditor`. None if it has grants.
+    pub role: Option<String>,
+    /// Where it is good: one environment if it has grants; those that its role is limited to, or none if it is not.
+    pub environments: Vec<String>,
+    /// Its grants. None if it has a role.
     pub allow: Vec<String>,
     /// Who answers for it.
     pub owner: String,
@@ -98,9 +105,11 @@ pub struct TokenList {
 pub struct TokenSelf {
     /// What it is called.
     pub name: String,
-    /// The one environment in which it is good for anything.
-    pub environment: String,
-    /// What it may do there.
+    /// What it manages the home as: `operator`, `developer` or `auditor`. None if it has grants.
+    pub role: Option<String>,
+    /// Where it is good: one environment if it has grants; those that its role is limited to, or none if it is not.
+    pub environments: Vec<String>,
+    /// Its grants. None if it has a role.
     pub allow: Vec<String>,
     /// When it has to be renewed.
     pub expires_at: String,

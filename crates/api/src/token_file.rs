@@ -14,8 +14,6 @@ pub struct TokenFile {
     pub root: String,
     /// What the token is called.
     pub name: String,
-    /// The one environment in which it is good for anything.
-    pub environment: String,
     /// When it has to be renewed.
     pub expires_at: String,
     /// Until when it may be renewed without a person.

@@ -183,19 +183,24 @@ pub fn decide(token: &Token, shown: &Shown<'_>, errand: Errand) -> Result<(), To
         Binding::Device(device) => {
             let certificate = shown.certificate.ok_or(TokenRefusal::NoCertificate)?;
             // A device that has moved to another environment takes no token along.
-            if certificate.device != device || *certificate.environment != token.environment {
+            if certificate.device != device || !token.power.holds_in(certificate.environment) {
                 return Err(TokenRefusal::WrongCertificate);
             }
         }
         Binding::Certificate(sha256) => {
             let certificate = shown.certificate.ok_or(TokenRefusal::NoCertificate)?;
             let same = bool::from(certificate.sha256.0.ct_eq(&sha256.0));
-            if !same || *certificate.environment != token.environment {
+            if !same || !token.power.holds_in(certificate.environment) {
                 return Err(TokenRefusal::WrongCertificate);
             }
         }
     }
-    match (token.standing(shown.moment.now), errand) {
+    may_be_used(token.standing(shown.moment.now), errand)
+}
+
+/// Whether a token that stands like this is good for that.
+pub fn may_be_used(standing: Standing, errand: Errand) -> Result<(), TokenRefusal> {
+    match (standing, errand) {
         (Standing::Revoked, _) => Err(TokenRefusal::Revoked),
         (Standing::Held, _) => Err(TokenRefusal::Held),
         (Standing::Expired, Errand::Use) => Err(TokenRefusal::Expired),

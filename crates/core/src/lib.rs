@@ -40,6 +40,7 @@ pub mod lease;
 pub mod news;
 pub mod person;
 pub mod posture;
+pub mod power;
 pub mod profile;
 pub mod proof;
 pub mod rejection;

@@ -225,6 +225,17 @@ impl Scope<'_> {
     }
 }
 
+impl fmt::Display for Mandate {
+    /// As the audit log names it: a role that is limited says to what.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.role.fmt(f)?;
+        for (n, name) in self.environments.iter().enumerate() {
+            write!(f, "{}{name}", if n == 0 { '@' } else { ',' })?;
+        }
+        Ok(())
+    }
+}
+
 impl Mandate {
     /// A role in these environments; in all of them if none are named.
     pub fn new(
@@ -273,6 +284,17 @@ impl Mandate {
     /// Whether it permits an act in an environment.
     pub fn permits(&self, act: Act, environment: &EnvironmentName) -> bool {
         self.scope(act).is_some_and(|scope| scope.has(environment))
+    }
+
+    /// Whether it permits whatever another one does: who has it can entrust the other to somebody.
+    pub fn covers(&self, other: &Self) -> bool {
+        Act::ALL
+            .iter()
+            .all(|act| match (other.scope(*act), self.scope(*act)) {
+                (None, _) | (_, Some(Scope::All)) => true,
+                (Some(Scope::These(theirs)), Some(Scope::These(ours))) => theirs.is_subset(ours),
+                (Some(_), _) => false,
+            })
     }
 
     /// The acts that it permits anywhere.
@@ -402,6 +424,30 @@ mod tests {
         assert!(auditor.permits(Act::DeviceRead, &lab));
         assert_eq!(auditor.scope(Act::LogRead), None);
         assert_eq!(Mandate::owner().scope(Act::LogRead), Some(Scope::All));
+    }
+
+    #[test]
+    fn a_mandate_covers_what_reaches_no_further_than_itself() {
+        let of = |role, environments| Mandate::new(role, names(environments)).unwrap();
+        let operator = of(Role::Operator, &[]);
+        let in_lab = of(Role::Operator, &["lab"]);
+        let developer = of(Role::Developer, &["lab", "staging"]);
+        assert!(Mandate::owner().covers(&operator) && operator.covers(&in_lab));
+        assert!(operator.covers(&of(Role::Auditor, &[])));
+        assert!(developer.covers(&of(Role::Developer, &["lab"])));
+        assert!(developer.covers(&of(Role::Auditor, &["lab"])));
+        for (small, large) in [
+            (&operator, &Mandate::owner()),
+            (&in_lab, &operator),
+            (&developer, &in_lab),
+            (&operator, &developer),
+            (&in_lab, &of(Role::Auditor, &["home"])),
+            (&developer, &of(Role::Developer, &["lab", "other"])),
+        ] {
+            assert!(!small.covers(large), "{small} {large}");
+        }
+        assert_eq!(developer.to_string(), "developer@lab,staging");
+        assert_eq!(operator.to_string(), "operator");
     }
 
     #[test]

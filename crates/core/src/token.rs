@@ -1,4 +1,4 @@
-//! Service tokens: short-lived, bound to a key, limited to named credentials and actions.
+//! Service tokens: short-lived, bound to a key, limited to named credentials and actions, or to what a role may do.
 //!
 //! A token ends in two steps. When it *expires*, its bearer may renew it, with the same proof as
 //! for any other use; the value stays what it is, because without the key it is worth nothing, and
@@ -10,9 +10,8 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use crate::credential::{Action, CredentialId};
-use crate::grant::{Grant, Grants, Pattern};
-use crate::id::{DeviceId, EnvironmentName, Fingerprint, TokenId, TokenName, hex, unhex};
+use crate::id::{DeviceId, Fingerprint, TokenId, TokenName, hex, unhex};
+use crate::power::Power;
 use crate::proof::KeyId;
 use crate::time::{Span, Timestamp};
 
@@ -134,10 +133,8 @@ pub struct Token {
     pub id: TokenId,
     /// What it is called.
     pub name: TokenName,
-    /// The one environment in which it is good for anything.
-    pub environment: EnvironmentName,
-    /// What it may do there.
-    pub grants: Grants,
+    /// What it may do, and where.
+    pub power: Power,
     /// Who answers for it.
     pub owner: String,
     /// What it is for.
@@ -165,10 +162,8 @@ pub struct Token {
 pub struct TokenRequest {
     /// What to call it.
     pub name: TokenName,
-    /// Its environment.
-    pub environment: EnvironmentName,
-    /// What it may do there.
-    pub grants: Grants,
+    /// What it may do, and where.
+    pub power: Power,
     /// Who answers for it.
     pub owner: String,
     /// What it is for.
@@ -193,6 +188,9 @@ pub enum RequestRefusal {
     /// A name that means something else.
     #[error("a token cannot be called {SELF}: choose another name")]
     ReservedName,
+    /// A role for whatever a device is.
+    #[error("a token with a role is bound to a key of its own, not to a device's certificate")]
+    RoleOfDevice,
 }
 
 impl TokenRequest {
@@ -205,6 +203,9 @@ impl TokenRequest {
     ) -> Result<Token, RequestRefusal> {
         if self.name.as_str() == SELF {
             return Err(RequestRefusal::ReservedName);
+        }
+        if self.power.mandate().is_some() && !matches!(self.binding, Binding::Key(_)) {
+            return Err(RequestRefusal::RoleOfDevice);
         }
         let in_bounds = (SPAN_MIN..=TTL_MAX).contains(&self.ttl)
             && (SPAN_MIN..=CEILING_MAX).contains(&self.ceiling);
@@ -220,8 +221,7 @@ impl TokenRequest {
         let mut token = Token {
             id,
             name: self.name,
-            environment: self.environment,
-            grants: self.grants,
+            power: self.power,
             owner: self.owner.trim().to_owned(),
             purpose: self.purpose.trim().to_owned(),
             binding: self.binding,
@@ -286,23 +286,13 @@ impl Token {
             Standing::Live
         }
     }
-
-    /// Whether it may do this with that credential.
-    pub fn may(&self, action: Action, credential: &CredentialId) -> bool {
-        self.environment == credential.environment && self.grants.permit(action, &credential.name)
-    }
-
-    /// Whether it may do this with that credential, and names it.
-    pub fn names(&self, action: Action, credential: &CredentialId) -> bool {
-        let one = Pattern::One(credential.name.clone());
-        let named = |grant: &Grant| grant.action == action && grant.pattern == one;
-        self.environment == credential.environment && self.grants.iter().any(named)
-    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::grant::Grant;
+    use crate::role::{Mandate, Role};
 
     pub(crate) fn secret() -> TokenSecret {
         TokenSecret::from_random([9; 32])
@@ -312,8 +302,10 @@ pub(crate) mod tests {
         let grant: Grant = "hue/*:read".parse().unwrap();
         TokenRequest {
             name: "ci".parse().unwrap(),
-            environment: "lab".parse().unwrap(),
-            grants: vec![grant].try_into().unwrap(),
+            power: Power::Grants {
+                environment: "lab".parse().unwrap(),
+                grants: vec![grant].try_into().unwrap(),
+            },
             owner: " anna ".into(),
             purpose: "tests".into(),
             binding,
@@ -355,18 +347,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_token_is_good_in_its_environment_alone() {
-        let token = token(Binding::Key(KEY));
-        let credential = |environment: &str, name: &str| CredentialId {
-            environment: environment.parse().unwrap(),
-            name: name.parse().unwrap(),
-        };
-        assert!(token.may(Action::Read, &credential("lab", "hue/key")));
-        assert!(!token.may(Action::List, &credential("lab", "hue/key")));
-        assert!(!token.may(Action::Read, &credential("home", "hue/key")));
-    }
-
-    #[test]
     fn a_request_out_of_bounds_makes_no_token() {
         let refused = |change: fn(&mut TokenRequest)| {
             let mut request = request(Binding::Key(KEY));
@@ -387,6 +367,12 @@ pub(crate) mod tests {
         );
         let named = refused(|r| r.name = "self".parse().unwrap());
         assert_eq!(named, RequestRefusal::ReservedName);
+        let role_of_device = refused(|r| {
+            let mandate = Mandate::new(Role::Operator, Default::default());
+            r.power = Power::of(mandate.unwrap()).unwrap();
+            r.binding = Binding::Device("lamp".parse().unwrap());
+        });
+        assert_eq!(role_of_device, RequestRefusal::RoleOfDevice);
     }
 
     #[test]

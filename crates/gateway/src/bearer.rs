@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use hearthkey_api::code;
 use hearthkey_core::access::{Admission, Admitted};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::bearer::{Errand, LiveCertificate, Shown, TokenRefusal, decide};
+use hearthkey_core::bearer::{Errand, LiveCertificate, Shown, TokenRefusal, decide, may_be_used};
 use hearthkey_core::proof::{Asked, Moment, Proof};
-use hearthkey_core::token::{Binding, Token, TokenSecret};
+use hearthkey_core::token::{Binding, Standing, Token, TokenSecret};
 use hearthkey_pki::{ProofError, read_proof};
 
 use crate::caller::Service;
@@ -231,6 +231,16 @@ impl Home {
         }
     }
 
+    /// Whether a token that was good when a request began still is.
+    pub(crate) fn still_good(&self, token: &Token) -> Result<(), Failure> {
+        let now = self.tokens.token(&token.hash);
+        let standing = now.map_or(Standing::Revoked, |token| token.standing(self.now()));
+        may_be_used(standing, Errand::Use).map_err(|refusal| {
+            self.challenge(NotLetIn::Token(refusal, String::new()))
+                .failure
+        })
+    }
+
     async fn note_token_use(&self, token: &Token, peer: Peer) {
         let now = self.now();
         let address = peer.address.ip();
@@ -282,7 +292,7 @@ impl Home {
         };
         let object = token.map_or("https".into(), |token| format!("token:{}", token.name));
         let mut entry = Entry::new(now, actor, "token.refuse", object).ended(outcome, code);
-        entry = asked_for(entry, evidence.asked);
+        entry = asked_for(entry, (evidence.asked.method, evidence.asked.path));
         if let Some(token) = token {
             entry = entry.with("token", token.id.as_str());
         }
@@ -299,7 +309,7 @@ impl Home {
     }
 
     /// Writes down that a service asked for what it may not do.
-    pub(crate) async fn record_overreach(&self, service: &Service, asked: Asked<'_>) {
+    pub(crate) async fn record_overreach(&self, service: &Service, asked: (&str, &str)) {
         let now = self.now();
         let (id, address) = (&service.token.id, service.address.ip());
         let entered = locked(&self.tokens.attempts).enter(Some(id), code::FORBIDDEN, address, now);
@@ -324,7 +334,7 @@ fn certificate(peer: Peer, admitted: Option<&Admitted>) -> Option<LiveCertificat
     })
 }
 
-fn asked_for(entry: Entry, asked: Asked<'_>) -> Entry {
-    let path: String = asked.path.chars().take(PATH_SHOWN).collect();
-    entry.with("method", asked.method).with("path", path)
+fn asked_for(entry: Entry, (method, path): (&str, &str)) -> Entry {
+    let path: String = path.chars().take(PATH_SHOWN).collect();
+    entry.with("method", method).with("path", path)
 }

@@ -51,10 +51,8 @@ async fn named(
     let scope = caller.scope(Act::DeviceChange);
     let scope = scope.ok_or_else(crate::service_routes::not_for_services)?;
     let named = home.named_devices(devices, scope)?;
-    if let (Caller::Person(visit), Scope::These(_)) = (caller, scope)
-        && let Some((_, failure)) = named.missing.first()
-    {
-        home.record_overstep(visit, ("POST", path), failure).await;
+    if let (Scope::These(_), Some((_, failure))) = (scope, named.missing.first()) {
+        home.record_beyond(caller, ("POST", path), failure).await;
     }
     Ok(named)
 }

@@ -9,7 +9,8 @@ use hearthkey_core::audit::Actor;
 use hearthkey_core::credential::{Action, CredentialId};
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::person::{Person, WebSession};
-use hearthkey_core::role::{Act, Scope};
+use hearthkey_core::power::Power;
+use hearthkey_core::role::{Act, Mandate, Scope};
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -48,38 +49,40 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// The person as the audit log names them. A role that is limited says to what.
+    /// The person as the audit log names them.
     pub(crate) fn actor(&self) -> Actor {
-        let mandate = &self.person.mandate;
-        let environments: Vec<&str> = mandate
-            .environments()
-            .iter()
-            .map(EnvironmentName::as_str)
-            .collect();
-        let role = match environments.as_slice() {
-            [] => mandate.role().to_string(),
-            named => format!("{}@{}", mandate.role(), named.join(",")),
-        };
         Actor {
             name: format!("person:{}", self.person.name),
-            role,
+            role: self.person.mandate.to_string(),
             session: Some(self.session.id.clone()),
             address: Some(self.address.to_string()),
         }
     }
+}
 
-    /// For an act that the person's role does not permit, at all or there.
-    pub(crate) fn forbidden(&self, act: Act, environment: Option<&str>) -> Failure {
-        let role = self.person.mandate.role();
-        let place = environment.map_or(String::new(), |name| format!(" in {name}"));
-        Failure::new(
-            StatusCode::FORBIDDEN,
-            code::FORBIDDEN,
-            "Your role does not permit this.",
-            format!("The role {role} has no right {act}{place}."),
-            "Ask an owner of the home to do it, or to give you another role.",
-        )
-    }
+/// For an act that a role does not permit, at all or there.
+pub(crate) fn forbidden(mandate: &Mandate, act: Act, environment: Option<&str>) -> Failure {
+    let role = mandate.role();
+    let place = environment.map_or(String::new(), |name| format!(" in {name}"));
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "Your role does not permit this.",
+        format!("The role {role} has no right {act}{place}."),
+        "Ask an owner of the home to do it, or to give you another role.",
+    )
+}
+
+/// For what needs a second factor, asked with a token.
+pub(crate) fn tokens_have_one_factor() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::SECOND_FACTOR_NEEDED,
+        "A second factor is needed.",
+        "What was asked for shows a secret or gives rights, and a token is one factor, whatever its role.",
+        "Do it in a browser, or on the gateway's own machine; to read one credential, make a token that was granted \
+         that: `hearthkey token create … --allow CREDENTIAL:read`.",
+    )
 }
 
 /// The bearer of a service token.
@@ -96,7 +99,10 @@ impl Service {
     pub(crate) fn actor(&self) -> Actor {
         Actor {
             name: format!("token:{}", self.token.name),
-            role: "service".into(),
+            role: match self.token.power.mandate() {
+                Some(mandate) => mandate.to_string(),
+                None => "service".into(),
+            },
             session: Some(self.token.id.to_string()),
             address: Some(self.address.to_string()),
         }
@@ -124,15 +130,26 @@ impl Caller {
         }
     }
 
+    /// The role that the caller has, and where it holds. Whoever is on the socket or at the desktop needs none.
+    fn mandate(&self) -> Option<&Mandate> {
+        match self {
+            Self::Desktop | Self::Local { .. } => None,
+            Self::Service(service) => service.token.power.mandate(),
+            Self::Person(visit) => Some(&visit.person.mandate),
+        }
+    }
+
     /// Whether the caller may do this with that credential. Whoever is on the socket or at the desktop is an
-    /// operator; a service may do what its token grants, in its token's environment; a person what
-    /// their mandate permits there.
+    /// operator; a service may do what its token grants, in its token's environment; who has a role, what
+    /// that permits there.
     pub(crate) fn may(&self, action: Action, credential: &CredentialId) -> Result<(), Failure> {
         match self {
-            Self::Service(service) if !service.token.may(action, credential) => {
-                Err(not_granted(&service.token, action, credential))
+            Self::Service(service) if self.mandate().is_none() => {
+                match service.token.power.grants(action, credential) {
+                    true => Ok(()),
+                    false => Err(not_granted(&service.token, action, credential)),
+                }
             }
-            Self::Service(_) => Ok(()),
             _ => self.permit(action.into(), &credential.environment),
         }
     }
@@ -142,9 +159,9 @@ impl Caller {
     pub(crate) fn permit(&self, act: Act, environment: &EnvironmentName) -> Result<(), Failure> {
         match self.scope(act) {
             Some(scope) if scope.has(environment) => Ok(()),
-            _ => Err(match self {
-                Self::Person(visit) => visit.forbidden(act, Some(environment.as_str())),
-                _ => crate::service_routes::not_for_services(),
+            _ => Err(match self.mandate() {
+                Some(mandate) => forbidden(mandate, act, Some(environment.as_str())),
+                None => crate::service_routes::not_for_services(),
             }),
         }
     }
@@ -153,8 +170,31 @@ impl Caller {
     pub(crate) fn scope(&self, act: Act) -> Option<Scope<'_>> {
         match self {
             Self::Desktop | Self::Local { .. } => Some(Scope::All),
-            Self::Service(_) => None,
-            Self::Person(visit) => visit.person.mandate.scope(act),
+            // A token shows no second factor.
+            Self::Service(_) if act.needs_second_factor() => None,
+            Self::Service(_) | Self::Person(_) => self.mandate()?.scope(act),
+        }
+    }
+
+    /// Whether the caller has whatever a role gives. Whoever is on the socket or at the desktop is told apart from an
+    /// owner by the second factor that only people have.
+    pub(crate) fn covers(&self, mandate: &Mandate) -> bool {
+        match self {
+            Self::Desktop | Self::Local { .. } => true,
+            Self::Service(_) | Self::Person(_) => {
+                self.mandate().is_some_and(|own| own.covers(mandate))
+            }
+        }
+    }
+
+    /// The one environment of a service's grants; none for whoever has no grants.
+    pub(crate) fn granted_in(&self) -> Option<&EnvironmentName> {
+        match self {
+            Self::Service(service) => match &service.token.power {
+                Power::Grants { environment, .. } => Some(environment),
+                Power::Mandate(_) => None,
+            },
+            Self::Desktop | Self::Local { .. } | Self::Person(_) => None,
         }
     }
 
@@ -188,7 +228,7 @@ impl Caller {
     /// Whether the caller may do this with that credential, and it was named when that was granted.
     pub(crate) fn is_named(&self, action: Action, credential: &CredentialId) -> bool {
         match self {
-            Self::Service(service) => service.token.names(action, credential),
+            Self::Service(service) => service.token.power.names(action, credential),
             _ => self.may(action, credential).is_ok(),
         }
     }
@@ -206,14 +246,12 @@ impl Caller {
 
 fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Failure {
     let CredentialId { environment, name } = credential;
-    let detail = if token.environment == *environment {
-        format!("The token {} has no grant {name}:{action}.", token.name)
-    } else {
-        let own = &token.environment;
-        format!(
+    let detail = match token.power.environments().first() {
+        Some(own) if *own != environment => format!(
             "The token {} is good in {own} alone, not in {environment}.",
             token.name
-        )
+        ),
+        _ => format!("The token {} has no grant {name}:{action}.", token.name),
     };
     Failure::new(
         StatusCode::FORBIDDEN,
@@ -241,8 +279,10 @@ mod tests {
         let grants: Vec<Grant> = allow.iter().map(|text| text.parse().unwrap()).collect();
         let request = TokenRequest {
             name: "ci".parse().unwrap(),
-            environment: "lab".parse().unwrap(),
-            grants: grants.try_into().unwrap(),
+            power: Power::Grants {
+                environment: "lab".parse().unwrap(),
+                grants: grants.try_into().unwrap(),
+            },
             owner: "anna".into(),
             purpose: "tests".into(),
             binding: Binding::Key(KeyId(Fingerprint([1; 32]))),

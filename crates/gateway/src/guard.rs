@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
 use hearthkey_core::proof::Asked;
+use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -22,9 +23,11 @@ use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
 use crate::lingering::Lingering;
 use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
-use crate::person_routes::{asked_by, is_for_visitors, judge};
 use crate::problem::Failure;
-use crate::service_routes::{Open, elsewhere, is_in_environment, not_for_services, open_to};
+use crate::role_routes::{asked_by, is_for_visitors, judge, judge_token};
+use crate::service_routes::{
+    Open, elsewhere, is_about_itself, is_in_environment, not_for_services, open_to,
+};
 
 /// Requests that are worked on at a time. One more is answered 503.
 const REQUESTS_MAX: usize = 64;
@@ -114,8 +117,10 @@ impl Front {
         if let Some(pattern) = pattern {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let asks = asked_by(&method, pattern);
-            let judged = judge(&visit, asks, pattern, &path, self.home.now())
-                .and_then(|()| self.home.within_reach(&visit, pattern, &path, asks));
+            let judged = judge(&visit, asks, pattern, &path, self.home.now()).and_then(|()| {
+                self.home
+                    .within_reach(&visit.person.mandate, pattern, &path, asks)
+            });
             if let Err(failure) = judged {
                 let asked = (method.as_str(), path.as_str());
                 self.home.record_overstep(&visit, asked, &failure).await;
@@ -152,28 +157,47 @@ impl Front {
             .hear(peer, request.headers(), asked, errand)
             .await
             .map_err(IntoResponse::into_response)?;
-        let forbidden = match pattern {
+        let judged = match pattern {
             // A path that nobody serves is no overreach, and the answer says so.
-            None => None,
-            Some(_) if open == Open::Nobody => Some(not_for_services()),
-            Some(pattern) if !is_in_environment(pattern, &path, &service.token) => {
-                Some(elsewhere(&service.token))
-            }
-            Some(_) => None,
+            None => Ok(()),
+            Some(pattern) => self.judge_token(&service.token, open, &method, (pattern, &path)),
         };
-        let response = match forbidden {
-            Some(failure) => failure.into_response(),
-            None => {
+        let is_refused = judged.is_err();
+        let response = match judged {
+            Err(failure) => failure.into_response(),
+            Ok(()) => {
                 let caller = Caller::Service(service.clone());
                 request.extensions_mut().insert(caller);
                 let answer = self.run(request, next).await;
                 answer.map_err(IntoResponse::into_response)?
             }
         };
-        if response.status() == StatusCode::FORBIDDEN {
+        if is_refused || response.status() == StatusCode::FORBIDDEN {
+            let asked = (asked.method, asked.path);
             self.home.record_overreach(&service, asked).await;
         }
         Ok(response)
+    }
+
+    /// Whether a token reaches a route, before anything is done: by its role, or to use what it was granted.
+    fn judge_token(
+        &self,
+        token: &Token,
+        open: Open,
+        method: &Method,
+        (pattern, path): (&str, &str),
+    ) -> Result<(), Failure> {
+        match token.power.mandate() {
+            Some(_) if is_about_itself(pattern) => Ok(()),
+            Some(mandate) => {
+                let asks = asked_by(method, pattern);
+                judge_token(mandate, asks, pattern, path)?;
+                self.home.within_reach(mandate, pattern, path, asks)
+            }
+            None if open == Open::Nobody => Err(not_for_services()),
+            None if !is_in_environment(pattern, path, token) => Err(elsewhere(token)),
+            None => Ok(()),
+        }
     }
 
     /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.

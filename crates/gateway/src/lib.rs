@@ -10,7 +10,7 @@
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`bulk`], [`environments`], [`profiles`], [`views`], [`provenance`] |
 //! | a person or a service, about secrets | [`vault`] |
 //! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
-//! | a person, in a browser | [`people`], [`person_routes`] |
+//! | a person, in a browser | [`people`], [`role_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`repeats`], [`versions`], [`caller`], [`data_dir`], [`desktop`] |
@@ -49,7 +49,6 @@ mod outbox;
 mod overview_http;
 mod pages;
 mod people;
-mod person_routes;
 mod posture;
 mod present;
 mod problem;
@@ -61,6 +60,7 @@ mod replay;
 mod request;
 mod revoke;
 mod rights;
+mod role_routes;
 mod run;
 mod schedule;
 mod service_routes;

@@ -91,9 +91,11 @@ async fn events(
     let _place = home.waiters.try_acquire().map_err(|_| too_many())?;
     // Whether something came or the time was up: the answer tells.
     let _ = timeout(wait, home.something_after(&after)).await;
-    // A session that has ended meanwhile learns nothing more.
-    if let Caller::Person(visit) = &caller {
-        home.still_here(visit)?;
+    // A session or a token that has ended meanwhile learns nothing more.
+    match &caller {
+        Caller::Person(visit) => home.still_here(visit)?,
+        Caller::Service(service) => home.still_good(&service.token)?,
+        Caller::Desktop | Caller::Local { .. } => {}
     }
     Ok(Json(home.events_after(&caller, &after)?))
 }

@@ -167,8 +167,9 @@ impl Home {
                 .or_insert_with(|| entry(number))
                 .credentials += 1;
         }
+        let scope = caller.scope(Act::TokenRead);
         for token in self.tokens.all() {
-            let seen = caller.permit(Act::TokenRead, &token.environment).is_ok();
+            let seen = scope.is_some_and(|scope| token.power.is_within(scope));
             let ends = token.renewable_until();
             if seen && token.revoked_at.is_none() && ends >= now && ends < until {
                 let number = day(ends);

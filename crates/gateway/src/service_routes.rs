@@ -1,4 +1,4 @@
-//! What may be asked over HTTPS. Everything that is not here is refused there.
+//! What services may ask over HTTPS, with what they were granted. Everything that is not here is refused there.
 
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
@@ -29,6 +29,8 @@ const PUBLIC: [&str; 7] = [
     "/.well-known/hearthkey/crl/{environment}",
 ];
 
+/// The token that asks, as it sees itself.
+const SELF: &str = "/api/v1/tokens/self";
 /// The renewal of the token that asks: the one thing that it may do after its end.
 const RENEW: &str = "/api/v1/tokens/self/renew";
 
@@ -46,7 +48,7 @@ const CREDENTIAL: &str = concat_path!("");
 
 /// What services may ask. Each handler asks `Caller::may` for itself besides.
 const SERVICE: [(Method, &str); 17] = [
-    (Method::GET, "/api/v1/tokens/self"),
+    (Method::GET, SELF),
     (Method::POST, RENEW),
     (Method::GET, "/api/v1/credentials"),
     (Method::POST, "/api/v1/credentials"),
@@ -90,10 +92,17 @@ pub(crate) fn open_to(method: &Method, pattern: Option<&str>) -> Open {
     }
 }
 
+/// Whether it concerns the token that asks, and nothing else: whatever a token may do, it may do this.
+pub(crate) fn is_about_itself(pattern: &str) -> bool {
+    [SELF, RENEW].contains(&pattern)
+}
+
 /// Whether a path that names an environment names the token's.
 pub(crate) fn is_in_environment(pattern: &str, path: &str, token: &Token) -> bool {
     let mut segments = pattern.split('/').zip(path.split('/'));
-    segments.all(|(name, value)| name != "{environment}" || value == token.environment.as_str())
+    let named = token.power.environments();
+    let ours = |value: &str| named.iter().any(|name| name.as_str() == value);
+    segments.all(|(name, value)| name != "{environment}" || ours(value))
 }
 
 /// For a service that asks what is not open to services.
@@ -109,7 +118,11 @@ pub(crate) fn not_for_services() -> Failure {
 
 /// For a token that is used outside its environment.
 pub(crate) fn elsewhere(token: &Token) -> Failure {
-    let environment = &token.environment;
+    let environment = token
+        .power
+        .environments()
+        .first()
+        .map_or("", |name| name.as_str());
     Failure::new(
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
@@ -123,6 +136,7 @@ pub(crate) fn elsewhere(token: &Token) -> Failure {
 mod tests {
     use hearthkey_core::grant::Grant;
     use hearthkey_core::id::{Fingerprint, TokenId};
+    use hearthkey_core::power::Power;
     use hearthkey_core::time::{Span, Timestamp};
     use hearthkey_core::token::{Binding, TokenRequest};
 
@@ -157,8 +171,10 @@ mod tests {
         let grant: Grant = "*:read".parse().unwrap();
         let request = TokenRequest {
             name: "ci".parse().unwrap(),
-            environment: "lab".parse().unwrap(),
-            grants: vec![grant].try_into().unwrap(),
+            power: Power::Grants {
+                environment: "lab".parse().unwrap(),
+                grants: vec![grant].try_into().unwrap(),
+            },
             owner: "anna".into(),
             purpose: "tests".into(),
             binding: Binding::Device("lamp".parse().unwrap()),

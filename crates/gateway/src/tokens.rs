@@ -1,11 +1,15 @@
 //! An operator makes, renews, authorizes and revokes service tokens; a bearer renews its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hearthkey_api as api;
+use axum::http::StatusCode;
+use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::grant::{Grant, InvalidGrant};
-use hearthkey_core::id::{TokenId, TokenName};
+use hearthkey_core::id::{EnvironmentName, TokenId, TokenName};
+use hearthkey_core::power::{OwnerlessOnly, Power};
+use hearthkey_core::role::{Act, Mandate, Scope};
 use hearthkey_core::time::Timestamp;
 use hearthkey_core::token::{
     Binding, RequestRefusal, Standing, TOKENS_MAX, Token, TokenRequest, TokenSecret,
@@ -15,6 +19,7 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 use hearthkey_store::tokens::{TokenUse, TokenWrite};
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::host::bracketed;
 use crate::problem::Failure;
@@ -27,6 +32,42 @@ impl From<RequestRefusal> for Failure {
     fn from(refusal: RequestRefusal) -> Self {
         Self::refused(&refusal, "Change the request, and try again.")
     }
+}
+
+impl From<OwnerlessOnly> for Failure {
+    fn from(refusal: OwnerlessOnly) -> Self {
+        Self::refused(
+            &refusal,
+            "Take the role operator, and let owners do the rest in a browser.",
+        )
+    }
+}
+
+/// What is asked for: grants in one environment, or a role.
+fn power(asked: &api::TokenRequest) -> Result<Power, Failure> {
+    let environments = asked.environments.iter().map(|name| parse(name));
+    let environments = environments.collect::<Result<BTreeSet<EnvironmentName>, _>>()?;
+    let Some(role) = &asked.role else {
+        let grants = asked.allow.iter().map(|text| text.parse());
+        let grants = grants.collect::<Result<Vec<Grant>, InvalidGrant>>();
+        let grants = grants.and_then(TryInto::try_into);
+        let grants = grants.map_err(|error| Failure::invalid(&error))?;
+        let mut named = environments.into_iter();
+        return match (named.next(), named.next()) {
+            (Some(environment), None) => Ok(Power::Grants {
+                environment,
+                grants,
+            }),
+            _ => Err(Failure::invalid(&"grants are for exactly one environment")),
+        };
+    };
+    if !asked.allow.is_empty() {
+        return Err(Failure::invalid(&"a token has a role or grants, not both"));
+    }
+    let mandate = Mandate::new(parse(role)?, environments);
+    Ok(Power::of(
+        mandate.map_err(|error| Failure::invalid(&error))?,
+    )?)
 }
 
 fn binding(asked: &api::TokenRequest) -> Result<Binding, Failure> {
@@ -45,13 +86,9 @@ fn binding(asked: &api::TokenRequest) -> Result<Binding, Failure> {
 }
 
 fn read(asked: &api::TokenRequest, actor: &Actor) -> Result<TokenRequest, Failure> {
-    let grants = asked.allow.iter().map(|text| text.parse());
-    let grants = grants.collect::<Result<Vec<Grant>, InvalidGrant>>();
-    let grants = grants.and_then(TryInto::try_into);
     Ok(TokenRequest {
         name: parse(&asked.name)?,
-        environment: parse(&asked.environment)?,
-        grants: grants.map_err(|error| Failure::invalid(&error))?,
+        power: power(asked)?,
         owner: asked.owner.clone().unwrap_or_else(|| actor.name.clone()),
         purpose: asked
             .purpose
@@ -63,14 +100,34 @@ fn read(asked: &api::TokenRequest, actor: &Actor) -> Result<TokenRequest, Failur
     })
 }
 
+fn role(token: &Token) -> Option<String> {
+    token
+        .power
+        .mandate()
+        .map(|mandate| mandate.role().to_string())
+}
+
+fn environments(token: &Token) -> Vec<String> {
+    let named = token.power.environments();
+    named.iter().map(ToString::to_string).collect()
+}
+
+fn allow(token: &Token) -> Vec<String> {
+    match &token.power {
+        Power::Grants { grants, .. } => grants.texts(),
+        Power::Mandate(_) => Vec::new(),
+    }
+}
+
 /// A token as people and programs see it.
 fn view(token: &Token, used: TokenUse, now: Timestamp) -> api::TokenView {
     api::TokenView {
         id: token.id.to_string(),
         name: token.name.to_string(),
         state: token.standing(now).as_str().to_owned(),
-        environment: token.environment.to_string(),
-        allow: token.grants.texts(),
+        role: role(token),
+        environments: environments(token),
+        allow: allow(token),
         owner: token.owner.clone(),
         purpose: token.purpose.clone(),
         binding: token.binding.to_string(),
@@ -89,10 +146,28 @@ fn view(token: &Token, used: TokenUse, now: Timestamp) -> api::TokenView {
 pub(crate) fn self_view(token: &Token) -> api::TokenSelf {
     api::TokenSelf {
         name: token.name.to_string(),
-        environment: token.environment.to_string(),
-        allow: token.grants.texts(),
+        role: role(token),
+        environments: environments(token),
+        allow: allow(token),
         expires_at: token.expires_at.to_string(),
         renewable_until: token.renewable_until().to_string(),
+    }
+}
+
+/// Whether somebody may make a token of this power: nobody gives what they do not have.
+fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
+    for environment in power.environments() {
+        caller.permit(Act::TokenCreate, environment)?;
+    }
+    match power.mandate() {
+        Some(mandate) if !caller.covers(mandate) => Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            code::FORBIDDEN,
+            "Your role does not permit this.",
+            format!("The role {mandate} reaches further than your own."),
+            "Ask an owner of the home to make the token, or take a role that reaches less far.",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -130,11 +205,12 @@ impl Home {
         Some(format!("https://{host}:{}", self.http?.port()))
     }
 
-    /// What a token is bound to must be there, and in its environment.
-    fn check_binding(&self, request: &TokenRequest) -> Result<(), Failure> {
-        let environment = &request.environment;
-        if self.issuer(environment).is_none() {
-            return Err(Failure::not_found("environment", environment));
+    /// Where a token holds, and what it is bound to, must be there, and in its environment.
+    fn check_place(&self, request: &TokenRequest) -> Result<(), Failure> {
+        for environment in request.power.environments() {
+            if self.issuer(environment).is_none() {
+                return Err(Failure::not_found("environment", environment));
+            }
         }
         let access = self.access();
         let device = match &request.binding {
@@ -146,7 +222,7 @@ impl Home {
             },
         };
         match access.device(device) {
-            Some(known) if known.environment == *environment => Ok(()),
+            Some(known) if request.power.holds_in(&known.environment) => Ok(()),
             Some(known) => {
                 let why = format!("the device {device} belongs to {}", known.environment);
                 Err(Failure::refused(
@@ -161,11 +237,13 @@ impl Home {
     /// Makes a token. The token is in the answer and nowhere else.
     pub(crate) async fn create_token(
         &self,
-        actor: Actor,
+        caller: &Caller,
         asked: &api::TokenRequest,
     ) -> Result<api::TokenCreated, Failure> {
+        let actor = caller.actor();
         let request = read(asked, &actor)?;
-        self.check_binding(&request)?;
+        self.check_place(&request)?;
+        may_give(caller, &request.power)?;
         let _turn = self.tokens.turn.lock().await;
         let now = self.now();
         let all = self.tokens.all();
@@ -184,13 +262,20 @@ impl Home {
         let token = request.grant(id, secret.hash(), now)?;
         let entry = Entry::new(now, actor, "token.create", object(&token))
             .with("token", token.id.as_str())
-            .with("environment", token.environment.as_str())
-            .with("allow", token.grants.texts())
             .with("owner", token.owner.as_str())
             .with("purpose", token.purpose.as_str())
             .with("binding", token.binding.to_string())
             .with("expires_at", token.expires_at.to_string())
             .with("renewable_until", token.renewable_until().to_string());
+        let entry = match &token.power {
+            Power::Grants {
+                environment,
+                grants,
+            } => entry
+                .with("environment", environment.as_str())
+                .with("allow", grants.texts()),
+            Power::Mandate(mandate) => entry.with("role", mandate.to_string()),
+        };
         let write = Write::Token(TokenWrite::Create(token.clone()));
         self.commit(Change::record(entry).write(write)).await?;
         self.tokens.set(token.clone());
@@ -209,10 +294,12 @@ impl Home {
         })
     }
 
-    /// Every token.
-    pub(crate) fn token_views(&self) -> Vec<api::TokenView> {
+    /// The tokens that hold nowhere but there.
+    pub(crate) fn token_views(&self, scope: Option<Scope<'_>>) -> Vec<api::TokenView> {
         let all = self.tokens.all();
-        all.iter().map(|token| self.token_view(token)).collect()
+        let within = |token: &&Arc<Token>| scope.is_some_and(|scope| token.power.is_within(scope));
+        let seen = all.iter().filter(within);
+        seen.map(|token| self.token_view(token)).collect()
     }
 
     fn token_named(&self, name: &str) -> Result<Arc<Token>, Failure> {

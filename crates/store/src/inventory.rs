@@ -12,9 +12,8 @@ use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::rotation::Step;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Row;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 
-use crate::registry::{ReadError, Registry, Text, Word, time, time_if_any};
+use crate::registry::{Json, ReadError, Registry, Text, Word, time, time_if_any};
 use crate::vault::{CredentialPlace, SealedSecret};
 
 pub use filter::Filter;
@@ -86,17 +85,6 @@ pub struct SealedValue {
     pub remote_id: Option<String>,
     /// The value.
     pub sealed: SealedSecret,
-}
-
-/// Reads a column of JSON.
-pub(crate) struct Json<T>(pub(crate) T);
-
-impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?)
-            .map(Json)
-            .map_err(|_| FromSqlError::InvalidType)
-    }
 }
 
 pub(crate) fn id(row: &Row<'_>, name: usize, environment: usize) -> rusqlite::Result<CredentialId> {

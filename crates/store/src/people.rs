@@ -7,7 +7,7 @@ use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
 use crate::change::{ApplyError, one};
-use crate::registry::{ReadError, Registry, Text, time, time_if_any};
+use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 
 /// What can be changed about people.
 #[derive(Debug)]
@@ -271,8 +271,20 @@ fn keeps_an_owner(tx: &Transaction<'_>) -> Result<(), ApplyError> {
     }
 }
 
-fn environments(mandate: &Mandate) -> String {
+/// The environments of a mandate, as their column has them.
+pub(crate) fn environments(mandate: &Mandate) -> String {
     serde_json::to_string(mandate.environments()).unwrap_or_default()
+}
+
+/// The mandate in a row: a role, and its environments in the next column.
+pub(crate) fn mandate(row: &Row<'_>, column: usize) -> rusqlite::Result<Mandate> {
+    let (role, environments) = (
+        row.get::<_, Text<_>>(column)?.0,
+        row.get::<_, Json<_>>(column + 1)?.0,
+    );
+    Mandate::new(role, environments).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
+    })
 }
 
 fn insert(tx: &Transaction<'_>, person: &Person) -> Result<(), ApplyError> {
@@ -326,19 +338,11 @@ const PERSON: &str = "person.id, person.name, person.role, person.environments, 
     person.invitation_expires";
 
 fn read_person(row: &Row<'_>) -> rusqlite::Result<Person> {
-    let unfit = |column: usize, error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error)
-    };
-    let environments: String = row.get(3)?;
-    let environments =
-        serde_json::from_str(&environments).map_err(|error| unfit(3, error.into()))?;
-    let mandate = Mandate::new(row.get::<_, Text<_>>(2)?.0, environments)
-        .map_err(|error| unfit(2, error.into()))?;
     let invitation: Option<[u8; 32]> = row.get(8)?;
     Ok(Person {
         id: row.get(0)?,
         name: row.get::<_, Text<_>>(1)?.0,
-        mandate,
+        mandate: mandate(row, 2)?,
         created_at: time(row, 4)?,
         ended_at: time_if_any(row, 5)?,
         last_seen_at: time_if_any(row, 6)?,

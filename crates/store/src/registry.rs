@@ -76,6 +76,17 @@ impl<T: serde::de::DeserializeOwned> FromSql for Word<T> {
     }
 }
 
+/// Reads a column that holds JSON.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        serde_json::from_str(value.as_str()?)
+            .map(Json)
+            .map_err(|_| FromSqlError::InvalidType)
+    }
+}
+
 pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_ms)
 }

@@ -1,12 +1,14 @@
 //! Service tokens in the registry.
 
 use hearthkey_core::id::{Fingerprint, TokenId};
+use hearthkey_core::power::Power;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::token::Token;
 use rusqlite::{Row, Transaction, params};
 
 use crate::change::{ApplyError, one};
-use crate::registry::{ReadError, Registry, Text, time, time_if_any};
+use crate::people::{environments, mandate};
+use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 
 /// What can be changed about tokens.
 #[derive(Debug)]
@@ -44,20 +46,22 @@ pub struct TokenUse {
 pub(crate) fn apply(tx: &Transaction<'_>, write: &TokenWrite) -> Result<(), ApplyError> {
     match write {
         TokenWrite::Create(token) => {
-            let grants = serde_json::to_string(&token.grants).unwrap_or_default();
+            let columns = Columns::of(&token.power);
             one(tx
                 .prepare_cached(
-                    "INSERT INTO token (id, name, environment, grants, owner, purpose, binding, hash,
-                         ttl, ceiling, created_at, authorized_at, expires_at)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+                    "INSERT INTO token (id, name, environment, grants, role, environments, owner, purpose, binding,
+                         hash, ttl, ceiling, created_at, authorized_at, expires_at)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
                      WHERE NOT EXISTS
                          (SELECT 1 FROM token WHERE name = ?2 AND revoked_at IS NULL)",
                 )?
                 .execute(params![
                     token.id.as_str(),
                     token.name.as_str(),
-                    token.environment.as_str(),
-                    grants,
+                    columns.environment,
+                    columns.grants,
+                    columns.role,
+                    columns.environments,
                     token.owner,
                     token.purpose,
                     token.binding.to_string(),
@@ -103,31 +107,66 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &TokenWrite) -> Result<(), Appl
     Ok(())
 }
 
+/// A power as its columns have it: the first two, or the last two.
+#[derive(Default)]
+struct Columns {
+    environment: Option<String>,
+    grants: Option<String>,
+    role: Option<&'static str>,
+    environments: Option<String>,
+}
+
+impl Columns {
+    fn of(power: &Power) -> Self {
+        match power {
+            Power::Grants {
+                environment,
+                grants,
+            } => Self {
+                environment: Some(environment.to_string()),
+                grants: serde_json::to_string(grants).ok(),
+                ..Self::default()
+            },
+            Power::Mandate(mandate) => Self {
+                role: Some(mandate.role().as_str()),
+                environments: Some(environments(mandate)),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// The power in a row, whose columns begin at 2.
+fn power(row: &Row<'_>) -> rusqlite::Result<Power> {
+    match row.get::<_, Option<Text<_>>>(2)? {
+        Some(environment) => Ok(Power::Grants {
+            environment: environment.0,
+            grants: row.get::<_, Json<_>>(3)?.0,
+        }),
+        None => Ok(Power::Mandate(mandate(row, 4)?)),
+    }
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<(Token, TokenUse)> {
-    let grants: String = row.get(3)?;
-    let grants = serde_json::from_str(&grants).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
-    })?;
     let token = Token {
         id: row.get::<_, Text<_>>(0)?.0,
         name: row.get::<_, Text<_>>(1)?.0,
-        environment: row.get::<_, Text<_>>(2)?.0,
-        grants,
-        owner: row.get(4)?,
-        purpose: row.get(5)?,
-        binding: row.get::<_, Text<_>>(6)?.0,
-        hash: Fingerprint(row.get(7)?),
-        ttl: Span::ms(row.get(8)?),
-        ceiling: Span::ms(row.get(9)?),
-        created_at: time(row, 10)?,
-        authorized_at: time(row, 11)?,
-        expires_at: time(row, 12)?,
-        revoked_at: time_if_any(row, 13)?,
+        power: power(row)?,
+        owner: row.get(6)?,
+        purpose: row.get(7)?,
+        binding: row.get::<_, Text<_>>(8)?.0,
+        hash: Fingerprint(row.get(9)?),
+        ttl: Span::ms(row.get(10)?),
+        ceiling: Span::ms(row.get(11)?),
+        created_at: time(row, 12)?,
+        authorized_at: time(row, 13)?,
+        expires_at: time(row, 14)?,
+        revoked_at: time_if_any(row, 15)?,
     };
     let used = TokenUse {
-        uses: row.get(14)?,
-        last_at: time_if_any(row, 15)?,
-        last_address: row.get(16)?,
+        uses: row.get(16)?,
+        last_at: time_if_any(row, 17)?,
+        last_address: row.get(18)?,
     };
     Ok((token, used))
 }
@@ -135,9 +174,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Token, TokenUse)> {
 impl Registry<'_> {
     /// Every token that is remembered, revoked ones too, in the order of their names.
     pub fn tokens(&self) -> Result<Vec<(Token, TokenUse)>, ReadError> {
-        let sql =
-            "SELECT id, name, environment, grants, owner, purpose, binding, hash, ttl, ceiling,
-                created_at, authorized_at, expires_at, revoked_at, uses, last_used_at, last_address
+        let sql = "SELECT id, name, environment, grants, role, environments, owner, purpose, binding, hash, ttl,
+                ceiling, created_at, authorized_at, expires_at, revoked_at, uses, last_used_at, last_address
             FROM token ORDER BY name, created_at, id";
         self.all(sql, [], read)
     }

@@ -7,8 +7,8 @@ use hearthkey_core::rotation::Rotation;
 use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::Row;
 
-use crate::inventory::{Json, id};
-use crate::registry::{ReadError, Registry, Word, time, time_if_any};
+use crate::inventory::id;
+use crate::registry::{Json, ReadError, Registry, Word, time, time_if_any};
 
 const ROTATION_COLUMNS: &str = "r.id, r.step, r.from_version, r.to_version, r.reason, r.begun_by,
     r.begun_at, r.deadline, r.dependents, r.confirmed, r.tries, r.not_before, r.notes, r.ended_at,

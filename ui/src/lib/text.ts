@@ -538,6 +538,8 @@ export const text = {
     emptyCommand: "hearthkey token create ci --env lab --allow hue/api-key:read --out ci.token",
     name: "Token",
     allow: "May",
+    everywhere: "The whole home",
+    manages: (role: string) => `manage as ${role}`,
     expires: "Ends",
     used: "Last used",
     end: "End now",

@@ -2,12 +2,12 @@
 
 use hearthkey_core::audit::{Entry, Outcome};
 use hearthkey_core::id::{DeviceId, TokenName};
-use hearthkey_core::role::Scope;
+use hearthkey_core::role::{Mandate, Scope};
 
-use crate::caller::Visit;
+use crate::caller::{Caller, Visit};
 use crate::home::{Home, locked};
-use crate::person_routes::Asks;
 use crate::problem::Failure;
+use crate::role_routes::Asks;
 
 /// A path in a record, in characters at most.
 const PATH_SHOWN: usize = 200;
@@ -21,11 +21,11 @@ fn part<'a>(pattern: &str, path: &'a str, name: &str) -> Option<&'a str> {
 }
 
 impl Home {
-    /// Whether a person's mandate reaches the device or token that a path names. What lies in another environment is
+    /// Whether a mandate reaches the device or token that a path names. What lies in another environment is
     /// not there, as far as they are told.
     pub(crate) fn within_reach(
         &self,
-        visit: &Visit,
+        mandate: &Mandate,
         pattern: &str,
         path: &str,
         asks: Option<Asks>,
@@ -33,7 +33,7 @@ impl Home {
         let Some(Asks::Act(act)) = asks else {
             return Ok(());
         };
-        let Some(scope @ Scope::These(_)) = visit.person.mandate.scope(act) else {
+        let Some(scope @ Scope::These(_)) = mandate.scope(act) else {
             return Ok(());
         };
         if pattern.starts_with("/api/v1/devices/{id}") {
@@ -52,10 +52,24 @@ impl Home {
             let named = part(pattern, path, "{name}").unwrap_or_default();
             let token: Option<TokenName> = named.parse().ok();
             let token = token.and_then(|name| self.tokens.named(&name));
-            let reached = token.is_some_and(|token| scope.has(&token.environment));
+            let reached = token.is_some_and(|token| token.power.is_within(scope));
             return reached.then_some(()).ok_or_else(|| missing("token", named));
         }
         Ok(())
+    }
+
+    /// Writes down that somebody asked for what their role does not reach.
+    pub(crate) async fn record_beyond(
+        &self,
+        caller: &Caller,
+        asked: (&str, &str),
+        failure: &Failure,
+    ) {
+        match caller {
+            Caller::Person(visit) => self.record_overstep(visit, asked, failure).await,
+            Caller::Service(service) => self.record_overreach(service, asked).await,
+            Caller::Desktop | Caller::Local { .. } => {}
+        }
     }
 
     /// Writes down that a person asked for what they may not do.

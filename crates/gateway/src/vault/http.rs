@@ -270,10 +270,7 @@ async fn retire(
 ) -> Answer<api::Retired> {
     let home = gateway.home()?;
     let id = id(&home, named)?;
-    match caller.is_service() {
-        true => home.permitted(&caller, Action::Write, &id).await?,
-        false => caller.permit(Act::CredentialRetire, &id.environment)?,
-    }
+    caller.permit(Act::CredentialRetire, &id.environment)?;
     Ok(Json(
         home.retire_credential(caller.actor(), &id, request).await?,
     ))

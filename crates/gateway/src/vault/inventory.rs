@@ -7,7 +7,7 @@ use hearthkey_api::{
 use hearthkey_core::audit::Actor;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::credential::{CredentialId, Custody, Kind, Origin, Tier, WHOLE_HOME};
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Scope};
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::inventory::Filter;
 use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
@@ -94,12 +94,18 @@ fn own(name: String, environment: &str, kind: Kind, tier: Tier, at: String) -> C
 fn of_token(token: &TokenView) -> CredentialView {
     let name = format!("token/{}", token.name);
     let at = token.created_at.clone();
-    let mut view = own(name, &token.environment, Kind::ServiceToken, Tier::High, at);
+    // One that holds in several, or in all, belongs to none, as the home's own keys do.
+    let place = match token.environments.as_slice() {
+        [one] => one.as_str(),
+        _ => "",
+    };
+    let mut view = own(name, place, Kind::ServiceToken, Tier::High, at);
     view.owner.clone_from(&token.owner);
     view.purpose.clone_from(&token.purpose);
     view.state.clone_from(&token.state);
     view.location = Some("its bearer holds it; a hash of it is kept".into());
     view.scopes.clone_from(&token.allow);
+    view.scopes.extend(token.role.clone());
     view.expires_at = Some(token.expires_at.clone());
     view.last_used_at.clone_from(&token.last_used_at);
     view.last_used_by.clone_from(&token.last_address);
@@ -166,14 +172,14 @@ impl Home {
             return Ok(cut(&mut views, limit));
         }
         // Who sees a part is told of that, and that it goes on only if it goes on among that.
-        let own = caller.service().map(|service| &service.token.environment);
+        let own = caller.granted_in();
         let mut views = Vec::new();
         let mut after = after.to_owned();
         let asked = filter.environment.as_ref();
-        let elsewhere = asked.is_some_and(|asked| own.as_ref().is_ok_and(|own| asked != *own));
+        let elsewhere = asked.is_some_and(|asked| own.is_some_and(|own| asked != own));
         while !elsewhere && views.len() <= limit {
             let filter = Filter {
-                environment: own.as_ref().ok().copied().or(asked).cloned(),
+                environment: own.or(asked).cloned(),
                 ..filter.clone()
             };
             let mut page = self.page(&filter, &after, PAGE_MAX as usize + 1)?;
@@ -309,7 +315,7 @@ impl Home {
         log.purpose = "signs the audit log's checkpoints".into();
         views.push(log);
         views.extend(self.server_key()?);
-        views.extend(self.token_views().iter().map(of_token));
+        views.extend(self.token_views(Some(Scope::All)).iter().map(of_token));
         Ok(views)
     }
 

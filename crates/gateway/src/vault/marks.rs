@@ -69,9 +69,9 @@ impl Home {
             self.now(),
             caller.actor(),
             "credential.marks",
-            match caller.service() {
-                Ok(service) => format!("environment:{}", service.token.environment),
-                Err(_) => format!("home:{}", self.id),
+            match caller.granted_in() {
+                Some(environment) => format!("environment:{environment}"),
+                None => format!("home:{}", self.id),
             },
         )
         .with("marked", marked)

@@ -8,7 +8,6 @@ use hearthkey_core::credential::{
     Action, Credential, CredentialId, State, VersionState, checked_text,
 };
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::grant::Pattern;
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
@@ -199,12 +198,8 @@ impl Home {
         actor: &Actor,
         id: &CredentialId,
     ) -> Result<Vec<String>, Failure> {
-        let only = Pattern::One(id.name.clone());
-        self.revoke_tokens(actor, |token| {
-            token.environment == id.environment
-                && token.grants.iter().all(|grant| grant.pattern == only)
-        })
-        .await
+        self.revoke_tokens(actor, |token| token.power.is_only_for(id))
+            .await
     }
 
     /// A device is out of service for good: tokens that are bound to it go, and what they have borrowed.

@@ -3129,16 +3129,16 @@ export interface components {
             /** @description In the order of their names; revoked ones for 30 days. */
             tokens: components["schemas"]["TokenView"][];
         };
-        /** @description `POST /api/v1/tokens`. Of `public_key` and `bind` exactly one is given. */
+        /** @description `POST /api/v1/tokens`. Of `allow` and `role` exactly one is given, and so of `public_key` and `bind`. */
         TokenRequest: {
-            /** @description What it may do there: `hue/api-key:read`, `hue/*:lease`, `*:list`. */
-            allow: string[];
+            /** @description What it is granted there: `hue/api-key:read`, `hue/*:lease`, `*:list`. */
+            allow?: string[];
             /** @description What else it is bound to: `device:ID`, or `certificate:` and a SHA-256. */
             bind?: string | null;
             /** @description How long it may be renewed before a person has to authorize it again, like `7d`. */
             ceiling: string;
-            /** @description The one environment in which it is good for anything. */
-            environment: string;
+            /** @description Where it is good: the one environment of its grants, or those that its role is limited to. */
+            environments?: string[];
             /** @description What to call it. */
             name: string;
             /** @description Who answers for it; whoever makes it, if nobody else is named. */
@@ -3147,6 +3147,8 @@ export interface components {
             public_key?: string | null;
             /** @description What it is for; the service of its name, if nothing is said. */
             purpose?: string | null;
+            /** @description What it manages the home as: `operator`, `developer` or `auditor`. */
+            role?: string | null;
             /** @description How long it lives until it has to be renewed, like `1h`. */
             ttl: string;
         };
@@ -3161,20 +3163,22 @@ export interface components {
         };
         /** @description The token that asks, as it sees itself. */
         TokenSelf: {
-            /** @description What it may do there. */
+            /** @description Its grants. None if it has a role. */
             allow: string[];
-            /** @description The one environment in which it is good for anything. */
-            environment: string;
+            /** @description Where it is good: one environment if it has grants; those that its role is limited to, or none if it is not. */
+            environments: string[];
             /** @description When it has to be renewed. */
             expires_at: string;
             /** @description What it is called. */
             name: string;
             /** @description Until when it may be renewed without a person. */
             renewable_until: string;
+            /** @description What it manages the home as: `operator`, `developer` or `auditor`. None if it has grants. */
+            role?: string | null;
         };
         /** @description A service token, without the token. */
         TokenView: {
-            /** @description What it may do there. */
+            /** @description Its grants. None if it has a role. */
             allow: string[];
             /** @description When a person last authorized it. */
             authorized_at: string;
@@ -3182,8 +3186,8 @@ export interface components {
             binding: string;
             /** @description When it was made. */
             created_at: string;
-            /** @description The one environment in which it is good for anything. */
-            environment: string;
+            /** @description Where it is good: one environment if it has grants; those that its role is limited to, or none if it is not. */
+            environments: string[];
             /** @description When it has to be renewed. */
             expires_at: string;
             /** @description Its id. */
@@ -3202,6 +3206,8 @@ export interface components {
             renewable_until: string;
             /** @description When it was revoked. */
             revoked_at?: string | null;
+            /** @description What it manages the home as: `operator`, `developer` or `auditor`. None if it has grants. */
+            role?: string | null;
             /** @description `live`, `expired`, `held` or `revoked`. */
             state: string;
             /**

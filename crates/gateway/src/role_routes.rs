@@ -1,18 +1,18 @@
-//! What people may ask over HTTPS: each route's act. Everything that is not here is refused.
+//! What people, and tokens with a role, may ask over HTTPS: each route's act. Everything that is not here is refused.
 
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
-use hearthkey_core::role::{Act, Scope};
+use hearthkey_core::role::{Act, Mandate, Scope};
 
-use crate::caller::Visit;
+use crate::caller::{Visit, forbidden, tokens_have_one_factor};
 use crate::problem::Failure;
 
-/// What a route asks of a person.
+/// What a route asks of whoever has a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asks {
     /// That their mandate permits this.
     Act(Act),
-    /// That they are who they are: it concerns nobody else.
+    /// That they are who they are: it concerns nobody else, and no token.
     Oneself,
     /// The same, and a second factor: it changes how they log in.
     OneselfAnew,
@@ -181,13 +181,7 @@ pub(crate) fn judge(
         Some(Asks::Oneself) => false,
         Some(Asks::OneselfAnew) => true,
         Some(Asks::Act(act)) => {
-            let scope = visit.person.mandate.scope(act);
-            let scope = scope.ok_or_else(|| visit.forbidden(act, None))?;
-            if let Some(environment) = named_environment(pattern, path)
-                && !reaches(scope, environment)
-            {
-                return Err(visit.forbidden(act, Some(environment)));
-            }
+            judge_mandate(&visit.person.mandate, act, pattern, path)?;
             act.needs_second_factor()
         }
     };
@@ -195,6 +189,35 @@ pub(crate) fn judge(
         return Err(second_factor_needed());
     }
     Ok(())
+}
+
+/// The same of a token with a role. What needs a second factor is not for tokens, whatever their role.
+pub(crate) fn judge_token(
+    mandate: &Mandate,
+    asks: Option<Asks>,
+    pattern: &str,
+    path: &str,
+) -> Result<(), Failure> {
+    let Some(Asks::Act(act)) = asks else {
+        return Err(not_for_tokens());
+    };
+    judge_mandate(mandate, act, pattern, path)?;
+    match act.needs_second_factor() {
+        true => Err(tokens_have_one_factor()),
+        false => Ok(()),
+    }
+}
+
+/// Whether a mandate permits an act, in the environment that the path names if it names one.
+fn judge_mandate(mandate: &Mandate, act: Act, pattern: &str, path: &str) -> Result<(), Failure> {
+    let scope = mandate.scope(act);
+    let scope = scope.ok_or_else(|| forbidden(mandate, act, None))?;
+    match named_environment(pattern, path) {
+        Some(environment) if !reaches(scope, environment) => {
+            Err(forbidden(mandate, act, Some(environment)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The environment that a path names. The pattern is the one that the router found.
@@ -219,6 +242,16 @@ fn not_for_people() -> Failure {
         "This is not open to people in a browser.",
         "It is for services with a token, or for whoever is on the gateway's own machine.",
         "Use the command line there.",
+    )
+}
+
+fn not_for_tokens() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This is not open to a token with a role.",
+        "It concerns a person in a browser, or what a service does with credentials that it was granted.",
+        "Do it in a browser, or with a token that has grants: `hearthkey token create … --allow`.",
     )
 }
 
