@@ -119,7 +119,7 @@ async fn what_happens_is_told_to_whoever_waits_and_to_whoever_was_away() {
     assert!(nothing.records.is_empty());
     let ahead: Events = rig
         .client()
-        .get("/api/v1/events?after=999999-x-0")
+        .get("/api/v1/events?after=999999-x-0-0")
         .await
         .unwrap();
     assert!(

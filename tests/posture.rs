@@ -1,8 +1,11 @@
 //! How a home is kept: what is found, why it matters, and who accepts it.
 
+use hearthkey_api::Events;
+use hearthkey_gateway::bench::Issuance;
 use serde_json::Value;
 
-use crate::rig::{Rig, json};
+use crate::guest::{add_profile, new_key, request};
+use crate::rig::{Rig, json, until};
 
 /// What `check` says of the inventory. Every home of these stories has a key file and no backup, and is said to.
 pub async fn of_inventory(rig: &Rig) -> Value {
@@ -134,4 +137,39 @@ async fn what_belongs_to_somebody_who_has_gone_is_found() {
     );
     crate::people::invite(&rig, "bert", "operator", &[]).await;
     assert_eq!(of_inventory(&rig).await, serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_home_is_judged_beside_the_requests_and_whoever_waits_is_told_what_changed() {
+    let mut rig = Rig::new().await;
+    let seeding = Issuance::open(&rig.data_dir).await.unwrap();
+    let csr = request(&new_key(), "seed");
+    seeding.seed("stored", 1_000, csr.as_bytes()).await.unwrap();
+    seeding.close().await;
+    rig.start().await;
+    assert_eq!(kinds(&check(&rig, &[]).await), ["key-file", "no-backup"]);
+    let client = rig.client();
+    let now: Events = client.get("/api/v1/events").await.unwrap();
+    // A profile that allows weaker keys than the home's own: known to the next look, not to this one.
+    add_profile(
+        &rig,
+        "old",
+        "certificate_lifetime_days = 30\ngrace_days = 30\nkeys = [\"rsa2048\"]\n",
+    )
+    .await;
+    check(&rig, &[]).await;
+    let mut after = now.next;
+    until("that something else is found", async || {
+        let path = format!("/api/v1/events?wait_s=5&after={after}");
+        let told: Events = client.get(&path).await.unwrap();
+        after = told.next;
+        told.findings.then_some(())
+    })
+    .await;
+    let found = check(&rig, &[]).await;
+    assert_eq!(
+        kinds(&found),
+        ["key-file", "no-backup", "weak-algorithm"],
+        "{found}"
+    );
 }

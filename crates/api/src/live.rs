@@ -17,6 +17,9 @@ pub struct Events {
     pub records: Vec<Event>,
     /// Whether devices came or went.
     pub connections: bool,
+    /// Whether something else is found about the home than before. Told of homes of a thousand devices and more, which are
+    /// judged beside the requests.
+    pub findings: bool,
     /// Whether more happened than is told: fetch anew what is shown.
     pub missed: bool,
 }

@@ -1,7 +1,7 @@
 //! What happens, as it happens: a long poll that also works where streams do not.
 //!
-//! The cursor is the log's size, so that nothing is missed across a reconnect or a restart, and a
-//! count of the comings and goings of sessions in this process.
+//! The cursor is the log's size, so that nothing is missed across a reconnect or a restart, and two
+//! counts in this process: of the comings and goings of sessions, and of changes in what is found about a large home.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,21 +51,30 @@ struct Cursor {
     seq: u64,
     epoch: String,
     sessions: u64,
+    findings: u64,
 }
 
 impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (seq, epoch, sessions) = (parts.next()?, parts.next()?, parts.next()?);
+        let findings = parts.next()?;
         Some(Self {
             seq: seq.parse().ok()?,
             epoch: epoch.chars().take(32).collect(),
             sessions: sessions.parse().ok()?,
+            findings: findings.parse().ok()?,
         })
     }
 
     fn text(&self) -> String {
-        format!("{}-{}-{}", self.seq, self.epoch, self.sessions)
+        let Self {
+            seq,
+            epoch,
+            sessions,
+            findings,
+        } = self;
+        format!("{seq}-{epoch}-{sessions}-{findings}")
     }
 }
 
@@ -83,6 +92,7 @@ async fn events(
             next,
             records: Vec::new(),
             connections: false,
+            findings: false,
             missed: false,
         }));
     };
@@ -116,6 +126,7 @@ impl Home {
             seq: self.log_size(),
             epoch: self.epoch.clone(),
             sessions: *self.broker.session_changes().borrow(),
+            findings: *self.judged.changes.borrow(),
         }
     }
 
@@ -126,10 +137,12 @@ impl Home {
         }
         let mut log = self.store.checkpoints();
         let mut sessions = self.broker.session_changes();
+        let mut findings = self.judged.changes.subscribe();
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             _ = log.wait_for(|newest| newest.as_ref().is_some_and(|n| n.size > after.seq)) => {}
             _ = sessions.wait_for(|count| *count != after.sessions) => {}
+            _ = findings.wait_for(|count| *count != after.findings) => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
@@ -154,6 +167,7 @@ impl Home {
         Ok(api::Events {
             records,
             connections: present.epoch != after.epoch || present.sessions != after.sessions,
+            findings: present.epoch != after.epoch || present.findings != after.findings,
             missed,
             next: present.text(),
         })
@@ -211,9 +225,12 @@ mod tests {
             seq: 7,
             epoch: "ab".into(),
             sessions: 3,
+            findings: 2,
         };
         assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
-        for bad in ["", "7", "7-ab", "x-ab-3", "7-ab-x"] {
+        for bad in [
+            "", "7", "7-ab", "7-ab-3", "x-ab-3-2", "7-ab-x-2", "7-ab-3-x",
+        ] {
             assert_eq!(Cursor::parse(bad), None, "{bad}");
         }
     }

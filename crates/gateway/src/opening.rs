@@ -271,6 +271,7 @@ impl Home {
         let more = [
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
+            tokio::spawn(crate::posture::keep_judging(Arc::clone(self))),
             tokio::spawn(crate::log_check::keep_verifying(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
             tokio::spawn(crate::vault::begin_what_is_due(Arc::clone(self))),

@@ -14,7 +14,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::posture::{Acceptance, PostureWrite};
 
-pub(crate) use judged::Judged;
+pub(crate) use judged::{Judged, keep_judging};
 
 use crate::caller::Caller;
 use crate::home::Home;

@@ -14,7 +14,8 @@ use crate::registry::{
 /// Columns of a device that come before those of its newest certificate.
 const DEVICE_WIDTH: usize = 11;
 
-/// By what a list of devices is sorted. Devices that lack it come last.
+/// By what a list of devices is sorted. Devices that lack it come last; those with the same, in the order in which they
+/// were first named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SortBy {
     /// Their names.
@@ -141,8 +142,8 @@ impl Registry<'_> {
         let way = if slice.descending { "DESC" } else { "ASC" };
         let order = match slice.sort {
             SortBy::Id => format!("d.name {way}"),
-            SortBy::NotAfter => format!("d.not_after {way} NULLS LAST, d.name"),
-            SortBy::LastSeen => format!("d.last_seen_at {way} NULLS LAST, d.name"),
+            SortBy::NotAfter => format!("d.not_after {way} NULLS LAST, d.id"),
+            SortBy::LastSeen => format!("d.last_seen_at {way} NULLS LAST, d.id"),
             SortBy::Created => format!("d.id {way}"),
         };
         values.extend([
@@ -158,8 +159,9 @@ impl Registry<'_> {
         };
         let sql = format!(
             "SELECT {DEVICE_COLUMNS}, c.id, {CERTIFICATE_COLUMNS}
-             FROM (SELECT d.* FROM device d WHERE {condition} {after}
-                   ORDER BY {order} LIMIT ?{} OFFSET ?{count}) d
+             FROM (SELECT d.id FROM device d WHERE {condition} {after}
+                   ORDER BY {order} LIMIT ?{} OFFSET ?{count}) page
+             JOIN device d ON d.id = page.id
              LEFT JOIN certificate c ON c.id = d.newest ORDER BY {order}",
             count - 1
         );

@@ -5,7 +5,7 @@ type Event = Schemas["Event"];
 type Listener = { concerns: (happened: Happened) => boolean; hear: () => void };
 
 /** What came with one answer. */
-export type Happened = { records: Event[]; connections: boolean; missed: boolean };
+export type Happened = { records: Event[]; connections: boolean; findings: boolean; missed: boolean };
 
 /** Seconds between attempts while nobody answers. */
 const BACKOFF_S = [1, 2, 4, 8, 15];
@@ -40,11 +40,11 @@ class Live {
         const cursor = after;
         const query = cursor ? { after: cursor, wait_s: 25 } : {};
         const told = await call((api) => api.GET("/api/v1/events", { params: { query }, signal }));
-        if (cursor && failed > 0) this.tell({ records: [], connections: true, missed: true });
+        if (cursor && failed > 0) this.tell({ records: [], connections: true, findings: true, missed: true });
         after = told.next;
         failed = 0;
         this.on = true;
-        if (cursor && (told.records.length > 0 || told.connections || told.missed)) this.tell(told);
+        if (cursor && (told.records.length > 0 || told.connections || told.findings || told.missed)) this.tell(told);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Problem && error.status === 401) return;

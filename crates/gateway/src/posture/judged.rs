@@ -1,40 +1,117 @@
-//! What was found about the home as a whole, and how long it is told again.
+//! What was found about the home as a whole, and when it is looked for again.
 //!
-//! Finding it looks at every device. In a home of thousands it would be the dearest part of every look at the interface,
-//! which looks whenever anything happens.
+//! Finding it looks at every device. In a home of thousands that would be the dearest part of every look at the interface,
+//! which looks whenever anything happens. So there it is done beside the requests, after somebody has looked and once in a
+//! while; whoever waits for what happens is told when something else was found.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hearthkey_core::finding::Finding;
 use hearthkey_core::posture::judge;
-use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::time::Timestamp;
 use hearthkey_store::registry::ReadError;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use crate::home::{Home, locked};
 
-/// What was found last.
-pub(crate) type Judged = Mutex<Option<(Arc<Vec<Finding>>, Timestamp)>>;
+/// From so many devices on a home is judged beside the requests; a smaller one with each.
+const LARGE: u64 = 1000;
+/// A large home is judged this often also while nobody looks, so that what is told first is not old.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
-/// How long that is told again: 50 ms for each thousand devices, so that a smaller home is judged anew each time, and one of
-/// a hundred thousand every five seconds.
-fn told_again_for(devices: u64) -> Span {
-    Span::ms(i64::try_from(devices / 1000 * 50).unwrap_or(i64::MAX))
+/// What was found last, and who wants to know.
+#[derive(Default)]
+pub(crate) struct Judged {
+    last: Mutex<Option<Last>>,
+    /// Whoever holds it judges.
+    turn: Mutex<()>,
+    /// Somebody has looked since.
+    looked: Notify,
+    /// How often something else was found than before.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+/// What was found, in a home of so many devices.
+#[derive(Clone)]
+struct Last {
+    found: Arc<Vec<Finding>>,
+    devices: u64,
+}
+
+/// How long a home rests after it was judged: 50 ms for each thousand devices, so that one of a hundred thousand is judged
+/// every five seconds while somebody looks.
+fn rest_after(devices: u64) -> Duration {
+    Duration::from_millis(devices / 1000 * 50)
+}
+
+/// Judges a large home anew, until it closes.
+pub(crate) async fn keep_judging(home: Arc<Home>) {
+    let mut stopping = home.stopping.subscribe();
+    loop {
+        let devices = tokio::task::block_in_place(|| home.judge_if_large());
+        let rested_and_wanted = async {
+            sleep(rest_after(devices)).await;
+            tokio::select! {
+                () = home.judged.looked.notified() => {}
+                () = sleep(AT_LEAST_EVERY) => {}
+            }
+        };
+        tokio::select! {
+            () = rested_and_wanted => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 impl Home {
-    /// What is found about the home as a whole.
+    /// What is found about the home as a whole: now in a small one, and a little before in a large one.
     pub(crate) fn judged(&self, now: Timestamp) -> Result<Arc<Vec<Finding>>, ReadError> {
-        // Whoever comes meanwhile waits for the same answer.
-        let mut last = locked(&self.judged);
-        if let Some((found, until)) = last.as_ref()
-            && now < *until
-        {
-            return Ok(Arc::clone(found));
+        if let Some(found) = self.found_in_large() {
+            self.judged.looked.notify_one();
+            return Ok(found);
         }
+        let _turn = locked(&self.judged.turn);
+        // A large home that has just been opened was judged while this waited.
+        match self.found_in_large() {
+            Some(found) => Ok(found),
+            None => Ok(self.judge_whole(now)?.found),
+        }
+    }
+
+    fn found_in_large(&self) -> Option<Arc<Vec<Finding>>> {
+        let last = locked(&self.judged.last);
+        let large = last.as_ref().filter(|last| last.devices >= LARGE)?;
+        Some(Arc::clone(&large.found))
+    }
+
+    fn judge_whole(&self, now: Timestamp) -> Result<Last, ReadError> {
         let devices = self.store.read(|registry| registry.device_count())?;
         let found = Arc::new(judge(&self.facts(now)?, now));
-        *last = Some((Arc::clone(&found), now.after(told_again_for(devices))));
-        Ok(found)
+        let last = Last { found, devices };
+        *locked(&self.judged.last) = Some(last.clone());
+        Ok(last)
+    }
+
+    /// Judges the home if it is large, and tells whoever waits when something else is found than before; gives the
+    /// number of its devices.
+    fn judge_if_large(&self) -> u64 {
+        let devices = self.store.read(|registry| registry.device_count());
+        let devices = devices.unwrap_or_default();
+        if devices < LARGE {
+            return devices;
+        }
+        let before = self.found_in_large();
+        let _turn = locked(&self.judged.turn);
+        match self.judge_whole(self.now()) {
+            Ok(last) if before.is_some_and(|before| before != last.found) => {
+                self.judged.changes.send_modify(|changes| *changes += 1);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the home could not be judged"),
+        }
+        devices
     }
 }
 
@@ -43,9 +120,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_home_is_judged_each_time_and_a_large_one_every_few_seconds() {
-        assert_eq!(told_again_for(999), Span::ms(0));
-        assert_eq!(told_again_for(10_000), Span::ms(500));
-        assert_eq!(told_again_for(100_000), Span::s(5));
+    fn a_larger_home_rests_longer_before_it_is_judged_again() {
+        assert_eq!(rest_after(999), Duration::ZERO);
+        assert_eq!(rest_after(10_000), Duration::from_millis(500));
+        assert_eq!(rest_after(100_000), Duration::from_secs(5));
     }
 }

@@ -2297,6 +2297,11 @@ export interface components {
         Events: {
             /** @description Whether devices came or went. */
             connections: boolean;
+            /**
+             * @description Whether something else is found about the home than before. Told of homes of a thousand devices and more, which are
+             *     judged beside the requests.
+             */
+            findings: boolean;
             /** @description Whether more happened than is told: fetch anew what is shown. */
             missed: boolean;
             /** @description The cursor to ask with next. */
