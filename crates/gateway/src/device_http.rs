@@ -181,7 +181,7 @@ async fn summary(
 ) -> Answer<api::DeviceSummary> {
     let environments = environments_of(&caller, None);
     Ok(Json(
-        gateway.home()?.device_summary(environments.as_deref())?,
+        gateway.home()?.device_summary(environments.as_deref()),
     ))
 }
 

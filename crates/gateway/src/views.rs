@@ -1,10 +1,11 @@
 //! What a person sees of the registry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearthkey_api::{
     CertificateView, ClaimView, DevicePage, DeviceSummary, DeviceView, SessionView,
 };
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::claim::Claim;
 use hearthkey_core::id::{DeviceId, EnvironmentName};
@@ -81,37 +82,41 @@ impl Home {
     }
 
     /// How many devices there are of each kind, in some environments or in all.
-    pub(crate) fn device_summary(
-        &self,
-        environments: Option<&[EnvironmentName]>,
-    ) -> Result<DeviceSummary, Failure> {
-        let counts = self.store.read(|registry| registry.device_counts())?;
-        let mut summary = DeviceSummary::default();
-        let reached = |name: &str| {
-            environments.is_none_or(|these| these.iter().any(|one| one.as_str() == name))
+    pub(crate) fn device_summary(&self, environments: Option<&[EnvironmentName]>) -> DeviceSummary {
+        let connected = self.broker.sessions();
+        let connected: BTreeSet<&DeviceId> = connected.iter().map(|one| &one.device).collect();
+        let access = self.access();
+        let reached = |known: &DeviceAccess| {
+            environments.is_none_or(|these| these.contains(&known.environment))
         };
-        for (environment, profile, state, count) in counts.groups {
-            if reached(&environment) {
-                summary.total += count;
-                *summary.by_state.entry(state).or_default() += count;
-                *summary.by_environment.entry(environment).or_default() += count;
-                *summary.by_profile.entry(profile).or_default() += count;
-            }
+        let mut groups = BTreeMap::<_, u64>::new();
+        for (_, known) in access.devices().filter(|(_, known)| reached(known)) {
+            let kind = (
+                &known.environment,
+                &known.profile.name,
+                known.state.as_str(),
+            );
+            *groups.entry(kind).or_default() += 1;
         }
-        let connected = self.connected_devices();
-        summary.connected = match environments {
-            None => connected.len() as u64,
-            Some(environments) => {
-                let filter = DeviceFilter {
-                    environments: Some(environments.to_vec()),
-                    among: Some(connected),
-                    ..DeviceFilter::default()
-                };
-                self.store
-                    .read(|registry| registry.count_devices_like(&filter))?
-            }
+        let connected = connected.into_iter().filter_map(|id| access.device(id));
+        let mut summary = DeviceSummary {
+            connected: connected.filter(|known| reached(known)).count() as u64,
+            ..DeviceSummary::default()
         };
-        Ok(summary)
+        for ((environment, profile, state), count) in groups {
+            summary.total += count;
+            let name = |text: &str| text.to_owned();
+            *summary.by_state.entry(name(state)).or_default() += count;
+            *summary
+                .by_environment
+                .entry(name(environment.as_str()))
+                .or_default() += count;
+            *summary
+                .by_profile
+                .entry(name(profile.as_str()))
+                .or_default() += count;
+        }
+        summary
     }
 
     /// One device with all that is known of it.

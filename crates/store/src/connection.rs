@@ -23,7 +23,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/0009_acceptance.sql"),
     include_str!("../../../migrations/0010_rights.sql"),
     include_str!("../../../migrations/0011_token_mandate.sql"),
-    include_str!("../../../migrations/0012_device_counts.sql"),
+    include_str!("../../../migrations/0012_device_ends.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every

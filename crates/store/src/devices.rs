@@ -61,13 +61,6 @@ pub struct DeviceSlice {
     pub limit: u32,
 }
 
-/// How many devices there are of each kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeviceCounts {
-    /// Environment, profile, state, and how many.
-    pub groups: Vec<(String, String, String, u64)>,
-}
-
 /// A text as part of a LIKE pattern.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
@@ -186,16 +179,6 @@ impl Registry<'_> {
         );
         self.all(&sql, [names], |row| {
             Ok((read_device(row)?, row.get(DEVICE_WIDTH)?))
-        })
-    }
-
-    /// How many devices there are by environment, profile and state.
-    pub fn device_counts(&self) -> Result<DeviceCounts, ReadError> {
-        let sql = "SELECT environment, profile, state, count(*) FROM device
-                   GROUP BY environment, profile, state";
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        Ok(DeviceCounts {
-            groups: self.all(sql, [], read)?,
         })
     }
 
