@@ -172,7 +172,6 @@ async fn what_fails_with_one_device_keeps_no_other_from_it() {
     for (action, state) in [
         ("rotate", "active"),
         ("suspend", "suspended"),
-        ("suspend", "suspended"),
         ("resume", "active"),
     ] {
         let told = preview(&rig, action, named(&all)).await.unwrap();
@@ -191,6 +190,14 @@ async fn what_fails_with_one_device_keeps_no_other_from_it() {
         let cannot: Vec<_> = told.cannot.iter().map(|one| one.device.as_str()).collect();
         assert_eq!(cannot, ["c-gone", "d-new"], "{action}");
     }
+    // Pressed twice, it does no harm, and the preview says that there is nothing to do.
+    let again = preview(&rig, "resume", named(&["a-lamp"])).await.unwrap();
+    assert_eq!(
+        (again.will.len(), again.cannot[0].why.as_str()),
+        (0, "It is active already.")
+    );
+    let outcome = bulk(&rig, ("resume", None), &["a-lamp"]).await.unwrap();
+    assert_eq!(stand(&outcome), [("a-lamp", "active")]);
     let retired = bulk(&rig, ("retire", None), &all).await.unwrap();
     let out: Vec<_> = ["a-lamp", "b-plug", "d-new"]
         .map(|id| (id, "retired"))

@@ -63,6 +63,9 @@ pub enum BulkRefusal {
     /// It has no certificate that it could renew.
     #[error("a device that is {} cannot renew", .0.as_str())]
     CannotRenew(DeviceState),
+    /// It stands so, and nothing is left that would end.
+    #[error("it is {} already", .0.as_str())]
+    Already(DeviceState),
 }
 
 impl BulkAct {
@@ -88,13 +91,18 @@ impl BulkAct {
         let for_good = self.is_for_good();
         let ends_sessions = for_good || self == Self::Suspend;
         let counted = |number: u64, counts: bool| if counts { number } else { 0 };
-        Ok(Foreseen {
+        let foreseen = Foreseen {
             act: self,
             state,
             sessions: counted(standing.sessions, ends_sessions),
             certificates: counted(standing.certificates, for_good),
             tokens: counted(standing.tokens, for_good),
-        })
+        };
+        let ends = foreseen.sessions + foreseen.certificates + foreseen.tokens;
+        match self.change() {
+            Some(_) if state == from && ends == 0 => Err(BulkRefusal::Already(state)),
+            _ => Ok(foreseen),
+        }
     }
 
     fn is_for_good(self) -> bool {
@@ -200,7 +208,6 @@ mod tests {
             (foreseen.sessions, foreseen.certificates, foreseen.tokens)
         };
         assert_eq!(ends(BulkAct::Rotate), (0, 0, 0));
-        assert_eq!(ends(BulkAct::Resume), (0, 0, 0));
         assert_eq!(ends(BulkAct::Suspend), (2, 0, 0));
         assert_eq!(ends(BulkAct::Revoke), (2, 3, 1));
         assert_eq!(ends(BulkAct::Retire), (2, 3, 1));
@@ -211,7 +218,10 @@ mod tests {
         use DeviceState::*;
         for from in [Pending, Active, Suspended, Retired, Revoked] {
             for act in BulkAct::ALL {
-                let foreseen = act.foresee(&standing(from)).map(|foreseen| foreseen.state);
+                let foreseen = match act.foresee(&standing(from)) {
+                    Err(BulkRefusal::Already(state)) => Ok(state),
+                    foreseen => foreseen.map(|foreseen| foreseen.state),
+                };
                 match act.change() {
                     Some(change) => {
                         assert_eq!(foreseen.ok(), change.decide(from).ok(), "{act} {from:?}");
@@ -233,6 +243,16 @@ mod tests {
             why(BulkAct::Resume, DeviceState::Revoked),
             "a device that is revoked cannot be resumed"
         );
+        assert_eq!(
+            why(BulkAct::Resume, DeviceState::Active),
+            "it is active already"
+        );
+        // Of one that is revoked already something may be left to end.
+        assert!(
+            BulkAct::Revoke
+                .foresee(&standing(DeviceState::Revoked))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -251,7 +271,8 @@ mod tests {
                 "1 device cannot be revoked and stays as it is.",
             ]
         );
-        let resumed = BulkAct::Resume.foresee(&ACTIVE).unwrap();
+        let suspended = standing(DeviceState::Suspended);
+        let resumed = BulkAct::Resume.foresee(&suspended).unwrap();
         assert_eq!(
             summary(BulkAct::Resume, &[resumed], 2),
             [

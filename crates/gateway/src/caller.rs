@@ -207,8 +207,11 @@ impl Caller {
     pub(crate) fn service(&self) -> Result<&Service, Failure> {
         match self {
             Self::Service(service) => Ok(service),
-            Self::Desktop | Self::Local { .. } | Self::Person(_) => Err(Failure::refused(
-                &"only a service has a token",
+            Self::Desktop | Self::Local { .. } | Self::Person(_) => Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                code::FORBIDDEN,
+                "This is for services.",
+                "Only a service has a token.",
                 "Ask over HTTPS, with --token-file.",
             )),
         }
@@ -218,8 +221,11 @@ impl Caller {
     pub(crate) fn person(&self) -> Result<&Visit, Failure> {
         match self {
             Self::Person(visit) => Ok(visit),
-            Self::Desktop | Self::Local { .. } | Self::Service(_) => Err(Failure::refused(
-                &"only a person who has logged in has this",
+            Self::Desktop | Self::Local { .. } | Self::Service(_) => Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                code::FORBIDDEN,
+                "This is for people.",
+                "Only a person who has logged in has it.",
                 "Log in with a browser.",
             )),
         }

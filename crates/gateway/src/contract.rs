@@ -72,12 +72,63 @@ fn headers_of(method: &HttpMethod, path: &str) -> Vec<Parameter> {
     headers
 }
 
+/// What goes wrong, by the status that says so (RFC 9110 §15), and what it is called in the contract.
+#[rustfmt::skip] // A table.
+const FAILURES: [(&str, &str, &str); 14] = [
+    ("400", "Invalid", "The request cannot be understood"),
+    ("401", "Unknown", "Nobody is known who asks: there is no session, or no token that is good"),
+    ("403", "Forbidden", "Whoever asks may not, or must show a second factor first"),
+    ("404", "Missing", "There is no such thing"),
+    ("408", "Slow", "The body did not come in time"),
+    ("409", "Refused", "A rule forbids it as things stand"),
+    ("412", "Changed", "It is not what it was when it was looked at"),
+    ("413", "TooLong", "The body is too long"),
+    ("415", "NotJson", "The body is not said to be JSON"),
+    ("421", "Misdirected", "The request is for another host"),
+    ("422", "Unfit", "A part of the body is not of the form it must have, or the Idempotency-Key belongs to another request"),
+    ("429", "TooOften", "It was asked too often"),
+    ("502", "Bridge", "A bridge did not do it, or could not be asked"),
+    ("503", "Unavailable", "The gateway is sealed or busy, or its storage takes nothing"),
+];
+
+/// The ways in which an operation can fail, by their statuses.
+fn failures_of(method: &HttpMethod, path: &str, operation: &Operation) -> Vec<&'static str> {
+    let asks = |name: &str| {
+        let parameters = operation.parameters.iter().flatten();
+        parameters
+            .into_iter()
+            .any(|one| matches!(one, RefOr::T(one) if one.name == name))
+    };
+    let is_write = *method == HttpMethod::Post;
+    let can_be = |status: &str| match status {
+        "400" => is_write || operation.parameters.is_some(),
+        "404" => is_write || path.contains('{') || asks("environment"),
+        "408" | "409" | "413" => is_write,
+        "412" => asks("if-match"),
+        "415" | "422" => operation.request_body.is_some(),
+        "502" => is_write && (path.contains("/bridges") || path.contains("/credentials")),
+        _ => true,
+    };
+    let statuses = FAILURES.iter().map(|(status, ..)| *status);
+    statuses.filter(|status| can_be(status)).collect()
+}
+
 /// Finishes what the handlers say of themselves.
 pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
     let components = contract.components.get_or_insert_with(Components::new);
     components
         .schemas
         .insert("Problem".into(), Problem::schema());
+    for (_, name, says) in FAILURES {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let problem = ResponseBuilder::new()
+            .description(format!("{says} (RFC 9457)"))
+            .content("application/problem+json", content)
+            .build();
+        components.responses.insert(name.into(), RefOr::T(problem));
+    }
     for (path, item) in &mut contract.paths.paths {
         for (method, operation) in operations(item) {
             let Some(operation) = operation else { continue };
@@ -87,15 +138,15 @@ pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
                 let parameters = operation.parameters.get_or_insert_default();
                 parameters.extend(headers.into_iter().map(RefOr::T));
             }
-            let content = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Problem")))
-                .build();
-            let problem = ResponseBuilder::new()
-                .description("What went wrong, and what to do (RFC 9457)")
-                .content("application/problem+json", content)
-                .build();
-            let responses = &mut operation.responses.responses;
-            responses.insert("default".into(), RefOr::T(problem));
+            let can_be = failures_of(&method, path, operation);
+            let named = FAILURES
+                .iter()
+                .filter(|(status, ..)| can_be.contains(status));
+            for (status, name, _) in named {
+                let failure = RefOr::Ref(Ref::from_response_name(*name));
+                let responses = &mut operation.responses.responses;
+                responses.insert((*status).into(), failure);
+            }
         }
     }
     contract
@@ -116,7 +167,12 @@ mod tests {
             for (method, operation) in methods.as_object().unwrap() {
                 assert!(["get", "post"].contains(&method.as_str()), "{method}");
                 names.insert(operation["operationId"].as_str().unwrap().to_owned());
-                assert!(operation["responses"]["default"].is_object());
+                let ways = operation["responses"].as_object().unwrap();
+                assert!(
+                    ways.contains_key("403") && !ways.contains_key("500"),
+                    "{operation}"
+                );
+                assert!(!ways.contains_key("default"), "that would be any status");
                 operations += 1;
             }
         }

@@ -31,6 +31,16 @@ export class Pages<Row> {
     }
   }
 
+  /** These rows, of which those that are not here are fetched. */
+  async rows(first: number, last: number): Promise<Row[]> {
+    const rows: Row[] = [];
+    for (let page = Math.floor(first / PAGE); page * PAGE <= last; page += 1) {
+      const there = this.pages.get(page) ?? (await this.fetch(page * PAGE, PAGE)).rows;
+      rows.push(...there.slice(Math.max(0, first - page * PAGE), last + 1 - page * PAGE));
+    }
+    return rows;
+  }
+
   /** Fetches anew what is shown, without emptying it first. */
   async reload(): Promise<void> {
     this.round += 1;

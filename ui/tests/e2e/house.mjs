@@ -137,11 +137,25 @@ export class House {
     return JSON.parse((await this.cli("device", "claim", device, ...args)).stdout).uri;
   }
 
+  /** Opens many claims at once: as many devices, which nobody enrolls. */
+  async claims(count, prefix) {
+    const one = (n) => this.local("/api/v1/claims", {
+      device: `${prefix}-${n}`, profile: "generic", environment: "home", owner: "anna", purpose: "one of many", lifetime: "15m",
+    });
+    const all = Array.from({ length: count }, (_, n) => n);
+    while (all.length > 0) await Promise.all(all.splice(0, 16).map(one));
+  }
+
   /** Says on the gateway's own machine what a scan has seen: people in a browser report no findings. */
   async report(finding) {
+    await this.local("/api/v1/findings", finding);
+  }
+
+  /** Asks on the gateway's own machine. */
+  async local(path, body) {
     const headers = { host: "localhost", "content-type": "application/json" };
-    const asked = request({ socketPath: join(this.data, "hearthkey.sock"), path: "/api/v1/findings", method: "POST", headers });
-    asked.end(JSON.stringify(finding));
+    const asked = request({ socketPath: join(this.data, "hearthkey.sock"), path, method: "POST", headers });
+    asked.end(JSON.stringify(body));
     const [answer] = await once(asked, "response");
     const told = (await answer.toArray()).join("");
     if (answer.statusCode !== 200) throw new Error(told);

@@ -3285,7 +3285,134 @@ export interface components {
             session: components["schemas"]["SessionInfo"];
         };
     };
-    responses: never;
+    responses: {
+        /** @description A bridge did not do it, or could not be asked (RFC 9457) */
+        Bridge: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It is not what it was when it was looked at (RFC 9457) */
+        Changed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Whoever asks may not, or must show a second factor first (RFC 9457) */
+        Forbidden: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request cannot be understood (RFC 9457) */
+        Invalid: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request is for another host (RFC 9457) */
+        Misdirected: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing (RFC 9457) */
+        Missing: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not said to be JSON (RFC 9457) */
+        NotJson: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A rule forbids it as things stand (RFC 9457) */
+        Refused: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body did not come in time (RFC 9457) */
+        Slow: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too long (RFC 9457) */
+        TooLong: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It was asked too often (RFC 9457) */
+        TooOften: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The gateway is sealed or busy, or its storage takes nothing (RFC 9457) */
+        Unavailable: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description A part of the body is not of the form it must have, or the Idempotency-Key belongs to another request (RFC 9457) */
+        Unfit: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Nobody is known who asks: there is no session, or no token that is good (RFC 9457) */
+        Unknown: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -3312,15 +3439,13 @@ export interface operations {
                     "application/pkix-crl": number[];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_well_known_hearthkey_fingerprint: {
@@ -3340,15 +3465,11 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_well_known_hearthkey_root_crt: {
@@ -3368,15 +3489,11 @@ export interface operations {
                     "application/x-x509-ca-cert": number[];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_well_known_hearthkey_root_pem: {
@@ -3396,15 +3513,11 @@ export interface operations {
                     "application/x-pem-file": string;
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_bridges: {
@@ -3424,15 +3537,11 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_bridges: {
@@ -3459,15 +3568,19 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_claims: {
@@ -3494,15 +3607,18 @@ export interface operations {
                     "application/json": components["schemas"]["ClaimOpened"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_clock_confirm: {
@@ -3522,15 +3638,16 @@ export interface operations {
                     "application/json": components["schemas"]["ClockView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_credentials: {
@@ -3565,15 +3682,13 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialPage"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_credentials: {
@@ -3600,15 +3715,19 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_credentials_marks: {
@@ -3628,15 +3747,17 @@ export interface operations {
                     "application/json": components["schemas"]["MarksView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_devices: {
@@ -3677,15 +3798,13 @@ export interface operations {
                     "application/json": components["schemas"]["DevicePage"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_bulk: {
@@ -3709,15 +3828,18 @@ export interface operations {
                     "application/json": components["schemas"]["BulkOutcome"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_preview: {
@@ -3741,15 +3863,18 @@ export interface operations {
                     "application/json": components["schemas"]["BulkPreview"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_devices_summary: {
@@ -3769,15 +3894,11 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceSummary"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_devices_id: {
@@ -3799,15 +3920,13 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_approve: {
@@ -3836,15 +3955,19 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_narrow: {
@@ -3873,15 +3996,19 @@ export interface operations {
                     "application/json": components["schemas"]["RightsView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_devices_id_provenance: {
@@ -3903,15 +4030,13 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceProvenance"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_resume: {
@@ -3936,15 +4061,17 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_retire: {
@@ -3969,15 +4096,17 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_revoke: {
@@ -4006,15 +4135,19 @@ export interface operations {
                     "application/json": components["schemas"]["Revoked"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_devices_id_rights: {
@@ -4036,15 +4169,13 @@ export interface operations {
                     "application/json": components["schemas"]["RightsView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_rotate: {
@@ -4069,15 +4200,17 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_suspend: {
@@ -4102,15 +4235,17 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_devices_id_widen: {
@@ -4135,15 +4270,17 @@ export interface operations {
                     "application/json": components["schemas"]["RightsView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_environments: {
@@ -4163,15 +4300,11 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments: {
@@ -4198,15 +4331,18 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_bridges_name_disconnect: {
@@ -4232,15 +4368,17 @@ export interface operations {
                     "application/json": components["schemas"]["Disconnected"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_bridges_name_test: {
@@ -4263,15 +4401,17 @@ export interface operations {
                     "application/json": components["schemas"]["BridgeTested"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_environments_environment_credentials_bridge_key: {
@@ -4295,15 +4435,13 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialInFull"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_change: {
@@ -4334,15 +4472,20 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialChanged"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_confirm: {
@@ -4373,15 +4516,20 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_lease: {
@@ -4412,15 +4560,20 @@ export interface operations {
                     "application/json": components["schemas"]["Leased"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_retire: {
@@ -4451,15 +4604,20 @@ export interface operations {
                     "application/json": components["schemas"]["Retired"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_rollback: {
@@ -4486,15 +4644,18 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_credentials_bridge_key_rotate: {
@@ -4525,15 +4686,20 @@ export interface operations {
                     "application/json": components["schemas"]["RotationView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            502: components["responses"]["Bridge"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_reveal: {
@@ -4559,15 +4725,18 @@ export interface operations {
                     "application/json": components["schemas"]["Revealed"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_environments_environment_rewrap: {
@@ -4589,15 +4758,13 @@ export interface operations {
                     "application/json": components["schemas"]["RewrapView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_environments_environment_rewrap: {
@@ -4619,15 +4786,16 @@ export interface operations {
                     "application/json": components["schemas"]["RewrapView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_events: {
@@ -4652,15 +4820,12 @@ export interface operations {
                     "application/json": components["schemas"]["Events"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_findings: {
@@ -4680,15 +4845,11 @@ export interface operations {
                     "application/json": components["schemas"]["FindingList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_findings: {
@@ -4712,15 +4873,18 @@ export interface operations {
                     "application/json": components["schemas"]["FindingView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_findings_id_accept: {
@@ -4746,15 +4910,18 @@ export interface operations {
                     "application/json": components["schemas"]["Posture"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_findings_id_reopen: {
@@ -4776,15 +4943,16 @@ export interface operations {
                     "application/json": components["schemas"]["Posture"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_findings_id_resolve: {
@@ -4810,15 +4978,18 @@ export interface operations {
                     "application/json": components["schemas"]["FindingList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_health: {
@@ -4838,15 +5009,11 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_invitations_look: {
@@ -4870,15 +5037,18 @@ export interface operations {
                     "application/json": components["schemas"]["InvitationView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_invitations_passkey: {
@@ -4902,15 +5072,18 @@ export interface operations {
                     "application/json": components["schemas"]["Welcome"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_invitations_passkey_options: {
@@ -4934,15 +5107,18 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_invitations_password: {
@@ -4966,15 +5142,18 @@ export interface operations {
                     "application/json": components["schemas"]["PasswordBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_invitations_password_confirm: {
@@ -4998,15 +5177,18 @@ export interface operations {
                     "application/json": components["schemas"]["Welcome"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_leases: {
@@ -5026,15 +5208,11 @@ export interface operations {
                     "application/json": components["schemas"]["LeaseList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_leases_lease_end: {
@@ -5056,15 +5234,16 @@ export interface operations {
                     "application/json": components["schemas"]["LeaseView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_log_accept: {
@@ -5088,15 +5267,18 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_checkpoint: {
@@ -5116,15 +5298,11 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_histogram: {
@@ -5161,15 +5339,12 @@ export interface operations {
                     "application/json": components["schemas"]["LogHistogram"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_key: {
@@ -5189,15 +5364,11 @@ export interface operations {
                     "application/json": components["schemas"]["LogKeyView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_proof_seq: {
@@ -5219,15 +5390,13 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_records: {
@@ -5252,15 +5421,12 @@ export interface operations {
                     "application/json": components["schemas"]["RecordPage"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_search: {
@@ -5299,15 +5465,12 @@ export interface operations {
                     "application/json": components["schemas"]["LogSearch"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_log_verified: {
@@ -5327,15 +5490,11 @@ export interface operations {
                     "application/json": components["schemas"]["LogVerified"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_manifest_check: {
@@ -5359,15 +5518,18 @@ export interface operations {
                     "application/json": components["schemas"]["ManifestChecked"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_overview: {
@@ -5387,15 +5549,11 @@ export interface operations {
                     "application/json": components["schemas"]["Overview"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_people: {
@@ -5415,15 +5573,11 @@ export interface operations {
                     "application/json": components["schemas"]["PersonList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people: {
@@ -5450,15 +5604,18 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_people_me: {
@@ -5478,15 +5635,11 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_passkeys: {
@@ -5510,15 +5663,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_passkeys_options: {
@@ -5538,15 +5694,16 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_passkeys_id_end: {
@@ -5568,15 +5725,16 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_password: {
@@ -5600,15 +5758,18 @@ export interface operations {
                     "application/json": components["schemas"]["PasswordBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_password_confirm: {
@@ -5632,15 +5793,18 @@ export interface operations {
                     "application/json": components["schemas"]["OwnWays"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_me_recovery_codes: {
@@ -5660,15 +5824,16 @@ export interface operations {
                     "application/json": components["schemas"]["RecoveryCodes"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_setup_link: {
@@ -5688,15 +5853,16 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_name_change: {
@@ -5722,15 +5888,18 @@ export interface operations {
                     "application/json": components["schemas"]["PersonList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_name_end: {
@@ -5752,15 +5921,16 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_people_name_invite: {
@@ -5782,15 +5952,16 @@ export interface operations {
                     "application/json": components["schemas"]["Invited"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_posture: {
@@ -5810,15 +5981,11 @@ export interface operations {
                     "application/json": components["schemas"]["Posture"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_profiles: {
@@ -5838,15 +6005,11 @@ export interface operations {
                     "application/json": components["schemas"]["Named"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_profiles: {
@@ -5875,15 +6038,19 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileText"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_profiles_name: {
@@ -5905,15 +6072,13 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileText"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_projects_place_retire: {
@@ -5939,15 +6104,18 @@ export interface operations {
                     "application/json": components["schemas"]["Retired"][];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_seal: {
@@ -5967,15 +6135,16 @@ export interface operations {
                     "application/json": components["schemas"]["Sealing"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_session: {
@@ -5995,15 +6164,11 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_end: {
@@ -6023,15 +6188,16 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_passkey: {
@@ -6055,15 +6221,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_passkey_options: {
@@ -6083,15 +6252,16 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_password: {
@@ -6115,15 +6285,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_recovery: {
@@ -6147,15 +6320,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_step_up_code: {
@@ -6179,15 +6355,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_step_up_options: {
@@ -6207,15 +6386,16 @@ export interface operations {
                     "application/json": components["schemas"]["CeremonyBegun"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_session_step_up_passkey: {
@@ -6239,15 +6419,18 @@ export interface operations {
                     "application/json": components["schemas"]["SessionInfo"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_sessions: {
@@ -6267,15 +6450,11 @@ export interface operations {
                     "application/json": components["schemas"]["WebSessionList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_sessions_id_end: {
@@ -6297,15 +6476,16 @@ export interface operations {
                     "application/json": components["schemas"]["Ended"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_status: {
@@ -6325,15 +6505,11 @@ export interface operations {
                     "application/json": components["schemas"]["Status"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_tokens: {
@@ -6353,15 +6529,11 @@ export interface operations {
                     "application/json": components["schemas"]["TokenList"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_tokens: {
@@ -6388,15 +6560,18 @@ export interface operations {
                     "application/json": components["schemas"]["TokenCreated"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_tokens_self: {
@@ -6416,15 +6591,11 @@ export interface operations {
                     "application/json": components["schemas"]["TokenSelf"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_tokens_self_renew: {
@@ -6444,15 +6615,16 @@ export interface operations {
                     "application/json": components["schemas"]["TokenSelf"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_tokens_name: {
@@ -6474,15 +6646,13 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_tokens_name_reauthorize: {
@@ -6507,15 +6677,17 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_tokens_name_renew: {
@@ -6540,15 +6712,17 @@ export interface operations {
                     "application/json": components["schemas"]["TokenView"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_tokens_name_revoke: {
@@ -6573,15 +6747,17 @@ export interface operations {
                     "application/json": components["schemas"]["TokenRevoked"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_trust_bundle: {
@@ -6601,15 +6777,11 @@ export interface operations {
                     "application/pem-certificate-chain": string;
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_trust_crl_environment: {
@@ -6631,15 +6803,13 @@ export interface operations {
                     "application/pkix-crl": number[];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
     post_unseal: {
@@ -6663,15 +6833,18 @@ export interface operations {
                     "application/json": components["schemas"]["Sealing"];
                 };
             };
-            /** @description What went wrong, and what to do (RFC 9457) */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
         };
     };
 }
