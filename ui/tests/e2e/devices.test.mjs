@@ -120,6 +120,28 @@ test("a device that asked for no approval says so", async () => {
   await page.getByText("nobody: its profile asked for no approval").waitFor();
 });
 
+test("Shift selects also rows that are not here yet, and more than one request is about is not asked for", async () => {
+  await house.claims(1100, "sensor");
+  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.goto(`${house.url}/devices?q=sensor`);
+  await page.getByText("1,100 of").waitFor();
+  await page.locator("tr[data-row='0']").focus();
+  await page.keyboard.press("Space");
+  await page.keyboard.press("End");
+  await page.locator("tr[data-row='1099']:focus").waitFor();
+  await page.keyboard.press("Shift+Space");
+  const selected = page.getByRole("region", { name: "1,100 devices selected" });
+  await selected.getByRole("button", { name: "Retire", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("alert").waitFor();
+  assert.match(await dialog.textContent(), /1,100.*1,000/s);
+  assert.equal(await dialog.getByRole("button", { name: "Retire" }).count(), 0);
+  await page.keyboard.press("Escape");
+  await page.locator("tr[data-row='1099']").getByRole("checkbox").click();
+  for (let row = 1098; row >= 1090; row -= 1) await page.locator(`tr[data-row='${row}']`).getByRole("checkbox").click();
+  await page.getByText("1,090 devices selected").first().waitFor();
+});
+
 test("nothing went wrong in the page on the way", () => {
   assert.deepEqual(page.faults, []);
 });
