@@ -281,7 +281,8 @@ export const text = {
     environments: "Show the environments",
     gateway: "Show how it opens",
     tokens: "Show the tokens",
-    rights: "Show its rights",
+    narrow: (id: string) => `Narrow ${id} to what it uses`,
+    reauthorize: (name: string) => `Authorize ${name} again`,
     end: (n: string) => `End ${n} now`,
     retire: (name: string, named: number, all: number) =>
       all === 1 ? `Retire ${name}` : named < all ? `Retire the first ${number(named)}` : `Retire these ${number(all)}`,
@@ -373,8 +374,9 @@ export const text = {
     narrow: "Narrow to what is used",
     widen: "Give everything back",
     narrowTitle: (id: string) => `Narrow the rights of ${id}?`,
-    narrowSays: (n: number) =>
-      `${count(n, "right that was never used is", "rights that were never used are")} taken. Its session is dropped once, and it comes back with what is left. You can give everything back at any time.`,
+    narrowSays: "Every other right that its profile grants is taken. Its session is dropped once, and it comes back with what is left. You can give everything back at any time.",
+    keeps: "What it keeps",
+    keepsNothing: "It keeps nothing but what it needs to renew.",
     narrowed: (id: string) => `${id} has what it uses, and nothing else.`,
   },
   act: {
@@ -542,6 +544,8 @@ export const text = {
     manages: (role: string) => `manage as ${role}`,
     expires: "Ends",
     used: "Last used",
+    reauthorize: "Authorize again",
+    reauthorized: (n: string, until: string) => `The token ${n} can be renewed until ${until}.`,
     end: "End now",
     endTitle: (n: string) => `End the token ${n}?`,
     endSays: "Whoever bears it is refused from the next request on. This cannot be undone.",

@@ -47,10 +47,12 @@ export class House {
     return house;
   }
 
+  /** Runs the gateway; again on the ports that it had before. */
   async start() {
+    const { mqtt = "127.0.0.1:0", http = "127.0.0.1:0" } = this;
     const child = spawn(
       binary("hearthkey"),
-      ["--data-dir", this.data, "--json", "run", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--host", "localhost"],
+      ["--data-dir", this.data, "--json", "run", "--mqtt", mqtt, "--http", http, "--host", "localhost"],
       { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.environment } },
     );
     this.gateway = child;
@@ -65,17 +67,24 @@ export class House {
         for (const line of text.split("\n")) {
           if (!line.endsWith("}")) continue;
           const said = JSON.parse(line);
-          if (said.http) this.port = Number(said.http.split(":").at(-1));
+          if (said.http) Object.assign(this, { mqtt: said.mqtt, http: said.http });
           if (said.setup) this.setup = said.setup;
         }
-        if (this.port) ready();
+        if (text.includes('"ready"') && this.http) ready();
       });
     });
-    this.url = `https://localhost:${this.port}`;
+    this.url = `https://localhost:${this.http.split(":").at(-1)}`;
     const { stdout } = await this.cli("trust", "bundle");
     await writeFile(join(this.directory, "ca.pem"), stdout);
     // The link comes right after the gateway is ready; a home with an owner has none.
     if (!this.setup) this.setup = await this.cli("person", "setup-link").then((said) => said.stdout.trim(), () => undefined);
+  }
+
+  /** Stops the gateway, sets its clock and runs it again: it was off for that long. */
+  async sleep(offset) {
+    await endOf(this.gateway);
+    await this.setClock(offset);
+    await this.start();
   }
 
   /** Sets the gateway's clock, like `+301s`. */
@@ -164,9 +173,9 @@ export class House {
   /** Enrolls a device with the real agent and keeps it running. */
   async agent(claim, name) {
     const directory = join(this.directory, name);
-    const env = { ...process.env, HEARTHKEY_CLAIM: claim };
+    const env = { ...process.env, ...this.environment, HEARTHKEY_CLAIM: claim };
     await run(binary("hearthkey-agent"), ["enroll", "--dir", directory], { env });
-    const child = spawn(binary("hearthkey-agent"), ["run", "--dir", directory], { stdio: "ignore" });
+    const child = spawn(binary("hearthkey-agent"), ["run", "--dir", directory], { stdio: "ignore", env });
     this.children.push(child);
     return child;
   }

@@ -21,11 +21,13 @@ test("what a finding names is read from its sentence, and nothing from another's
 test("the one act that the gateway names is offered to whoever may do it", () => {
   expect(remedyOf(named("suspend", "device:lamp"), all)).toMatchObject({ does: "act", act: "suspend", devices: ["lamp"] });
   expect(remedyOf(named("suspend", "device:lamp"), none)).toBeNull();
-  expect(remedyOf(named("narrow", "device:lamp"), all)).toMatchObject({ does: "go", to: "/devices/lamp" });
+  expect(remedyOf(named("narrow", "device:lamp"), all)).toMatchObject({ does: "narrow", device: "lamp" });
   const credential = { environment: "home", bridge: "hue", key: "api-key" };
   expect(remedyOf(named("rotate", "credential:home/hue/api-key"), all)).toMatchObject({ does: "rotate", credential, atOnce: false });
   expect(remedyOf(named("revoke", "token:ci"), all)).toMatchObject({ does: "end", token: "ci" });
-  expect(remedyOf(named("reauthorize", "token:ci"), all)).toMatchObject({ does: "go", to: "/vault/tokens" });
+  expect(remedyOf(named("reauthorize", "token:ci"), all)).toMatchObject({ does: "reauthorize", token: "ci" });
+  const mayEnd = (act: string) => act === "token.end";
+  expect(remedyOf(named("reauthorize", "token:ci"), mayEnd)).toMatchObject({ does: "go", to: "/vault/tokens" });
 });
 
 test("one step is offered where there is one, and to whoever may take it", () => {

@@ -8,12 +8,15 @@ import { text } from "../../lib/text";
 import type { Act } from "../devices/acts";
 
 type Need = Pick<Schemas["Need"], "kind" | "object" | "what" | "remedy_action">;
+type Action = NonNullable<Need["remedy_action"]>;
 export type CredentialPath = { environment: string; bridge: string; key: string };
 export type Remedy = { words: string } & (
   | { does: "act"; act: Act; devices: string[] }
   | { does: "rotate"; credential: CredentialPath; atOnce: boolean }
   | { does: "retire"; credential: CredentialPath }
+  | { does: "narrow"; device: string; keep: NonNullable<Action["keep"]> }
   | { does: "end"; token: string }
+  | { does: "reauthorize"; token: string }
   | { does: "go"; to: string }
 );
 
@@ -39,11 +42,11 @@ function credentialOf(object: string): CredentialPath | null {
 }
 
 /** The one act that the gateway names, as the interface does it; none if a person may not, or it has no way to. */
-function remedyNamed(kind: string, object: string, may: (act: string) => boolean): Remedy | null {
+function remedyNamed({ kind, object, keep = [] }: Action, may: (act: string) => boolean): Remedy | null {
   const at = object.indexOf(":");
   const [thing, name] = [object.slice(0, at), object.slice(at + 1)];
   if (thing === "device" && may("device.change")) {
-    if (kind === "narrow") return { does: "go", to: `/devices/${name}`, words: text.remedy.rights };
+    if (kind === "narrow") return { does: "narrow", device: name, keep, words: text.remedy.narrow(name) };
     const acts: Act[] = ["rotate", "suspend", "retire", "revoke"];
     const act = acts.find((act) => act === kind);
     return act ? { does: "act", act, devices: [name], words: text.act[act].title(name).replace("?", "") } : null;
@@ -56,6 +59,9 @@ function remedyNamed(kind: string, object: string, may: (act: string) => boolean
     return { does: "retire", credential, words: text.remedy.retire(name, 1, 1) };
   }
   if (thing === "token" && kind === "revoke" && may("token.end")) return { does: "end", token: name, words: text.remedy.end(name) };
+  if (thing === "token" && kind === "reauthorize" && may("token.create")) {
+    return { does: "reauthorize", token: name, words: text.remedy.reauthorize(name) };
+  }
   return thing === "token" ? { does: "go", to: "/vault/tokens", words: text.remedy.tokens } : null;
 }
 
@@ -63,7 +69,7 @@ function remedyNamed(kind: string, object: string, may: (act: string) => boolean
 export function remedyOf(need: Need, may: (act: string) => boolean): Remedy | null {
   const action = need.remedy_action;
   // What has leaked is rotated at once, which the kind alone says.
-  if (action && need.kind !== "leaked") return remedyNamed(action.kind, action.object, may);
+  if (action && need.kind !== "leaked") return remedyNamed(action, may);
   const place = placeOf(need.object);
   const credential = need.object.startsWith("credential:") ? credentialOf(need.object) : null;
   const named = namedIn(need);
