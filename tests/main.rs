@@ -59,6 +59,7 @@ mod telling;
 mod thief;
 mod token;
 mod tree;
+mod trusting;
 mod vault;
 mod verified;
 mod wire;

@@ -3,7 +3,7 @@
 use hearthkey_api::{CallError, NarrowRequest, RightName, RightsView};
 use serde_json::json;
 
-use crate::guest::{enroll, home};
+use crate::guest::{add_profile, claim_for, enroll, enroll_with, home};
 use crate::rig::{Rig, until};
 use crate::wire::{Door, Identity};
 
@@ -95,4 +95,40 @@ async fn what_a_device_never_does_is_taken_in_one_step_and_given_back_in_one() {
         log.contains("device.narrow") && log.contains("device.widen"),
         "{log}"
     );
+}
+
+const HUB: &str = "certificate_lifetime_days = 30\ngrace_days = 30\nkeys = [\"p256\"]\n\
+    [[publish]]\ntopic = \"devices/{device}/state\"\nreason = \"r\"\n\
+    [[subscribe]]\ntopic = \"devices/{device}/set\"\nreason = \"r\"\n";
+const WIDER: &str = "[[publish]]\ntopic = \"devices/{device}/log\"\nreason = \"r\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_profile_grants_later_is_not_given_to_a_device_that_was_narrowed() {
+    let (rig, door) = home().await;
+    add_profile(&rig, "hub", HUB).await;
+    let lamp = enroll_with(&door, &claim_for(&rig, "lamp", "hub", "15m").await).await;
+    let keep = NarrowRequest {
+        keep: vec![RightName {
+            verb: "publish".into(),
+            filter: "devices/lamp/state".into(),
+        }],
+    };
+    let narrow = "/api/v1/devices/lamp/narrow";
+    rig.client()
+        .post::<RightsView>(narrow, &keep)
+        .await
+        .unwrap();
+    add_profile(&rig, "hub", &format!("{HUB}{WIDER}")).await;
+    let later = rights(&rig).await;
+    let kept = |filter: &str| later.rights.iter().any(|r| r.filter == filter && r.kept);
+    assert!(
+        kept("devices/lamp/state") && !kept("devices/lamp/log"),
+        "{later:?}"
+    );
+    assert!(publishes(&door, &lamp, "devices/lamp/state").await);
+    assert!(!publishes(&door, &lamp, "devices/lamp/log").await);
+    // Nor is what a profile takes kept by a narrowing that names it.
+    add_profile(&rig, "hub", &HUB.replace("/state", "/other")).await;
+    assert!(!publishes(&door, &lamp, "devices/lamp/state").await);
+    assert!(!publishes(&door, &lamp, "devices/lamp/other").await);
 }

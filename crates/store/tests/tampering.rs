@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::id::HomeId;
+use hearthkey_core::posture::witness::{Anchor, Backups};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::anchor::{ANCHOR_FILE, Incident};
 use hearthkey_store::change::Change;
@@ -198,4 +199,55 @@ async fn a_crash_after_half_a_checkpoint_is_no_damage() {
         opened.store.checkpoints().borrow().clone().unwrap().size,
         2000
     );
+}
+
+#[tokio::test]
+async fn how_the_anchor_stands_to_the_log_is_known_while_the_home_is_open() {
+    let disk = Disk::new();
+    let store = disk.open().unwrap().store;
+    store.commit(entry(1)).await.unwrap();
+    store.write_anchor().unwrap();
+    assert_eq!(store.anchor().unwrap(), Anchor::Current);
+    store.commit(entry(2)).await.unwrap();
+    store.commit(entry(3)).await.unwrap();
+    let since = Timestamp::from_s(1_800_000_002);
+    assert_eq!(store.anchor().unwrap(), Anchor::Behind(since));
+    let anchor = disk.path().join(ANCHOR_FILE);
+    fs::write(&anchor, "not a note").unwrap();
+    assert_eq!(store.anchor().unwrap(), Anchor::Foreign);
+    fs::remove_file(&anchor).unwrap();
+    assert_eq!(store.anchor().unwrap(), Anchor::Missing);
+    store.write_anchor().unwrap();
+    assert_eq!(store.anchor().unwrap(), Anchor::Current);
+    store.close();
+}
+
+#[tokio::test]
+async fn when_backups_were_made_and_tried_is_read_from_the_log() {
+    let disk = Disk::new();
+    let store = disk.open().unwrap().store;
+    let at = |s: i64| Timestamp::from_s(1_800_000_000 + s);
+    let backups = || store.read(|registry| registry.backups()).unwrap();
+    assert_eq!(backups(), Backups::default());
+    for (s, action, outcome) in [
+        (1, "backup.create", Outcome::Done),
+        (2, "backup.verify", Outcome::Done),
+        (3, "backup.create", Outcome::Done),
+        (4, "backup.create", Outcome::Refused),
+        (5, "backup.restore", Outcome::Refused),
+    ] {
+        let entry = Entry::new(at(s), Actor::gateway(), action, "backup:sunday".into());
+        let entry = entry.ended(outcome, "");
+        store.commit(Change::record(entry)).await.unwrap();
+    }
+    let expected = Backups {
+        made_at: Some(at(3)),
+        tried_at: Some(at(2)),
+    };
+    assert_eq!(
+        backups(),
+        expected,
+        "what was refused made and tried nothing"
+    );
+    store.close();
 }
