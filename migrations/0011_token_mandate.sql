@@ -20,8 +20,9 @@ CREATE TABLE new_token (
     uses          INTEGER NOT NULL DEFAULT 0,
     last_used_at  INTEGER,
     last_address  TEXT,
-    CHECK ((role IS NULL) = (environments IS NULL)
-       AND (role IS NULL) = (environment IS NOT NULL AND grants IS NOT NULL))
+    made_by       TEXT NOT NULL DEFAULT '', -- as the audit log names them; not known of older ones
+    CHECK (CASE WHEN role IS NULL THEN environment IS NOT NULL AND grants IS NOT NULL AND environments IS NULL
+                ELSE environment IS NULL AND grants IS NULL AND environments IS NOT NULL END)
 ) WITHOUT ROWID;
 INSERT INTO new_token (id, name, environment, grants, owner, purpose, binding, hash, ttl, ceiling, created_at,
                        authorized_at, expires_at, revoked_at, uses, last_used_at, last_address)

@@ -88,6 +88,10 @@ pub fn token(token: &TokenView) -> String {
         ("allow", granted(&token.allow)),
         ("owner", Some(token.owner.clone())),
         ("purpose", Some(token.purpose.clone())),
+        (
+            "made by",
+            Some(token.made_by.clone()).filter(|by| !by.is_empty()),
+        ),
         ("bound to", Some(token.binding.clone())),
         ("created", Some(token.created_at.clone())),
         ("authorized", Some(token.authorized_at.clone())),
@@ -157,6 +161,7 @@ mod tests {
             allow: vec!["hue/*:read".into(), "*:list".into()],
             owner: "anna".into(),
             purpose: "tests".into(),
+            made_by: "uid:0".into(),
             binding: "device:lamp".into(),
             created_at: "C".into(),
             authorized_at: "A".into(),

@@ -114,11 +114,12 @@ impl Front {
     /// Asks with curl.
     pub async fn curl(&self, path: &str, args: &[&str]) -> Answer {
         let url = format!("{}{path}", self.url);
-        let common = ["-s", "-i", "--cacert", "ca.pem", "--max-time", "25", &url];
+        let common = ["-sS", "-i", "--cacert", "ca.pem", "--max-time", "25", &url];
         let output = run(&self.bench.dir, "curl", &[&common[..], args].concat()).await;
         assert!(
             output.status.success(),
-            "{path} {args:?}: {}",
+            "{path} {args:?}: {} {}",
+            output.status,
             said(&output)
         );
         Answer::parse(&String::from_utf8_lossy(&output.stdout))

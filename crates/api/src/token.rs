@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// `POST /api/v1/tokens`. Of `allow` and `role` exactly one is given, and so of `public_key` and `bind`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)] // A limit that is misspelled would be none.
 pub struct TokenRequest {
     /// What to call it.
     pub name: String,
@@ -73,6 +74,8 @@ pub struct TokenView {
     pub owner: String,
     /// What it is for.
     pub purpose: String,
+    /// Who made it, as the audit log names them; empty if that is not known.
+    pub made_by: String,
     /// What its bearer must hold: `key:`, `device:` or `certificate:` and which.
     pub binding: String,
     /// When it was made.

@@ -94,6 +94,8 @@ pub struct Facts {
     pub orphaned_devices: Named,
     /// Credentials whose owner's access has ended.
     pub orphaned_credentials: Named,
+    /// Tokens whose owner's, or maker's, access has ended.
+    pub orphaned_tokens: Named,
     /// Credentials that were made long ago and never given out.
     pub ungiven: Named,
     /// Tokens that were made long ago and never used.
@@ -271,7 +273,7 @@ fn of_authority(ca: &CaLife, home: &str, now: Timestamp) -> Option<Finding> {
     ))
 }
 
-fn about_many(facts: &Facts) -> [AboutMany<'_>; 7] {
+fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
     [
         AboutMany {
             kind: FindingKind::Expiring,
@@ -317,6 +319,15 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 7] {
             what: "Belong to somebody whose access has ended:",
             remedy: "Give them another owner, and rotate what that person has seen: `hearthkey credential change … --owner`.",
             act: None,
+        },
+        AboutMany {
+            kind: FindingKind::Orphaned,
+            severity: Severity::High,
+            named: &facts.orphaned_tokens,
+            noun: "token",
+            what: "Belong to, or were made by, somebody whose access has ended:",
+            remedy: "Make them anew for another owner, or revoke them: `hearthkey token revoke NAME`.",
+            act: Some(RemedyKind::Revoke),
         },
         AboutMany {
             kind: FindingKind::NeverUsed,

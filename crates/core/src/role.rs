@@ -40,7 +40,9 @@ words! {
         DeviceRead = "device.read",
         /// Open a claim.
         DeviceClaim = "device.claim",
-        /// Approve, rotate, suspend, resume, narrow, revoke, retire.
+        /// Compare a device's key and let it in; give back rights that were taken from one.
+        DeviceApprove = "device.approve",
+        /// Rotate, suspend, resume, narrow, revoke, retire.
         DeviceChange = "device.change",
         /// Add or replace a profile.
         ProfileChange = "profile.change",
@@ -94,6 +96,8 @@ struct Row {
     local: bool,
     /// Whether a second factor must have been shown in the last minutes.
     fresh: bool,
+    /// Whether it is for people alone, and for no token: it gives rights, or is a person's judgment.
+    personal: bool,
 }
 
 const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
@@ -105,20 +109,22 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
         auditor: roles[3] == b'x',
         local: kind[0] == b'e',
         fresh: kind[1] == b'2',
+        personal: kind[1] != b'-',
     }
 }
 
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
-/// environment, and `2` where a fresh second factor is needed.
+/// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 25] = [
+const TABLE: [Row; 26] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
-    row(Act::ClockConfirm,     *b"xx--", *b"--"),
+    row(Act::ClockConfirm,     *b"xx--", *b"-p"),
     row(Act::DeviceRead,       *b"xxxx", *b"e-"),
     row(Act::DeviceClaim,      *b"xxx-", *b"e-"),
+    row(Act::DeviceApprove,    *b"xx--", *b"ep"),
     row(Act::DeviceChange,     *b"xx--", *b"e-"),
-    row(Act::ProfileChange,    *b"xx--", *b"--"),
+    row(Act::ProfileChange,    *b"xx--", *b"-p"),
     row(Act::EnvironmentAdd,   *b"x---", *b"-2"),
     row(Act::CredentialRead,   *b"xxxx", *b"e-"),
     row(Act::CredentialWrite,  *b"x-x-", *b"e-"),
@@ -134,7 +140,7 @@ const TABLE: [Row; 25] = [
     row(Act::FindingRead,      *b"xxxx", *b"e-"),
     row(Act::FindingAccept,    *b"xx--", *b"--"),
     row(Act::LogRead,          *b"xx-x", *b"--"),
-    row(Act::LogAccept,        *b"xx--", *b"--"),
+    row(Act::LogAccept,        *b"xx--", *b"-p"),
     row(Act::PeopleRead,       *b"xx-x", *b"--"),
     row(Act::PeopleChange,     *b"x---", *b"-2"),
 ];
@@ -147,6 +153,11 @@ impl Act {
     /// Whether a second factor must have been shown in the last minutes.
     pub fn needs_second_factor(self) -> bool {
         self.row().is_none_or(|row| row.fresh)
+    }
+
+    /// Whether it is for people alone, whatever the role of a token: it shows values, gives rights, or is a judgment.
+    pub fn needs_a_person(self) -> bool {
+        self.row().is_none_or(|row| row.personal)
     }
 
     /// Whether it happens in one environment.
@@ -325,6 +336,7 @@ mod tests {
                 "clock.confirm",
                 "device.read",
                 "device.claim",
+                "device.approve",
                 "device.change",
                 "profile.change",
                 "credential.read",
@@ -411,6 +423,24 @@ mod tests {
                 "people.change"
             ]
         );
+    }
+
+    #[test]
+    fn no_token_lets_a_device_in_changes_what_a_kind_may_do_or_looks_at_an_incident() {
+        let personal = Act::ALL
+            .iter()
+            .filter(|act| act.needs_a_person() && !act.needs_second_factor());
+        let personal: Vec<&str> = personal.map(|act| act.as_str()).collect();
+        assert_eq!(
+            personal,
+            [
+                "clock.confirm",
+                "device.approve",
+                "profile.change",
+                "log.accept"
+            ]
+        );
+        assert!(Act::CredentialReveal.needs_a_person() && !Act::DeviceChange.needs_a_person());
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub struct Token {
     pub owner: String,
     /// What it is for.
     pub purpose: String,
+    /// Who made it, as the audit log names them.
+    pub made_by: String,
     /// What its bearer must hold besides it.
     pub binding: Binding,
     /// What is stored of its value.
@@ -168,6 +170,8 @@ pub struct TokenRequest {
     pub owner: String,
     /// What it is for.
     pub purpose: String,
+    /// Who asks, as the audit log names them.
+    pub made_by: String,
     /// What its bearer must hold besides it.
     pub binding: Binding,
     /// How long it lives after a renewal.
@@ -224,6 +228,7 @@ impl TokenRequest {
             power: self.power,
             owner: self.owner.trim().to_owned(),
             purpose: self.purpose.trim().to_owned(),
+            made_by: self.made_by,
             binding: self.binding,
             hash,
             ttl: self.ttl,
@@ -308,6 +313,7 @@ pub(crate) mod tests {
             },
             owner: " anna ".into(),
             purpose: "tests".into(),
+            made_by: "uid:0".into(),
             binding,
             ttl: Span::hours(1),
             ceiling: Span::hours(3),

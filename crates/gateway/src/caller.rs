@@ -170,8 +170,8 @@ impl Caller {
     pub(crate) fn scope(&self, act: Act) -> Option<Scope<'_>> {
         match self {
             Self::Desktop | Self::Local { .. } => Some(Scope::All),
-            // A token shows no second factor.
-            Self::Service(_) if act.needs_second_factor() => None,
+            // A token is no person, and shows no second factor.
+            Self::Service(_) if act.needs_a_person() => None,
             Self::Service(_) | Self::Person(_) => self.mandate()?.scope(act),
         }
     }
@@ -184,6 +184,15 @@ impl Caller {
             Self::Service(_) | Self::Person(_) => {
                 self.mandate().is_some_and(|own| own.covers(mandate))
             }
+        }
+    }
+
+    /// What tells this caller from every other, also from one that had the same name before.
+    pub(crate) fn identity(&self) -> String {
+        match self {
+            Self::Desktop | Self::Local { .. } => self.actor().name,
+            Self::Service(service) => format!("token:{}", service.token.id),
+            Self::Person(visit) => format!("person:{}", visit.person.id),
         }
     }
 
@@ -291,6 +300,7 @@ mod tests {
             },
             owner: "anna".into(),
             purpose: "tests".into(),
+            made_by: "uid:0".into(),
             binding: Binding::Key(KeyId(Fingerprint([1; 32]))),
             ttl: Span::hours(1),
             ceiling: Span::days(1),

@@ -4,11 +4,14 @@ use hearthkey_api::{ClaimOpened, ClaimRequest as Asked};
 use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, open};
+use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 
@@ -31,15 +34,25 @@ impl Home {
     /// Opens a claim. Its secret is in the answer and nowhere else.
     pub(crate) async fn open_claim(
         &self,
-        actor: Actor,
+        caller: &Caller,
         asked: &Asked,
     ) -> Result<ClaimOpened, Failure> {
         let request = read(asked)?;
+        caller.permit(Act::DeviceClaim, &request.environment)?;
         let _turn = self.turns.of(&request.device).await;
         let existing = self
             .store
             .read(|registry| registry.device(&request.device))?;
         let existing = existing.map(|known| known.device);
+        let elsewhere = |device: &&Device| {
+            caller
+                .permit(Act::DeviceClaim, &device.environment)
+                .is_err()
+        };
+        if existing.as_ref().filter(elsewhere).is_some() {
+            let why = format!("the name {} is taken", request.device);
+            return Err(Failure::refused(&why, "Choose another name."));
+        }
         let environment_exists = self.issuer(&request.environment).is_some();
         let profile = self.profile(&request.profile);
         let now = self.now();
@@ -55,13 +68,18 @@ impl Home {
         let id = ClaimId::from_random(*random::<8>());
         let (secret_hash, lifetime) = (secret.hash(), request.lifetime);
         let claim = Claim::opened(id, device.id.clone(), secret_hash, now, lifetime);
-        let entry = Entry::new(now, actor, "claim.open", format!("claim:{}", claim.id))
-            .with("device", device.id.as_str())
-            .with("environment", device.environment.as_str())
-            .with("profile", device.profile.as_str())
-            .with("owner", device.owner.as_str())
-            .with("purpose", device.purpose.as_str())
-            .with("expires_at", claim.expires_at.to_string());
+        let entry = Entry::new(
+            now,
+            caller.actor(),
+            "claim.open",
+            format!("claim:{}", claim.id),
+        )
+        .with("device", device.id.as_str())
+        .with("environment", device.environment.as_str())
+        .with("profile", device.profile.as_str())
+        .with("owner", device.owner.as_str())
+        .with("purpose", device.purpose.as_str())
+        .with("expires_at", claim.expires_at.to_string());
         let change = Change::record(entry)
             .write(Write::Device(device.clone()))
             .write(Write::OpenClaim(claim.clone()));

@@ -137,7 +137,7 @@ pub(crate) async fn once(
     let creates = *request.method() == Method::POST
         && pattern.is_some_and(|pattern| CREATIONS.contains(&pattern.as_str()));
     let key = request.headers().get(&KEY).filter(|_| creates).cloned();
-    let caller = request.extensions().get::<Caller>().map(Caller::actor);
+    let caller = request.extensions().get::<Caller>().map(Caller::identity);
     let (Some(key), Some(caller), Ok(home)) = (key, caller, gateway.home()) else {
         return next.run(request).await;
     };
@@ -150,7 +150,7 @@ pub(crate) async fn once(
         return Failure::invalid(&"the body is cut short, or too long").into_response();
     };
     let asked = fingerprint(parts.uri.path(), &body);
-    match note(&home.repeats, &caller.name, key, asked, home.now()) {
+    match note(&home.repeats, &caller, key, asked, home.now()) {
         Known::Answered(answer) => return answer.again(),
         Known::Underway => return underway().into_response(),
         Known::OfAnother => return of_another().into_response(),
@@ -158,7 +158,7 @@ pub(crate) async fn once(
     }
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if !response.status().is_success() {
-        settle(&home.repeats, &caller.name, key, None);
+        settle(&home.repeats, &caller, key, None);
         return response;
     }
     let (parts, body) = response.into_parts();
@@ -169,11 +169,11 @@ pub(crate) async fn once(
                 headers: parts.headers.clone(),
                 body: Zeroizing::new(body.to_vec()),
             };
-            settle(&home.repeats, &caller.name, key, Some(answer));
+            settle(&home.repeats, &caller, key, Some(answer));
             Response::from_parts(parts, Body::from(body))
         }
         Err(error) => {
-            settle(&home.repeats, &caller.name, key, None);
+            settle(&home.repeats, &caller, key, None);
             Failure::internal(&error).into_response()
         }
     }

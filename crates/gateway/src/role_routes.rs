@@ -94,10 +94,10 @@ const ROUTES: &[(Method, &str, Asks)] = &[
     (POST, "/api/v1/devices/{id}/retire", Asks::Act(Act::DeviceChange)),
     (POST, "/api/v1/devices/{id}/rotate", Asks::Act(Act::DeviceChange)),
     (POST, "/api/v1/devices/{id}/revoke", Asks::Act(Act::DeviceChange)),
-    (POST, "/api/v1/devices/{id}/approve", Asks::Act(Act::DeviceChange)),
+    (POST, "/api/v1/devices/{id}/approve", Asks::Act(Act::DeviceApprove)),
     (GET,  "/api/v1/devices/{id}/rights", Asks::Act(Act::DeviceRead)),
     (POST, "/api/v1/devices/{id}/narrow", Asks::Act(Act::DeviceChange)),
-    (POST, "/api/v1/devices/{id}/widen", Asks::Act(Act::DeviceChange)),
+    (POST, "/api/v1/devices/{id}/widen", Asks::Act(Act::DeviceApprove)),
 
     (GET,  "/api/v1/credentials", Asks::Act(Act::CredentialRead)),
     (POST, "/api/v1/credentials", Asks::Act(Act::CredentialWrite)),
@@ -191,7 +191,7 @@ pub(crate) fn judge(
     Ok(())
 }
 
-/// The same of a token with a role. What needs a second factor is not for tokens, whatever their role.
+/// The same of a token with a role. What needs a second factor, or a person, is not for tokens, whatever their role.
 pub(crate) fn judge_token(
     mandate: &Mandate,
     asks: Option<Asks>,
@@ -202,9 +202,10 @@ pub(crate) fn judge_token(
         return Err(not_for_tokens());
     };
     judge_mandate(mandate, act, pattern, path)?;
-    match act.needs_second_factor() {
-        true => Err(tokens_have_one_factor()),
-        false => Ok(()),
+    match act {
+        _ if act.needs_second_factor() => Err(tokens_have_one_factor()),
+        _ if act.needs_a_person() => Err(people_judge_this()),
+        _ => Ok(()),
     }
 }
 
@@ -242,6 +243,16 @@ fn not_for_people() -> Failure {
         "This is not open to people in a browser.",
         "It is for services with a token, or for whoever is on the gateway's own machine.",
         "Use the command line there.",
+    )
+}
+
+fn people_judge_this() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This is for a person to judge.",
+        "It lets a device in, widens what devices may do, or says that something unusual is as it should be; that outlives a token.",
+        "Do it in a browser, or on the gateway's own machine.",
     )
 }
 

@@ -177,6 +177,7 @@ mod tests {
             },
             owner: "anna".into(),
             purpose: "tests".into(),
+            made_by: "uid:0".into(),
             binding: Binding::Device("lamp".parse().unwrap()),
             ttl: Span::hours(1),
             ceiling: Span::days(1),

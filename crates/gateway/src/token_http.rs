@@ -71,7 +71,7 @@ async fn renew(
     Path(name): Path<String>,
 ) -> Answer<api::TokenView> {
     let home = gateway.home()?;
-    Ok(Json(home.renew_token(caller.actor(), &name).await?))
+    Ok(Json(home.renew_token(&caller, &name).await?))
 }
 
 /// Lets a service token be renewed for another ceiling, from now on.
@@ -82,7 +82,7 @@ async fn reauthorize(
     Path(name): Path<String>,
 ) -> Answer<api::TokenView> {
     let home = gateway.home()?;
-    Ok(Json(home.reauthorize_token(caller.actor(), &name).await?))
+    Ok(Json(home.reauthorize_token(&caller, &name).await?))
 }
 
 /// Takes a service token back for good.

@@ -8,6 +8,7 @@ use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::grant::{Grant, InvalidGrant};
 use hearthkey_core::id::{EnvironmentName, TokenId, TokenName};
+use hearthkey_core::person::Person;
 use hearthkey_core::power::{OwnerlessOnly, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
 use hearthkey_core::time::Timestamp;
@@ -94,6 +95,7 @@ fn read(asked: &api::TokenRequest, actor: &Actor) -> Result<TokenRequest, Failur
             .purpose
             .clone()
             .unwrap_or_else(|| format!("the service {}", asked.name)),
+        made_by: actor.name.clone(),
         binding: binding(asked)?,
         ttl: parse(&asked.ttl)?,
         ceiling: parse(&asked.ceiling)?,
@@ -130,6 +132,7 @@ fn view(token: &Token, used: TokenUse, now: Timestamp) -> api::TokenView {
         allow: allow(token),
         owner: token.owner.clone(),
         purpose: token.purpose.clone(),
+        made_by: token.made_by.clone(),
         binding: token.binding.to_string(),
         created_at: token.created_at.to_string(),
         authorized_at: token.authorized_at.to_string(),
@@ -154,7 +157,7 @@ pub(crate) fn self_view(token: &Token) -> api::TokenSelf {
     }
 }
 
-/// Whether somebody may make a token of this power: nobody gives what they do not have.
+/// Whether somebody may make a token of this power, or let one go on: nobody gives what they do not have.
 fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
     for environment in power.environments() {
         caller.permit(Act::TokenCreate, environment)?;
@@ -165,7 +168,7 @@ fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
             code::FORBIDDEN,
             "Your role does not permit this.",
             format!("The role {mandate} reaches further than your own."),
-            "Ask an owner of the home to make the token, or take a role that reaches less far.",
+            "Ask an owner of the home to do it, or take a role that reaches less far.",
         )),
         _ => Ok(()),
     }
@@ -193,6 +196,23 @@ impl Home {
             revoked.push(name);
         }
         Ok(revoked)
+    }
+
+    /// Revokes the tokens with a role that this person made and that reach further than they do now; all of theirs if
+    /// they may do nothing any more.
+    pub(crate) async fn revoke_roles_given_by(
+        &self,
+        actor: &Actor,
+        person: &Person,
+        mandate: Option<&Mandate>,
+    ) -> Result<(), Failure> {
+        let maker = format!("person:{}", person.name);
+        let beyond = |token: &Token| {
+            let given = token.power.mandate().filter(|_| token.made_by == maker);
+            given.is_some_and(|given| mandate.is_none_or(|mandate| !mandate.covers(given)))
+        };
+        self.revoke_tokens(actor, beyond).await?;
+        Ok(())
     }
 
     fn token_view(&self, token: &Token) -> api::TokenView {
@@ -276,7 +296,7 @@ impl Home {
                 .with("allow", grants.texts()),
             Power::Mandate(mandate) => entry.with("role", mandate.to_string()),
         };
-        let write = Write::Token(TokenWrite::Create(token.clone()));
+        let write = Write::Token(TokenWrite::Create(Box::new(token.clone())));
         self.commit(Change::record(entry).write(write)).await?;
         self.tokens.set(token.clone());
         let key_id = match &token.binding {
@@ -316,12 +336,13 @@ impl Home {
     /// Renews a token by an operator's word, within its ceiling.
     pub(crate) async fn renew_token(
         &self,
-        actor: Actor,
+        caller: &Caller,
         name: &str,
     ) -> Result<api::TokenView, Failure> {
         let _turn = self.tokens.turn.lock().await;
         let token = self.token_named(name)?;
-        let token = self.prolong(actor, &token).await?;
+        may_give(caller, &token.power)?;
+        let token = self.prolong(caller.actor(), &token).await?;
         Ok(self.token_view(&token))
     }
 
@@ -359,11 +380,12 @@ impl Home {
     /// Lets a token be renewed for another ceiling, from now on.
     pub(crate) async fn reauthorize_token(
         &self,
-        actor: Actor,
+        caller: &Caller,
         name: &str,
     ) -> Result<api::TokenView, Failure> {
         let _turn = self.tokens.turn.lock().await;
         let token = self.token_named(name)?;
+        may_give(caller, &token.power)?;
         if token.revoked_at.is_some() {
             let why = format!("the token {} has been revoked", token.name);
             return Err(Failure::refused(&why, "Make a new one."));
@@ -373,7 +395,7 @@ impl Home {
         renewed.authorized_at = now;
         renewed.expires_at = renewed.renewed_until(now);
         let renewed = self
-            .extend(actor, "token.reauthorize", renewed, now)
+            .extend(caller.actor(), "token.reauthorize", renewed, now)
             .await?;
         Ok(self.token_view(&renewed))
     }

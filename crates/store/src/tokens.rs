@@ -14,7 +14,7 @@ use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 #[derive(Debug)]
 pub enum TokenWrite {
     /// Adds a token; a conflict if one of its name is not revoked.
-    Create(Token),
+    Create(Box<Token>),
     /// Moves a token's end; a conflict if it is revoked.
     Extend {
         /// The token.
@@ -50,8 +50,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &TokenWrite) -> Result<(), Appl
             one(tx
                 .prepare_cached(
                     "INSERT INTO token (id, name, environment, grants, role, environments, owner, purpose, binding,
-                         hash, ttl, ceiling, created_at, authorized_at, expires_at)
-                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
+                         hash, ttl, ceiling, created_at, authorized_at, expires_at, made_by)
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16
                      WHERE NOT EXISTS
                          (SELECT 1 FROM token WHERE name = ?2 AND revoked_at IS NULL)",
                 )?
@@ -71,6 +71,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &TokenWrite) -> Result<(), Appl
                     token.created_at.as_ms(),
                     token.authorized_at.as_ms(),
                     token.expires_at.as_ms(),
+                    token.made_by,
                 ])?)?;
         }
         TokenWrite::Extend {
@@ -143,7 +144,9 @@ fn power(row: &Row<'_>) -> rusqlite::Result<Power> {
             environment: environment.0,
             grants: row.get::<_, Json<_>>(3)?.0,
         }),
-        None => Ok(Power::Mandate(mandate(row, 4)?)),
+        None => Power::of(mandate(row, 4)?).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
+        }),
     }
 }
 
@@ -162,6 +165,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Token, TokenUse)> {
         authorized_at: time(row, 13)?,
         expires_at: time(row, 14)?,
         revoked_at: time_if_any(row, 15)?,
+        made_by: row.get(19)?,
     };
     let used = TokenUse {
         uses: row.get(16)?,
@@ -175,7 +179,8 @@ impl Registry<'_> {
     /// Every token that is remembered, revoked ones too, in the order of their names.
     pub fn tokens(&self) -> Result<Vec<(Token, TokenUse)>, ReadError> {
         let sql = "SELECT id, name, environment, grants, role, environments, owner, purpose, binding, hash, ttl,
-                ceiling, created_at, authorized_at, expires_at, revoked_at, uses, last_used_at, last_address
+                ceiling, created_at, authorized_at, expires_at, revoked_at, uses, last_used_at, last_address,
+                made_by
             FROM token ORDER BY name, created_at, id";
         self.all(sql, [], read)
     }

@@ -168,10 +168,12 @@ impl Home {
         owners_matter(caller, &[&person.mandate, &mandate])?;
         person.mandate = mandate;
         let entry = self.entry_about(caller.actor(), "person.change", &person);
-        let write = PersonWrite::Mandate(person.id, person.mandate);
+        let write = PersonWrite::Mandate(person.id.clone(), person.mandate.clone());
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await
             .map_err(|error| RosterError::from(error).or(last_owner))?;
+        self.revoke_roles_given_by(&caller.actor(), &person, Some(&person.mandate))
+            .await?;
         self.people_list()
     }
 
@@ -184,10 +186,12 @@ impl Home {
         let person = self.person_named(name)?;
         owners_matter(caller, &[&person.mandate])?;
         let entry = self.entry_about(caller.actor(), "person.end", &person);
-        let write = PersonWrite::End(person.id, self.now());
+        let write = PersonWrite::End(person.id.clone(), self.now());
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await
             .map_err(|error| RosterError::from(error).or(last_owner))?;
+        self.revoke_roles_given_by(&caller.actor(), &person, None)
+            .await?;
         Ok(api::Ended {
             ended: person.name.to_string(),
         })

@@ -102,6 +102,7 @@ impl Home {
                 unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
                 orphaned_devices: registry.devices_owned_by(&departed)?,
                 orphaned_credentials: orphaned,
+                orphaned_tokens: self.tokens_of(&departed),
                 ungiven,
                 ending,
                 unshown,
@@ -157,6 +158,21 @@ impl Home {
             }
         })?;
         Ok(each)
+    }
+
+    /// Tokens that belong to, or were made by, somebody who has gone.
+    fn tokens_of(&self, departed: &[String]) -> Named {
+        let mut named = Named::default();
+        let gone = |who: &str| {
+            let name = who.strip_prefix("person:").unwrap_or(who);
+            departed.iter().any(|gone| gone.eq_ignore_ascii_case(name))
+        };
+        let all = self.tokens.all();
+        let live = all.iter().filter(|token| token.revoked_at.is_none());
+        for token in live.filter(|token| gone(&token.owner) || gone(&token.made_by)) {
+            named.add(token.name.to_string());
+        }
+        named
     }
 
     /// Tokens that can soon be renewed no more, and those that were never used.

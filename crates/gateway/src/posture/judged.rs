@@ -109,7 +109,11 @@ impl Home {
                 self.judged.changes.send_modify(|changes| *changes += 1);
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the home could not be judged"),
+            Err(error) => {
+                // Whoever looks next is not told what was found before, but that it fails.
+                *locked(&self.judged.last) = None;
+                tracing::error!(%error, "the home could not be judged");
+            }
         }
         devices
     }

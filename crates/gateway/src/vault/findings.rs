@@ -110,6 +110,16 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     ))
 }
 
+/// Whether the caller may know that these hold one value. It names them all, so it is for whoever may see them all; and
+/// not for whoever writes values without reading them, who could guess one until it is found to be equal.
+fn may_know_equal(caller: &Caller, holders: &[CredentialId]) -> bool {
+    let every = |action| holders.iter().all(|id| caller.may(action, id).is_ok());
+    let writes_one = holders
+        .iter()
+        .any(|id| caller.may(Action::Write, id).is_ok());
+    every(Action::List) && (every(Action::Read) || !writes_one)
+}
+
 /// The findings about values that several credentials hold; about one credential's if it is named.
 fn shared(
     registry: &Registry<'_>,
@@ -119,8 +129,7 @@ fn shared(
     let mut views = Vec::new();
     for value in registry.shared_values(of)? {
         let holders = registry.holders_of(&value)?;
-        // It names them all, so it is for whoever may see them all.
-        if !holders.iter().all(|id| caller.may_list(id)) {
+        if !may_know_equal(caller, &holders) {
             continue;
         }
         let finding = of_shared(&holders);

@@ -104,6 +104,7 @@ fn of_token(token: &TokenView) -> CredentialView {
     view.purpose.clone_from(&token.purpose);
     view.state.clone_from(&token.state);
     view.location = Some("its bearer holds it; a hash of it is kept".into());
+    view.provenance.by.clone_from(&token.made_by);
     view.scopes.clone_from(&token.allow);
     view.scopes.extend(token.role.clone());
     view.expires_at = Some(token.expires_at.clone());

@@ -179,15 +179,16 @@ impl Home {
 
     /// The leases that have not ended, as far as the caller may see them.
     pub(crate) fn leases(&self, caller: &Caller) -> Result<LeaseList, Failure> {
-        let mut leases =
-            self.store.read(
-                |registry| match caller.may_everywhere(Act::CredentialRead) {
-                    true => registry.leases(LISTED_MAX + 1),
-                    false => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
-                },
-            )?;
+        // A service sees its own: that it may list a credential says nothing of who borrows it.
+        let mut leases = self.store.read(|registry| match caller.granted_in() {
+            None => registry.leases(LISTED_MAX + 1),
+            Some(_) => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
+        })?;
         let more = leases.len() > LISTED_MAX as usize;
         leases.truncate(LISTED_MAX as usize);
+        if caller.granted_in().is_none() {
+            leases.retain(|lease| caller.may_list(&lease.credential));
+        }
         Ok(LeaseList {
             leases: leases.iter().map(views::lease).collect(),
             more,

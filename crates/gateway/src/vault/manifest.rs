@@ -170,7 +170,7 @@ impl Home {
             }
             // Seeing that it exists is what a check needs; an operator may do everything by office.
             let beyond = may && !declared.contains(action) && *action != Action::List;
-            if beyond && caller.is_service() {
+            if beyond && caller.granted_in().is_some() {
                 found.add(
                     format!("this caller may {action} it, which the manifest does not declare"),
                     "Make a token with fewer grants, or declare the action.",

@@ -3201,6 +3201,8 @@ export interface components {
             last_address?: string | null;
             /** @description When last. */
             last_used_at?: string | null;
+            /** @description Who made it, as the audit log names them; empty if that is not known. */
+            made_by: string;
             /** @description What it is called. */
             name: string;
             /** @description Who answers for it. */
