@@ -6,7 +6,7 @@ use hearthkey_api::{ClaimOpened, Client, Events, TokenFile};
 use serde_json::{Value, json};
 
 use crate::guest::records;
-use crate::people::{Browser, invite};
+use crate::people::{Browser, invite, setup_link};
 use crate::rig::{Rig, json as answer, until};
 use crate::service::{Front, home};
 use crate::vault::{added, refused, told};
@@ -310,4 +310,158 @@ async fn a_token_with_a_role_is_out_at_once_also_while_it_waits_for_what_happens
     rig.start().await;
     let after = client.get::<Events>("/api/v1/events").await.unwrap_err();
     assert!(after.to_string().contains("revoked"), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_outlives_a_token_is_for_people_to_judge() {
+    let (rig, front) = home().await;
+    let away = Away::with(&rig, &front, "tablet", &["--role", "operator"]).await;
+    let hub = ["--profile", "home-assistant", "--environment", "home"];
+    let of = ["--owner", "anna", "--purpose", "test"];
+    let opened = away
+        .does(&[&["device", "claim", "hub"][..], &hub, &of].concat())
+        .await;
+    let opened: ClaimOpened = serde_json::from_value(opened).unwrap();
+    let refused = rig.enroll_with(&opened).await;
+    assert!(refused.is_err(), "its key waits");
+    let device = rig.device("hub").await;
+    let key = device.claims[0].presented_key.clone().unwrap();
+    let profile = rig.work.path().join("wide.toml");
+    std::fs::write(&profile, "name = \"generic\"\n").unwrap();
+    for args in [
+        &["device", "approve", "hub", "--key", &key][..],
+        &["log", "accept", "--reason", "looked at"],
+        &["clock", "confirm"],
+        &["profile", "add", profile.to_str().unwrap()],
+    ] {
+        let answer = away.answer(args).await;
+        assert_eq!(
+            answer["error"]["title"], "This is for a person to judge.",
+            "{args:?}: {answer}"
+        );
+    }
+    told(&rig, &["device", "approve", "hub", "--key", &key]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_a_role_ends_with_its_makers_access_and_with_the_part_of_it_that_made_it() {
+    let (rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let mut dora = Browser::new(&front);
+    dora.join(&invite(&rig, "dora", "owner", &[]).await, "dora")
+        .await;
+    let key = front.key("mine").await;
+    let public = std::fs::read_to_string(front.bench.dir.join("mine.pub")).unwrap();
+    for (name, role, environments) in [("all", "operator", &[][..]), ("part", "auditor", &["lab"])]
+    {
+        let asked = json!({"name": name, "role": role, "environments": environments,
+            "ttl": "1h", "ceiling": "7d", "public_key": public});
+        let made = dora.post("/api/v1/tokens", &asked).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        assert_eq!(made.json()["details"]["made_by"], "person:dora");
+    }
+    let granted = json!({"name": "ci", "environments": ["lab"], "allow": ["*:list"],
+        "ttl": "1h", "ceiling": "7d", "public_key": public});
+    assert_eq!(dora.post("/api/v1/tokens", &granted).await.status, 200);
+    let state = async |name: &str| told(&rig, &["token", "show", name]).await["state"].clone();
+    let change = json!({"role": "developer", "environments": ["lab"]});
+    let changed = anna.post("/api/v1/people/dora/change", &change).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(
+        (state("all").await, state("part").await),
+        (json!("revoked"), json!("live"))
+    );
+    assert_eq!(
+        anna.post("/api/v1/people/dora/end", &json!({}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(state("part").await, "revoked");
+    // What serves a pipeline goes on, and somebody has to look at it.
+    assert_eq!(state("ci").await, "live");
+    let found = told(&rig, &["check"]).await;
+    let orphaned = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["kind"] == "orphaned");
+    assert!(
+        orphaned.unwrap()["what"]
+            .as_str()
+            .unwrap()
+            .contains("1 token: ci"),
+        "{found}"
+    );
+    drop(key);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_developer_neither_prolongs_nor_takes_nor_guesses_what_is_not_theirs() {
+    let (rig, front) = home().await;
+    let mut dave = Browser::new(&front);
+    dave.join(&invite(&rig, "dave", "developer", &["lab"]).await, "dave")
+        .await;
+    Away::with(
+        &rig,
+        &front,
+        "labop",
+        &["--role", "operator", "--env", "lab"],
+    )
+    .await;
+    for verb in ["renew", "reauthorize"] {
+        let path = format!("/api/v1/tokens/labop/{verb}");
+        assert_eq!(dave.post(&path, &json!({})).await.status, 403, "{verb}");
+    }
+    // A device of another environment is not taken over, in whichever state; nor is it said where it is.
+    told(&rig, &claim("lamp", "home")).await;
+    let asked = json!({"device": "lamp", "profile": "generic", "environment": "lab",
+        "owner": "dave", "purpose": "test", "lifetime": "15m"});
+    for state in ["pending", "retired"] {
+        let refused = dave.post("/api/v1/claims", &asked).await;
+        assert_eq!(refused.status, 409, "{state}");
+        assert_eq!(
+            refused.json()["detail"],
+            "The name lamp is taken.",
+            "{state}"
+        );
+        if state == "pending" {
+            told(&rig, &["device", "retire", "lamp"]).await;
+        }
+    }
+    // Who writes values without reading them does not learn that one is equal to another.
+    added(&rig, "gate/pin", "lab", b"4711", &["--tier", "critical"]).await;
+    let away = Away::with(
+        &rig,
+        &front,
+        "bench",
+        &["--role", "developer", "--env", "lab"],
+    )
+    .await;
+    added(&rig, "probe/guess", "lab", b"4711", &[]).await;
+    let seen = away.does(&["check"]).await.to_string();
+    assert!(!seen.contains("One value stands in"), "{seen}");
+    let all = told(&rig, &["check"]).await.to_string();
+    assert!(all.contains("One value stands in"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_misspelled_makes_no_token_and_a_seal_over_the_network_is_answered() {
+    let (rig, front) = home().await;
+    let wrong = json!({"name": "x", "role": "operator", "environment": "lab", "ttl": "1h", "ceiling": "1d",
+        "bind": "device:lamp"});
+    let refused = rig.client().post::<Value>("/api/v1/tokens", &wrong).await;
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be understood")
+    );
+    let away = Away::with(&rig, &front, "tablet", &["--role", "operator"]).await;
+    assert_eq!(away.does(&["seal"]).await["sealed"], true);
+    until("the home is sealed", async || {
+        rig.status().await.sealed.then_some(())
+    })
+    .await;
 }
