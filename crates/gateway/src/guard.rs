@@ -1,12 +1,12 @@
 //! What stands before every request over HTTPS: its name, its origin, its bearer, its bounds.
 //!
-//! The order is the point. Nothing is looked up for a request under a strange name, no body is read
-//! for a stranger, and no handler runs that is not open to services.
+//! The order is the point. Nothing is looked up for a request under a strange name, no body is kept
+//! of a stranger, and no handler runs that is not open to services.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
@@ -278,12 +278,19 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let request = match request.version() {
-        Version::HTTP_2 => request.map(Lingering::around),
-        _ => request,
+    let (request, end) = match request.version() {
+        Version::HTTP_2 if !request.body().is_end_stream() => {
+            let (parts, body) = request.into_parts();
+            let (body, end) = Lingering::around(body);
+            (Request::from_parts(parts, body), Some(end))
+        }
+        _ => (request, None),
     };
     let answer = front.answer(request, next).await;
     let mut response = answer.unwrap_or_else(|refused| refused);
+    if let Some(end) = end {
+        end.reached().await;
+    }
     dress(response.headers_mut());
     response
 }

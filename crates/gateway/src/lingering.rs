@@ -1,7 +1,7 @@
-//! A body that nobody reads is still taken in for a moment, and thrown away.
+//! A body that nobody reads is still taken in for a moment, and thrown away, before its request is answered.
 //!
-//! Over HTTP/2 an answer that comes before its request has ended resets the stream, and clients that
-//! are still sending take the reset for a failure and lose the answer.
+//! Over HTTP/2 an answer that comes before its request has ended costs some clients the answer: they stop sending in the
+//! middle, and the stream is reset under what they would have read (curl 7.88 does so with every refusal that is fast).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// What is thrown away of one body at most, in bytes.
@@ -20,14 +21,29 @@ const DISCARDED_FOR: Duration = Duration::from_secs(1);
 /// The body of a request over HTTP/2.
 pub(crate) struct Lingering {
     body: Option<Body>,
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// That a body was taken in, or that it was waited for long enough.
+pub(crate) struct End(oneshot::Receiver<()>);
+
+impl End {
+    /// Resolves once nothing more of the body is waited for. Whoever has the body has to let go of it first.
+    pub(crate) async fn reached(self) {
+        // The other end is dropped, and says nothing.
+        let _ = self.0.await;
+    }
 }
 
 impl Lingering {
-    pub(crate) fn around(body: Body) -> Body {
-        if body.is_end_stream() {
-            return body;
-        }
-        Body::new(Self { body: Some(body) })
+    /// The body, and its end.
+    pub(crate) fn around(body: Body) -> (Body, End) {
+        let (end, reached) = oneshot::channel();
+        let lingering = Self {
+            body: Some(body),
+            end: Some(end),
+        };
+        (Body::new(lingering), End(reached))
     }
 }
 
@@ -63,8 +79,13 @@ impl hyper::body::Body for Lingering {
 impl Drop for Lingering {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !body.is_end_stream());
+        let end = self.end.take();
         if let Some((body, runtime)) = rest.zip(tokio::runtime::Handle::try_current().ok()) {
-            runtime.spawn(timeout(DISCARDED_FOR, discard(body)));
+            runtime.spawn(async move {
+                // Whether it ended or the time was up: the answer goes out.
+                let _ = timeout(DISCARDED_FOR, discard(body)).await;
+                drop(end);
+            });
         }
     }
 }
@@ -103,18 +124,35 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_dropped_is_taken_in_up_to_its_bound() {
         let (sender, receiver) = mpsc::unbounded_channel();
-        drop(Lingering::around(Body::new(Coming(receiver))));
+        let (body, end) = Lingering::around(Body::new(Coming(receiver)));
+        drop(body);
         let chunk = Bytes::from(vec![0; DISCARDED_MAX_BYTES / 2]);
         for _ in 0..3 {
             sender.send(chunk.clone()).unwrap();
         }
         sender.closed().await;
+        end.reached().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_until_the_body_has_come() {
+        let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+        let (body, end) = Lingering::around(Body::new(Coming(receiver)));
+        drop(body);
+        let mut reached = Box::pin(end.reached());
+        let looked = std::future::poll_fn(|context| {
+            Poll::Ready(reached.as_mut().poll(context).is_pending())
+        });
+        assert!(looked.await, "it may still come");
+        drop(sender);
+        reached.await;
     }
 
     #[tokio::test]
     async fn a_body_that_is_read_is_what_was_sent() {
-        let body = Lingering::around(Body::from("abc"));
+        let (body, end) = Lingering::around(Body::from("abc"));
         let read = axum::body::to_bytes(body, 10).await.unwrap();
         assert_eq!(&read[..], b"abc");
+        end.reached().await;
     }
 }
