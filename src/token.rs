@@ -70,7 +70,7 @@ pub struct Create {
     )]
     allow: Vec<String>,
     /// Instead of --allow, what it manages the home as, from elsewhere: operator, developer or
-    /// auditor. What needs a second factor it cannot do.
+    /// auditor. What needs a second factor, or a person to judge, it cannot do.
     #[arg(long)]
     role: Option<String>,
     /// Who answers for it; you, if nobody else is named.

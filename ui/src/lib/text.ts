@@ -620,7 +620,7 @@ export const text = {
       change: "Change role",
       end: "End access",
       endTitle: (n: string) => `End the access of ${n}?`,
-      endSays: "Sessions, passkeys, password and codes of this person end at once.",
+      endSays: "Sessions, passkeys, password and codes of this person end at once, and so do tokens with a role that they made. Their other tokens are shown on Home.",
       ended: (n: string) => `${n} has no access any more.`,
       link: "Give this link to them on a way that you trust. It works once.",
       linkUntil: (at: string) => `Until ${at}.`,
