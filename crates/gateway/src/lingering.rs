@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use hearthkey_api::BODY_MAX_BYTES;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// What is thrown away of one body at most, in bytes.
-const DISCARDED_MAX_BYTES: usize = 64 * 1024;
+/// What is thrown away of one body at most, in bytes: all of one that might have been read, and of one that is little
+/// longer, so that its sender hears so.
+const DISCARDED_MAX_BYTES: usize = BODY_MAX_BYTES + 64 * 1024;
 /// How long.
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
 
