@@ -30,6 +30,9 @@ test)
     need certutil libnss3-tools
     need Xvfb xvfb
     need WebKitWebDriver webkit2gtk-driver
+    need python3 python3
+    # Tools and products of other makers are installed from PyPI into directories of their own.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     ;;
 esac
 case "${1:-build}" in
