@@ -1,11 +1,12 @@
 # Everything that people and CI rely on. Each target does its own set-up.
 
-.PHONY: demo run desktop ui contract contract-fuzz test test-ui fmt lint audit bench screenshots clean
+.PHONY: demo run desktop ui contract contract-fuzz test soak bench screenshots clean
 
 HOME_DIR ?= .home
 MQTT ?= 127.0.0.1:8883
 HTTP ?= 127.0.0.1:8443
 HOST ?= localhost
+FUZZ_S ?= 120
 
 # A temporary home with six real devices on loopback, end to end.
 demo:
@@ -52,6 +53,13 @@ test: ui
 	cargo test --workspace --locked
 	cargo build --workspace --bins --locked
 	@scripts/ui.sh journeys
+
+# What takes longer than CI may: thousands of deaths and races, years in minutes, fuzzing. About 45 minutes on two cores;
+# FUZZ_S sets the seconds of each fuzz target.
+soak:
+	@scripts/setup.sh test
+	HEARTHKEY_SOAK=1 cargo test --locked --test main -- --nocapture soak:: durability::
+	scripts/fuzz.sh $(FUZZ_S)
 
 # Pictures of every screen, light, dark and on a phone, in ui/screenshots.
 screenshots: ui

@@ -34,7 +34,6 @@ mod init;
 mod log;
 mod log_text;
 mod output;
-mod pem;
 mod person;
 mod profile;
 mod progress;

@@ -1,11 +1,11 @@
 //! `hearthkey trust …`: what others need to check the home's certificates.
 
 use clap::Subcommand;
+use pem::{EncodeConfig, LineEnding};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::pem;
 use crate::trust_install;
 use crate::url_path::Name;
 
@@ -73,7 +73,10 @@ impl Trust {
                 if der {
                     return output.bytes(&crl);
                 }
-                pem::encode("X509 CRL", &crl)
+                pem::encode_config(
+                    &pem::Pem::new("X509 CRL", crl),
+                    EncodeConfig::new().set_line_ending(LineEnding::LF),
+                )
             }
         };
         if output.is_json() {

@@ -9,11 +9,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 use crate::rig::Rig;
+use crate::soak::rounds;
 
 /// Chooses the moments; given again, they are the same.
 const SEED: &str = "HEARTHKEY_KILL_SEED";
 const CYCLES: &str = "HEARTHKEY_KILL_CYCLES";
-const CYCLES_USUAL: u64 = 100;
+const CYCLES_SAMPLE: u64 = 20;
+const CYCLES_FULL: u64 = 500;
 /// The gateway is killed within this time after it has begun to serve.
 const LIFE_MAX_MS: u64 = 300;
 /// Opening a home takes about this long.
@@ -159,7 +161,7 @@ fn number(variable: &str) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_gateway_is_killed_at_random_moments_under_load() {
     let seed = number(SEED).unwrap_or_else(|| u64::from(std::process::id()));
-    let cycles = number(CYCLES).unwrap_or(CYCLES_USUAL);
+    let cycles = number(CYCLES).unwrap_or(rounds(CYCLES_SAMPLE, CYCLES_FULL));
     println!("{SEED}={seed} {CYCLES}={cycles}");
     let mut chance = Chance(seed);
     let book = Book::default();

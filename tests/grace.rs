@@ -10,7 +10,7 @@ use crate::rig::{Rig, libfaketime, until};
 use crate::wire::{Door, EXPIRED, Identity, REVOKED, Refused};
 
 /// Switches the gateway off and on again so many days later.
-async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
+pub async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
     rig.stop().await;
     rig.env = vec![
         ("LD_PRELOAD".into(), library.display().to_string()),

@@ -52,6 +52,7 @@ mod secrets;
 mod server;
 mod service;
 mod setback;
+mod soak;
 mod stock;
 mod storage_failure;
 mod system;

@@ -1,30 +1,18 @@
 //! Certificates as text (RFC 7468).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use ::pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::ca_certificate::CaCertificate;
 
-const LINE_CHARS: usize = 64;
 /// The most text that is read as a bundle, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = 256 * 1024;
 
 /// A certificate as one PEM block.
 pub fn pem(der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    let mut text = String::with_capacity(base64.len() + base64.len() / LINE_CHARS + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(LINE_CHARS));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    ::pem::encode_config(&Pem::new("CERTIFICATE", der), config)
 }
 
 /// CA certificates as one text, in the order given: what devices are to trust.
