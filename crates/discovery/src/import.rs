@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use hearthkey_core::credential::CredentialName;
+pub use hearthkey_core::credential::CredentialName;
 use hearthkey_core::secret::Secret;
 
 use crate::dialect::bytes::{self, NotText};
@@ -29,6 +29,7 @@ mod table;
 mod words;
 mod zigbee2mqtt;
 
+pub use hearthkey_core::credential::{Tier, checked_text};
 pub use judge::KINDS;
 pub use recognition::{Recognized, recognize};
 

@@ -64,8 +64,8 @@ pub fn write(value: &str) -> Result<Zeroizing<String>, Unwritable> {
 
 /// Reads the value at the beginning of a text: what follows the `=` of an entry, and all lines after it.
 pub fn read(text: &str) -> Result<Taken, Untaken> {
-    let body = text.trim_start_matches([' ', '\t']);
-    if body.starts_with('#') {
+    let body = text.trim_start_matches(python::is_blank);
+    if body.starts_with('#') && body.len() < text.len() {
         return Err(Untaken::Comment);
     }
     let (python, compose) = (python::read(text), compose::read(text));

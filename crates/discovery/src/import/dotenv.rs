@@ -162,9 +162,9 @@ fn value<'a>(
         Ok(taken) if takes_in_entries(&text[..taken.end]) => Ok((
             Entry::Left(
                 name,
-                "its quotes take in lines that look like entries of their own: close the quote",
+                "its quotes take in the lines after it, which look like entries: close the quote, or take it in by hand",
             ),
-            0,
+            text[..taken.end].matches('\n').count(),
         )),
         Ok(taken) => {
             let lines = text[..taken.end].matches('\n').count();

@@ -1,11 +1,29 @@
-//! The rules of python-dotenv 1.x (`dotenv/parser.py`, `dotenv/variables.py`), with interpolation, as it is by default.
+//! The rules of python-dotenv (`dotenv/parser.py`, `dotenv/variables.py`), with interpolation, as it is by default: those
+//! of version 1.1, and those of 1.2.4, which are stricter about backslashes and comments. Both are in use.
 
 use zeroize::Zeroizing;
 
 use super::{Taken, Untaken};
 
-/// Reads the value at the beginning of a text.
+/// Whose rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edition {
+    /// Version 1.1 and those before it.
+    Before,
+    /// Version 1.2.4.
+    Now,
+}
+
+/// Reads the value at the beginning of a text, as both editions do.
 pub(super) fn read(text: &str) -> Result<Taken, Untaken> {
+    let now = read_as(Edition::Now, text)?;
+    match read_as(Edition::Before, text)? == now {
+        true => Ok(now),
+        false => Err(Untaken::Disputed),
+    }
+}
+
+fn read_as(edition: Edition, text: &str) -> Result<Taken, Untaken> {
     let body = text.trim_start_matches(is_blank);
     let from = text.len() - body.len();
     let taken = match body.chars().next() {
@@ -14,12 +32,16 @@ pub(super) fn read(text: &str) -> Result<Taken, Untaken> {
             end: from,
         },
         Some(quote @ ('\'' | '"')) => {
-            let end = closing(body, quote).ok_or(Untaken::Unclosed)?;
+            let end = closing(edition, body, quote).ok_or(Untaken::Unclosed)?;
             Taken {
                 value: decoded(&body[1..end], quote),
                 end: from + end + 1,
             }
         }
+        Some('#') if edition == Edition::Now && from > 0 => Taken {
+            value: Zeroizing::default(),
+            end: from,
+        },
         Some(_) => {
             let line = body.split(['\n', '\r']).next().unwrap_or_default();
             let value = without_comment(line);
@@ -45,19 +67,22 @@ pub(super) fn read(text: &str) -> Result<Taken, Untaken> {
 }
 
 /// `\s` of Python's `re`, without line ends.
-fn is_blank(c: char) -> bool {
+pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() && !matches!(c, '\n' | '\r') || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// Where the quote is that closes: the first that has no backslash before it, or else the last that has one.
-fn closing(body: &str, quote: char) -> Option<usize> {
+/// Where the quote is that closes: the first that has no backslash before it. To the older edition, a backslash escapes
+/// a quote even if it is escaped itself; and if nothing else closes, the last escaped quote does.
+fn closing(edition: Edition, body: &str, quote: char) -> Option<usize> {
     let mut last_escaped = None;
     let mut chars = body.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == quote {
             return Some(at);
         }
-        if c == '\\'
+        if c == '\\' && edition == Edition::Now {
+            chars.next();
+        } else if c == '\\'
             && let Some((next, _)) = chars.next_if(|(_, next)| *next == quote)
         {
             last_escaped = Some(next);
