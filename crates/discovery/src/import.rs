@@ -29,7 +29,7 @@ mod table;
 mod words;
 mod zigbee2mqtt;
 
-pub use hearthkey_core::credential::{Tier, checked_text};
+pub use hearthkey_core::credential::{Kind, Tier, check_not_own, checked_text};
 pub use judge::KINDS;
 pub use recognition::{Recognized, recognize};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hearthkey_discovery::import::{CredentialName, Found, Tier, checked_text};
+use hearthkey_discovery::import::{CredentialName, Found, Kind, Tier, check_not_own, checked_text};
 
 use crate::failure::Failure;
 
@@ -102,10 +102,17 @@ async fn fate(
 
 /// Why the gateway would not take an entry, whatever it holds.
 fn unfit(import: &Import, found: &Found, name: &str) -> Option<String> {
-    if name.parse::<CredentialName>().is_err() {
+    let Ok(name) = name.parse::<CredentialName>() else {
         return Some(format!(
             "{name:?} is no name for a credential: write bridge/key in small letters, digits and dashes"
         ));
+    };
+    let own = found
+        .kind
+        .parse::<Kind>()
+        .map(|kind| check_not_own(&name, kind));
+    if let Ok(Err(error)) = own {
+        return Some(format!("{error}: choose another name with --rename"));
     }
     let tier = found.tier.as_deref().unwrap_or(&import.tier);
     if let Err(error) = tier.parse::<Tier>() {

@@ -83,10 +83,13 @@ pub(super) fn read_conf(text: &str, collected: &mut Collected) -> Result<(), Rea
             continue;
         }
         let bridge_key = format!("{connection}-{name}");
-        let key = if connection.is_empty() {
-            name
-        } else {
-            &bridge_key
+        // What plugins are given belongs to no connection.
+        let of_bridge = ["remote_", "local_", "bridge_", "password"]
+            .iter()
+            .any(|start| name.starts_with(start));
+        let key = match of_bridge && !connection.is_empty() {
+            true => &bridge_key,
+            false => name,
         };
         let named = Named {
             what: name,

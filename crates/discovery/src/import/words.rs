@@ -54,6 +54,24 @@ const PLAIN_ENDS: [(&[&str], &str); 9] = [
             "format",
             "algorithm",
             "template",
+            "label",
+            "title",
+            "text",
+            "description",
+            "prefix",
+            "suffix",
+            "size",
+            "hint",
+            "icon",
+            "battery",
+            "state",
+            "status",
+            "mode",
+            "max",
+            "min",
+            "len",
+            "age",
+            "ttl",
         ],
         "it is a setting, not a secret",
     ),
@@ -144,6 +162,18 @@ const CHIP_PINS: [&str; 33] = [
     "lrclk",
 ];
 
+/// With these words a pre-shared key is none of a wireless network.
+const NETWORK_PSK: [&str; 8] = [
+    "bridge",
+    "tls",
+    "mqtt",
+    "peer",
+    "wireguard",
+    "wg",
+    "ipsec",
+    "vpn",
+];
+
 /// `mqttApiKey_2` → `mqtt`, `api`, `key`, `2`.
 pub(super) fn words_of(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -226,7 +256,7 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         || words
             .iter()
             .any(|word| word.ends_with("key") && !NO_KEY.contains(&word.as_str()));
-    if starts(&["wifi", "wlan", "wpa"]) && (password || key) || ends("psk") {
+    if starts(&["wifi", "wlan", "wpa"]) && (password || key) || ends("psk") && !has(&NETWORK_PSK) {
         Some("wifi-key")
     } else if (has(&["zigbee", "network", "zha", "tclk", "thread"]) && key)
         || joined.contains("networkkey")
@@ -238,13 +268,13 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         Some("encryption-key")
     } else if password {
         Some("password")
-    } else if has(&["jwt", "bearer", "pat"]) || ends("token") || ends("tokens") {
+    } else if has(&["jwt", "bearer", "pat", "authorization"]) || ends("token") || ends("tokens") {
         Some("api-token")
     } else if key {
         Some("api-key")
     } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"]) {
         Some("password")
-    } else if has(&["credential", "credentials", "salt", "private"])
+    } else if has(&["credential", "credentials", "salt", "private", "tlv"])
         || ends("secret")
         || ends("secrets")
         || is_webhook(words)
@@ -285,6 +315,8 @@ mod tests {
             ("garage_webhook_id", Some("other")),
             ("alarm_code", Some("password")),
             ("sim_pin", Some("password")),
+            ("bridge_psk", Some("password")),
+            ("Authorization", Some("api-token")),
             ("hotkey", None),
             ("bypass", None),
             ("keyboard", None),
@@ -305,6 +337,8 @@ mod tests {
             "token_lifetime",
             "mqtt_topic",
             "code_arm_required",
+            "key_label",
+            "key_battery",
             "unique_id",
         ] {
             assert!(plain(&words_of(name)).is_some(), "{name}");
