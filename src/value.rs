@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::SecretValue;
+use hearthkey_discovery::dialect::bytes;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, code};
@@ -18,10 +19,10 @@ pub struct ValueSource {
     /// `-` reads the value from standard input.
     #[arg(value_name = "-")]
     stdin: Option<String>,
-    /// Read the value from a file; `-` is standard input. One newline at the end of a text is left out.
+    /// Read the value from a file; `-` is standard input. One newline at the end of a text, and the mark that Windows puts before it, are left out.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
-    /// Keep every byte, a newline at the end too.
+    /// Keep every byte, a newline at the end and a mark at the beginning too.
     #[arg(long)]
     exact: bool,
 }
@@ -72,7 +73,8 @@ fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// Reads a little more than a value may have, and no more.
 fn bounded(source: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let most = VALUE_MAX_BYTES + 3;
+    // UTF-16 takes two bytes where UTF-8 takes one.
+    let most = 2 * VALUE_MAX_BYTES + 8;
     // With room for all of it, no earlier copy is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
     source.take(most as u64).read_to_end(&mut bytes)?;
@@ -80,6 +82,9 @@ fn bounded(source: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn checked(mut bytes: Zeroizing<Vec<u8>>, exact: bool) -> Result<SecretValue, Failure> {
+    if !exact {
+        bytes = unmarked(bytes)?;
+    }
     if !exact && std::str::from_utf8(&bytes).is_ok() && bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -104,6 +109,46 @@ fn checked(mut bytes: Zeroizing<Vec<u8>>, exact: bool) -> Result<SecretValue, Fa
     }
 }
 
+/// The text without the mark that Windows puts before it; UTF-16 as UTF-8. What may be a mark, or bytes of a key, is
+/// refused.
+fn unmarked(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mark = |mark: &[u8]| bytes.starts_with(mark);
+    let refused = |detail: &str| {
+        Err(Failure::local(
+            code::VALUE,
+            "The value cannot be kept.",
+            detail.to_owned(),
+            "Save the file as UTF-8 and try again; if it is no text, add --exact to keep every byte.",
+        ))
+    };
+    if mark(b"\xef\xbb\xbf") {
+        return Ok(match std::str::from_utf8(&bytes) {
+            Ok(_) => Zeroizing::new(bytes[3..].to_vec()),
+            Err(_) => bytes,
+        });
+    }
+    if mark(b"\xff\xfe") || mark(b"\xfe\xff") {
+        return match bytes::text(&bytes) {
+            Ok(text) if text.chars().all(is_of_a_key) => {
+                Ok(Zeroizing::new(text.as_bytes().to_vec()))
+            }
+            Ok(_) => refused(
+                "It begins with the byte order mark of UTF-16, and may be text from Windows or no text.",
+            ),
+            Err(_) => Ok(bytes),
+        };
+    }
+    match bytes::is_unmarked_utf16(&bytes) {
+        true => refused("Every other byte of it is zero: it may be UTF-16 text from Windows."),
+        false => Ok(bytes),
+    }
+}
+
+/// Characters of which keys and passwords are: whoever finds only these in UTF-16 has text, and no bytes by chance.
+fn is_of_a_key(c: char) -> bool {
+    matches!(c, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{24f}' | '\n' | '\r' | '\t' | '€')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,12 +168,32 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_of_windows_is_left_out_and_a_doubtful_one_is_refused() {
+        assert_eq!(value(b"\xef\xbb\xbfkey\r\n", false).unwrap(), b"key");
+        assert_eq!(
+            value(b"\xff\xfek\0\xe9\0\r\0\n\0", false).unwrap(),
+            "ké".as_bytes()
+        );
+        assert_eq!(value(b"\xfe\xff\0k", false).unwrap(), b"k");
+        assert_eq!(value(b"\xef\xbb\xbfkey", true).unwrap(), b"\xef\xbb\xbfkey");
+        assert_eq!(value(b"\xff\xfe\x01\x02", false), None);
+        assert_eq!(value(b"k\0e\0", false), None);
+        // Bytes of a key that only begin like a mark.
+        assert_eq!(value(b"\xff\xfe\x01", false).unwrap(), b"\xff\xfe\x01");
+        assert_eq!(
+            value(b"\xff\xfe\x01\x02", true).unwrap(),
+            b"\xff\xfe\x01\x02"
+        );
+        assert_eq!(value(b"\xef\xbb\xbf\n", false), None);
+    }
+
+    #[test]
     fn an_empty_and_an_endless_value_are_refused() {
         assert_eq!(value(b"", false), None);
         assert_eq!(value(b"\n", false), None);
         assert_eq!(value(&vec![b'x'; VALUE_MAX_BYTES + 1], false), None);
         assert!(value(&vec![b'x'; VALUE_MAX_BYTES], false).is_some());
         let read = bounded(std::io::repeat(b'x')).unwrap();
-        assert_eq!(read.len(), VALUE_MAX_BYTES + 3);
+        assert_eq!(read.len(), 2 * VALUE_MAX_BYTES + 8);
     }
 }

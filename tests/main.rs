@@ -22,6 +22,7 @@ mod hostile;
 #[path = "../crates/bridges/tests/stories/house.rs"]
 mod house;
 mod https;
+mod import;
 mod leak;
 mod lineage;
 mod lists;

@@ -1,39 +1,50 @@
 //! `hearthkey credential import`: secrets move from files into the vault.
 //!
 //! The first run is dry: it says what would be taken, under which names. The second, with `--take`, takes
-//! it; who answers for it and what it is for must be said, in the file or on the command line.
+//! it. Both follow one [plan]: what one refuses, the other refuses.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::{
-    Client, CredentialChanged, CredentialRequest, FindingReport, FindingView, RotationPolicyView,
-    SecretValue,
+    Client, CredentialChanged, CredentialRequest, FindingReport, FindingView, RotateRequest,
+    RotationPolicyView, RotationView, SecretValue,
 };
-use hearthkey_discovery::import::{FILE_MAX_BYTES, Found, Left, Reading, Source, read, recognize};
+use hearthkey_discovery::import::{
+    FILE_MAX_BYTES, Found, Left, Reading, Recognized, Source, read, recognize,
+};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::context::Context;
-use crate::credential::PATH;
+use crate::credential::target::path;
+use crate::credential::{PATH, text as words};
 use crate::failure::{Failure, code};
 use crate::table::{Table, count};
+use plan::{Fate, Planned, plan};
+use vault::Vault;
+
+mod plan;
+mod vault;
 
 /// What is imported.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The file: secrets.yaml, .env, Zigbee2MQTT's configuration.yaml, ESPHome YAML, a Mosquitto password file or CSV.
+    /// The file: secrets.yaml, Home Assistant's configuration or a package of it, .env, Zigbee2MQTT's configuration.yaml or secret.yaml, ESPHome YAML, a Compose file, a Mosquitto password file or mosquitto.conf, or CSV.
     file: PathBuf,
     /// The environment that it goes into.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: String,
-    /// What kind of file it is, if its name and content do not say: secrets-yaml, env, zigbee2mqtt, esphome, mosquitto or csv.
-    #[arg(long, value_name = "KIND")]
+    /// What kind of file it is, if its name and content do not say: secrets-yaml, home-assistant, env, zigbee2mqtt, zigbee2mqtt-secrets, esphome, mosquitto, mosquitto-conf, compose or csv.
+    #[arg(long, value_name = "KIND", visible_alias = "kind")]
     from: Option<Source>,
     /// Take it. Without this, nothing is changed: what would be taken is shown.
     #[arg(long)]
     take: bool,
+    /// Replace values of the vault by other ones of the file, by a rotation: of every entry, or of one with --replace=NAME; repeatable.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    replace: Vec<String>,
     /// Take only these of the suggested names; repeatable.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -58,7 +69,7 @@ struct Entry<'a> {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
-    /// `would_take`, `taken`, `left` or `refused`.
+    /// `would_take`, `would_replace`, `taken`, `replaced`, `already_here`, `differs`, `left` or `refused`.
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -70,43 +81,23 @@ struct Imported<'a> {
     source: &'static str,
     environment: &'a str,
     dry_run: bool,
+    /// Whether the vault was asked what it holds; a dry run goes on without.
+    compared: bool,
     entries: Vec<Entry<'a>>,
 }
 
 impl Import {
     /// Shows what would be taken, or takes it.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
-        let (source, reading) = self.read()?;
+        let (source, reading) = self.read(context)?;
         let Reading { found, left } = reading;
         self.check(&found)?;
+        let vault = self.vault(context, &found).await?;
+        let planned = plan(&self, &found, vault.as_ref()).await?;
+        self.complete(&planned)?;
         let mut entries = Vec::new();
-        let mut refused = 0;
-        for found in &found {
-            let name = self.name_of(found)?;
-            let (outcome, why) = if !self.wants(found) {
-                ("left", Some("it was not asked for".to_owned()))
-            } else if self.take {
-                match self.add(&context.client()?, found, name.clone()).await {
-                    Ok(warnings) => (
-                        "taken",
-                        Some(warnings.join(" ")).filter(|text| !text.is_empty()),
-                    ),
-                    Err(Failure::Told { problem, .. }) if problem.status != 0 => {
-                        refused += 1;
-                        ("refused", Some(problem.to_string()))
-                    }
-                    Err(failure) => return Err(failure),
-                }
-            } else {
-                ("would_take", self.missing(found))
-            };
-            entries.push(Entry {
-                line: found.line,
-                name,
-                kind: Some(found.kind),
-                outcome,
-                why,
-            });
+        for planned in planned {
+            entries.push(self.carry_out(context, planned).await?);
         }
         entries.extend(left.iter().map(|left| Entry {
             line: left.line,
@@ -124,19 +115,86 @@ impl Import {
             source: source.as_str(),
             environment: &self.env,
             dry_run: !self.take,
+            compared: vault.is_some(),
             entries,
         };
         context.output.answer(&imported, || text(&imported))?;
-        match refused {
+        let refused = imported
+            .entries
+            .iter()
+            .filter(|entry| entry.outcome == "refused");
+        match refused.count() {
             0 => Ok(()),
             n => Err(Failure::after_answer(&format!(
-                "{} could not be taken",
-                count(n, "credential")
+                "{} refused",
+                count(n as u64, "entry was")
             ))),
         }
     }
 
-    fn read(&self) -> Result<(Source, Reading), Failure> {
+    /// What the vault holds. A dry run goes on without a gateway.
+    async fn vault(&self, context: &Context, found: &[Found]) -> Result<Option<Vault>, Failure> {
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let asked = match context.client() {
+            Ok(client) => Vault::ask(client, &self.env).await,
+            Err(failure) => Err(failure),
+        };
+        match asked {
+            Ok(vault) => Ok(Some(vault)),
+            Err(failure @ Failure::Told { .. }) if !self.take => {
+                if let Failure::Told { problem, .. } = &failure
+                    && problem.status != 0
+                {
+                    return Err(failure);
+                }
+                context.output.aside(
+                    "The vault was not asked what it holds already: the gateway does not answer.",
+                );
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Does what was planned for one entry, if this is no dry run.
+    async fn carry_out<'a>(
+        &self,
+        context: &Context,
+        planned: Planned<'a>,
+    ) -> Result<Entry<'a>, Failure> {
+        let Planned { found, name, fate } = planned;
+        let (outcome, why) = match fate {
+            Fate::NotAsked => ("left", Some("it was not asked for".to_owned())),
+            Fate::Here(why) => ("already_here", Some(why)),
+            Fate::Differs(why) => ("differs", Some(why)),
+            Fate::Refused(why) => ("refused", Some(why)),
+            Fate::Take(why) if !self.take => ("would_take", why),
+            Fate::Replace(why) if !self.take => ("would_replace", Some(why)),
+            Fate::Take(_) => {
+                let added = self.add(&context.client()?, found, name.clone()).await;
+                outcome_of("taken", added.map(|warnings| warnings.join(" ")))?
+            }
+            Fate::Replace(_) => {
+                let replaced = self.replace(&context.client()?, found, &name).await;
+                outcome_of("replaced", replaced)?
+            }
+        };
+        let why = match (why.filter(|text| !text.is_empty()), &found.note) {
+            (Some(why), Some(note)) => Some(format!("{note}; {why}")),
+            (why, note) => why.or_else(|| note.clone()),
+        };
+        Ok(Entry {
+            line: found.line,
+            name,
+            kind: Some(found.kind),
+            outcome,
+            why,
+        })
+    }
+
+    fn read(&self, context: &Context) -> Result<(Source, Reading), Failure> {
         let unreadable = |error: &std::io::Error| Failure::file("read", &self.file, error);
         let file = std::fs::File::open(&self.file).map_err(|error| unreadable(&error))?;
         let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
@@ -144,15 +202,10 @@ impl Import {
         file.take(FILE_MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| unreadable(&error))?;
-        let source = self
-            .from
-            .or_else(|| recognize(&self.file, &bytes))
-            .ok_or_else(|| {
-                Failure::usage(&format!(
-                    "{} is of no known kind: name it with --from",
-                    self.file.display()
-                ))
-            })?;
+        let source = match self.from {
+            Some(source) => source,
+            None => self.recognized(context, &bytes)?,
+        };
         let name = self
             .file
             .file_name()
@@ -166,6 +219,50 @@ impl Import {
             )
         })?;
         Ok((source, reading))
+    }
+
+    /// The kind of the file; a person is asked where several fit.
+    fn recognized(&self, context: &Context, bytes: &[u8]) -> Result<Source, Failure> {
+        let kinds = match recognize(&self.file, bytes) {
+            Recognized::One(source) => return Ok(source),
+            Recognized::Several(kinds) => kinds,
+            Recognized::Unknown => {
+                return Err(Failure::usage(&format!(
+                    "{} is of no known kind: name it with --from",
+                    self.file.display()
+                )));
+            }
+        };
+        if !context.output.is_json()
+            && std::io::stdin().is_terminal()
+            && context.output.is_terminal()
+        {
+            let mut asked = std::io::stderr();
+            for (number, kind) in (1..).zip(&kinds) {
+                let _ = writeln!(asked, "{number}  {kind}");
+            }
+            let _ = write!(
+                asked,
+                "Which kind of file is {}? ",
+                crate::output::visible(&self.file.display().to_string())
+            );
+            let mut line = String::new();
+            let _ = std::io::stdin().read_line(&mut line);
+            let answer = line.trim();
+            let by_number = answer
+                .parse::<usize>()
+                .ok()
+                .and_then(|n| kinds.get(n.checked_sub(1)?));
+            if let Some(kind) = by_number.copied().or_else(|| answer.parse().ok()) {
+                return Ok(kind);
+            }
+        }
+        let names: Vec<String> = kinds.iter().map(|kind| format!("--from {kind}")).collect();
+        Err(Failure::usage(&format!(
+            "{} may be of several kinds: name the right one with {}",
+            self.file.display(),
+            names.join(" or ")
+        )))
     }
 
     /// The name under which it is taken.
@@ -189,7 +286,7 @@ impl Import {
         self.only.is_empty() || self.only.contains(&found.suggested.to_string())
     }
 
-    /// Refuses what could only be done by half: nothing is taken before all is known that must be.
+    /// Refuses a name that is none of the file.
     fn check(&self, found: &[Found]) -> Result<(), Failure> {
         let suggested = |only: &String| {
             found
@@ -202,8 +299,16 @@ impl Import {
                 self.file.display()
             )));
         }
-        let mut wanted = found.iter().filter(|found| self.take && self.wants(found));
-        match wanted.find_map(|found| Some((found, self.missing(found)?))) {
+        Ok(())
+    }
+
+    /// Refuses what could only be done by half: nothing is taken before all is known that must be.
+    fn complete(&self, planned: &[Planned<'_>]) -> Result<(), Failure> {
+        let lacking = planned.iter().find_map(|planned| match &planned.fate {
+            Fate::Take(Some(why)) if self.take => Some((planned.found, why)),
+            _ => None,
+        });
+        match lacking {
             Some((found, why)) => Err(Failure::usage(&format!(
                 "nothing was taken: {} in line {} lacks something: {why}",
                 found.suggested, found.line
@@ -224,6 +329,29 @@ impl Import {
             (false, true) => Some("say what it is for: --purpose WHY".into()),
             (false, false) => None,
         }
+    }
+
+    /// The file and a line of it, as the vault keeps it.
+    fn place_of(&self, line: u32) -> String {
+        let place = format!("{}:{line}", self.file.display());
+        place.chars().take(200).collect()
+    }
+
+    /// Puts a value in the place of another, by a rotation.
+    async fn replace(&self, client: &Client, found: &Found, name: &str) -> Result<String, Failure> {
+        let request = RotateRequest {
+            value: Some(SecretValue::new(Zeroizing::new(
+                found.value.expose().to_vec(),
+            ))),
+            generate: false,
+            overlap: None,
+            reason: Some(format!("imported from {}", self.place_of(found.line))),
+            accept_cost: false,
+            remote_id: None,
+        };
+        let path = format!("{}/rotate", path(&self.env, name));
+        let rotation: RotationView = client.post(&path, &request).await?;
+        Ok(words::rotation(&rotation).replace('\n', ";"))
     }
 
     async fn add(
@@ -256,12 +384,7 @@ impl Import {
             scopes: Vec::new(),
             expires_at: None,
             remote_id: None,
-            imported_from: Some(
-                format!("{}:{}", self.file.display(), found.line)
-                    .chars()
-                    .take(200)
-                    .collect(),
-            ),
+            imported_from: Some(self.place_of(found.line)),
             rotation: RotationPolicyView::default(),
         };
         let added: CredentialChanged = client.post(PATH, &request).await?;
@@ -282,7 +405,8 @@ impl Import {
                 .iter()
                 .find(|left| left.line == entry.line && left.what == entry.name);
             let hash = source == Source::MosquittoPasswords && in_file.is_some();
-            hash || entry.outcome == "refused" || entry.kind.is_some() && entry.outcome == "left"
+            hash || matches!(entry.outcome, "refused" | "differs")
+                || entry.kind.is_some() && entry.outcome == "left"
         };
         for entry in entries.iter().filter(secret) {
             let place = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone());
@@ -302,6 +426,20 @@ impl Import {
     }
 }
 
+/// What became of an entry, if the gateway answered.
+fn outcome_of(
+    done: &'static str,
+    answer: Result<String, Failure>,
+) -> Result<(&'static str, Option<String>), Failure> {
+    match answer {
+        Ok(says) => Ok((done, Some(says))),
+        Err(Failure::Told { problem, .. }) if problem.status != 0 => {
+            Ok(("refused", Some(problem.to_string())))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 fn text(imported: &Imported<'_>) -> String {
     let mut table = Table::new(&["LINE", "NAME", "KIND", "OUTCOME", "WHY"]);
     for entry in &imported.entries {
@@ -315,7 +453,22 @@ fn text(imported: &Imported<'_>) -> String {
         ]);
     }
     let mut text = table.render();
-    if imported.dry_run {
+    let takes = |entry: &Entry<'_>| {
+        matches!(
+            entry.outcome,
+            "taken" | "replaced" | "would_take" | "would_replace"
+        )
+    };
+    if imported
+        .entries
+        .iter()
+        .any(|entry| entry.outcome == "differs")
+    {
+        text += "\n\nThe vault holds other values for some of these: `--take --replace=NAME` puts one of the file in its place, by a rotation; --replace puts all.";
+    }
+    if !imported.entries.iter().any(takes) {
+        text += "\n\nThere is nothing to take.";
+    } else if imported.dry_run {
         text += "\n\nNothing was changed. Run it again with --take to move these into the vault.";
     } else {
         text += "\n\nThe file was not changed: put what was taken back into it with `hearthkey credential render`, or delete it.";

@@ -1,7 +1,8 @@
 //! `hearthkey credential render`: a template with places for values becomes a file for one reader.
 //!
 //! A place is `{{ hearthkey:bridge/key }}` or `{{ hearthkey:bridge/key | form }}`. Everything else,
-//! other double braces too, stays as it is.
+//! other double braces too, stays as it is. The dialects are those of [`hearthkey_discovery::dialect`], which
+//! `hearthkey credential import` reads.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use hearthkey_api::{Given, RevealRequest};
+use hearthkey_discovery::dialect::{dotenv, quoted, shell, zigbee2mqtt};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -26,7 +28,7 @@ const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
 /// What is rendered.
 #[derive(Debug, Args)]
 pub struct Render {
-    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json, env, base64, id for what the bridge calls it (the user name of a password), and .NAME for one field of a value that is a JSON object.
+    /// The template, with places like {{ hearthkey:hue/api-key | yaml }}; forms: text, yaml, json and toml in double quotes, env for a shell, dotenv for .env files of python-dotenv and Docker Compose, base64, id for what the bridge calls it (the user name of a password), and .NAME for one field of a value that is a JSON object; .network_key writes the list that Zigbee2MQTT wants, from hexadecimal digits too.
     template: PathBuf,
     /// The environment of all the credentials.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
@@ -44,15 +46,18 @@ pub struct Render {
 enum Form<'a> {
     /// As it is; only one line of text.
     Text,
-    /// A double-quoted scalar (YAML 1.2 §7.3.1), which is also JSON.
+    /// In double quotes, for YAML, JSON and TOML alike.
     Quoted,
-    /// A single-quoted word of the POSIX shell, as env files have it.
+    /// A word of the POSIX shell.
     Env,
+    /// A value of a `.env` file, as python-dotenv and Docker Compose read it.
+    Dotenv,
     /// Base64 (RFC 4648 §4).
     Base64,
     /// What the bridge calls it: the user name of a password.
     Id,
-    /// One field of a value that is a JSON object, as it stands there: JSON, and so YAML too.
+    /// One field of a value that is a JSON object: JSON, and so YAML too. The numbers of Zigbee2MQTT are also written from
+    /// a value that is nothing but that field, in digits.
     Field(&'a str),
 }
 
@@ -157,12 +162,13 @@ fn form_of(word: &str) -> Result<Form<'_>, String> {
     }
     match word {
         "text" => Ok(Form::Text),
-        "yaml" | "json" => Ok(Form::Quoted),
+        "yaml" | "json" | "toml" => Ok(Form::Quoted),
         "env" => Ok(Form::Env),
+        "dotenv" => Ok(Form::Dotenv),
         "base64" => Ok(Form::Base64),
         "id" => Ok(Form::Id),
         _ => Err(format!(
-            "{word:?} is no form of a value: use text, yaml, json, env, base64, id, or .NAME for a field"
+            "{word:?} is no form of a value: use text, yaml, json, toml, env, dotenv, base64, id, or .NAME for a field"
         )),
     }
 }
@@ -200,36 +206,51 @@ fn written(name: &str, form: Form<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>
             "Write it as base64: {{ hearthkey:NAME | base64 }}.",
         ));
     };
-    let bytes = match form {
+    let text = match form {
         Form::Text if text.chars().any(char::is_control) => {
             return Err(unfit(
                 "Its value has more than one line or other control characters.",
                 "Write it in quotes: {{ hearthkey:NAME | yaml }}, without quotes around it.",
             ));
         }
-        Form::Quoted => serde_json::to_vec(text).unwrap_or_default(),
-        Form::Env if text.contains('\0') => {
-            return Err(unfit("Its value holds a zero byte.", "Write it as base64."));
+        Form::Quoted => quoted::write(text),
+        Form::Env | Form::Dotenv => {
+            let word = match form {
+                Form::Env => shell::write(text),
+                _ => dotenv::write(text),
+            };
+            word.map_err(|refused| unfit(&format!("{}.", refused.why), refused.instead))?
         }
-        Form::Env => format!("'{}'", text.replace('\'', "'\\''")).into_bytes(),
-        Form::Field(field) => field_of(text, field)
-            .ok_or_else(|| {
-                unfit(
-                    &format!("Its value is no JSON object with a field {field:?}."),
-                    "Name a field that it has, or leave the form out to write the whole value.",
-                )
-            })?
-            .to_owned()
-            .into_bytes(),
-        Form::Text | Form::Base64 | Form::Id => text.as_bytes().to_vec(),
+        Form::Field(field) => field_of(text, field).ok_or_else(|| {
+            unfit(
+                &format!("Its value is no JSON object with a field {field:?}."),
+                "Name a field that it has, or leave the form out to write the whole value.",
+            )
+        })?,
+        Form::Text | Form::Base64 | Form::Id => Zeroizing::new(text.to_owned()),
     };
-    Ok(Zeroizing::new(bytes))
+    Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
-/// The text of one field, cut out of the value without a copy.
-fn field_of<'a>(object: &'a str, field: &str) -> Option<&'a str> {
-    let fields: BTreeMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(object).ok()?;
-    fields.get(field).map(|value| value.get())
+/// The text of one field. Where Zigbee2MQTT wants numbers, digits become numbers.
+fn field_of(value: &str, field: &str) -> Option<Zeroizing<String>> {
+    let fields: Result<BTreeMap<Cow<'_, str>, &RawValue>, _> = serde_json::from_str(value);
+    let text = match &fields {
+        Ok(fields) => fields.get(field)?.get(),
+        Err(_) => value,
+    };
+    let bare = quoted::read(text);
+    let numbers = bare.as_ref().map_or(text, |bare| bare.as_str());
+    let numbers = match field {
+        "network_key" => zigbee2mqtt::network_key(numbers),
+        "ext_pan_id" => zigbee2mqtt::ext_pan_id(numbers),
+        "pan_id" => zigbee2mqtt::pan_id(numbers),
+        _ => None,
+    };
+    match numbers {
+        Some(numbers) => Some(numbers),
+        None => fields.is_ok().then(|| quoted::json_for_yaml(text)),
+    }
 }
 
 /// Replaces a file in one step by one with mode 0600.
@@ -287,6 +308,13 @@ mod tests {
             r#""a\"b\\c\nd""#
         );
         assert_eq!(text(Form::Env, b"it's").unwrap(), r"'it'\''s'");
+        assert_eq!(text(Form::Dotenv, b"it's").unwrap(), r"'it\'s'");
+        assert_eq!(text(Form::Dotenv, b"a${b}"), None);
+        assert_eq!(text(Form::Env, b"a\0b"), None);
+        assert_eq!(
+            text(Form::Quoted, "\u{2028}".as_bytes()).unwrap(),
+            r#""\u2028""#
+        );
         assert_eq!(text(Form::Base64, b"\xff\x00").unwrap(), "/wA=");
     }
 
@@ -304,6 +332,13 @@ mod tests {
         assert_eq!(field("name").unwrap(), r#""a\"b""#);
         assert_eq!(field("ext_pan_id"), None);
         assert!(written("a/b", Form::Field("x"), b"[1]").is_err());
+        let list = "[7, 3, 5, 71, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 13]";
+        let object = r#"{"network_key": "07030547090b0d0f00020406080a0c0d"}"#;
+        for value in ["07030547090b0d0f00020406080a0c0d", list, object] {
+            let written = written("a/b", Form::Field("network_key"), value.as_bytes()).unwrap();
+            assert_eq!(std::str::from_utf8(&written).unwrap(), list, "{value}");
+        }
+        assert!(written("a/b", Form::Field("network_key"), b"hunter2").is_err());
         assert!(pieces("{{ hearthkey:a/b | . }}").is_err());
     }
 }

@@ -8,23 +8,30 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use hearthkey_core::credential::CredentialName;
+pub use hearthkey_core::credential::CredentialName;
 use hearthkey_core::secret::Secret;
 
+use crate::dialect::bytes::{self, NotText};
+
+mod address;
+mod compose;
 mod dotenv;
 mod esphome;
+mod home_assistant;
 mod judge;
 mod mosquitto;
 mod naming;
 mod recognition;
+mod references;
 mod secrets_yaml;
 mod settings;
 mod table;
-mod yaml;
+mod words;
 mod zigbee2mqtt;
 
+pub use hearthkey_core::credential::{Kind, Tier, check_not_own, checked_text};
 pub use judge::KINDS;
-pub use recognition::recognize;
+pub use recognition::{Recognized, recognize};
 
 /// The largest file, in bytes.
 pub const FILE_MAX_BYTES: usize = 1024 * 1024;
@@ -32,22 +39,29 @@ pub const FILE_MAX_BYTES: usize = 1024 * 1024;
 pub const ENTRIES_MAX: usize = 1000;
 /// The longest line of a `.env`, password or CSV file, in bytes.
 pub const LINE_MAX_BYTES: usize = 64 * 1024;
-/// The deepest nesting in YAML.
-pub const DEPTH_MAX: usize = 32;
+pub use crate::dialect::yaml::DEPTH_MAX;
 
 /// A kind of file that can be imported from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Home Assistant's `secrets.yaml`: one flat mapping.
     HomeAssistantSecrets,
+    /// Home Assistant's `configuration.yaml`, or a package or another part of it.
+    HomeAssistant,
     /// A `.env` file: `NAME=value` lines.
     Dotenv,
     /// Zigbee2MQTT's `configuration.yaml`.
     Zigbee2mqtt,
+    /// Zigbee2MQTT's `secret.yaml`: one flat mapping.
+    Zigbee2mqttSecrets,
     /// A device's ESPHome YAML.
     Esphome,
     /// A Mosquitto password file. Its hashes cannot be turned back into passwords and are left.
     MosquittoPasswords,
+    /// Mosquitto's `mosquitto.conf`.
+    MosquittoConf,
+    /// A file of services of Docker Compose.
+    Compose,
     /// A CSV file (RFC 4180) with a header: `name,value` and optionally `kind,owner,purpose,tier`.
     Csv,
 }
@@ -56,10 +70,14 @@ impl Source {
     /// Every one there is.
     pub const ALL: &[Self] = &[
         Self::HomeAssistantSecrets,
+        Self::HomeAssistant,
         Self::Dotenv,
         Self::Zigbee2mqtt,
+        Self::Zigbee2mqttSecrets,
         Self::Esphome,
         Self::MosquittoPasswords,
+        Self::MosquittoConf,
+        Self::Compose,
         Self::Csv,
     ];
 
@@ -67,10 +85,14 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::HomeAssistantSecrets => "secrets-yaml",
+            Self::HomeAssistant => "home-assistant",
             Self::Dotenv => "env",
             Self::Zigbee2mqtt => "zigbee2mqtt",
+            Self::Zigbee2mqttSecrets => "zigbee2mqtt-secrets",
             Self::Esphome => "esphome",
             Self::MosquittoPasswords => "mosquitto",
+            Self::MosquittoConf => "mosquitto-conf",
+            Self::Compose => "compose",
             Self::Csv => "csv",
         }
     }
@@ -85,7 +107,7 @@ impl fmt::Display for Source {
 /// Why a text is no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no source: use one of secrets-yaml, env, zigbee2mqtt, esphome, mosquitto, csv"
+    "{text:?} is no kind of file: use one of secrets-yaml, home-assistant, env, zigbee2mqtt, zigbee2mqtt-secrets, esphome, mosquitto, mosquitto-conf, compose, csv"
 )]
 pub struct InvalidSource {
     text: String,
@@ -121,6 +143,8 @@ pub struct Found {
     pub value: Secret,
     /// The line that it begins on, counted from 1.
     pub line: u32,
+    /// What a person should know of how it was read.
+    pub note: Option<String>,
     /// Who is responsible for it, if the file says so.
     pub owner: Option<String>,
     /// What it is for, if the file says so.
@@ -187,21 +211,43 @@ pub fn read(source: Source, file: &str, bytes: &[u8]) -> Result<Reading, ReadErr
             bytes: bytes.len(),
         });
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|error| ReadError::NotText {
-        file: file.to_owned(),
-        line: line_at(bytes, error.valid_up_to()),
-    })?;
+    let text = bytes::text(bytes).map_err(|wrong| not_text(file, bytes, wrong))?;
+    let text = text.as_str();
     let mut collected = settings::Collected::new(file);
     match source {
-        Source::HomeAssistantSecrets => secrets_yaml::read(text, &mut collected)?,
+        Source::HomeAssistantSecrets => secrets_yaml::read(text, "home-assistant", &mut collected)?,
+        Source::HomeAssistant => home_assistant::read(text, &mut collected)?,
         Source::Dotenv => dotenv::read(text, &mut collected)?,
         Source::Zigbee2mqtt => zigbee2mqtt::read(text, &mut collected)?,
+        Source::Zigbee2mqttSecrets => secrets_yaml::read(text, "zigbee2mqtt", &mut collected)?,
         Source::Esphome => esphome::read(text, &mut collected)?,
         Source::MosquittoPasswords => mosquitto::read(text, &mut collected)?,
+        Source::MosquittoConf => mosquitto::read_conf(text, &mut collected)?,
+        Source::Compose => compose::read(text, &mut collected)?,
         Source::Csv => table::read(text, &mut collected)?,
     }
     Ok(collected.into_reading())
+}
+
+fn not_text(file: &str, bytes: &[u8], wrong: NotText) -> ReadError {
+    let file = file.to_owned();
+    let malformed = |what| ReadError::Malformed {
+        file: file.clone(),
+        line: 1,
+        what,
+    };
+    match wrong {
+        NotText::Utf8(at) => ReadError::NotText {
+            line: line_at(bytes, at),
+            file,
+        },
+        NotText::Utf16 => {
+            malformed("it begins like UTF-16 and is not: save the file as UTF-8 and try again")
+        }
+        NotText::Unmarked => {
+            malformed("it looks like UTF-16: save the file as UTF-8 and try again")
+        }
+    }
 }
 
 /// The line that holds the byte at an offset, counted from 1.

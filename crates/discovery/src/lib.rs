@@ -9,7 +9,9 @@
 //! | --- | --- |
 //! | which secrets does this configuration hold? | [`mod@import`] |
 //! | where have secrets leaked to? | [`scan`] |
+//! | how is a value written into a file, and read from one? | [`dialect`] |
 
+pub mod dialect;
 pub mod import;
 pub mod scan;
 

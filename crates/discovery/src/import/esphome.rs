@@ -1,35 +1,45 @@
 //! ESPHome: one YAML file a device.
 
+use crate::dialect::yaml::Scalar;
+
 use super::ReadError;
-use super::judge::{carries_password, names_a_secret};
+use super::judge::{is_private_key, is_unmistakable, names_a_secret};
+use super::references::{self, Substitutions};
 use super::settings::{Collected, Named};
-use super::yaml::{self, Scalar};
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
-    let scalars = yaml::scalars(text, collected)?;
+    let scalars = collected.yaml(text)?;
     let device = device_of(&scalars, collected.file());
+    let substitutions = Substitutions::of(&scalars);
     for scalar in &scalars {
         let name = scalar.name();
         if !is_told(scalar) {
             continue;
         }
-        if let Some(why) = yaml::elsewhere(scalar) {
-            collected.leave(&name, scalar.line, why)?;
+        let replaced = match scalar.tag.as_deref() {
+            Some("literal") => None,
+            _ => substitutions.why(&scalar.text),
+        };
+        let why = references::elsewhere(scalar).or_else(|| replaced.map(str::to_owned));
+        if let Some(why) = why {
+            collected.leave(&name, scalar.line, &why)?;
             continue;
         }
         let key = format!("{device}-{}", shortened(scalar));
-        let named = Named {
-            what: &name,
-            bridge: "esphome",
-            key: &key,
-            line: scalar.line,
-        };
+        let named = Named::of(scalar, &name, "esphome", &key);
         match known_kind(scalar) {
             Some(kind) => match crate::placeholder::reason(&scalar.text) {
                 Some(why) => collected.leave(&name, scalar.line, why)?,
                 None => collected.find(named, kind, &scalar.text)?,
             },
-            None => collected.consider(named, &scalar.text, None)?,
+            None if is_wiring(scalar) && !is_unmistakable(&scalar.text) => {
+                collected.leave(
+                    &name,
+                    scalar.line,
+                    "it is a pin of a chip or a code for a remote control, not a secret",
+                )?;
+            }
+            None => collected.consider_scalar(named, scalar, None)?,
         }
     }
     Ok(())
@@ -54,18 +64,29 @@ fn device_of(scalars: &[Scalar], file: &str) -> String {
 
 /// The kinds of the places that ESPHome documents.
 fn known_kind(scalar: &Scalar) -> Option<&'static str> {
-    let section = scalar.path.first().map_or("", String::as_str);
-    match (section, scalar.key()) {
+    match (scalar.section(), scalar.key()) {
         ("wifi", "password") => Some("wifi-key"),
         ("api", "key") => Some("encryption-key"),
         ("ota" | "api" | "mqtt" | "web_server", "password") => Some("password"),
+        // An alarm's codes open it; all other codes of ESPHome are those of radios and remote controls.
+        ("alarm_control_panel", "codes" | "code") => Some("password"),
         _ => None,
     }
 }
 
+/// Whether a setting with the words `pin` or `code` is wiring or radio, as all of them are but those of people.
+fn is_wiring(scalar: &Scalar) -> bool {
+    let words = super::words::words_of(scalar.key());
+    let has = |any: &[&str]| words.iter().any(|word| any.contains(&word.as_str()));
+    has(&["pin", "code", "codes"])
+        && !has(&[
+            "alarm", "door", "lock", "user", "sim", "access", "keypad", "entry",
+        ])
+}
+
 /// `wifi.networks.0.password` → `wifi-password-0`: what tells secrets apart, without the rest.
 fn shortened(scalar: &Scalar) -> String {
-    let section = scalar.path.first().map_or("", String::as_str);
+    let section = scalar.section();
     let numbers: Vec<&str> = scalar
         .path
         .iter()
@@ -89,13 +110,14 @@ fn shortened(scalar: &Scalar) -> String {
     short
 }
 
-/// Most of an ESPHome file is wiring. Told of are secrets, and what stands in the sections that hold them.
+/// Most of an ESPHome file is wiring. Listed are secrets, and what is in the sections that hold them. Code is neither.
 fn is_told(scalar: &Scalar) -> bool {
-    let section = scalar.path.first().map_or("", String::as_str);
     let holds_secrets = matches!(
-        section,
+        scalar.section(),
         "wifi" | "api" | "ota" | "mqtt" | "web_server" | "substitutions"
     );
-    let code = scalar.tag.as_deref() == Some("lambda") || scalar.text.contains('\n');
-    !code && (holds_secrets || names_a_secret(scalar.key()) || carries_password(&scalar.text))
+    let lambda = scalar.tag.as_deref() == Some("lambda") || scalar.key() == "lambda";
+    let code = lambda || scalar.text.contains('\n') && !names_a_secret(scalar.key());
+    is_private_key(&scalar.text) && !lambda
+        || !code && (holds_secrets || names_a_secret(scalar.key()) || is_unmistakable(&scalar.text))
 }

@@ -1,6 +1,9 @@
-//! Is this setting a secret, and of what kind? Judged by the words of its name, then by the form of its value.
+//! Is this setting a secret, and of what kind? Judged by its value where that is unmistakable, then by its name, then by
+//! the form of the value.
 
 use crate::placeholder;
+
+use super::{address, words};
 
 /// The kinds that a found secret can have.
 pub const KINDS: &[&str] = &[
@@ -24,58 +27,23 @@ pub(super) enum Verdict {
     Unclear,
 }
 
-/// Words that make a setting plain, whatever else its name says, with the reason.
-const PLAIN_ENDS: [(&[&str], &str); 6] = [
-    (
-        &["latitude", "longitude", "elevation", "lat", "lon"],
-        "it is a place, not a secret",
-    ),
-    (
-        &[
-            "host", "hostname", "server", "broker", "domain", "ip", "address", "gateway", "subnet",
-            "dns", "url", "uri", "endpoint",
-        ],
-        "it is an address, not a secret",
-    ),
-    (
-        &["port", "timeout", "interval", "baud", "baudrate", "channel"],
-        "it is a number, not a secret",
-    ),
-    (
-        &[
-            "user", "username", "login", "email", "mail", "name", "ssid", "id", "topic", "client",
-        ],
-        "it is a name, not a secret",
-    ),
-    (
-        &["file", "path", "dir", "directory"],
-        "it is a path, not a secret",
-    ),
-    (
-        &[
-            "zone", "timezone", "tz", "unit", "currency", "country", "language", "locale",
-            "enabled", "debug", "level", "type", "version", "lifetime", "expiry", "expires",
-        ],
-        "it is a setting, not a secret",
-    ),
-];
-
 /// Judges a setting by its name and its value.
 pub(super) fn judge(name: &str, value: &str) -> Verdict {
     if let Some(why) = placeholder::reason(value) {
         return Verdict::Plain(why);
     }
-    if carries_password(value) {
+    if is_private_key(value) || address::is_secret(value) {
         return Verdict::Secret("other");
     }
-    let words = words_of(name);
-    if let Some(why) = plain_by_name(&words) {
+    let words = words::words_of(name);
+    let plain = plain_by_form(value)
+        .or_else(|| words::plain(&words))
+        .or_else(|| plain_by_value(value))
+        .or_else(|| chip_pin(&words, value));
+    if let Some(why) = plain {
         return Verdict::Plain(why);
     }
-    if let Some(why) = plain_by_value(value) {
-        return Verdict::Plain(why);
-    }
-    if let Some(kind) = kind_by_name(&words) {
+    if let Some(kind) = words::kind(&words) {
         return Verdict::Secret(kind);
     }
     if is_random(value) {
@@ -87,38 +55,34 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
 
 /// Whether a name alone announces a secret.
 pub(super) fn names_a_secret(name: &str) -> bool {
-    let words = words_of(name);
-    plain_by_name(&words).is_none() && kind_by_name(&words).is_some()
+    let words = words::words_of(name);
+    words::plain(&words).is_none() && words::kind(&words).is_some()
 }
 
-/// `mqttApiKey_2` → `mqtt`, `api`, `key`, `2`.
-fn words_of(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut last_lower = false;
-    for c in name.chars() {
-        if !c.is_alphanumeric() || (c.is_uppercase() && last_lower) {
-            words.push(String::new());
-        }
-        last_lower = c.is_lowercase();
-        if c.is_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.extend(c.to_lowercase());
-        }
+/// Whether a value is a secret whatever its name is.
+pub(super) fn is_unmistakable(value: &str) -> bool {
+    is_private_key(value) || address::is_secret(value)
+}
+
+/// A private key as text (RFC 7468), of whatever kind.
+pub(super) fn is_private_key(value: &str) -> bool {
+    value.contains("-----BEGIN ") && value.contains("PRIVATE KEY")
+}
+
+/// What a value is, if that is unmistakable and no secret.
+fn plain_by_form(value: &str) -> Option<&'static str> {
+    let value = value.trim();
+    if value.starts_with("-----BEGIN CERT")
+        || value.starts_with("-----BEGIN PUBLIC")
+        || value.starts_with("ssh-ed25519 ")
+        || value.starts_with("ssh-rsa ")
+    {
+        return Some("it is a certificate or a public key, and public");
     }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-fn plain_by_name(words: &[String]) -> Option<&'static str> {
-    let last = words
-        .iter()
-        .rev()
-        .find(|word| !word.bytes().all(|b| b.is_ascii_digit()))?;
-    let listed = PLAIN_ENDS
-        .iter()
-        .find(|(ends, _)| ends.contains(&last.as_str()));
-    listed.map(|(_, why)| *why)
+    if is_gpio(value) {
+        return Some("it is a pin of a chip, not a secret");
+    }
+    is_entity(value).then_some("it is the id of an entity, not a secret")
 }
 
 fn plain_by_value(value: &str) -> Option<&'static str> {
@@ -130,8 +94,7 @@ fn plain_by_value(value: &str) -> Option<&'static str> {
     if value.parse::<std::net::IpAddr>().is_ok() {
         return Some("it is an address, not a secret");
     }
-    if value.contains("://") && !value.contains(char::is_whitespace) && !value.contains(['?', '#'])
-    {
+    if value.contains("://") && !value.contains(char::is_whitespace) {
         return Some("it is an address without a password");
     }
     let path = (value.starts_with('/') || value.starts_with("./") || value.starts_with("~/"))
@@ -139,74 +102,83 @@ fn plain_by_value(value: &str) -> Option<&'static str> {
     path.then_some("it is a path, not a secret")
 }
 
-fn kind_by_name(words: &[String]) -> Option<&'static str> {
-    let has = |any: &[&str]| words.iter().any(|word| any.contains(&word.as_str()));
-    let joined = words.concat();
-    let password = has(&[
-        "password",
-        "passwd",
-        "pass",
-        "pwd",
-        "passphrase",
-        "psk",
-        "pw",
-    ]) || joined.contains("password");
-    let key = has(&["key", "keys"]) || joined.ends_with("key");
-    if has(&["wifi", "wlan", "wpa", "wpa2", "wpa3"]) && (password || key) || has(&["psk"]) {
-        Some("wifi-key")
-    } else if (has(&["zigbee", "network", "zha", "tclk", "thread"]) && key)
-        || joined.contains("networkkey")
-    {
-        Some("zigbee-key")
-    } else if (has(&["encryption", "noise", "encrypt", "encr"]) || joined.contains("encryption"))
-        && key
-    {
-        Some("encryption-key")
-    } else if password {
-        Some("password")
-    } else if has(&["token", "tokens", "jwt", "bearer", "pat"]) || joined.ends_with("token") {
-        Some("api-token")
-    } else if has(&["apikey", "appkey"]) || key {
-        Some("api-key")
-    } else if has(&["pin", "code", "passcode"]) {
-        Some("password")
-    } else if has(&[
-        "secret",
-        "secrets",
-        "credential",
-        "credentials",
-        "salt",
-        "private",
-    ]) || joined.ends_with("secret")
-    {
-        Some("other")
-    } else {
-        None
-    }
+/// `pin: 4`: the numbers of people's PINs are longer.
+fn chip_pin(words: &[String], value: &str) -> Option<&'static str> {
+    let value = value.trim();
+    let short = value.len() <= 2 && value.bytes().all(|b| b.is_ascii_digit());
+    let pin = words.last().is_some_and(|last| last == "pin");
+    (short && pin).then_some("it is a pin of a chip, not a secret")
 }
 
-/// Whether a value is an address with a password in it: `scheme://user:password@host`.
-pub(super) fn carries_password(value: &str) -> bool {
-    let Some((scheme, rest)) = value.trim().split_once("://") else {
-        return false;
+/// `GPIO4`, `P0.13`, `PA12`, `D1`, `A0`.
+fn is_gpio(value: &str) -> bool {
+    let digits = |text: &str| {
+        !text.is_empty() && text.len() <= 2 && text.bytes().all(|b| b.is_ascii_digit())
     };
-    let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
-    let password = authority
-        .rsplit_once('@')
-        .and_then(|(login, _)| login.split_once(':'))
-        .map(|(_, password)| password);
-    !scheme.is_empty()
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        && password.is_some_and(|password| placeholder::reason(password).is_none())
+    let number = |text: &str| match text.split_once('.') {
+        Some((port, pin)) => digits(port) && digits(pin),
+        None => digits(text),
+    };
+    ["GPIO", "PA", "PB", "PC", "PD", "P", "D", "A", "TX", "RX"]
+        .iter()
+        .any(|start| value.strip_prefix(start).is_some_and(number))
+}
+
+/// `light.attic_2`: a domain of Home Assistant and a name in small letters.
+fn is_entity(value: &str) -> bool {
+    const DOMAINS: [&str; 28] = [
+        "alarm_control_panel",
+        "automation",
+        "binary_sensor",
+        "button",
+        "calendar",
+        "camera",
+        "climate",
+        "cover",
+        "device_tracker",
+        "fan",
+        "group",
+        "input_boolean",
+        "input_number",
+        "input_select",
+        "input_text",
+        "light",
+        "lock",
+        "media_player",
+        "notify",
+        "number",
+        "person",
+        "remote",
+        "scene",
+        "script",
+        "select",
+        "sensor",
+        "switch",
+        "zone",
+    ];
+    value.split_once('.').is_some_and(|(domain, name)| {
+        let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        DOMAINS.contains(&domain) && !name.is_empty() && name.bytes().all(small)
+    })
+}
+
+/// Whether a text has the form of a UUID (RFC 9562 §4): services and devices have such names.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    lengths == [8, 4, 4, 4, 12] && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
 }
 
 /// Whether a value looks generated: one long word of letters and digits with much variety.
 pub(super) fn is_random(value: &str) -> bool {
     let value = value.trim();
     let plausible = |b: u8| b.is_ascii_alphanumeric() || b"+/=_-.".contains(&b);
-    if !(20..=4096).contains(&value.len()) || !value.bytes().all(plausible) {
+    if !(20..=4096).contains(&value.len()) || !value.bytes().all(plausible) || is_uuid(value) {
+        return false;
+    }
+    // Topics and paths are words in small letters.
+    let words = value.contains(['/', '_', '.']) && !value.bytes().any(|b| b.is_ascii_uppercase());
+    let constant = value.contains('_') && !value.bytes().any(|b| b.is_ascii_lowercase());
+    if words || constant {
         return false;
     }
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
@@ -285,6 +257,48 @@ mod tests {
                 "db_url",
                 "postgres://db/ha",
                 Verdict::Plain("it is an address, not a secret"),
+            ),
+            (
+                "tx_pin",
+                "GPIO16",
+                Verdict::Plain("it is a pin of a chip, not a secret"),
+            ),
+            (
+                "pin",
+                "4",
+                Verdict::Plain("it is a pin of a chip, not a secret"),
+            ),
+            ("pin", "4711", Verdict::Secret("password")),
+            (
+                "code_source",
+                "light.attic_2",
+                Verdict::Plain("it is the id of an entity, not a secret"),
+            ),
+            (
+                "service_uuid",
+                "4fafc201-1fb5-459e-8fcc-c5c9c331914b",
+                Verdict::Plain("it is a name, not a secret"),
+            ),
+            (
+                "state",
+                "home/attic/sensor01/temperature2",
+                Verdict::Unclear,
+            ),
+            (
+                "camera_url",
+                "http://cam/snapshot.cgi?user=admin&pwd=Sommer2024",
+                Verdict::Secret("other"),
+            ),
+            ("NASPASS", "x7", Verdict::Secret("password")),
+            (
+                "tls",
+                "-----BEGIN EC PRIVATE KEY-----\nMIGH\n",
+                Verdict::Secret("other"),
+            ),
+            (
+                "tls_key",
+                "-----BEGIN CERTIFICATE-----\nMIIB\n",
+                Verdict::Plain("it is a certificate or a public key, and public"),
             ),
             ("blob", "q8Zr2mT0vX4kLp7Yc1Wd9", Verdict::Secret("other")),
             ("greeting", "hello", Verdict::Unclear),

@@ -3,6 +3,8 @@
 use hearthkey_core::credential::CredentialName;
 use hearthkey_core::secret::{InvalidValue, Secret};
 
+use crate::dialect::yaml::{self, Scalar};
+
 use super::judge::{self, Verdict};
 use super::naming::Names;
 use super::{ENTRIES_MAX, Found, Left, ReadError, Reading};
@@ -21,6 +23,18 @@ pub(super) struct Named<'a> {
     pub key: &'a str,
     /// The line, counted from 1.
     pub line: u32,
+}
+
+impl<'a> Named<'a> {
+    /// A setting of a YAML file.
+    pub(super) fn of(scalar: &Scalar, what: &'a str, bridge: &'a str, key: &'a str) -> Self {
+        Self {
+            what,
+            bridge,
+            key,
+            line: scalar.line,
+        }
+    }
 }
 
 /// A reading in the making.
@@ -47,6 +61,11 @@ impl Collected {
     /// The file's name, for messages and suggested names.
     pub(super) fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The scalars of a YAML file.
+    pub(super) fn yaml(&self, text: &str) -> Result<Vec<Scalar>, ReadError> {
+        yaml::read(text).map_err(|wrong| self.malformed(wrong.line, wrong.what))
     }
 
     pub(super) fn malformed(&self, line: u32, what: &'static str) -> ReadError {
@@ -90,6 +109,7 @@ impl Collected {
                     kind,
                     value,
                     line: named.line,
+                    note: None,
                     owner: None,
                     purpose: None,
                     tier: None,
@@ -98,6 +118,39 @@ impl Collected {
             Err(error) => return self.leave(named.what, named.line, unfit(error)),
         };
         self.push(suggested)
+    }
+
+    /// Judges a scalar by its own key, then by its place and its value, and takes or leaves it. What other readers take
+    /// for another text is taken as it is written, and said.
+    pub(super) fn consider_scalar(
+        &mut self,
+        named: Named<'_>,
+        scalar: &Scalar,
+        when_unclear: Option<&'static str>,
+    ) -> Result<(), ReadError> {
+        let before = self.reading.found.len();
+        match (judge::judge(scalar.key(), &scalar.text), when_unclear) {
+            (Verdict::Secret(kind), _) => {
+                let kind = match judge::judge(named.what, &scalar.text) {
+                    Verdict::Secret(by_place) if kind != "other" => by_place,
+                    _ => kind,
+                };
+                self.find(named, kind, &scalar.text)?;
+            }
+            (Verdict::Unclear, Some(kind)) => self.find(named, kind, &scalar.text)?,
+            (Verdict::Plain(why), _) => self.leave(named.what, named.line, why)?,
+            (Verdict::Unclear, None) => {
+                self.leave(named.what, named.line, "it does not look like a secret")?;
+            }
+        }
+        if let Some(found) = self.reading.found.get_mut(before)
+            && scalar.is_read_as_another()
+        {
+            found.note = Some(
+                "taken as it is written; without quotes, readers of YAML 1.1 take it for another number".to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// The name that the file gives, or the nearest valid one that is free.

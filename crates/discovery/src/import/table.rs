@@ -11,6 +11,9 @@ const COLUMNS: [&str; 6] = ["name", "value", "kind", "owner", "purpose", "tier"]
 const NOTE_MAX_CHARS: usize = 500;
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
+    if let Err((line, what)) = check_quotes(text) {
+        return Err(collected.malformed(line, what));
+    }
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::Headers)
         .from_reader(text.as_bytes());
@@ -41,6 +44,49 @@ pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadErro
                 .unwrap_or_default()
         };
         row(line, &field, collected)?;
+    }
+}
+
+/// Refuses what would take in text of other fields: the reader itself is content with every quote.
+fn check_quotes(text: &str) -> Result<(), (u32, &'static str)> {
+    let (mut line, mut opened) = (1, 0);
+    let (mut quoted, mut begins) = (false, true);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted => {
+                if chars.next_if_eq(&'"').is_some() {
+                    continue;
+                }
+                quoted = false;
+                if chars
+                    .peek()
+                    .is_some_and(|next| !matches!(next, ',' | '\n' | '\r'))
+                {
+                    return Err((
+                        opened,
+                        "text follows the closing quote of a field: double each quote within a field",
+                    ));
+                }
+            }
+            '"' if begins => (quoted, opened) = (true, line),
+            ' ' if begins && chars.peek() == Some(&'"') => {
+                return Err((
+                    line,
+                    "a blank stands before the quote of a field: remove it, or the quote belongs to the value",
+                ));
+            }
+            _ => {}
+        }
+        begins = !quoted && matches!(c, ',' | '\n' | '\r');
+        line += u32::from(c == '\n');
+    }
+    match quoted {
+        true => Err((
+            opened,
+            "a quote is opened in this row and not closed: close it",
+        )),
+        false => Ok(()),
     }
 }
 
@@ -106,6 +152,7 @@ fn row<'a>(
         kind,
         value,
         line,
+        note: None,
         owner,
         purpose,
         tier,

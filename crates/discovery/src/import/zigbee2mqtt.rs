@@ -1,37 +1,40 @@
 //! Zigbee2MQTT's `configuration.yaml`.
 //!
 //! Its secrets have fixed places. Devices and groups hold names and options, often hundreds of them; only what looks
-//! like a secret is told of there.
+//! like a secret is listed there.
 
-use zeroize::Zeroizing;
+use crate::dialect::yaml::Scalar;
+use crate::dialect::zigbee2mqtt::{NETWORK_KEY_BYTES, digits};
 
 use super::ReadError;
 use super::judge::names_a_secret;
+use super::references;
 use super::settings::{Collected, Named};
-use super::yaml::{self, Scalar};
 
-const BRIDGE: &str = "zigbee2mqtt";
-/// Bytes of a Zigbee network key.
-const NETWORK_KEY_BYTES: usize = 16;
+pub(super) const BRIDGE: &str = "zigbee2mqtt";
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
-    let scalars = yaml::scalars(text, collected)?;
-    network_key(&scalars, collected)?;
+    let scalars = collected.yaml(text)?;
+    network_key(&scalars, &["advanced", "network_key"], collected)?;
+    let mut pan_id_seen = false;
     for scalar in &scalars {
+        let name = scalar.name();
+        if name.starts_with("advanced.ext_pan_id") && !std::mem::replace(&mut pan_id_seen, true) {
+            collected.leave(
+                "advanced.ext_pan_id",
+                scalar.line,
+                "it is a radio setting, not a secret",
+            )?;
+        }
         if is_network_key(scalar) || is_quiet(scalar) {
             continue;
         }
-        let name = scalar.name();
-        if let Some(why) = yaml::elsewhere(scalar) {
-            collected.leave(&name, scalar.line, why)?;
+        let why = references::elsewhere(scalar)
+            .or_else(|| references::of_zigbee2mqtt(&scalar.text).map(str::to_owned));
+        if let Some(why) = why {
+            collected.leave(&name, scalar.line, &why)?;
             continue;
         }
-        let named = Named {
-            what: &name,
-            bridge: BRIDGE,
-            key: &name,
-            line: scalar.line,
-        };
         match name.as_str() {
             "advanced.pan_id" | "advanced.channel" => {
                 collected.leave(&name, scalar.line, "it is a radio setting, not a secret")?;
@@ -39,75 +42,92 @@ pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadErro
             "mqtt.key" | "mqtt.ca" | "mqtt.cert" | "frontend.ssl_key" | "frontend.ssl_cert" => {
                 collected.leave(&name, scalar.line, "it is a path, not a secret")?;
             }
-            _ => collected.consider(named, &scalar.text, None)?,
+            _ => {
+                collected.consider_scalar(Named::of(scalar, &name, BRIDGE, &name), scalar, None)?
+            }
         }
     }
     Ok(())
 }
 
-/// Elements of lists, and what devices and groups say of themselves, are told of only if they may be secret.
+/// Elements of lists, and what devices and groups say of themselves, are listed only if they may be secret.
 fn is_quiet(scalar: &Scalar) -> bool {
-    let section = scalar.path.first().map_or("", String::as_str);
     let element = scalar
         .path
         .last()
         .is_some_and(|key| key.parse::<usize>().is_ok());
-    (element || matches!(section, "devices" | "groups" | "device_options" | "version"))
+    (element
+        || matches!(
+            scalar.section(),
+            "devices" | "groups" | "device_options" | "version"
+        ))
         && !names_a_secret(scalar.key())
 }
 
 fn is_network_key(scalar: &Scalar) -> bool {
-    scalar.path.first().is_some_and(|key| key == "advanced")
+    scalar.section() == "advanced"
         && scalar
             .path
             .get(1)
             .is_some_and(|key| key == "network_key" || key == "ext_pan_id")
 }
 
-/// A network key is written as a list of 16 numbers. It is imported as 32 hexadecimal digits.
-fn network_key(scalars: &[Scalar], collected: &mut Collected) -> Result<(), ReadError> {
-    let parts: Vec<&Scalar> = scalars
+/// A network key is written as a list of 16 numbers. It is imported as 32 hexadecimal digits, from which
+/// [`crate::dialect::zigbee2mqtt::network_key`] writes the list again.
+pub(super) fn network_key(
+    scalars: &[Scalar],
+    place: &[&str],
+    collected: &mut Collected,
+) -> Result<(), ReadError> {
+    let what = place.join(".");
+    let in_place = |scalar: &&Scalar| {
+        scalar
+            .path
+            .iter()
+            .zip(place)
+            .all(|(key, place)| key == place)
+            && scalar.path.len() >= place.len()
+    };
+    let (parts, others): (Vec<&Scalar>, Vec<&Scalar>) = scalars
         .iter()
-        .filter(|scalar| is_network_key(scalar) && scalar.path[1] == "network_key")
-        .collect();
+        .filter(in_place)
+        .partition(|scalar| scalar.set_again.is_none());
+    if let Some(why) = others
+        .first()
+        .and_then(|other| references::elsewhere(other))
+    {
+        collected.leave(&what, others[0].line, &why)?;
+    }
     let Some(first) = parts.first() else {
         return Ok(());
     };
     let named = Named {
-        what: "advanced.network_key",
+        what: &what,
         bridge: BRIDGE,
         key: "network-key",
         line: first.line,
     };
-    if first.path.len() == 2 {
-        let why = yaml::elsewhere(first).or_else(|| crate::placeholder::reason(&first.text));
+    let none = "a network key is a list of 16 numbers from 0 to 255, or 32 hexadecimal digits; this is none";
+    if first.path.len() == place.len() {
+        let text = first.text.trim();
+        let why = references::elsewhere(first)
+            .or_else(|| references::of_zigbee2mqtt(text).map(str::to_owned))
+            .or_else(|| crate::placeholder::reason(text).map(str::to_owned));
+        let is_digits =
+            text.len() == 2 * NETWORK_KEY_BYTES && text.bytes().all(|b| b.is_ascii_hexdigit());
         return match why {
-            Some(why) => collected.leave(named.what, first.line, why),
-            None => collected.find(named, "zigbee-key", &first.text),
+            Some(why) => collected.leave(&what, first.line, &why),
+            None if is_digits => collected.find(named, "zigbee-key", text),
+            None => collected.leave(&what, first.line, none),
         };
     }
-    let digits: Option<Zeroizing<String>> = parts.iter().try_fold(
-        Zeroizing::new(String::with_capacity(2 * NETWORK_KEY_BYTES)),
-        |mut digits, part| {
-            digits.push_str(&Zeroizing::new(format!("{:02x}", byte(&part.text)?)));
-            Some(digits)
-        },
-    );
-    match digits {
+    if let Some(why) = parts.iter().find_map(|part| references::elsewhere(part)) {
+        return collected.leave(&what, first.line, &why);
+    }
+    match digits(parts.iter().map(|part| part.text.as_str())) {
         Some(digits) if parts.len() == NETWORK_KEY_BYTES => {
             collected.find(named, "zigbee-key", &digits)
         }
-        _ => collected.leave(
-            named.what,
-            first.line,
-            "a network key is a list of 16 numbers from 0 to 255; this is none",
-        ),
-    }
-}
-
-fn byte(text: &str) -> Option<u8> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u8::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
+        _ => collected.leave(&what, first.line, none),
     }
 }

@@ -192,6 +192,15 @@ impl Marks {
         Ok(Self { key, bits, marks })
     }
 
+    /// The labels of the marks that were made of this very value, blanks and line ends around it left out.
+    pub fn labels_of(&self, value: &[u8]) -> Vec<&str> {
+        let value = value.trim_ascii();
+        let same = self.marks.iter().filter(|mark| {
+            mark.length == value.len() && mark.proof == proof(self.key.mac(), &mark.label, value)
+        });
+        same.map(|mark| &*mark.label).collect()
+    }
+
     fn push(&mut self, label: &str, value: &[u8]) -> Marked {
         if value.len() < VALUE_MIN_BYTES {
             return Marked::TooShort;
@@ -384,6 +393,11 @@ mod tests {
         let read = Marks::from_text(&text).unwrap();
         assert_eq!(*read.to_text(), *text);
         assert_eq!(format!("{read:?}"), "Marks(3 of them)");
+        assert_eq!(
+            read.labels_of(b"correct horse battery\n"),
+            ["correct horse battery"]
+        );
+        assert!(read.labels_of(b"correct horse batterz").is_empty());
         let json = serde_json::to_string(&read).unwrap();
         assert_eq!(
             *serde_json::from_str::<Marks>(&json).unwrap().to_text(),

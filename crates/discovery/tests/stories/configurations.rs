@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearthkey_discovery::import::{self, KINDS, ReadError, Reading, Source};
+use hearthkey_discovery::import::{self, KINDS, ReadError, Reading, Recognized, Source};
 
 fn read(source: Source, file: &str, text: &str) -> Reading {
     let reading = import::read(source, file, text.as_bytes()).unwrap();
@@ -340,30 +340,34 @@ fn a_file_is_recognized_by_its_name_and_beginning_or_not_at_all() {
         (
             "config/secrets.yaml",
             "",
-            Some(Source::HomeAssistantSecrets),
+            Recognized::One(Source::HomeAssistantSecrets),
         ),
-        (".env", "", Some(Source::Dotenv)),
-        (".env.local", "", Some(Source::Dotenv)),
-        ("prod.env", "", Some(Source::Dotenv)),
+        (".env", "", Recognized::One(Source::Dotenv)),
+        (".env.local", "", Recognized::One(Source::Dotenv)),
+        ("prod.env", "", Recognized::One(Source::Dotenv)),
         (
             "configuration.yaml",
             "mqtt:\n  server: x\nserial:\n",
-            Some(Source::Zigbee2mqtt),
+            Recognized::One(Source::Zigbee2mqtt),
         ),
-        ("configuration.yaml", "homeassistant:\n", None),
+        (
+            "configuration.yaml",
+            "homeassistant:\n",
+            Recognized::Unknown,
+        ),
         (
             "kitchen.yaml",
             "esphome:\n  name: k\n",
-            Some(Source::Esphome),
+            Recognized::One(Source::Esphome),
         ),
         (
             "passwd",
             "lamp:$7$101$a$b\n",
-            Some(Source::MosquittoPasswords),
+            Recognized::One(Source::MosquittoPasswords),
         ),
-        ("keys.csv", "name,value\n", Some(Source::Csv)),
-        ("keys.csv", "a,b\n", None),
-        ("README", "hello: world", None),
+        ("keys.csv", "name,value\n", Recognized::One(Source::Csv)),
+        ("keys.csv", "a,b\n", Recognized::Unknown),
+        ("README", "hello: world", Recognized::Unknown),
     ] {
         assert_eq!(
             import::recognize(Path::new(path), head.as_bytes()),
