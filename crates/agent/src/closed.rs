@@ -91,6 +91,16 @@ impl ClosedReason {
         self.need() != Need::Time
     }
 
+    /// The reason of an I/O error on a TLS connection.
+    pub fn from_io(error: &std::io::Error) -> Self {
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        tls.and_then(Self::from_tls).unwrap_or_else(|| Self::Lost {
+            why: io_words(error),
+        })
+    }
+
     /// Reads the reason out of what the TLS line and the MQTT client saw; what TLS saw says more.
     pub(crate) fn from_errors(tls: Option<&rustls::Error>, mqtt: &ConnectionError) -> Self {
         if let Some(reason) = tls.and_then(Self::from_tls) {
@@ -208,7 +218,7 @@ fn distrust(why: &CertificateError) -> String {
             "it is for another host name or address".to_owned()
         }
         CertificateError::UnknownIssuer => {
-            "it was not issued under a root that this device trusts".to_owned()
+            "it was not issued under a root that is trusted here".to_owned()
         }
         CertificateError::BadSignature => "its signature does not verify".to_owned(),
         _ => "it is not of the form of a gateway's certificate".to_owned(),
@@ -298,7 +308,9 @@ mod tests {
 
     #[test]
     fn an_alert_without_a_name_is_a_number_and_no_rust_text() {
-        let told = reason(&rustls::Error::AlertReceived(AlertDescription::Unknown(200)));
+        let told = reason(&rustls::Error::AlertReceived(AlertDescription::Unknown(
+            200,
+        )));
         assert_eq!(
             told.to_string(),
             "the gateway refused the TLS handshake (alert 200)"
@@ -326,7 +338,7 @@ mod tests {
         let stranger = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         assert_eq!(
             reason(&stranger).to_string(),
-            "the gateway's certificate is not trusted: it was not issued under a root that this device trusts"
+            "the gateway's certificate is not trusted: it was not issued under a root that is trusted here"
         );
     }
 
@@ -334,6 +346,6 @@ mod tests {
     fn a_failed_pin_says_which_check_failed() {
         let error = rustls::Error::from(crate::pin::PinError::Mismatch);
         let text = reason(&error).to_string();
-        assert!(text.contains("root fingerprint mismatch"), "{text}");
+        assert!(text.contains("root key mismatch"), "{text}");
     }
 }

@@ -64,6 +64,17 @@ pub enum NextSlot {
     Complete,
 }
 
+impl NextSlot {
+    /// The slot in a person's words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::KeyOnly => "a key that waits for its certificate",
+            Self::Complete => "a new certificate, to be used at the next connection",
+        }
+    }
+}
+
 /// A renewed certificate, in the next slot until a connection has used it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Renewal {

@@ -74,9 +74,7 @@ pub(crate) fn pause_before(need: Need, attempt: u32, chance: u64) -> Duration {
             .checked_shl(attempt.min(20).saturating_add(1))
             .unwrap_or(LONGEST_FOR_A_PERSON_MS)
             .min(LONGEST_FOR_A_PERSON_MS);
-        return Duration::from_millis(
-            FOR_A_PERSON_MS + chance % (whole_ms - FOR_A_PERSON_MS + 1),
-        );
+        return Duration::from_millis(FOR_A_PERSON_MS + chance % (whole_ms - FOR_A_PERSON_MS + 1));
     }
     let whole_ms = 1000_u64
         .checked_shl(attempt.min(20))
