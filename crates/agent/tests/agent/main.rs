@@ -170,6 +170,56 @@ async fn run_with_hook(
     std::mem::take(&mut *events)
 }
 
+/// What a device that is refused so is told to wait, in milliseconds, and to have done.
+async fn told_when_refused(why: rustls::CertificateError) -> (u64, String) {
+    let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
+    enroll(&gateway, temp.path()).await.unwrap();
+    gateway.refuse_all(why);
+    let events = run_until(temp.path(), |event| {
+        matches!(event, Event::Disconnected { .. })
+    })
+    .await;
+    match &events[..] {
+        [
+            Event::Disconnected {
+                remedy: Some(remedy),
+                retry_in_ms,
+                ..
+            },
+            Event::Stopped,
+        ] => (*retry_in_ms, remedy.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_device_beyond_grace_waits_and_is_told_that_it_needs_a_new_claim() {
+    for why in [
+        rustls::CertificateError::Expired,
+        rustls::CertificateError::Other(rustls::OtherError(Arc::new(std::fmt::Error))),
+    ] {
+        let (retry_in_ms, remedy) = told_when_refused(why).await;
+        assert!(
+            (600_000..=1_200_000).contains(&retry_in_ms),
+            "{retry_in_ms}"
+        );
+        assert!(remedy.contains("needs a new claim"), "{remedy}");
+        assert!(remedy.contains("hearthkey device claim lamp-1"), "{remedy}");
+        assert!(remedy.contains("--replace"), "{remedy}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_device_waits_and_is_told_who_can_resume_it() {
+    let suspended = rustls::CertificateError::ApplicationVerificationFailure;
+    let (retry_in_ms, remedy) = told_when_refused(suspended).await;
+    assert!(retry_in_ms >= 600_000, "{retry_in_ms}");
+    assert!(
+        remedy.contains("hearthkey device resume lamp-1"),
+        "{remedy}"
+    );
+}
+
 #[tokio::test]
 async fn an_operators_notice_is_answered_once() {
     let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
