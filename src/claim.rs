@@ -17,7 +17,7 @@ pub struct Claim {
     #[arg(long)]
     profile: String,
     /// Its environment.
-    #[arg(long)]
+    #[arg(long = "env", short, env = "HEARTHKEY_ENV")]
     environment: String,
     /// Who answers for it.
     #[arg(long, value_name = "WHO")]

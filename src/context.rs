@@ -122,12 +122,16 @@ impl Context {
 }
 
 fn unusable(error: &RemoteError) -> Failure {
-    Failure::with_cause(
+    let failure = Failure::with_cause(
         code::NETWORK,
         "The gateway cannot be asked over the network.",
         error,
         "Check --gateway, --token-file, --root, --client-cert and --client-key.",
-    )
+    );
+    match error {
+        RemoteError::Url(_) | RemoteError::NoUrl | RemoteError::NoIdentity => failure.of_usage(),
+        _ => failure,
+    }
 }
 
 /// The body of a request that says nothing but what its path says.

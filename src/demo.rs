@@ -176,7 +176,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
         &format!("a home with its root of trust, serving on {mqtt}"),
         watch,
     )?;
-    report.aside(&format!("root {}", made.root_sha256));
+    report.aside(&format!("root certificate, SHA-256: {}", made.root_sha256));
     Ok(Stage {
         client: Client::new(home),
         stop,

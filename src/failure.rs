@@ -4,12 +4,17 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
+use hearthkey_agent::ClosedReason;
 use hearthkey_api::{CallError, Problem};
 
 /// The exit code of a command that was refused or failed.
 pub const EXIT_FAILED: u8 = 1;
-/// The exit code of a command line that cannot be understood.
+/// The exit code of a command line that cannot be obeyed as it was written.
 pub const EXIT_USAGE: u8 = 2;
+/// The exit code of `credential run` for a command that may not be executed, as shells have it.
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The exit code of `credential run` for a command that is not there, as shells have it.
+pub const EXIT_NOT_FOUND: u8 = 127;
 
 /// The stable codes of failures that no gateway reports. Add, never rename.
 pub mod code {
@@ -37,6 +42,10 @@ pub mod code {
     pub const RUN: &str = "run_failed";
     /// A secret value is not fit for what it is to be used for.
     pub const VALUE: &str = "value_unfit";
+    /// The command of `credential run` is not there.
+    pub const COMMAND_NOT_FOUND: &str = "command_not_found";
+    /// The command of `credential run` may not be executed.
+    pub const COMMAND_NOT_EXECUTABLE: &str = "command_not_executable";
     /// A scan could not be finished.
     pub const SCAN: &str = "scan_failed";
     /// A manifest cannot be read.
@@ -78,6 +87,22 @@ impl Failure {
                 remedy: remedy.to_owned(),
             },
             exit: EXIT_FAILED,
+        }
+    }
+
+    /// The same failure, as one of the command line: an argument is at fault.
+    pub fn of_usage(self) -> Self {
+        self.exiting(EXIT_USAGE)
+    }
+
+    /// The same failure with another exit code.
+    pub fn exiting(self, code: u8) -> Self {
+        match self {
+            Self::Told { problem, .. } => Self::Told {
+                problem,
+                exit: code,
+            },
+            other => other,
         }
     }
 
@@ -167,14 +192,21 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Problem(problem) => Self::Told {
-                problem,
-                exit: EXIT_FAILED,
-            },
+            CallError::Problem(problem) => {
+                // The gateway judges ids, spans and other arguments that this program hands on.
+                let exit = match problem.code.as_str() {
+                    hearthkey_api::code::INVALID => EXIT_USAGE,
+                    _ => EXIT_FAILED,
+                };
+                Self::Told { problem, exit }
+            }
             CallError::NotRunning { path, source } => {
                 let remedy = match source.kind() {
                     io::ErrorKind::PermissionDenied => {
                         "Use an account that may open the gateway's socket."
+                    }
+                    io::ErrorKind::InvalidInput => {
+                        "Name a data directory with a shorter path: a socket's path has 107 bytes at most."
                     }
                     _ => {
                         "Start it with `hearthkey run`, or name its data directory with --data-dir."
@@ -190,7 +222,7 @@ impl From<CallError> for Failure {
             CallError::Unreachable { gateway, source } => Self::local(
                 code::UNREACHABLE,
                 "The gateway cannot be reached.",
-                sentence(&format!("{gateway}: {source}")),
+                sentence(&format!("{gateway}: {}", unreachable(&source))),
                 "Check its URL, that it runs with --http, and that the root is its own.",
             ),
             CallError::Garbled(why) => Self::garbled(&why),
@@ -204,8 +236,27 @@ impl From<CallError> for Failure {
     }
 }
 
+/// Why a connection over TLS did not come about or did not last, without the words of a library.
+fn unreachable(error: &io::Error) -> String {
+    match ClosedReason::from_io(error) {
+        ClosedReason::Lost { why } => why,
+        reason => reason.to_string(),
+    }
+}
+
+/// A text without the numbers that the standard library appends to the system's errors.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |made, part| match part.split_once(')') {
+        Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) => made + rest,
+        _ => made + " (os error " + part,
+    })
+}
+
 /// A text as a sentence: a capital first, unless it begins with a name or path, and a full stop.
 fn sentence(text: &str) -> String {
+    let text = without_numbers(text);
     let text = text.trim();
     let mut chars = text.chars();
     let first_word_is_plain = text
@@ -314,6 +365,55 @@ mod tests {
         assert_eq!(
             problem.detail,
             "The following required arguments were not provided: --home <NAME>."
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_calls_invalid_is_a_usage_error() {
+        let problem = |code: &str| Problem {
+            code: code.into(),
+            status: 400,
+            title: "No.".into(),
+            detail: "No.".into(),
+            remedy: "No.".into(),
+        };
+        let exit = |code| told(CallError::Problem(problem(code)).into()).1;
+        assert_eq!(exit("invalid"), EXIT_USAGE);
+        assert_eq!(exit("not_found"), EXIT_FAILED);
+    }
+
+    #[test]
+    fn a_system_error_is_told_without_its_number() {
+        let gone = io::Error::from_raw_os_error(2);
+        let (problem, _) = told(Failure::file("read", Path::new("/x"), &gone));
+        assert_eq!(problem.detail, "No such file or directory.");
+        assert_eq!(
+            without_numbers("a: gone (os error 2). b (os error x)"),
+            "a: gone. b (os error x)"
+        );
+    }
+
+    #[test]
+    fn a_gateway_with_another_root_is_told_in_plain_words() {
+        let strange = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = CallError::Unreachable {
+            gateway: "h:8443".into(),
+            source: io::Error::new(io::ErrorKind::InvalidData, strange),
+        };
+        assert_eq!(
+            told(error.into()).0.detail,
+            "h:8443: the gateway's certificate is not trusted: it was not issued under a root that is trusted here."
+        );
+        let error = CallError::Unreachable {
+            gateway: "h:8443".into(),
+            source: io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "peer closed connection: https://docs.rs/rustls",
+            ),
+        };
+        assert_eq!(
+            told(error.into()).0.detail,
+            "h:8443: the gateway closed the connection."
         );
     }
 

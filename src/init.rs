@@ -1,7 +1,7 @@
 //! `hearthkey init`: makes a home.
 
 use clap::{Args, ValueEnum};
-use hearthkey_gateway::{InitSlot, Initialized};
+use hearthkey_gateway::{InitError, InitSlot, Initialized};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -50,12 +50,16 @@ impl Init {
         let made = hearthkey_gateway::init(&data_dir, &self.home, slot)
             .await
             .map_err(|error| {
-                Failure::with_cause(
+                let failure = Failure::with_cause(
                     code::INIT,
                     "The home was not made.",
                     &error,
                     "Check the home's name and the data directory.",
-                )
+                );
+                match error {
+                    InitError::Name => failure.of_usage(),
+                    _ => failure,
+                }
             })?;
         let answer = Made {
             home: &made.home,
@@ -74,7 +78,10 @@ impl Init {
 fn text(made: &Initialized) -> String {
     let shown = facts(&[
         ("home", Some(made.home.clone())),
-        ("root", Some(made.root_sha256.clone())),
+        (
+            "root",
+            Some(format!("{} (SHA-256 of its certificate)", made.root_sha256)),
+        ),
         ("recovery code", Some(made.recovery_code.to_string())),
     ]);
     format!(
@@ -104,7 +111,7 @@ mod tests {
         });
         assert_eq!(
             told,
-            "home           attic\nroot           ab\nrecovery code  ABCD-EFGH\n\n\
+            "home           attic\nroot           ab (SHA-256 of its certificate)\nrecovery code  ABCD-EFGH\n\n\
              Write the recovery code down and keep it away from this machine. It opens the home when\n\
              everything else is lost, and it is never shown again."
         );

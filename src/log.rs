@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use hearthkey_api::{AcceptRequest, Client, LogKeyView, PAGE_MAX, RecordPage, Status};
+use hearthkey_gateway::VerifyError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -181,12 +182,16 @@ fn parsed(record: &str) -> Value {
 fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Result<(), Failure> {
     let verified =
         hearthkey_gateway::verify_log(records, checkpoint, key.trim()).map_err(|error| {
-            Failure::with_cause(
+            let failure = Failure::with_cause(
                 code::VERIFY,
                 "The export does not verify.",
                 &error,
                 "Check that both files and the key belong together.",
-            )
+            );
+            match error {
+                VerifyError::Key(_) => failure.of_usage(),
+                _ => failure,
+            }
         })?;
     let view = VerifiedView {
         verified: true,

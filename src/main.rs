@@ -1,10 +1,10 @@
 //! `hearthkey`: the gateway and the operator's command line.
 //!
 //! This package parses, calls and prints. What may happen is decided in the gateway; apart from
-//! `init`, `run` and the offline `log verify`, every command is a call to a running gateway over
+//! `init`, `run`, the offline `log verify` and the manual, every command is a call to a running gateway over
 //! the Unix socket in its data directory. Standard output carries the answer and nothing else: with
 //! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage,
-//! 3 a scan found something; `credential run` ends as its command did.
+//! 3 a scan found something; `credential run` ends as its command did, or with 126 or 127 if there is none to run.
 
 mod bench;
 mod bench_http;
@@ -19,6 +19,7 @@ mod claim;
 mod claim_text;
 mod clock;
 mod context;
+mod conventions;
 mod credential;
 mod demo;
 mod demo_report;
@@ -33,6 +34,7 @@ mod fake_gateway;
 mod init;
 mod log;
 mod log_text;
+mod manual;
 mod output;
 mod person;
 mod profile;
@@ -55,7 +57,8 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::context::{Context, Network};
 use crate::failure::Failure;
@@ -132,10 +135,31 @@ enum Command {
     Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
     Demo(demo::Demo),
+    /// Print what lets a shell complete commands and flags.
+    Completions(manual::Completions),
+    /// Print the manual page, or write those of all commands.
+    Man(manual::Manual),
+    /// Print the version.
+    Version,
+}
+
+/// The command line with what holds for every command.
+fn command() -> clap::Command {
+    conventions::apply(Cli::command())
+}
+
+/// Reads a command line.
+fn parsed<I>(line: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<std::ffi::OsString> + Clone,
+{
+    let mut matches = command().try_get_matches_from(line)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -175,6 +199,9 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Openapi => contract(context),
             Command::Bench(bench) => bench.obey(context).await,
             Command::Demo(demo) => demo.obey(context).await,
+            Command::Completions(completions) => completions.obey(context, self::command()),
+            Command::Man(manual) => manual.obey(context, self::command()),
+            Command::Version => manual::version(context),
         }
     })
 }
@@ -194,23 +221,26 @@ fn usage(error: &clap::Error) -> ExitCode {
     if json && error.use_stderr() {
         return Output::new(true).failure(&Failure::usage(&error.to_string()));
     }
+    if json && error.kind() == ErrorKind::DisplayVersion {
+        // A reader that has gone away needs no version.
+        let _ = Output::new(true).json_line(&manual::Version::HERE);
+        return ExitCode::SUCCESS;
+    }
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::EXIT_USAGE))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("hearthkey").chain(line.split(' ')))
+        parsed(std::iter::once("hearthkey").chain(line.split(' ')))
     }
 
     #[test]
     fn the_command_line_is_consistent_in_itself() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -288,6 +318,10 @@ mod tests {
             "log prove 18 --out 18.tlog-proof",
             "log key",
             "log accept --reason tested",
+            "device claim lamp --profile generic --env home --owner anna --purpose light",
+            "completions bash",
+            "man --out pages",
+            "version --json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -315,6 +349,14 @@ mod tests {
             "run --host gateway",
             "run --mqtt 127.0.0.1:8883",
             "run --mqtt localhost --host gateway",
+            "run --mqtt 0.0.0.0:8883 --host 0.0.0.0",
+            "run --mqtt 0.0.0.0:8883 --host [::]",
+            "run --mqtt 0.0.0.0:8883 --host *",
+            "run --mqtt 0.0.0.0:8883 --host gateway:8883",
+            "run --mqtt 0.0.0.0:8883 --host https://gateway/",
+            "run --mqtt 0.0.0.0:8883 --host gateway --host ::",
+            "trust install --fingerprint abc",
+            "completions tcsh",
             "device claim lamp --profile generic",
             "device revoke lamp",
             "device approve lamp",
@@ -334,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_device_without_a_name_is_a_usage_error() {
-        let error = Cli::try_parse_from(["hearthkey", "device", "show", ""]).unwrap_err();
+        let error = parsed(["hearthkey", "device", "show", ""]).unwrap_err();
         assert_eq!(error.exit_code(), i32::from(failure::EXIT_USAGE));
     }
 
@@ -356,7 +398,7 @@ mod tests {
             }
         }
         let mut found = Vec::new();
-        options(&Cli::command(), &mut found);
+        options(&command(), &mut found);
         for id in found {
             assert!(
                 !["passphrase", "words", "secret", "password", "recovery"].contains(&id.as_str()),

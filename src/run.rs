@@ -27,7 +27,14 @@ pub struct Run {
     http: Option<SocketAddr>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
     /// given to new devices.
-    #[arg(long = "host", value_name = "NAME", required = true, num_args = 1..)]
+    /// It is a name alone: no port, and not 0.0.0.0 or ::.
+    #[arg(
+        long = "host",
+        value_name = "NAME",
+        required = true,
+        num_args = 1..,
+        value_parser = hearthkey_gateway::check_host
+    )]
     hosts: Vec<String>,
 }
 
@@ -63,7 +70,8 @@ impl Run {
             hosts: self.hosts,
             passphrase: words::in_environment()?,
         };
-        let on_event = move |event| tell(output, &socket, &event);
+        let host = config.hosts.first().cloned().unwrap_or_default();
+        let on_event = move |event| tell(output, &socket, &host, &event);
         hearthkey_gateway::run(config, on_event, stop)
             .await
             .map_err(|error| {
@@ -98,7 +106,7 @@ struct SetupLine<'a> {
 }
 
 /// Tells what became of the gateway. A reader that has gone away must not stop it.
-fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
+fn tell(output: Output, socket: &PathBuf, host: &str, event: &RunEvent) {
     let (word, mqtt, http) = match event {
         RunEvent::Ready { mqtt, http } => ("ready", Some(*mqtt), *http),
         RunEvent::Sealed => ("sealed", None, None),
@@ -121,15 +129,25 @@ fn tell(output: Output, socket: &PathBuf, event: &RunEvent) {
     let _ = output.answer(&line, || word.to_owned());
     match mqtt {
         Some(mqtt) => {
-            output.aside(&format!("Devices connect to {mqtt}."));
+            output.aside(&format!("Devices connect to {}.", reached(host, mqtt)));
             if let Some(http) = http {
-                output.aside(&format!("People and services come to {http}, over HTTPS."));
+                let place = reached(host, http);
+                output.aside(&format!("People and services come to https://{place}."));
             }
         }
         None => output.aside(
             "The gateway is sealed: it issues nothing and serves no device. \
              Unseal it with `hearthkey unseal` on the same data directory.",
         ),
+    }
+}
+
+/// Where a listener is reached: one on all addresses by the first --host.
+fn reached(host: &str, listening: SocketAddr) -> String {
+    match (listening.ip().is_unspecified(), host.contains(':')) {
+        (false, _) => listening.to_string(),
+        (true, false) => format!("{host}:{}", listening.port()),
+        (true, true) => format!("[{host}]:{}", listening.port()),
     }
 }
 
@@ -149,6 +167,15 @@ pub fn stop_signal() -> Result<impl Future<Output = ()> + Send, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_told_by_a_name_that_works() {
+        let all = "0.0.0.0:8883".parse().unwrap();
+        assert_eq!(reached("attic.lan", all), "attic.lan:8883");
+        assert_eq!(reached("fd00::1", all), "[fd00::1]:8883");
+        let one = "[::1]:8883".parse().unwrap();
+        assert_eq!(reached("attic.lan", one), "[::1]:8883");
+    }
 
     #[test]
     fn ready_names_the_address_and_the_socket() {

@@ -14,14 +14,15 @@ use crate::url_path::Name;
 pub enum Trust {
     /// Print the roots to trust, in PEM.
     Bundle,
-    /// Print the SHA-256 of the root, to compare with what a browser or a phone shows.
+    /// Print the SHA-256 of the root certificate, to compare with what a browser or a phone shows. It is that of the
+    /// certificate, not of its key, which claim codes carry.
     Fingerprint,
     /// Let this machine, and the browsers of this user, trust the root.
     Install(trust_install::Install),
     /// Print an environment's revocation list, in PEM.
     Crl {
         /// The environment.
-        #[arg(long, value_name = "NAME")]
+        #[arg(long = "env", short, env = "HEARTHKEY_ENV")]
         environment: Name,
         /// Print the bytes of its DER instead.
         #[arg(long)]

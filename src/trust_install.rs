@@ -18,8 +18,8 @@ const SYSTEM_DIR: &str = "/usr/local/share/ca-certificates";
 /// What `trust install` is told.
 #[derive(Debug, Args)]
 pub struct Install {
-    /// The fingerprint that you have compared: the root is trusted only if it has this one.
-    #[arg(long, value_name = "SHA256")]
+    /// The fingerprint that you have compared: the root is trusted only if its certificate has this one.
+    #[arg(long, value_name = "SHA256", value_parser = sha256)]
     fingerprint: Option<String>,
     /// Take the root away again instead.
     #[arg(long)]
@@ -59,6 +59,9 @@ fn run(program: &str, args: &[&str]) -> Result<(), String> {
             "{program} failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("{program} is not installed"))
+        }
         Err(error) => Err(format!("{program} cannot be run: {error}")),
     }
 }
@@ -120,6 +123,15 @@ pub async fn fingerprint(context: &Context) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
+/// A SHA-256 as browsers and this program show it: 64 hexadecimal digits, with colons or without.
+fn sha256(text: &str) -> Result<String, String> {
+    let digits = text.replace([':', ' '], "");
+    match digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => Ok(text.to_owned()),
+        false => Err("a SHA-256 is 64 hexadecimal digits".to_owned()),
+    }
+}
+
 fn same(a: &str, b: &str) -> bool {
     let plain = |text: &str| text.replace([':', ' '], "").to_ascii_lowercase();
     plain(a) == plain(b)
@@ -179,7 +191,7 @@ impl Installed {
             None => format!("{verb} {}.", place.place),
             Some(why) => format!("Not in {}: {why}.", place.place),
         });
-        let first = format!("Root {}", self.fingerprint);
+        let first = format!("Root certificate {}", self.fingerprint);
         std::iter::once(first)
             .chain(lines)
             .collect::<Vec<_>>()
@@ -208,7 +220,7 @@ mod tests {
         };
         assert_eq!(
             installed.text(false),
-            "Root ab\nTrusted in /a.\nNot in /b: certutil cannot be run."
+            "Root certificate ab\nTrusted in /a.\nNot in /b: certutil cannot be run."
         );
     }
 }

@@ -73,6 +73,54 @@ async fn the_old_certificate_works_until_the_new_one_has_been_seen() {
     assert_eq!(states, ["active", "superseded"]);
 }
 
+/// The first notice that a device is told on a new session.
+async fn first_notice(device: &mut Device) -> serde_json::Value {
+    let mut session = device.connect().await.unwrap();
+    let topic = format!("hearthkey/v1/devices/{}/notice", device.id());
+    session.subscribe(&[&topic]).await.unwrap();
+    let notice = session.receive().await.unwrap().payload;
+    session.close().await;
+    serde_json::from_slice(&notice).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_reconnects_is_told_the_notice_of_its_present_certificate() {
+    let rig = home().await;
+    let mut lamp = rig.enroll("lamp").await;
+    assert_eq!(first_notice(&mut lamp).await["reason"], "scheduled");
+    for _ in 0..5 {
+        rig.act("lamp", "rotate").await.unwrap();
+        assert_eq!(first_notice(&mut lamp).await["reason"], "operator");
+        let session = lamp.connect().await.unwrap();
+        lamp.renew(&session).await.unwrap();
+        session.close().await;
+        // The very first message, at once: not the request that it has just answered.
+        let notice = first_notice(&mut lamp).await;
+        let newest = rig.device("lamp").await.certificates[0].renew_after.clone();
+        assert_eq!(
+            (&notice["reason"], &notice["renew_after"]),
+            (&"scheduled".into(), &newest.into())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_whose_answer_was_lost_stays_asked_for_in_the_notice() {
+    let rig = home().await;
+    let mut lamp = rig.enroll("lamp").await;
+    assert_eq!(first_notice(&mut lamp).await["reason"], "scheduled");
+    let mut without_answer = copy_of(&rig, "lamp", "without-answer");
+    rig.act("lamp", "rotate").await.unwrap();
+    let session = lamp.connect().await.unwrap();
+    lamp.renew(&session).await.unwrap();
+    session.close().await;
+    assert_eq!(
+        first_notice(&mut without_answer).await["reason"],
+        "operator"
+    );
+    assert_eq!(first_notice(&mut lamp).await["reason"], "scheduled");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_keys_renewing_from_one_generation_suspend_the_device() {
     let rig = home().await;

@@ -1,17 +1,20 @@
 //! `hearthkey credential run`: a command gets values, and nobody else does.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
 use hearthkey_api::{Given, RevealRequest};
-use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
+use rustix::fs::{Access, MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
 
 use crate::context::Context;
 use crate::credential::give::obtain;
-use crate::failure::{Failure, code};
+use crate::failure::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Failure, code};
 
 /// What is run, and what it gets.
 #[derive(Debug, Args)]
@@ -105,11 +108,14 @@ impl Run {
             reason: self.reason,
             version: None,
         };
-        let values = obtain(&context.client()?, &self.env, &request).await?;
         let (program, arguments) = self
             .command
             .split_first()
             .ok_or_else(|| Failure::usage("there is no command after --"))?;
+        // Before the values are obtained: no value is given out for nothing.
+        lookup(program, std::env::var_os("PATH").as_deref())
+            .map_err(|missing| missing.failure(program, "No value was obtained."))?;
+        let values = obtain(&context.client()?, &self.env, &request).await?;
         let mut command = Command::new(program);
         command.args(arguments);
         for (wanted, given) in self.names.iter().zip(&values) {
@@ -127,12 +133,81 @@ impl Run {
             }
         }
         let error = command.exec();
-        Err(Failure::local(
-            code::SYSTEM,
-            &format!("Could not run {}.", program.display()),
-            format!("The system says: {error}."),
-            "Check the command's name and path. The values were obtained, and are on record as given to it.",
-        ))
+        let given = "The values were obtained, and are on record as given to it.";
+        Err(match error.kind() {
+            ErrorKind::NotFound => Missing::Interpreter.failure(program, given),
+            ErrorKind::PermissionDenied => Missing::Right.failure(program, given),
+            _ => Failure::file("run", Path::new(program), &error).exiting(EXIT_NOT_EXECUTABLE),
+        })
+    }
+}
+
+/// Why a command cannot be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// It is nowhere.
+    Command,
+    /// It is there, and may not be executed.
+    Right,
+    /// It is a script, and its interpreter is not there.
+    Interpreter,
+}
+
+impl Missing {
+    fn failure(self, program: &OsStr, values: &str) -> Failure {
+        let program = program.display();
+        let (code, exit, title, remedy) = match self {
+            Self::Command => (
+                code::COMMAND_NOT_FOUND,
+                EXIT_NOT_FOUND,
+                format!("{program}: command not found."),
+                "Check the command's name, or give its path.",
+            ),
+            Self::Right => (
+                code::COMMAND_NOT_EXECUTABLE,
+                EXIT_NOT_EXECUTABLE,
+                format!("{program}: permission denied."),
+                "It must be a file that you may execute: chmod +x gives that right.",
+            ),
+            Self::Interpreter => (
+                code::COMMAND_NOT_EXECUTABLE,
+                EXIT_NOT_EXECUTABLE,
+                format!("{program}: its interpreter was not found."),
+                "Check the first line of the script.",
+            ),
+        };
+        Failure::local(code, &title, values.to_owned(), remedy).exiting(exit)
+    }
+}
+
+/// Looks for a command as execvp(3) does: a path as it is, a name in the directories of `PATH`.
+fn lookup(program: &OsStr, path: Option<&OsStr>) -> Result<(), Missing> {
+    if program.as_bytes().contains(&b'/') {
+        return executable(Path::new(program));
+    }
+    if program.is_empty() {
+        return Err(Missing::Command);
+    }
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    let mut best = Err(Missing::Command);
+    for directory in std::env::split_paths(path) {
+        match executable(&directory.join(program)) {
+            Ok(()) => return Ok(()),
+            Err(Missing::Command) => {}
+            Err(other) => best = Err(other),
+        }
+    }
+    best
+}
+
+fn executable(path: &Path) -> Result<(), Missing> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {
+            rustix::fs::access(path, Access::EXEC_OK).map_err(|_| Missing::Right)
+        }
+        Ok(_) => Err(Missing::Right),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Missing::Right),
+        Err(_) => Err(Missing::Command),
     }
 }
 
@@ -169,6 +244,39 @@ fn in_memory(variable: &str, given: &Given) -> std::io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_looked_for_as_a_shell_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let plain = temp.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let path = Some(temp.path().as_os_str());
+        assert_eq!(
+            lookup(OsStr::new("sh"), Some(OsStr::new("/x:/bin"))),
+            Ok(())
+        );
+        assert_eq!(lookup(OsStr::new("/bin/sh"), path), Ok(()));
+        for missing in ["nosuchcommand", "", "/no/such/command", "./nosuchcommand"] {
+            let found = lookup(OsStr::new(missing), path);
+            assert_eq!(found, Err(Missing::Command), "{missing}");
+        }
+        for forbidden in [OsStr::new("plain"), plain.as_os_str(), OsStr::new("/tmp")] {
+            assert_eq!(
+                lookup(forbidden, path),
+                Err(Missing::Right),
+                "{forbidden:?}"
+            );
+        }
+        let Failure::Told { problem, exit } =
+            Missing::Command.failure(OsStr::new("x"), "No value was obtained.")
+        else {
+            panic!("it is told")
+        };
+        assert_eq!(
+            (exit, problem.title.as_str()),
+            (127, "x: command not found.")
+        );
+    }
 
     #[test]
     fn a_credential_has_a_variable_of_its_own_or_the_one_that_is_named() {

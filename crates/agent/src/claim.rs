@@ -19,7 +19,7 @@ pub struct ClaimUri {
     pub claim: String,
     /// Device id that the claim was opened for: one lowercase DNS label.
     pub device: String,
-    /// SHA-256 of the root certificate's SubjectPublicKeyInfo.
+    /// SHA-256 of the root's public key (its SubjectPublicKeyInfo), not of the root certificate.
     pub root: Fingerprint,
     secret: Zeroizing<String>,
 }
@@ -169,7 +169,13 @@ fn checked(
 
 fn is_host(text: &str) -> bool {
     let bare = text.trim_matches(['[', ']']);
-    !bare.is_empty() && bare.len() <= 253 && rustls_pki_types::ServerName::try_from(bare).is_ok()
+    let is_wildcard = bare
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.to_canonical().is_unspecified());
+    !bare.is_empty()
+        && !is_wildcard
+        && bare.len() <= 253
+        && rustls_pki_types::ServerName::try_from(bare).is_ok()
 }
 
 fn is_token(text: &str, longest: usize) -> bool {
@@ -271,6 +277,8 @@ mod tests {
             (SECRET, "tooshort", "secret"),
             ("hub.local", "", "host"),
             ("hub.local", "hub local", "host"),
+            ("hub.local", "0.0.0.0", "host"),
+            ("hub.local", "[::]", "host"),
             ("abababab", "xyxyxyxy", "root"),
         ];
         for (from, to, expected) in cases {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use rumqttc::{ConnectionError, StateError};
-use rustls::AlertDescription;
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
+use rustls::{AlertDescription, CertificateError};
 use serde::Serialize;
 
 use crate::explain::printable;
@@ -19,7 +19,7 @@ pub enum ClosedReason {
     Revoked,
     /// The gateway answered the handshake with another TLS alert.
     TlsRefused {
-        /// Name of the alert, as in `CertificateExpired`.
+        /// Name of the alert in RFC 8446, as in `certificate_expired`; its number, if it has none.
         alert: String,
     },
     /// This side did not believe the gateway's certificate.
@@ -29,7 +29,7 @@ pub enum ClosedReason {
     },
     /// The gateway refused the MQTT connection in its CONNACK.
     Refused {
-        /// Name of the reason code, as in `NotAuthorized`.
+        /// The reason code in the specification's words, as in `not authorized`.
         code: String,
     },
     /// The gateway ended the session with an MQTT DISCONNECT.
@@ -48,31 +48,57 @@ pub enum ClosedReason {
     },
 }
 
+/// What a connection needs before it can come about again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Time: the network or the gateway is away, and comes back.
+    Time,
+    /// A new claim: this certificate is never taken again.
+    Claim,
+    /// A valid date: the gateway says that the certificate's life is over, or has not begun.
+    Date,
+    /// An operator who resumes the device.
+    Resumption,
+    /// Another certificate, or another gateway: this one does not go with that one.
+    Setup,
+}
+
 impl ClosedReason {
+    /// What has to happen before trying again can help.
+    pub(crate) fn need(&self) -> Need {
+        match self {
+            Self::Revoked => Need::Claim,
+            Self::TlsRefused { alert } => match alert.as_str() {
+                "certificate_unknown" => Need::Claim,
+                "certificate_expired" => Need::Date,
+                "access_denied" => Need::Resumption,
+                "bad_certificate"
+                | "certificate_required"
+                | "unknown_ca"
+                | "unsupported_certificate" => Need::Setup,
+                _ => Need::Time,
+            },
+            Self::Refused { code } => match code.as_str() {
+                BAD_CLIENT_ID | BAD_LOGIN | BANNED | NOT_AUTHORIZED => Need::Setup,
+                _ => Need::Time,
+            },
+            _ => Need::Time,
+        }
+    }
+
     /// Whether the gateway turned this identity away, as opposed to trouble on the way to it or within it.
     pub(crate) fn is_about_identity(&self) -> bool {
-        match self {
-            Self::Revoked => true,
-            Self::TlsRefused { alert } => matches!(
-                alert.as_str(),
-                "AccessDenied"
-                    | "BadCertificate"
-                    | "CertificateExpired"
-                    | "CertificateRequired"
-                    | "CertificateUnknown"
-                    | "UnknownCA"
-                    | "UnsupportedCertificate"
-            ),
-            Self::Refused { code } => matches!(
-                code.as_str(),
-                "BadClientId"
-                    | "BadUserNamePassword"
-                    | "Banned"
-                    | "ClientIdentifierNotValid"
-                    | "NotAuthorized"
-            ),
-            _ => false,
-        }
+        self.need() != Need::Time
+    }
+
+    /// The reason of an I/O error on a TLS connection.
+    pub fn from_io(error: &std::io::Error) -> Self {
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        tls.and_then(Self::from_tls).unwrap_or_else(|| Self::Lost {
+            why: io_words(error),
+        })
     }
 
     /// Reads the reason out of what the TLS line and the MQTT client saw; what TLS saw says more.
@@ -83,7 +109,7 @@ impl ClosedReason {
         match mqtt {
             ConnectionError::RequestsDone => Self::Requested,
             ConnectionError::ConnectionRefused(code) => Self::Refused {
-                code: format!("{code:?}"),
+                code: connack(*code),
             },
             ConnectionError::MqttState(StateError::ServerDisconnect {
                 reason_code,
@@ -100,7 +126,7 @@ impl ClosedReason {
             },
             ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
                 Self::Lost {
-                    why: printable(&error.to_string()),
+                    why: io_words(error),
                 }
             }
             other => Self::Lost {
@@ -117,24 +143,94 @@ impl ClosedReason {
             // A peer that says goodbye is a peer that went away.
             rustls::Error::AlertReceived(AlertDescription::CloseNotify) => None,
             rustls::Error::AlertReceived(alert) => Some(Self::TlsRefused {
-                alert: format!("{alert:?}"),
+                alert: alert_name(*alert),
             }),
-            rustls::Error::InvalidCertificate(rustls::CertificateError::Other(inner)) => {
+            rustls::Error::InvalidCertificate(why) => Some(Self::NotTrusted { why: distrust(why) }),
+            rustls::Error::NoCertificatesPresented => Some(Self::NotTrusted {
+                why: "it presented no certificate".to_owned(),
+            }),
+            rustls::Error::PeerMisbehaved(_) | rustls::Error::PeerIncompatible(_) => {
                 Some(Self::NotTrusted {
-                    why: printable(&inner.0.to_string()),
+                    why: "it does not speak TLS 1.2 or 1.3 as a gateway does".to_owned(),
                 })
             }
-            rustls::Error::InvalidCertificate(why) => Some(Self::NotTrusted {
-                why: printable(&why.to_string()),
-            }),
-            rustls::Error::PeerMisbehaved(_)
-            | rustls::Error::NoCertificatesPresented
-            | rustls::Error::PeerIncompatible(_) => Some(Self::NotTrusted {
-                why: printable(&error.to_string()),
-            }),
             _ => None,
         }
     }
+}
+
+const BAD_CLIENT_ID: &str = "client identifier not valid";
+const BAD_LOGIN: &str = "bad user name or password";
+const BANNED: &str = "banned";
+const NOT_AUTHORIZED: &str = "not authorized";
+
+/// A CONNACK's reason code in the specification's words.
+fn connack(code: ConnectReturnCode) -> String {
+    use ConnectReturnCode as Code;
+    let words = match code {
+        Code::BadClientId | Code::ClientIdentifierNotValid => BAD_CLIENT_ID,
+        Code::BadUserNamePassword => BAD_LOGIN,
+        Code::Banned => BANNED,
+        Code::NotAuthorized => NOT_AUTHORIZED,
+        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
+            "unsupported protocol version"
+        }
+        Code::ServiceUnavailable | Code::ServerUnavailable => "server unavailable",
+        Code::ServerBusy => "server busy",
+        Code::QuotaExceeded => "quota exceeded",
+        Code::PacketTooLarge => "packet too large",
+        Code::ConnectionRateExceeded => "connection rate exceeded",
+        _ => "another reason code",
+    };
+    words.to_owned()
+}
+
+/// An alert's name in RFC 8446; its number, if docs/MQTT.md does not name it.
+fn alert_name(alert: AlertDescription) -> String {
+    let name = match alert {
+        AlertDescription::HandshakeFailure => "handshake_failure",
+        AlertDescription::BadCertificate => "bad_certificate",
+        AlertDescription::UnsupportedCertificate => "unsupported_certificate",
+        AlertDescription::CertificateExpired => "certificate_expired",
+        AlertDescription::CertificateUnknown => "certificate_unknown",
+        AlertDescription::UnknownCA => "unknown_ca",
+        AlertDescription::AccessDenied => "access_denied",
+        AlertDescription::ProtocolVersion => "protocol_version",
+        AlertDescription::InternalError => "internal_error",
+        AlertDescription::CertificateRequired => "certificate_required",
+        AlertDescription::NoApplicationProtocol => "no_application_protocol",
+        other => return format!("alert {}", u8::from(other)),
+    };
+    name.to_owned()
+}
+
+/// Why this side does not accept the gateway's certificate.
+fn distrust(why: &CertificateError) -> String {
+    match why {
+        CertificateError::Other(inner) => printable(&inner.0.to_string()),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name or address".to_owned()
+        }
+        CertificateError::UnknownIssuer => {
+            "it was not issued under a root that is trusted here".to_owned()
+        }
+        CertificateError::BadSignature => "its signature does not verify".to_owned(),
+        _ => "it is not of the form of a gateway's certificate".to_owned(),
+    }
+}
+
+/// What an I/O error says, without the words that a library has for its programmers.
+fn io_words(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return "the gateway closed the connection".to_owned();
+    }
+    printable(crate::explain::without_number(&error.to_string()))
 }
 
 impl fmt::Display for ClosedReason {
@@ -184,7 +280,7 @@ mod tests {
     #[test]
     fn another_alert_is_named() {
         let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
-        let expected = "CertificateRequired".to_owned();
+        let expected = "certificate_required".to_owned();
         assert_eq!(reason(&alert), ClosedReason::TlsRefused { alert: expected });
     }
 
@@ -193,16 +289,63 @@ mod tests {
         let refused = |code: &str| ClosedReason::Refused {
             code: code.to_owned(),
         };
-        assert!(refused("NotAuthorized").is_about_identity());
-        assert!(!refused("ServerBusy").is_about_identity());
-        let alert = "InternalError".to_owned();
+        assert!(refused(&connack(ConnectReturnCode::NotAuthorized)).is_about_identity());
+        assert!(!refused(&connack(ConnectReturnCode::ServerBusy)).is_about_identity());
+        let alert = alert_name(AlertDescription::InternalError);
         assert!(!ClosedReason::TlsRefused { alert }.is_about_identity());
+    }
+
+    #[test]
+    fn each_alert_says_what_the_device_needs() {
+        let need = |alert| reason(&rustls::Error::AlertReceived(alert)).need();
+        assert_eq!(need(AlertDescription::CertificateRevoked), Need::Claim);
+        assert_eq!(need(AlertDescription::CertificateUnknown), Need::Claim);
+        assert_eq!(need(AlertDescription::CertificateExpired), Need::Date);
+        assert_eq!(need(AlertDescription::AccessDenied), Need::Resumption);
+        assert_eq!(need(AlertDescription::UnknownCA), Need::Setup);
+        assert_eq!(need(AlertDescription::InternalError), Need::Time);
+    }
+
+    #[test]
+    fn an_alert_without_a_name_is_a_number_and_no_rust_text() {
+        let told = reason(&rustls::Error::AlertReceived(AlertDescription::Unknown(
+            200,
+        )));
+        assert_eq!(
+            told.to_string(),
+            "the gateway refused the TLS handshake (alert 200)"
+        );
+    }
+
+    #[test]
+    fn a_connection_that_ends_early_names_no_page_for_programmers() {
+        let eof = std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "peer closed connection: https://docs.rs/rustls",
+        );
+        let told = ClosedReason::from_errors(None, &ConnectionError::Io(eof)).to_string();
+        assert_eq!(
+            told,
+            "the connection was lost: the gateway closed the connection"
+        );
+        let refused = std::io::Error::from_raw_os_error(111);
+        let told = ClosedReason::from_errors(None, &ConnectionError::Io(refused)).to_string();
+        assert_eq!(told, "the connection was lost: Connection refused");
+    }
+
+    #[test]
+    fn what_a_certificate_lacks_is_said_in_plain_words() {
+        let stranger = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert_eq!(
+            reason(&stranger).to_string(),
+            "the gateway's certificate is not trusted: it was not issued under a root that is trusted here"
+        );
     }
 
     #[test]
     fn a_failed_pin_says_which_check_failed() {
         let error = rustls::Error::from(crate::pin::PinError::Mismatch);
         let text = reason(&error).to_string();
-        assert!(text.contains("root fingerprint mismatch"), "{text}");
+        assert!(text.contains("root key mismatch"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::certificate::{Leaf, LeafError};
-use crate::closed::ClosedReason;
+use crate::closed::{ClosedReason, Need};
 use crate::directory::{DeviceDirectory, DirectoryError, NEXT_CERTIFICATE, NEXT_KEY, State, TRUST};
 use crate::explain::{Explain, Explanation};
 use crate::fingerprint::Fingerprint;
@@ -62,6 +62,17 @@ pub enum NextSlot {
     KeyOnly,
     /// A pair that has yet to be seen on a connection.
     Complete,
+}
+
+impl NextSlot {
+    /// The slot in a person's words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::KeyOnly => "a key that waits for its certificate",
+            Self::Complete => "a new certificate, to be used at the next connection",
+        }
+    }
 }
 
 /// A renewed certificate, in the next slot until a connection has used it.
@@ -215,6 +226,34 @@ impl Device {
         Ok(())
     }
 
+    /// What a person has to do before the gateway takes this device in again; nothing where waiting is enough.
+    pub(crate) fn what_to_do(&self, reason: &ClosedReason, now: Moment) -> Option<String> {
+        let State {
+            device, not_after, ..
+        } = &self.state;
+        let directory = self.directory.path().display();
+        let claim = format!(
+            "This device needs a new claim: run `hearthkey device claim {device} …` at the gateway, stop this agent, \
+             then run `hearthkey-agent enroll --dir {directory} --replace` with the claim code"
+        );
+        match reason.need() {
+            Need::Time => None,
+            Need::Claim => Some(claim),
+            Need::Date if now < *not_after => Some(format!(
+                "By this machine's clock the certificate is good until {not_after}: compare both clocks. If they are \
+                 right: {claim}"
+            )),
+            Need::Date => Some(claim),
+            Need::Resumption => Some(format!(
+                "The device is suspended. When it may go on, run `hearthkey device resume {device}` at the gateway, and \
+                 restart this agent to connect at once"
+            )),
+            Need::Setup => Some(format!(
+                "Check that {directory} holds this device's files and that its gateway is this one. Otherwise: {claim}"
+            )),
+        }
+    }
+
     /// A topic of the device's own.
     pub(crate) fn topic(&self, name: &str) -> String {
         format!("hearthkey/v1/devices/{}/{name}", self.state.device)
@@ -290,13 +329,19 @@ pub(crate) enum BundleError {
 
 /// What a person does about a connection that did not come about or did not last.
 pub(crate) fn connect_remedy(reason: &ClosedReason) -> &'static str {
+    match reason.need() {
+        Need::Claim | Need::Date => {
+            return "If the device is still yours, open a new claim for it at the gateway (hearthkey device claim) and enroll again with --replace";
+        }
+        Need::Resumption => {
+            return "Ask an operator to resume it at the gateway: hearthkey device resume";
+        }
+        Need::Setup => {
+            return "Check that host, port and directory are those of this gateway and this device; otherwise open a new claim for it at the gateway and enroll again with --replace";
+        }
+        Need::Time => {}
+    }
     match reason {
-        ClosedReason::Revoked => {
-            "If the device is still yours, open a new claim for it at the gateway and enroll again with --replace"
-        }
-        reason if reason.is_about_identity() => {
-            "Look the device up at the gateway: it may be suspended, expired or retired there"
-        }
         ClosedReason::NotTrusted { .. } => {
             "Check this machine's clock, and that host and port still lead to your gateway; if its roots were replaced by force, enroll again"
         }

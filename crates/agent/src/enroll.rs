@@ -330,11 +330,11 @@ mod tests {
     fn a_failed_pin_says_that_nothing_secret_was_sent() {
         let told = EnrollError::Connect(ConnectError {
             reason: ClosedReason::NotTrusted {
-                why: "root fingerprint mismatch".to_owned(),
+                why: "root key mismatch".to_owned(),
             },
         })
         .explain();
-        assert!(told.why.contains("root fingerprint mismatch"));
+        assert!(told.why.contains("root key mismatch"));
         assert!(told.remedy.contains("nothing secret was sent"));
     }
 }

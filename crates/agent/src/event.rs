@@ -28,6 +28,9 @@ pub enum Event {
     Disconnected {
         /// Why.
         reason: ClosedReason,
+        /// What a person has to do first; nothing if time is enough.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remedy: Option<String>,
         /// Pause before the next attempt.
         retry_in_ms: u64,
     },
@@ -141,11 +144,9 @@ impl fmt::Display for Event {
             } => format!("connected as {device}; certificate {serial} is good until {not_after}"),
             Self::Disconnected {
                 reason,
+                remedy,
                 retry_in_ms,
-            } => format!(
-                "not connected: {reason}; next try in {} s",
-                retry_in_ms.div_ceil(1000)
-            ),
+            } => not_connected(reason, remedy.as_deref(), *retry_in_ms),
             Self::Notice {
                 reason, renewal_at, ..
             } => notice(*reason, *renewal_at),
@@ -180,6 +181,17 @@ impl fmt::Display for Event {
             Self::Stopped => "stopped".to_owned(),
         };
         f.write_str(&text)
+    }
+}
+
+fn not_connected(reason: &ClosedReason, remedy: Option<&str>, retry_in_ms: u64) -> String {
+    let retry_in_s = retry_in_ms.div_ceil(1000);
+    match remedy {
+        None => format!("not connected: {reason}; next try in {retry_in_s} s"),
+        Some(remedy) => format!(
+            "not connected: {reason}. {remedy}. The next try is in {} min",
+            retry_in_s.div_ceil(60)
+        ),
     }
 }
 
@@ -230,6 +242,23 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
             r#"{"event":"checkpoint_went_backwards","setback":"smaller","seen_size":9,"new_size":4}"#
+        );
+    }
+
+    #[test]
+    fn a_refusal_that_needs_a_person_says_what_to_do_and_the_next_try_in_minutes() {
+        let event = Event::Disconnected {
+            reason: ClosedReason::TlsRefused {
+                alert: "certificate_expired".to_owned(),
+            },
+            remedy: Some("It needs a new claim".to_owned()),
+            retry_in_ms: 601_000,
+        };
+        assert!(event.is_error());
+        assert_eq!(
+            event.to_string(),
+            "not connected: the gateway refused the TLS handshake (certificate_expired). It needs a new claim. \
+             The next try is in 11 min"
         );
     }
 

@@ -42,6 +42,12 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// An operating system's error text without the number that the standard library appends to it.
+pub(crate) fn without_number(text: &str) -> &str {
+    text.rsplit_once(" (os error ")
+        .map_or(text, |(words, _)| words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

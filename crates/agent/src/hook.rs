@@ -1,5 +1,6 @@
 //! The owner's program that runs after a renewal: no shell, no inherited environment, no more than a minute.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::event::Event;
+use crate::explain::without_number;
 use crate::moment::Moment;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,17 +30,30 @@ pub(crate) async fn run(hook: &Path, directory: &Path, device: &str, not_after: 
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return failed(&format!("{}: {error}", hook.display())),
+        Err(error) => return failed(&format!("{}: {}", hook.display(), why_not(&error))),
     };
     match tokio::time::timeout(PATIENCE, child.wait()).await {
         Ok(Ok(status)) => Event::HookFinished {
             exit_status: status.code(),
         },
-        Ok(Err(error)) => failed(&error.to_string()),
+        Ok(Err(error)) => failed(without_number(&error.to_string())),
         Err(_) => failed(&format!(
             "it did not end within {} s, and was ended",
             PATIENCE.as_secs()
         )),
+    }
+}
+
+/// Why a program could not be started, as a shell says it.
+fn why_not(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            "command not found: give --hook the path of a program that is there".to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            "it may not be executed: give it the right with chmod +x".to_owned()
+        }
+        _ => without_number(&error.to_string()).to_owned(),
     }
 }
 
@@ -96,6 +111,25 @@ mod tests {
             Moment::from_unix_s(0),
         )
         .await;
-        assert!(matches!(&event, Event::HookFailed { why } if why.starts_with("/nowhere/hook: ")));
+        let Event::HookFailed { why } = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(
+            why,
+            "/nowhere/hook: command not found: give --hook the path of a program that is there"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hook_without_the_right_to_be_executed_says_so() {
+        let temp = tempfile::tempdir().unwrap();
+        let hook = temp.path().join("hook");
+        std::fs::write(&hook, "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let event = run(&hook, temp.path(), "lamp-1", Moment::from_unix_s(0)).await;
+        assert!(
+            matches!(&event, Event::HookFailed { why } if why.contains("may not be executed")),
+            "{event:?}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use hearthkey_agent::{
     ClaimUri, Device, DeviceFacts, Enrollment, Event, Explain, Explanation, Fingerprint, Moment,
     Status, clock,
@@ -15,9 +15,11 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
+mod manual;
+
 /// The device side of Hearthkey: enroll with a claim, stay connected, stay renewed.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "hearthkey-agent", version, propagate_version = true)]
 struct Cli {
     /// Write JSON to standard output: one value, or one line per event for `run`.
     #[arg(long, global = true)]
@@ -38,6 +40,12 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Print what lets a shell complete commands and flags.
+    Completions(manual::Completions),
+    /// Print the manual page, or write those of all commands.
+    Man(manual::Manual),
+    /// Print the version.
+    Version,
 }
 
 #[derive(Args)]
@@ -104,7 +112,10 @@ impl<E: Explain> From<E> for Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
@@ -125,12 +136,39 @@ fn main() -> ExitCode {
     }
 }
 
+/// Answers a command line that cannot be obeyed, or one that asks for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let why = text.trim_start_matches("error: ").lines().map(str::trim);
+        let why: Vec<&str> = why.take_while(|line| !line.is_empty()).collect();
+        tell_failure(
+            &Explanation {
+                what: "The command line cannot be understood".to_owned(),
+                why: why.join(" "),
+                remedy: "See hearthkey-agent --help, or --help after the command".to_owned(),
+            },
+            true,
+        );
+        return ExitCode::from(USAGE);
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
 async fn obey(command: Command, json: bool) -> Result<(), Failure> {
     match command {
         Command::Enroll(args) => enroll(args, json).await,
         Command::Run(args) => run(args, json).await,
         Command::Status { dir } => {
             tell_status(&Status::of(&dir)?, json);
+            Ok(())
+        }
+        Command::Completions(completions) => completions.obey(Cli::command(), json),
+        Command::Man(manual) => manual.obey(Cli::command(), json),
+        Command::Version => {
+            manual::version(json);
             Ok(())
         }
     }
@@ -242,7 +280,7 @@ fn tell_status(status: &Status, json: bool) {
         .map_or("none seen".to_owned(), |size| format!("{size} records"));
     print_line(&format!(
         "device        {}\ngateway       {}:{}\nserial        {}\nnot after     {}\nrenew after   {}\n\
-         trust bundle  {}\naudit log     {seen}\nnext slot     {:?}",
+         trust bundle  {}\naudit log     {seen}\nnext slot     {}",
         status.device,
         status.host,
         status.port,
@@ -250,7 +288,7 @@ fn tell_status(status: &Status, json: bool) {
         status.not_after,
         status.renew_after,
         status.trust_bundle_sha256,
-        status.next_slot,
+        status.next_slot.words(),
     ));
 }
 

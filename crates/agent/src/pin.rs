@@ -29,7 +29,7 @@ pub(crate) struct PinnedRoot {
 pub enum PinError {
     /// No certificate in the chain has the pinned public key.
     #[error(
-        "root fingerprint mismatch: the server did not present the root that the claim code names"
+        "root key mismatch: the server did not present the root whose key the claim code names"
     )]
     Mismatch,
     /// A certificate has the pinned key, but that key did not sign it.

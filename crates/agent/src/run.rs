@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{Progress, SeenCheckpoint};
 use crate::clock;
-use crate::closed::ClosedReason;
+use crate::closed::{ClosedReason, Need};
 use crate::device::{BundleError, Device, DeviceConnectError, RenewError, connect_remedy};
 use crate::directory::DirectoryError;
 use crate::event::Event;
@@ -16,7 +16,7 @@ use crate::hook;
 use crate::moment::Moment;
 use crate::payload::{Notice, Rejection};
 use crate::plan::RenewalPlan;
-use crate::schedule::{AfterRefusal, after_refusal, pause_before};
+use crate::schedule::{AfterRefusal, after_refusal, pause_before, wait_for_person};
 use crate::session::{ConnectError, ExchangeError, Message, Session};
 
 /// Why a running agent gave up. Trouble that can pass never ends it.
@@ -123,6 +123,7 @@ impl Device {
 impl Runner<'_> {
     async fn live(&mut self, mut stop: Stop<'_>) -> Result<(), RunError> {
         let mut attempt = 0;
+        let mut needed = Need::Time;
         loop {
             let serial = self.device.state.serial.clone();
             let connected = tokio::select! {
@@ -150,6 +151,10 @@ impl Runner<'_> {
             if reason == ClosedReason::Revoked {
                 return Err(RunError::Revoked);
             }
+            // Each kind of trouble has a row of tries of its own.
+            if std::mem::replace(&mut needed, reason.need()) != needed {
+                attempt = 0;
+            }
             if !self.pause(reason, attempt, stop.as_mut()).await {
                 return Ok(());
             }
@@ -159,8 +164,9 @@ impl Runner<'_> {
 
     /// Waits before the next attempt. False if the agent is asked to stop meanwhile.
     async fn pause(&mut self, reason: ClosedReason, attempt: u32, stop: Stop<'_>) -> bool {
-        let pause = pause_before(attempt, clock::chance());
+        let pause = pause_before(reason.need(), attempt, clock::chance());
         (self.emit)(Event::Disconnected {
+            remedy: self.device.what_to_do(&reason, clock::now()),
             reason,
             retry_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
         });
@@ -353,6 +359,10 @@ impl Runner<'_> {
             Err(RenewError::Rejected(rejection)) => match after_refusal(&rejection) {
                 AfterRefusal::Stop => Err(RunError::Refused(rejection)),
                 AfterRefusal::Wait(wait_s) => {
+                    let wait_s = match rejection.code.as_str() {
+                        "approval_required" => wait_for_person(wait_s),
+                        _ => wait_s,
+                    };
                     let retry_at = self.plan.postpone(now, wait_s, clock::chance());
                     (self.emit)(Event::RenewalRefused {
                         rejection,
@@ -407,9 +417,6 @@ mod tests {
             told.why,
             "the gateway says that this certificate is revoked"
         );
-        assert_eq!(
-            told.remedy,
-            "If the device is still yours, open a new claim for it at the gateway and enroll again with --replace"
-        );
+        assert!(told.remedy.contains("open a new claim"), "{}", told.remedy);
     }
 }

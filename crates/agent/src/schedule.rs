@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::closed::Need;
 use crate::moment::Moment;
 use crate::payload::{NoticeReason, Rejection, Window};
 
@@ -54,10 +55,27 @@ pub(crate) fn after_refusal(rejection: &Rejection) -> AfterRefusal {
     AfterRefusal::Wait(rejection.retry_after_s.unwrap_or(usual_s).clamp(1, DAY_S))
 }
 
-/// The pause before connection attempt `attempt` (0 first): doubling from one second, at most five minutes, of
-/// which `chance` takes up to half away.
-pub(crate) fn pause_before(attempt: u32, chance: u64) -> Duration {
+/// The shortest wait for what only a person can change.
+const FOR_A_PERSON_MS: u64 = 600_000;
+
+/// The wait before a renewal that needs a person is asked for again: no shorter than the gateway says.
+pub(crate) fn wait_for_person(wait_s: u64) -> u64 {
+    wait_s.max(FOR_A_PERSON_MS / 1000)
+}
+
+/// The pause before connection attempt `attempt` (0 first). While only time is needed, it doubles from one second to
+/// five minutes, of which `chance` takes up to half away. Where a person has to do something, it is ten minutes to
+/// twenty, and later up to an hour.
+pub(crate) fn pause_before(need: Need, attempt: u32, chance: u64) -> Duration {
     const LONGEST_MS: u64 = 300_000;
+    const LONGEST_FOR_A_PERSON_MS: u64 = 3_600_000;
+    if need != Need::Time {
+        let whole_ms = FOR_A_PERSON_MS
+            .checked_shl(attempt.min(20).saturating_add(1))
+            .unwrap_or(LONGEST_FOR_A_PERSON_MS)
+            .min(LONGEST_FOR_A_PERSON_MS);
+        return Duration::from_millis(FOR_A_PERSON_MS + chance % (whole_ms - FOR_A_PERSON_MS + 1));
+    }
     let whole_ms = 1000_u64
         .checked_shl(attempt.min(20))
         .unwrap_or(LONGEST_MS)
@@ -172,17 +190,33 @@ mod tests {
     #[test]
     fn pauses_grow_and_stay_bounded() {
         for attempt in [0, 1, 5, 20, 63, u32::MAX] {
-            let longest = pause_before(attempt, 0);
+            let longest = pause_before(Need::Time, attempt, 0);
             assert!(longest <= Duration::from_secs(300));
             for chance in [1, 12_345, u64::MAX] {
-                let pause = pause_before(attempt, chance);
+                let pause = pause_before(Need::Time, attempt, chance);
                 assert!(
                     pause <= longest && pause * 2 >= longest,
                     "{attempt} {chance}"
                 );
             }
         }
-        assert_eq!(pause_before(0, 0), Duration::from_secs(1));
-        assert_eq!(pause_before(3, 0), Duration::from_secs(8));
+        assert_eq!(pause_before(Need::Time, 0, 0), Duration::from_secs(1));
+        assert_eq!(pause_before(Need::Time, 3, 0), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn what_needs_a_person_is_tried_after_ten_minutes_to_an_hour() {
+        let (shortest, hour) = (Duration::from_secs(600), Duration::from_secs(3600));
+        for need in [Need::Claim, Need::Date, Need::Resumption, Need::Setup] {
+            for attempt in [0, 1, 5, 20, 63, u32::MAX] {
+                for chance in [0, 1, 12_345_678, u64::MAX] {
+                    let pause = pause_before(need, attempt, chance);
+                    assert!(pause >= shortest && pause <= hour, "{attempt} {chance}");
+                }
+            }
+            assert!(pause_before(need, 0, u64::MAX) <= shortest * 2);
+        }
+        assert_eq!(wait_for_person(3), 600);
+        assert_eq!(wait_for_person(900), 900);
     }
 }

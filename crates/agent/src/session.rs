@@ -59,15 +59,15 @@ pub struct ConnectError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
     /// The gateway's profile for this device does not allow the topic, or it refused for another named reason.
-    #[error("the gateway refused {topic:?} ({code})")]
+    #[error("the gateway refused {topic} ({code})")]
     Denied {
         /// Topic or filter.
         topic: String,
-        /// Name of the MQTT reason code.
+        /// The MQTT reason code in words.
         code: String,
     },
     /// Not a topic or filter that MQTT knows.
-    #[error("{topic:?} is not a topic")]
+    #[error("{topic} is not a topic")]
     InvalidTopic {
         /// What was given.
         topic: String,
@@ -197,7 +197,7 @@ impl Session {
             Ok(()) => Ok(()),
             Err(PublishNoticeError::V5PubAck(code)) => Err(ExchangeError::Denied {
                 topic: topic.to_owned(),
-                code: format!("{code:?}"),
+                code: spoken(&format!("{code:?}")),
             }),
             Err(_) => Err(ExchangeError::Closed(self.closed().await)),
         }
@@ -217,7 +217,11 @@ impl Session {
             Ok(()) => Ok(()),
             Err(SubscribeNoticeError::V5SubAckFailure(codes)) => Err(ExchangeError::Denied {
                 topic: filters.join(" "),
-                code: format!("{codes:?}"),
+                code: codes
+                    .iter()
+                    .map(|code| spoken(&format!("{code:?}")))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             }),
             Err(_) => Err(ExchangeError::Closed(self.closed().await)),
         }
@@ -300,6 +304,15 @@ impl std::fmt::Debug for Session {
             .field("closed", &*self.closed.borrow())
             .finish_non_exhaustive()
     }
+}
+
+/// A reason code's name as words: `NotAuthorized` is `not authorized`.
+fn spoken(name: &str) -> String {
+    let letters = name.chars().enumerate().flat_map(|(at, letter)| {
+        let space = (at > 0 && letter.is_ascii_uppercase()).then_some(' ');
+        space.into_iter().chain([letter.to_ascii_lowercase()])
+    });
+    letters.collect()
 }
 
 fn read_reply(accepted: bool, bytes: Bytes) -> Result<Reply, ExchangeError> {

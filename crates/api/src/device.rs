@@ -37,8 +37,10 @@ pub struct ClaimOpened {
     pub host: String,
     /// The MQTT port.
     pub port: u16,
-    /// SHA-256 of the root's SubjectPublicKeyInfo.
+    /// SHA-256 of the root certificate, as `hearthkey trust fingerprint` prints it.
     pub root_sha256: String,
+    /// SHA-256 of the root's public key (its SubjectPublicKeyInfo): what `root` in the claim code says.
+    pub root_key_sha256: String,
     /// Until when it may be used.
     pub expires_at: String,
     /// All of the above in one text, for the agent or a QR code.

@@ -350,6 +350,15 @@ impl Broker {
         self.shared.ledger.is_retained(topic)
     }
 
+    /// The payload that is retained on a topic.
+    pub async fn retained(&self, topic: &str) -> Option<Bytes> {
+        let messages = self.shared.engine.router.get_retained_messages(topic).await;
+        messages
+            .into_iter()
+            .find(|message| *message.topic_name == *topic)
+            .map(|message| message.payload.clone())
+    }
+
     /// Ends the broker: no new connections, a goodbye to every session, the last state handed
     /// over. Keep taking [`StateChanges`] until it has ended. Returns when all is done, or when
     /// twice `Limits::stop_timeout_ms` have gone by; a second call returns at once.

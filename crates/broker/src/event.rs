@@ -70,6 +70,9 @@ pub enum Event {
         address: SocketAddr,
         /// The connection's number, unique in this process.
         connection: u64,
+        /// To be sent once the device's notice is that of its present state: the session's own subscriptions wait for
+        /// it, a second at most. Nothing where no notice is retained.
+        settled: Option<oneshot::Sender<()>>,
     },
     /// A session listens to its device's notice, newly or again.
     NoticeWanted {

@@ -14,13 +14,17 @@ use mqtt5::broker::events::{
     ClientSubscribeEvent, ClientUnsubscribeEvent, PublishAction,
 };
 use mqtt5::validation::topic_matches_filter;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::broker::Shared;
 use crate::event::{Event, Request};
 use crate::reply::{Reply, Way};
 use crate::sessions::SessionInfo;
 use crate::stream::Cut;
+
+/// How long a new session waits until its device's notice is current. Connecting does not hang on a disk.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(1);
 
 type Done<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -134,6 +138,15 @@ impl DeviceHook {
             ..
         } = self.info.clone();
         let connection = self.info.connection;
+        // A notice from before this connection may be that of another certificate.
+        let notice = hearthkey::notice(&device);
+        let (settled, current) = match self.shared.ledger.is_retained(&notice) {
+            true => {
+                let (settled, current) = oneshot::channel();
+                (Some(settled), Some(current))
+            }
+            false => (None, None),
+        };
         let opened = Event::SessionOpened {
             device,
             certificate,
@@ -141,11 +154,17 @@ impl DeviceHook {
             client_id,
             address,
             connection,
+            settled,
         };
         match self.shared.events.send(opened).await {
             Ok(()) => self.announced.store(true, Ordering::Release),
             // The gateway must know of every session; this one may come again.
             Err(_) => return self.cut.now(),
+        }
+        if let Some(current) = current
+            && timeout(NOTICE_PATIENCE, current).await.is_err()
+        {
+            tracing::debug!("a session did not wait longer for its notice");
         }
         // A session that is taken up again has its subscriptions already.
         let kept = self.shared.engine.subscriptions(&self.info.client_id).await;

@@ -99,7 +99,7 @@ impl Home {
     fn claim_opened(&self, asked: &Asked, claim: &Claim, secret: &ClaimSecret) -> ClaimOpened {
         let host = self.hosts.first().cloned().unwrap_or_default();
         let port = self.broker.local_addr().port();
-        let root = self.root.spki_sha256.to_string();
+        let root_key = self.root.spki_sha256.to_string();
         let secret = secret.reveal();
         let (id, device) = (&claim.id, &claim.device);
         let bracketed = if host.contains(':') {
@@ -108,7 +108,7 @@ impl Home {
             host.clone()
         };
         let uri = format!(
-            "hearthkey://claim?host={bracketed}&port={port}&claim={id}&secret={}&device={device}&root={root}",
+            "hearthkey://claim?host={bracketed}&port={port}&claim={id}&secret={}&device={device}&root={root_key}",
             secret.as_str()
         );
         ClaimOpened {
@@ -119,7 +119,8 @@ impl Home {
             profile: asked.profile.clone(),
             host,
             port,
-            root_sha256: root,
+            root_sha256: self.root.fingerprint().to_string(),
+            root_key_sha256: root_key,
             expires_at: claim.expires_at.to_string(),
             uri,
         }

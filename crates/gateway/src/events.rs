@@ -85,10 +85,16 @@ impl Home {
                 certificate,
                 address,
                 connection,
+                settled,
                 ..
             } => {
                 locked(&self.lately_connected).insert(device.clone());
                 self.seen(&device, certificate, address, connection).await;
+                if let Some(settled) = settled {
+                    self.publish_notice(&device).await;
+                    // An error means that the session has stopped waiting.
+                    let _ = settled.send(());
+                }
             }
             Event::NoticeWanted { device } => self.ensure_notice(&device),
             Event::SessionClosed { .. } | Event::Refused { .. } => {}

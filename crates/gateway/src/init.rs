@@ -15,9 +15,11 @@ use hearthkey_store::{Opened, Store};
 use zeroize::Zeroizing;
 
 use crate::clock::machine_time;
+use crate::data_dir::check_data_dir;
 use crate::environments::keep_authority;
 use crate::home::new_serial;
 use crate::opening::HomeError;
+use crate::run::{RunError, rehearse};
 use crate::trust::issuing;
 
 /// The longest name of a home, in bytes: it stands in the root's subject.
@@ -37,7 +39,7 @@ pub enum InitSlot {
 pub struct Initialized {
     /// Its id.
     pub home: String,
-    /// SHA-256 of the root's SubjectPublicKeyInfo.
+    /// SHA-256 of the root certificate's DER.
     pub root_sha256: String,
     /// The recovery code, to be shown once.
     pub recovery_code: Zeroizing<String>,
@@ -70,6 +72,9 @@ pub enum InitError {
     /// The store or the CAs.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// No gateway could run there.
+    #[error(transparent)]
+    Unfit(#[from] Box<RunError>),
 }
 
 /// What a key file does not protect from.
@@ -88,12 +93,16 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
         path: data_dir.to_owned(),
         source,
     };
+    check_data_dir(data_dir).map_err(|unfit| Box::new(RunError::from(unfit)))?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(data_dir)
         .map_err(directory)?;
     fs::set_permissions(data_dir, fs::Permissions::from_mode(0o750)).map_err(directory)?;
+
+    // What `run` would refuse later is refused before there is a recovery code to write down.
+    rehearse(data_dir).map_err(Box::new)?;
 
     let id = home_id(name);
     let root = RootKey::generate();
@@ -161,7 +170,7 @@ async fn furnish(
     let Opened { store, .. } = Store::open(data_dir, root_key, id)?;
     let root = CertificateAuthority::new_root(name, new_serial(), now)?;
     let server = root.new_server_ca(new_serial(), now)?;
-    let fingerprint = root.certificate().spki_sha256.to_string();
+    let fingerprint = root.certificate().fingerprint().to_string();
     let entry = Entry::new(now, Actor::gateway(), "home.init", format!("home:{id}"))
         .with("name", name)
         .with("root_sha256", fingerprint.as_str());

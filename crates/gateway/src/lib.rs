@@ -76,9 +76,10 @@ mod views;
 mod waiting;
 mod well_known;
 
-pub use data_dir::{NoDataDir, Surroundings};
+pub use data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use desktop::Desktop;
 pub use hearthkey_store::log::{Verified, VerifyError};
+pub use host::{InvalidHost, check_host};
 pub use http::openapi;
 pub use init::{InitError, InitSlot, Initialized, init};
 pub use run::{RunConfig, RunError, RunEvent, run};

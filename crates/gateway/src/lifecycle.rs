@@ -49,6 +49,7 @@ impl Home {
         };
         self.commit(Change::record(entry).write(write)).await?;
         self.access_mut().set_device_state(device, to);
+        self.owe_notice(device);
         let dropped = match to {
             DeviceState::Active => 0,
             _ => self.broker.drop_device(device).sessions,

@@ -177,6 +177,7 @@ impl Home {
         self.commit(Change::record(entry).write(suspend)).await?;
         self.access_mut()
             .set_device_state(renewer.device, DeviceState::Suspended);
+        self.owe_notice(renewer.device);
         // The answer goes out first; the session ends with the next look at the access.
         Ok(())
     }

@@ -23,9 +23,10 @@ use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
 use crate::caller::Caller;
+use crate::data_dir::{UnfitDataDir, check_data_dir};
 use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
-use crate::host::Hosts;
+use crate::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::{forbidden, router};
 use crate::init::KEY_FILE_WARNING;
 use crate::opening::{Door, HomeError, open};
@@ -71,6 +72,12 @@ pub enum RunError {
     /// The home cannot be served.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// Devices could not reach the gateway by a name that it is given.
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+    /// The directory cannot hold a home.
+    #[error(transparent)]
+    DataDir(#[from] UnfitDataDir),
     /// Another gateway runs on this home.
     #[error("another gateway runs on {0}. Stop it first, or choose another --data-dir")]
     Running(PathBuf),
@@ -127,12 +134,13 @@ impl Running {
             hosts,
             passphrase,
         } = config;
-        let slots = Slots::read(&data_dir)?;
         let hosts = if hosts.is_empty() {
             vec!["localhost".to_owned()]
         } else {
-            hosts
+            check_hosts(&hosts)?
         };
+        check_data_dir(&data_dir)?;
+        let slots = Slots::read(&data_dir)?;
         let (socket, lock) = bind(&data_dir)?;
         let gateway = Arc::new(Gateway {
             door: Door {
@@ -195,6 +203,17 @@ fn bind(data_dir: &Path) -> Result<(UnixListener, std::fs::File), RunError> {
     let socket = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     Ok((socket, lock))
+}
+
+/// Whether a gateway could run on a data directory: locks it and binds its socket, and lets both go again.
+pub(crate) fn rehearse(data_dir: &Path) -> Result<(), RunError> {
+    check_data_dir(data_dir)?;
+    let (socket, lock) = bind(data_dir)?;
+    drop(socket);
+    let path = data_dir.join(SOCKET_FILE);
+    std::fs::remove_file(&path).map_err(|source| RunError::Socket { path, source })?;
+    drop(lock);
+    Ok(())
 }
 
 /// Who is at the other end of the socket, as the kernel says.

@@ -79,6 +79,7 @@ impl Home {
         self.access_mut()
             .set_certificate_state(&fingerprint, CertificateState::Active);
         self.end_predecessors(&earlier);
+        self.owe_notice(device);
     }
 
     /// Supersedes certificates whose successor was issued a day ago and never seen.
@@ -97,6 +98,7 @@ impl Home {
             let change = Change::record(entry).write(supersede(&device, fingerprint));
             if self.commit(change).await.is_ok() {
                 self.end_predecessors(&[fingerprint]);
+                self.owe_notice(&device);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the gateway tells everybody: roots, CRLs, checkpoints; and each device: its notice.
 
 use bytes::Bytes;
-use hearthkey_core::certificate::Certificate;
+use hearthkey_core::certificate::{Certificate, CertificateState};
 use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
 use hearthkey_core::time::{Span, Timestamp};
@@ -12,7 +12,7 @@ use hearthkey_store::registry::KnownDevice;
 use serde::Serialize;
 
 use crate::home::{Home, locked};
-use crate::renew::asked_to_rotate;
+use crate::renew::{LOOKED_AT, asked_to_rotate};
 
 /// How long a CRL is good for. It is made anew on every revocation and at half its life.
 const CRL_LIFE: Span = Span::days(7);
@@ -35,6 +35,20 @@ struct Notice {
 /// The registry's name of an environment's issuing CA.
 pub(crate) fn issuing(environment: &EnvironmentName) -> String {
     format!("issuing/{environment}")
+}
+
+/// The certificate that a device uses, of its newest ones, newest first: while a renewed one has not been seen on a
+/// connection, its answer may have been lost, and the one before is still to be renewed.
+fn in_use(certificates: Vec<Certificate>) -> Option<Certificate> {
+    let mut certificates = certificates.into_iter();
+    let newest = certificates.next()?;
+    if newest.state != CertificateState::Issued {
+        return Some(newest);
+    }
+    let lineage = newest.lineage;
+    let before = certificates
+        .find(|earlier| earlier.lineage == lineage && earlier.state == CertificateState::Active);
+    Some(before.unwrap_or(newest))
 }
 
 impl Home {
@@ -75,19 +89,24 @@ impl Home {
         }
     }
 
-    /// Publishes a device's renewal window, retained; nothing for a device that is gone. One
-    /// notice of a device at a time, so that an older one never comes after a newer one.
+    /// Publishes a device's renewal window, retained; nothing for a device that is gone. What is
+    /// retained already is not said again. One notice of a device at a time, so that an older one
+    /// never comes after a newer one.
     pub(crate) async fn publish_notice(&self, device: &DeviceId) {
         let _turn = self.notice_turns.of(device).await;
         let facts = self.store.read(|registry| {
-            let newest = registry.certificates_of(device, 1)?.into_iter().next();
-            Ok(registry.device(device)?.zip(newest))
+            let certificates = registry.certificates_of(device, LOOKED_AT)?;
+            Ok(registry.device(device)?.zip(in_use(certificates)))
         });
         match facts {
             Ok(facts) => {
-                let notice = facts.and_then(|(known, newest)| self.notice(&known, &newest));
-                self.publish(&topics::notice(device), notice.unwrap_or_default())
-                    .await;
+                let notice = facts.and_then(|(known, in_use)| self.notice(&known, &in_use));
+                let topic = topics::notice(device);
+                let retained = self.broker.retained(&topic).await;
+                let notice = notice.unwrap_or_default();
+                if retained.unwrap_or_default() != notice {
+                    self.publish(&topic, notice).await;
+                }
             }
             Err(error) => {
                 tracing::error!(%error, %device, "a notice is owed: its facts could not be read");
@@ -97,15 +116,15 @@ impl Home {
         }
     }
 
-    fn notice(&self, known: &KnownDevice, newest: &Certificate) -> Option<Vec<u8>> {
+    fn notice(&self, known: &KnownDevice, in_use: &Certificate) -> Option<Vec<u8>> {
         if known.device.state != DeviceState::Active {
             return None;
         }
-        let asked = asked_to_rotate(known, newest);
+        let asked = asked_to_rotate(known, in_use);
         let opens = known.rotate_asked_at.filter(|_| asked);
         let notice = Notice {
-            renew_after: opens.unwrap_or(newest.window.renew_after).to_string(),
-            renew_before: newest.window.renew_before.to_string(),
+            renew_after: opens.unwrap_or(in_use.window.renew_after).to_string(),
+            renew_before: in_use.window.renew_before.to_string(),
             trust_bundle_sha256: Fingerprint::of(self.trust_bundle().as_bytes()).to_string(),
             reason: if asked { "operator" } else { "scheduled" },
         };

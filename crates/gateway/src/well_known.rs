@@ -41,7 +41,7 @@ async fn root_der(State(gateway): Gate) -> Result<Response, Failure> {
     Ok(bytes("application/x-x509-ca-cert", der))
 }
 
-/// SHA-256 of the root's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway.
+/// SHA-256 of the root certificate's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway.
 #[utoipa::path(get, path = "/.well-known/hearthkey/fingerprint", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn fingerprint(State(gateway): Gate) -> Result<Response, Failure> {
     let home = gateway.home()?;

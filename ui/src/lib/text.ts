@@ -667,7 +667,7 @@ export const text = {
     trust: {
       says: "Browsers and devices trust this home by its root. Install it once on each, after comparing the fingerprint with what the gateway's own machine prints:",
       command: "hearthkey trust fingerprint",
-      fingerprint: "SHA-256 of the root",
+      fingerprint: "SHA-256 of the root certificate",
       pem: "Root, PEM",
       der: "Root, DER",
       platforms: [

@@ -13,12 +13,17 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 #[derive(Debug, Default)]
 pub struct Door {
     revoked: AtomicBool,
+    everybody: Mutex<Option<CertificateError>>,
     refused: Mutex<Vec<CertificateDer<'static>>>,
 }
 
 impl Door {
     pub fn refuse(&self, certificate: CertificateDer<'static>) {
         self.refused.lock().unwrap().push(certificate);
+    }
+
+    pub fn refuse_all(&self, why: CertificateError) {
+        *self.everybody.lock().unwrap() = Some(why);
     }
 
     pub fn revoke_all(&self) {
@@ -47,6 +52,9 @@ impl ClientCertVerifier for Door {
     ) -> Result<ClientCertVerified, Error> {
         if self.revoked.load(Ordering::SeqCst) {
             return Err(Error::InvalidCertificate(CertificateError::Revoked));
+        }
+        if let Some(why) = self.everybody.lock().unwrap().clone() {
+            return Err(Error::InvalidCertificate(why));
         }
         if self
             .refused

@@ -107,6 +107,11 @@ impl Gateway {
         self.desk.door.revoke_all();
     }
 
+    /// From now on every client certificate is refused for this reason.
+    pub fn refuse_all(&self, why: rustls::CertificateError) {
+        self.desk.door.refuse_all(why);
+    }
+
     /// From now on this certificate is refused.
     pub fn refuse_certificate(&self, pem: &[u8]) {
         self.desk

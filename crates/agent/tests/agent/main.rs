@@ -69,10 +69,7 @@ async fn a_gateway_with_another_root_never_hears_the_secret() {
     let wrong = format!("{}={pin}", code.rsplit_once('=').unwrap().0);
     let enrollment = Enrollment::new(wrong.parse().unwrap());
     let error = enrollment.run(temp.path(), |_, _| ()).await.unwrap_err();
-    assert!(
-        error.to_string().contains("root fingerprint mismatch"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("root key mismatch"), "{error}");
     assert!(gateway.seen().logins.is_empty());
 }
 
@@ -171,6 +168,56 @@ async fn run_with_hook(
     device.run(hook, stopped, emit).await.unwrap();
     let mut events = events.lock().unwrap();
     std::mem::take(&mut *events)
+}
+
+/// What a device that is refused so is told to wait, in milliseconds, and to have done.
+async fn told_when_refused(why: rustls::CertificateError) -> (u64, String) {
+    let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
+    enroll(&gateway, temp.path()).await.unwrap();
+    gateway.refuse_all(why);
+    let events = run_until(temp.path(), |event| {
+        matches!(event, Event::Disconnected { .. })
+    })
+    .await;
+    match &events[..] {
+        [
+            Event::Disconnected {
+                remedy: Some(remedy),
+                retry_in_ms,
+                ..
+            },
+            Event::Stopped,
+        ] => (*retry_in_ms, remedy.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_device_beyond_grace_waits_and_is_told_that_it_needs_a_new_claim() {
+    for why in [
+        rustls::CertificateError::Expired,
+        rustls::CertificateError::Other(rustls::OtherError(Arc::new(std::fmt::Error))),
+    ] {
+        let (retry_in_ms, remedy) = told_when_refused(why).await;
+        assert!(
+            (600_000..=1_200_000).contains(&retry_in_ms),
+            "{retry_in_ms}"
+        );
+        assert!(remedy.contains("needs a new claim"), "{remedy}");
+        assert!(remedy.contains("hearthkey device claim lamp-1"), "{remedy}");
+        assert!(remedy.contains("--replace"), "{remedy}");
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_device_waits_and_is_told_who_can_resume_it() {
+    let suspended = rustls::CertificateError::ApplicationVerificationFailure;
+    let (retry_in_ms, remedy) = told_when_refused(suspended).await;
+    assert!(retry_in_ms >= 600_000, "{retry_in_ms}");
+    assert!(
+        remedy.contains("hearthkey device resume lamp-1"),
+        "{remedy}"
+    );
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** SHA-256 of the root's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway. */
+        /** SHA-256 of the root certificate's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway. */
         get: operations["get_well_known_hearthkey_fingerprint"];
         put?: never;
         post?: never;
@@ -1947,7 +1947,9 @@ export interface components {
             port: number;
             /** @description Its profile. */
             profile: string;
-            /** @description SHA-256 of the root's SubjectPublicKeyInfo. */
+            /** @description SHA-256 of the root's public key (its SubjectPublicKeyInfo): what `root` in the claim code says. */
+            root_key_sha256: string;
+            /** @description SHA-256 of the root certificate, as `hearthkey trust fingerprint` prints it. */
             root_sha256: string;
             /** @description Its secret. */
             secret: string;
