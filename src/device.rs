@@ -60,7 +60,7 @@ pub enum Device {
         /// The device.
         id: Name,
         /// SHA-256 of the key, in hexadecimal, as the device shows it.
-        #[arg(long, value_name = "SHA256")]
+        #[arg(long, value_name = "SHA256", value_parser = crate::trust_install::sha256)]
         key: String,
     },
 }

@@ -26,6 +26,8 @@ mod demo_report;
 mod demo_vault;
 mod device;
 mod device_text;
+#[cfg(test)]
+mod documented;
 mod environment;
 mod export;
 mod failure;

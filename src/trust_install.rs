@@ -124,10 +124,10 @@ pub async fn fingerprint(context: &Context) -> Result<String, Failure> {
 }
 
 /// A SHA-256 as browsers and this program show it: 64 hexadecimal digits, with colons or without.
-fn sha256(text: &str) -> Result<String, String> {
-    let digits = text.replace([':', ' '], "");
+pub fn sha256(text: &str) -> Result<String, String> {
+    let digits = text.replace([':', ' '], "").to_ascii_lowercase();
     match digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        true => Ok(text.to_owned()),
+        true => Ok(digits),
         false => Err("a SHA-256 is 64 hexadecimal digits".to_owned()),
     }
 }

@@ -94,9 +94,10 @@ async fn an_altered_truncated_reordered_or_thinned_export_does_not_verify() {
 async fn an_altered_checkpoint_or_another_homes_key_does_not_verify() {
     let exported = exported().await;
     let foreign = "hearthkey.home.arpa/attic+00000000+AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAh";
+    // Neither is a key: that is an error of usage.
     for key in [foreign, "nonsense"] {
         let refused = exported.rig.verify(&exported.file, key).await;
-        assert_eq!(refused.status.code(), Some(1), "{key}");
+        assert_eq!(refused.status.code(), Some(2), "{key}");
     }
     let note = fs::read_to_string(&exported.checkpoint).unwrap();
     let size = note.lines().nth(1).unwrap();

@@ -82,15 +82,34 @@ impl Line {
             Some(rustls::Error::InvalidCertificate(
                 rustls::CertificateError::ApplicationVerificationFailure,
             )) => "its certificate is not the pinned one".to_owned(),
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                format!("its certificate does not stand the test ({error})")
+            Some(rustls::Error::InvalidCertificate(why)) => distrust(why).to_owned(),
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return self.unreachable("it closed the connection during the TLS handshake");
             }
-            _ => return self.unreachable(&format!("TLS failed ({error})")),
+            Some(rustls::Error::AlertReceived(_)) => {
+                return self.unreachable("it refused the TLS handshake");
+            }
+            Some(_) => return self.unreachable("it does not speak TLS 1.2 or 1.3"),
+            None => return self.unreachable(&error.to_string()),
         };
         BridgeError::NotTrusted {
             at: self.site.to_string(),
             why,
         }
+    }
+}
+
+/// Why a bridge's certificate is not accepted.
+fn distrust(why: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Why;
+    match why {
+        Why::Expired | Why::ExpiredContext { .. } => "its certificate has expired",
+        Why::NotValidYet | Why::NotValidYetContext { .. } => "its certificate is not valid yet",
+        Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+            "its certificate is for another name or address"
+        }
+        Why::UnknownIssuer => "its certificate was not issued under a root that is trusted here",
+        _ => "its certificate is not accepted",
     }
 }
 

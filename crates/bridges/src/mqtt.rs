@@ -78,7 +78,13 @@ impl Session {
             ConnectReturnCode::Banned => Ok(Entry::Refused("banned")),
             other => Err(BridgeError::Refused {
                 at: self.at.clone(),
-                why: format!("it lets nobody in ({other:?})"),
+                why: match other {
+                    ConnectReturnCode::ServerBusy => "it is busy",
+                    ConnectReturnCode::ServiceUnavailable
+                    | ConnectReturnCode::ServerUnavailable => "it is not available now",
+                    _ => "it lets nobody in",
+                }
+                .to_owned(),
             }),
         }
     }

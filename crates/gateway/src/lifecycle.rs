@@ -1,13 +1,23 @@
 //! An operator suspends, resumes or rotates a device.
 
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::device::{Change as StateChange, DeviceState};
+use hearthkey_core::device::{Change as StateChange, DeviceState, StateRefusal};
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{KnownDevice, ReadError};
 
 use crate::home::Home;
 use crate::problem::Failure;
+
+/// A refused change of state, with the device that it is about.
+pub(crate) fn refused_for(device: &DeviceId, refusal: &StateRefusal) -> Failure {
+    let StateRefusal::Impossible { from, .. } = refusal;
+    let remedy = match from {
+        DeviceState::Pending => "It has not enrolled yet: let its claim expire, or retire it.",
+        _ => "Open a new claim if the device is to come back.",
+    };
+    Failure::refused(&format!("the device {device}: {refusal}"), remedy)
+}
 
 impl Home {
     pub(crate) fn known(&self, device: &DeviceId) -> Result<KnownDevice, Failure> {
@@ -36,7 +46,9 @@ impl Home {
     ) -> Result<(DeviceState, usize), Failure> {
         let _turn = self.turns.of(device).await;
         let from = self.known(device)?.device.state;
-        let to = change.decide(from)?;
+        let to = change
+            .decide(from)
+            .map_err(|refusal| refused_for(device, &refusal))?;
         let action = match change {
             StateChange::Suspend => "device.suspend",
             _ => "device.resume",

@@ -19,6 +19,7 @@ use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::clock::Stopwatch;
 use crate::home::{Home, locked};
+use crate::lifecycle::refused_for;
 use crate::problem::Failure;
 
 /// How long a revocation waits for the disk before the device is cut all the same.
@@ -77,7 +78,9 @@ impl Home {
         let _turn = self.turns.of(device).await;
         let known = self.known(device)?;
         let from = known.device.state;
-        let to = change.decide(from)?;
+        let to = change
+            .decide(from)
+            .map_err(|refusal| refused_for(device, &refusal))?;
         let certificates = self
             .store
             .read(|registry| registry.certificates_of(device, u32::MAX))?;

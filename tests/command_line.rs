@@ -1,0 +1,242 @@
+//! What somebody meets who types a command for the first time: exit codes, refusals that say what to do, and nothing
+//! promised that cannot work.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use hearthkey_agent::ClaimUri;
+
+use crate::rig::{Rig, hearthkey, json};
+use crate::vault::added;
+
+async fn typed(args: &[&str]) -> Output {
+    hearthkey().args(args).output().await.unwrap()
+}
+
+fn told(output: &Output) -> String {
+    let out = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(out).unwrap()
+}
+
+/// Fails where a text is for the programmers of a library, and not for whoever typed the command.
+fn is_plain(text: &str) {
+    for debug in [
+        "Os {",
+        "Some(",
+        "None",
+        "Err(",
+        "(os error",
+        "docs.rs",
+        "ParseIntError",
+        "Kind(",
+    ] {
+        assert!(!text.contains(debug), "{debug} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_not_made_where_no_gateway_could_run() {
+    let work = tempfile::tempdir().unwrap();
+    let long = work.path().join("x".repeat(100));
+    let file = work.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let busy = work.path().join("busy");
+    std::fs::create_dir_all(busy.join("hearthkey.sock")).unwrap();
+    for directory in [&long, &file, &busy] {
+        let path = directory.to_str().unwrap();
+        let refused = typed(&[
+            "--data-dir",
+            path,
+            "init",
+            "--home",
+            "attic",
+            "--slot",
+            "keyfile",
+        ])
+        .await;
+        assert_eq!(refused.status.code(), Some(1), "{path}");
+        is_plain(&told(&refused));
+        assert!(!told(&refused).contains("recovery code"), "{path}");
+        assert!(!directory.join("slots.json").exists(), "{path}");
+        let run = [
+            "--data-dir",
+            path,
+            "run",
+            "--mqtt",
+            "127.0.0.1:0",
+            "--host",
+            "localhost",
+        ];
+        assert_eq!(typed(&run).await.status.code(), Some(1), "{path}");
+    }
+    assert!(!long.exists(), "it was made all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_nothing_can_connect_to_is_refused_with_what_to_write() {
+    let rig = Rig::new().await;
+    for (host, hint) in [
+        ("0.0.0.0", "gateway.home.arpa"),
+        ("::", "gateway.home.arpa"),
+        ("[::]", "gateway.home.arpa"),
+        ("*", "gateway.home.arpa"),
+        ("", "gateway.home.arpa"),
+        ("0.0.0.0:8883", "gateway.home.arpa"),
+        ("attic.lan:8883", "--host attic.lan"),
+        ("https://attic.lan/", "--host attic.lan"),
+        ("my attic", "gateway.home.arpa"),
+    ] {
+        let run = [
+            "run",
+            "--mqtt",
+            "127.0.0.1:0",
+            "--host",
+            "localhost",
+            "--host",
+            host,
+        ];
+        let refused = rig.cli(&run).await;
+        assert_eq!(refused.status.code(), Some(2), "{host}");
+        assert!(told(&refused).contains(hint), "{host}: {}", told(&refused));
+        is_plain(&told(&refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_has_one_fingerprint_and_the_claim_code_says_that_it_pins_the_key() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let printed = rig.cli(&["trust", "fingerprint"]).await;
+    let fingerprint = String::from_utf8(printed.stdout).unwrap();
+    let fingerprint = fingerprint.trim();
+    assert_eq!(rig.made["root_sha256"], fingerprint);
+    let claim = rig.claim("lamp").await.unwrap();
+    assert_eq!(claim.root_sha256, fingerprint);
+    let pinned: ClaimUri = claim.uri.parse().unwrap();
+    assert_eq!(pinned.root.to_string(), claim.root_key_sha256);
+    assert_ne!(claim.root_key_sha256, claim.root_sha256);
+    let args =
+        "device claim bulb --profile generic --environment home --owner anna --purpose light";
+    let shown = told(&rig.cli(&args.split(' ').collect::<Vec<_>>()).await);
+    assert!(shown.contains(fingerprint), "{shown}");
+    assert!(rig.verified_log().await.contains(fingerprint));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_not_there_gets_no_value_and_ends_as_in_a_shell() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    added(&rig, "hue/api-key", "home", b"a-value", &[]).await;
+    let plain = rig.work.path().join("plain");
+    std::fs::write(&plain, "#!/bin/sh\n").unwrap();
+    let script = rig.work.path().join("script");
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (command, exit, why) in [
+        ("nosuchcommand", 127, "command not found"),
+        ("/no/such/command", 127, "command not found"),
+        (plain.to_str().unwrap(), 126, "permission denied"),
+        ("/tmp", 126, "permission denied"),
+    ] {
+        let run = [
+            "credential",
+            "run",
+            "--env",
+            "home",
+            "hue/api-key",
+            "--",
+            command,
+        ];
+        let refused = rig.cli(&run).await;
+        assert_eq!(refused.status.code(), Some(exit), "{command}");
+        assert!(told(&refused).contains(why), "{}", told(&refused));
+        is_plain(&told(&refused));
+    }
+    assert!(!rig.verified_log().await.contains("\"credential.run\""));
+    let script = script.to_str().unwrap();
+    let run = [
+        "credential",
+        "run",
+        "--env",
+        "home",
+        "hue/api-key",
+        "--",
+        script,
+    ];
+    let refused = rig.cli(&run).await;
+    assert_eq!(refused.status.code(), Some(126), "{}", told(&refused));
+    assert!(told(&refused).contains("interpreter"), "{}", told(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_errors_end_with_2_other_failures_with_1_and_both_name_what_is_wrong() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    rig.claim("lamp").await.unwrap();
+    for (line, exit, name) in [
+        (
+            "device claim LAMP --profile generic --env home --owner a --purpose p",
+            2,
+            "LAMP",
+        ),
+        (
+            "device claim bulb --profile generic --env home --owner a --purpose p --ttl soon",
+            2,
+            "soon",
+        ),
+        (
+            "device claim bulb --profile generic --env nowhere --owner a --purpose p",
+            1,
+            "nowhere",
+        ),
+        ("device revoke lamp --reason boredom", 2, "boredom"),
+        ("device approve lamp --key abc", 2, "abc"),
+        ("device suspend lamp", 1, "lamp"),
+        ("device show ghost", 1, "ghost"),
+        ("device rotate lamp", 1, "lamp"),
+        ("trust crl --environment nowhere", 1, "nowhere"),
+        ("trust install --fingerprint abc", 2, "abc"),
+        ("profile add /no/such/file.toml", 1, "/no/such/file.toml"),
+        ("log prove first", 2, "first"),
+        ("status --no-such-flag", 2, "--no-such-flag"),
+        ("--gateway nowhere --root /dev/null status", 2, "nowhere"),
+        ("frobnicate", 2, "frobnicate"),
+    ] {
+        for json in [false, true] {
+            let mut args: Vec<&str> = line.split(' ').collect();
+            args.extend(json.then_some("--json"));
+            let output = rig.cli(&args).await;
+            let text = told(&output);
+            assert_eq!(output.status.code(), Some(exit), "{line}: {text}");
+            assert!(text.contains(name), "{line}: {text}");
+            is_plain(&text.replace("\"None\"", ""));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_says_its_version_and_makes_its_completions_and_manual_pages() {
+    let work = tempfile::tempdir().unwrap();
+    for args in [&["version", "--json"][..], &["--version", "--json"]] {
+        assert_eq!(
+            json(&typed(args).await)["version"],
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = told(&typed(&["completions", shell]).await);
+        assert!(
+            script.contains("reauthorize") && script.contains("environment"),
+            "{shell}"
+        );
+    }
+    let pages = work.path().join("man1");
+    let made = typed(&["man", "--out", pages.to_str().unwrap()]).await;
+    assert!(made.status.success(), "{}", told(&made));
+    let claim = std::fs::read_to_string(pages.join("hearthkey-device-claim.1")).unwrap();
+    assert!(
+        claim.contains("purpose") && claim.contains(".SH"),
+        "{claim}"
+    );
+    assert!(told(&typed(&["man"]).await).contains(".TH hearthkey 1"));
+}
