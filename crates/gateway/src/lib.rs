@@ -15,15 +15,18 @@
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`repeats`], [`versions`], [`caller`], [`data_dir`], [`desktop`] |
 
+mod activity;
 mod around;
 mod attempts;
 mod bearer;
 pub mod bench;
+mod body;
 mod bulk;
 mod bulk_http;
 mod caller;
 mod claims;
 mod clock;
+mod closing;
 mod contract;
 mod data_dir;
 mod desktop;
@@ -73,6 +76,7 @@ mod turns;
 mod vault;
 mod versions;
 mod views;
+mod visitors;
 mod waiting;
 mod well_known;
 
@@ -81,6 +85,7 @@ pub use desktop::Desktop;
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use http::openapi;
 pub use init::{InitError, InitSlot, Initialized, init};
+pub use people::setup::SetupLink;
 pub use run::{RunConfig, RunError, RunEvent, run};
 
 /// Checks an export of the audit log against its checkpoint with nothing but the public key.
