@@ -213,8 +213,7 @@ pub struct PersonView {
 /// `GET /api/v1/people`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PersonList {
-    /// Whether somebody owns the home and can log in. Until then, `hearthkey person setup-link` gives a link for the
-    /// first owner.
+    /// Whether somebody owns the home and can log in.
     pub has_owner: bool,
     /// Everybody, those whose access has ended last.
     pub people: Vec<PersonView>,

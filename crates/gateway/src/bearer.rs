@@ -124,7 +124,8 @@ impl Home {
             }
             Err(refused) => refused,
         };
-        let is_failed = matches!(&refused, NotLetIn::Token(refusal, _) if refusal.is_failed_attempt());
+        let is_failed =
+            matches!(&refused, NotLetIn::Token(refusal, _) if refusal.is_failed_attempt());
         if !is_failed {
             locked(&self.tokens.attempts).give_back(address, now);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use hearthkey_api::code;
@@ -16,6 +16,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The request with its whole body, if that comes in time and is not too large. Nothing waits for it that others wait
 /// for too: no place and no lock is held meanwhile.
 pub(crate) async fn whole(request: Request, max_bytes: usize) -> Result<Request, Failure> {
+    // One that says that it is too large is not asked for.
+    if request.body().size_hint().lower() > max_bytes as u64 {
+        return Err(unfit_body(max_bytes));
+    }
     let (parts, body) = request.into_parts();
     let body = match timeout(BODY_TIMEOUT, to_bytes(body, max_bytes)).await {
         Ok(Ok(body)) => body,

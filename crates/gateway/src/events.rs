@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_broker::{
-    ClaimAnswer, Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind, StateRow, Who,
+    ClaimAnswer, Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind,
+    StateRow, Who,
 };
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};

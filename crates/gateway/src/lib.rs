@@ -9,8 +9,8 @@
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`bulk`], [`environments`], [`profiles`], [`views`], [`provenance`] |
 //! | a person or a service, about secrets | [`vault`] |
-//! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
-//! | a person, in a browser | [`people`], [`role_routes`] |
+//! | a service, over HTTPS | [`https`], [`activity`], [`closing`], [`lingering`], [`guard`], [`body`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
+//! | a person, in a browser | [`visitors`], [`people`], [`role_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`repeats`], [`versions`], [`caller`], [`data_dir`], [`desktop`] |

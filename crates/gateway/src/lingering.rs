@@ -24,6 +24,10 @@ use tokio::time::timeout;
 const DISCARDED_MAX_BYTES: usize = BODY_MAX_BYTES + 64 * 1024;
 /// How long.
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
+/// What is thrown away after the answer has gone out, in bytes: a stream that is reset at once takes its answer with it.
+const DISCARDED_AFTER_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long.
+const DISCARDED_AFTER_FOR: Duration = Duration::from_secs(2);
 
 /// The body of a request.
 struct Lingering {
@@ -106,21 +110,23 @@ impl Drop for Lingering {
         let rest = self.body.take();
         let rest = rest.filter(|body| !is_held_back && !body.is_end_stream());
         let end = self.end.take();
-        if let Some((body, runtime)) = rest.zip(tokio::runtime::Handle::try_current().ok()) {
+        if let Some((mut body, runtime)) = rest.zip(tokio::runtime::Handle::try_current().ok()) {
             runtime.spawn(async move {
                 // Whether it ended or the time was up: the answer goes out.
-                let _ = timeout(DISCARDED_FOR, discard(body)).await;
+                let _ = timeout(DISCARDED_FOR, discard(&mut body, DISCARDED_MAX_BYTES)).await;
                 drop(end);
+                let after = discard(&mut body, DISCARDED_AFTER_MAX_BYTES);
+                let _ = timeout(DISCARDED_AFTER_FOR, after).await;
             });
         }
     }
 }
 
-async fn discard(mut body: Body) {
+async fn discard(body: &mut Body, max_bytes: usize) {
     let mut discarded = 0;
     while let Some(Ok(frame)) = body.frame().await {
         discarded += frame.data_ref().map_or(0, Bytes::len);
-        if discarded > DISCARDED_MAX_BYTES {
+        if discarded > max_bytes {
             return;
         }
     }
@@ -156,8 +162,9 @@ mod tests {
         for _ in 0..3 {
             sender.send(chunk.clone()).unwrap();
         }
-        sender.closed().await;
+        // The answer goes out, and what comes after it is bounded too.
         end.reached().await;
+        sender.closed().await;
     }
 
     #[tokio::test]

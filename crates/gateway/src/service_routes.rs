@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn every_write_to_a_credential_that_services_may_ask_has_its_action() {
         let path = "/api/v1/environments/lab/credentials/hue/api-key/x";
-        let writes = SERVICE.iter().filter(|(method, pattern)| {
-            *method == Method::POST && pattern.starts_with(CREDENTIAL)
-        });
+        let writes = SERVICE
+            .iter()
+            .filter(|(method, pattern)| *method == Method::POST && pattern.starts_with(CREDENTIAL));
         let mut seen = 0;
         for (method, pattern) in writes {
             let (_, environment, name) = acts_on(method, pattern, path).unwrap();

@@ -434,7 +434,9 @@ impl Registry<'_> {
     /// Whether a person has a recovery code with this hash that was not used.
     pub fn has_recovery_code(&self, person: &str, hash: &Fingerprint) -> Result<bool, ReadError> {
         let sql = "SELECT 1 FROM recovery_code WHERE person = ?1 AND hash = ?2 AND used_at IS NULL";
-        let found = self.one(sql, rusqlite::params![person, hash.0], |row| row.get::<_, i64>(0))?;
+        let found = self.one(sql, rusqlite::params![person, hash.0], |row| {
+            row.get::<_, i64>(0)
+        })?;
         Ok(found.is_some())
     }
 

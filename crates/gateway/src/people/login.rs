@@ -237,8 +237,7 @@ impl Home {
         way: &'static str,
         name: Option<&str>,
     ) -> Result<Tried, Failure> {
-        let attempt =
-            locked(&self.people.throttle).attempt(visitor.address.ip(), name, self.now());
+        let attempt = locked(&self.people.throttle).attempt(visitor.address.ip(), name, self.now());
         let about = name.map_or(About::Nobody, |name| About::Name(counted(name)));
         match attempt {
             Some(attempt) => Ok(Tried {
@@ -299,9 +298,9 @@ impl Home {
                 self.succeeded(tried);
                 Ok(opened)
             }
-            Err(CommitError::Conflict) => {
-                Err(self.turn_away(visitor, tried, Some(&known), "used_up").await)
-            }
+            Err(CommitError::Conflict) => Err(self
+                .turn_away(visitor, tried, Some(&known), "used_up")
+                .await),
             Err(error) => Err(error.into()),
         }
     }

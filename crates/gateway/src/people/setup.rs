@@ -96,8 +96,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = link(directory.path());
         let file = link.keep().unwrap();
-        assert_eq!(fs::read_to_string(file).unwrap(), format!("{}\n", link.url()));
-        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_to_string(file).unwrap(),
+            format!("{}\n", link.url())
+        );
+        assert_eq!(
+            fs::metadata(file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         link.keep().unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         forget(file);
