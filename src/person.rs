@@ -31,7 +31,7 @@ pub enum Person {
         /// The person's name.
         name: Name,
     },
-    /// Print another link by which a home without an owner gets one.
+    /// Print a new link by which a home without an owner gets one, in place of the link before.
     SetupLink,
     /// List live sessions in browsers.
     Sessions,
@@ -151,14 +151,28 @@ fn ways(person: &PersonView) -> String {
     ways.join(", ")
 }
 
+const NO_OWNER: &str = "This home has no owner yet. `hearthkey person setup-link` prints the link for the first one; \
+                        the gateway must run with --http.";
+
+/// Where a person stands: an invitation that was not taken up in time is none.
+fn state(person: &PersonView) -> String {
+    match (person.state.as_str(), &person.invited_until) {
+        ("invited", Some(until)) => format!("invited until {until}"),
+        ("invited", None) => "invitation has ended".to_owned(),
+        // Somebody who has lost every way in may join again.
+        ("active", Some(until)) => format!("active, invited until {until}"),
+        (state, _) => state.to_owned(),
+    }
+}
+
 fn people(list: &PersonList) -> String {
     if list.people.is_empty() {
-        return "Nobody yet. `hearthkey person setup-link` gives the link for the first owner."
-            .to_owned();
+        return NO_OWNER.to_owned();
     }
     let mut table = Table::new(&["name", "role", "where", "state", "ways in", "last here"]);
     for person in &list.people {
         let place = match person.environments.as_slice() {
+            _ if person.state == "ended" => "nowhere".to_owned(),
             [] => "everywhere".to_owned(),
             named => named.join(", "),
         };
@@ -166,12 +180,15 @@ fn people(list: &PersonList) -> String {
             &person.name,
             &person.role,
             &place,
-            &person.state,
+            &state(person),
             &ways(person),
             person.last_seen_at.as_deref().unwrap_or_default(),
         ]);
     }
-    table.render()
+    match list.has_owner {
+        true => table.render(),
+        false => format!("{}\n{NO_OWNER}", table.render().trim_end()),
+    }
 }
 
 fn sessions(list: &WebSessionList) -> String {

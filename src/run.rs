@@ -1,12 +1,13 @@
 //! `hearthkey run`: the gateway itself, in the foreground.
 
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::SOCKET_FILE;
-use hearthkey_gateway::{RunConfig, RunEvent};
+use hearthkey_gateway::{RunConfig, RunEvent, SetupLink};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -99,10 +100,42 @@ fn raise_open_files() {
     }
 }
 
-/// The line of `run --json` that says how a new home gets its owner.
+/// The line of `run --json` that says how a new home gets its owner: the link itself on a terminal alone.
 #[derive(Serialize)]
-struct SetupLine<'a> {
-    setup: &'a str,
+#[serde(rename_all = "snake_case")]
+enum SetupLine<'a> {
+    Setup(&'a str),
+    SetupFile(&'a Path),
+}
+
+/// Shows the link for the first owner where only a person sees it: standard output that is no terminal may be a journal,
+/// which others read.
+fn show_setup_link(output: Output, link: &SetupLink) {
+    if io::stdout().is_terminal() {
+        let _ = output.answer(&SetupLine::Setup(link.url()), || link.url().to_owned());
+        output.aside(
+            "This home has no owner yet. Open the link above in a browser within three days. \
+             It works once, and makes its first visitor the owner.",
+        );
+        return;
+    }
+    match link.keep() {
+        Ok(file) => {
+            let told = || {
+                let file = file.display();
+                format!("This home has no owner yet. The link that makes its first owner is in {file}.")
+            };
+            let _ = output.answer(&SetupLine::SetupFile(file), told);
+            output.aside(
+                "Only the gateway's own user and root can read it: `sudo cat` shows it, and \
+                 `hearthkey person setup-link` makes another. It works once, within three days.",
+            );
+        }
+        Err(error) => output.aside(&format!(
+            "This home has no owner yet, and the link for its first owner could not be written: {error}. \
+             `hearthkey person setup-link` prints one.",
+        )),
+    }
 }
 
 /// Tells what became of the gateway. A reader that has gone away must not stop it.
@@ -111,11 +144,7 @@ fn tell(output: Output, socket: &PathBuf, host: &str, event: &RunEvent) {
         RunEvent::Ready { mqtt, http } => ("ready", Some(*mqtt), *http),
         RunEvent::Sealed => ("sealed", None, None),
         RunEvent::Setup(link) => {
-            let _ = output.answer(&SetupLine { setup: link }, || link.clone());
-            output.aside(
-                "Nobody owns this home yet. Open the link above in a browser, once, within three days; \
-                 whoever does so first is its owner.",
-            );
+            show_setup_link(output, link);
             return;
         }
     };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A panic is how a test fails.
 
+mod admission;
 mod alerts;
 mod away;
 mod bridge;
@@ -16,9 +17,11 @@ mod documented;
 mod door;
 mod durability;
 mod enroll;
+mod first_owner;
 mod forged;
 mod giving;
 mod grace;
+mod guesses;
 mod guest;
 mod hostile;
 #[path = "../crates/bridges/tests/stories/house.rs"]

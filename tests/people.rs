@@ -194,7 +194,7 @@ async fn a_login_needs_name_password_and_a_code_that_was_not_used() {
         .join(&setup_link(&rig).await, "anna")
         .await;
     let mut browser = Browser::new(&front);
-    let good = code(&kept.totp, 0);
+    let good = code(&kept.totp, 1);
     let mut said = Vec::new();
     for (name, password, code) in [
         ("nobody", PASSWORD, good.as_str()),
@@ -254,7 +254,7 @@ async fn guessing_is_slowed_by_name_and_tells_nothing_about_who_there_is() {
         assert_eq!(codes[0], "login_failed", "{name}");
     }
     let mut browser = Browser::new(&front);
-    let held = browser.log_in("anna", PASSWORD, &code(&kept.totp, 0)).await;
+    let held = browser.log_in("anna", PASSWORD, &code(&kept.totp, 1)).await;
     assert_eq!(held.code(), "rate_limited");
     let log = rig.cli(&["log", "tail", "-n", "100", "--json"]).await;
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
@@ -348,7 +348,7 @@ async fn a_session_is_given_at_login_and_never_taken_from_the_browser() {
         .await;
     let mut victim = Browser::new(&front);
     victim.cookie = "planted-by-somebody-else".into();
-    let answer = victim.log_in("anna", PASSWORD, &code(&kept.totp, 0)).await;
+    let answer = victim.log_in("anna", PASSWORD, &code(&kept.totp, 1)).await;
     victim.keep(&answer);
     assert_ne!(victim.cookie, "planted-by-somebody-else");
     let mut thief = Browser::new(&front);
@@ -466,7 +466,7 @@ async fn sessions_are_listed_with_where_they_come_from_and_ended_by_their_person
     let mut anna = Browser::new(&front);
     let kept = anna.join(&setup_link(&rig).await, "anna").await;
     let mut phone = Browser::new(&front);
-    let answer = phone.log_in("anna", PASSWORD, &code(&kept.totp, 0)).await;
+    let answer = phone.log_in("anna", PASSWORD, &code(&kept.totp, 1)).await;
     phone.keep(&answer);
     let list = anna.get("/api/v1/sessions").await.json();
     let sessions = list["sessions"].as_array().unwrap();

@@ -213,6 +213,8 @@ pub struct PersonView {
 /// `GET /api/v1/people`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PersonList {
+    /// Whether somebody owns the home and can log in.
+    pub has_owner: bool,
     /// Everybody, those whose access has ended last.
     pub people: Vec<PersonView>,
 }

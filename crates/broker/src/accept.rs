@@ -21,6 +21,7 @@ use crate::broker::Shared;
 use crate::connack::{Code, encode, farewell};
 use crate::connect::{self, Connect, ConnectError, Version};
 use crate::event::{Refusal, Who, clipped};
+use crate::gate::Place;
 use crate::stream::{Cut, SharedTcp};
 use crate::{claim, device};
 
@@ -90,7 +91,7 @@ pub(crate) async fn accept(
             alive.clone(),
         );
         tokio::spawn(async move {
-            serve(shared, tcp, address, config).await;
+            serve(shared, tcp, address, config, &place).await;
             drop((place, alive));
         });
     }
@@ -101,17 +102,29 @@ async fn serve(
     tcp: TcpStream,
     address: SocketAddr,
     config: Arc<ServerConfig>,
+    place: &Place,
 ) {
     let mut stopping = shared.stopping.clone();
     let greeted = tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => return,
+        () = place.given_away() => Err((None, Refusal::TooManyConnections)),
         // Each step on the heap, and gone with its end: a session lives long, a handshake does not.
         greeted = Box::pin(greet(&shared, tcp, address, config)) => greeted,
     };
     match greeted {
         Ok(arrival) => match certificate(&arrival.tls) {
-            Some(certificate) => Box::pin(device::serve(shared, arrival, certificate)).await,
-            None => Box::pin(claim::serve(shared, arrival)).await,
+            Some(certificate) => {
+                if place.mark().known() {
+                    Box::pin(device::serve(shared, arrival, certificate)).await;
+                }
+            }
+            None => tokio::select! {
+                // Until the claim's secret is right.
+                () = place.given_away() => {
+                    shared.events.refused(address, None, Refusal::TooManyConnections);
+                }
+                () = Box::pin(claim::serve(Arc::clone(&shared), arrival, place.mark())) => {}
+            },
         },
         Err((who, refusal)) => shared.events.refused(address, who, refusal),
     }

@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::accept::accept;
 use crate::engine::{Engine, is_of};
 use crate::event::{EventSender, Events};
-use crate::gate::Gate;
+use crate::gate::{Gate, Places};
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::restore::restore;
@@ -216,7 +216,11 @@ impl Broker {
         let (finish, finished) = oneshot::channel();
         let (account, bounds) = (Arc::clone(&ledger), limits.clone());
         let snapshotter = Snapshotter::new(Arc::clone(&engine), account, bounds, changes, known);
-        let gate = Gate::new(limits.connections_max, limits.connections_per_address_max);
+        let gate = Gate::new(Places {
+            in_all_max: limits.connections_max,
+            per_network_max: limits.connections_per_network_max,
+            per_address_max: limits.connections_per_address_max,
+        });
         let claims = Arc::new(Semaphore::new(limits.claim_connections_max));
         let sessions = Arc::default();
         let shared = Arc::new(Shared {

@@ -19,13 +19,14 @@ use crate::broker::Shared;
 use crate::connack::Code;
 use crate::engine::Callbacks;
 use crate::event::{ClaimAnswer, Event, Refusal, Who, clipped};
+use crate::gate::Mark;
 use crate::hook::ClaimHook;
 use crate::policy::ClaimPolicy;
 use crate::reply::Way;
 use crate::stream::ClientStream;
 
 /// Serves the connection until its short life ends, or refuses it.
-pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Box<Arrival>) {
+pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Box<Arrival>, mark: Mark) {
     let Ok(_place) = Arc::clone(&shared.claims).try_acquire_owned() else {
         let denied = Denied {
             code: Code::Busy,
@@ -35,7 +36,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut arrival: Box<Arrival>) {
         return arrival.refuse(&shared, denied).await;
     };
     match Box::pin(admit(&shared, &mut arrival)).await {
-        Ok(claim) => run(shared, arrival, claim).await,
+        Ok(claim) => {
+            if mark.known() {
+                run(shared, arrival, claim).await;
+            }
+        }
         Err(denied) => Box::pin(arrival.refuse(&shared, denied)).await,
     }
 }

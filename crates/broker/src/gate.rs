@@ -1,80 +1,201 @@
-//! How many may stand at the door: counted before TLS, where a connection is still cheap.
+//! The places of a listener: counted before TLS, where a connection is still cheap.
+//!
+//! Three bounds hold at once, because each alone can be walked around. An address (an IPv6 /64: what one host can choose
+//! from) has few places. A network (an IPv4 /24, an IPv6 /48: what one household or one attacker can usually send from) has
+//! fewer than all, so that a newcomer from elsewhere finds room even while every connection of that network is in use.
+//! And where a bound is reached, a newcomer takes the place of a connection that has not shown who it is: a home's devices
+//! and an attacker in that home share one network, so refusing newcomers would lock out the devices.
+//!
+//! The connection that gives way is one of the network with the most places, there of the address with the most, and
+//! there the one that was used longest ago. It gives way only to a newcomer that holds no more, so who connects again and
+//! again takes the places of its own connections. A connection that has shown who it is keeps its place.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts connections by origin and in all. Handshakes have no queue of their own: whoever is
-/// silent in one would make everybody else wait. Other listeners may have one too.
+use tokio::sync::Notify;
+
+/// How many connections a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// In all.
+    pub in_all_max: usize,
+    /// From one IPv4 /24 or one IPv6 /48.
+    pub per_network_max: usize,
+    /// From one IPv4 address or one IPv6 /64.
+    pub per_address_max: usize,
+}
+
+/// Counts the connections of one listener.
 pub struct Gate {
-    counts: Mutex<Counts>,
-    in_all_max: usize,
-    per_origin_max: usize,
+    places: Places,
+    held: Mutex<Held>,
+    /// Counts uses, so that the longest unused connection is known without a clock.
+    uses: AtomicU64,
 }
 
 #[derive(Default)]
-struct Counts {
-    in_all: usize,
-    by_origin: HashMap<IpAddr, usize>,
+struct Held {
+    connections: HashMap<u64, Arc<Holder>>,
+    by_address: HashMap<IpAddr, usize>,
+    by_network: HashMap<IpAddr, usize>,
+    numbered: u64,
 }
 
-/// A place that a connection holds as long as it lives.
-pub struct Place {
+/// A connection that has a place.
+struct Holder {
+    number: u64,
+    address: IpAddr,
+    network: IpAddr,
+    last_use: AtomicU64,
+    is_known: AtomicBool,
+    gives_way: Notify,
+}
+
+/// A place that a connection holds as long as this lives, or until it gives way.
+pub struct Place(Mark);
+
+/// Notes how the connection of a place is used.
+#[derive(Clone)]
+pub struct Mark {
     gate: Arc<Gate>,
-    origin: IpAddr,
+    holder: Arc<Holder>,
+}
+
+impl Mark {
+    /// Notes that the connection is used now.
+    pub fn used(&self) {
+        let use_now = self.gate.uses.fetch_add(1, Ordering::Relaxed);
+        self.holder.last_use.store(use_now, Ordering::Relaxed);
+    }
+
+    /// Notes that the other side has proven who it is: the place is not taken for a newcomer from here on. False if it
+    /// has been taken.
+    pub fn known(&self) -> bool {
+        let held = self.gate.held();
+        let is_held = held.connections.contains_key(&self.holder.number);
+        self.holder.is_known.store(is_held, Ordering::Relaxed);
+        is_held
+    }
+}
+
+impl Place {
+    /// A handle to note uses with, which holds no place.
+    pub fn mark(&self) -> Mark {
+        self.0.clone()
+    }
+
+    /// Resolves when the place has gone to a newcomer: the connection ends now.
+    pub async fn given_away(&self) {
+        self.0.holder.gives_way.notified().await;
+    }
 }
 
 impl Gate {
-    /// A gate with so many places, in all and for one origin.
-    pub fn new(in_all_max: usize, per_origin_max: usize) -> Arc<Self> {
+    /// A gate with so many places.
+    pub fn new(places: Places) -> Arc<Self> {
         Arc::new(Self {
-            counts: Mutex::default(),
-            in_all_max,
-            per_origin_max,
+            places,
+            held: Mutex::default(),
+            uses: AtomicU64::new(0),
         })
     }
 
-    /// A place for one more connection, if there is one.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more connection, if there is one, or if another connection gives way.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let origin = origin(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.in_all >= self.in_all_max {
+        let (address, network) = (origin(address), network(address));
+        let mut held = self.held();
+        let (here, nearby) = held.counts(address, network);
+        if here >= self.places.per_address_max {
             return None;
         }
-        let here = counts.by_origin.entry(origin).or_default();
-        if *here >= self.per_origin_max {
-            return None;
+        let is_crowded = nearby >= self.places.per_network_max;
+        if is_crowded || held.connections.len() >= self.places.in_all_max {
+            let only = is_crowded.then_some(network);
+            let giving = held.giving_way((nearby, here), only)?;
+            held.remove(&giving);
+            giving.gives_way.notify_one();
         }
-        *here += 1;
-        counts.in_all += 1;
-        Some(Place {
-            gate: Arc::clone(self),
-            origin,
-        })
+        held.numbered += 1;
+        let holder = Arc::new(Holder {
+            number: held.numbered,
+            address,
+            network,
+            last_use: AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed)),
+            is_known: AtomicBool::new(false),
+            gives_way: Notify::new(),
+        });
+        held.add(&holder);
+        drop(held);
+        let gate = Arc::clone(self);
+        Some(Place(Mark { gate, holder }))
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .in_all
+        self.held().connections.len()
+    }
+}
+
+impl Held {
+    fn counts(&self, address: IpAddr, network: IpAddr) -> (usize, usize) {
+        let here = self.by_address.get(&address).copied();
+        let nearby = self.by_network.get(&network).copied();
+        (here.unwrap_or_default(), nearby.unwrap_or_default())
+    }
+
+    fn add(&mut self, holder: &Arc<Holder>) {
+        *self.by_address.entry(holder.address).or_default() += 1;
+        *self.by_network.entry(holder.network).or_default() += 1;
+        self.connections.insert(holder.number, Arc::clone(holder));
+    }
+
+    fn remove(&mut self, holder: &Holder) {
+        if self.connections.remove(&holder.number).is_none() {
+            return;
+        }
+        for (counts, key) in [
+            (&mut self.by_address, holder.address),
+            (&mut self.by_network, holder.network),
+        ] {
+            if let Some(count) = counts.get_mut(&key) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    counts.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The connection that gives way to a newcomer whose network and address hold so many places, if one does.
+    fn giving_way(&self, newcomer: (usize, usize), only: Option<IpAddr>) -> Option<Arc<Holder>> {
+        let weight = |holder: &Holder| {
+            let (here, nearby) = self.counts(holder.address, holder.network);
+            (nearby, here)
+        };
+        self.connections
+            .values()
+            .filter(|holder| only.is_none_or(|network| network == holder.network))
+            .filter(|holder| !holder.is_known.load(Ordering::Relaxed))
+            .max_by_key(|holder| {
+                let last_use = holder.last_use.load(Ordering::Relaxed);
+                (weight(holder), Reverse(last_use))
+            })
+            .filter(|holder| weight(holder) >= newcomer)
+            .cloned()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self
-            .gate
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        counts.in_all = counts.in_all.saturating_sub(1);
-        if let Some(here) = counts.by_origin.get_mut(&self.origin) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                counts.by_origin.remove(&self.origin);
-            }
-        }
+        let Mark { gate, holder } = &self.0;
+        gate.held().remove(holder);
     }
 }
 
@@ -89,21 +210,123 @@ pub fn origin(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network of an address: its IPv4 /24, or its IPv6 /48, which is the most that a site is usually given.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
+        }
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
+    fn gate(in_all_max: usize, per_network_max: usize, per_address_max: usize) -> Arc<Gate> {
+        Gate::new(Places {
+            in_all_max,
+            per_network_max,
+            per_address_max,
+        })
+    }
+
+    fn enter(gate: &Arc<Gate>, text: &str) -> Option<Place> {
+        gate.enter(text.parse().unwrap())
+    }
+
+    fn is_given_away(place: &Place) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(place.given_away()).poll(&mut context).is_ready()
+    }
+
     #[test]
-    fn one_origin_cannot_take_every_place_and_places_come_back() {
-        let gate = Gate::new(3, 2);
-        let enter = |text: &str| gate.enter(text.parse().unwrap());
-        let first = enter("2001:db8::1").unwrap();
-        let _second = enter("2001:db8::2").unwrap();
-        assert!(enter("2001:db8::3").is_none(), "the same /64");
-        let _third = enter("192.0.2.1").unwrap();
-        assert!(enter("192.0.2.2").is_none(), "full");
+    fn an_address_has_few_places_and_they_come_back() {
+        let gate = gate(8, 8, 2);
+        let first = enter(&gate, "2001:db8::1").unwrap();
+        let _second = enter(&gate, "2001:db8::2").unwrap();
+        assert!(enter(&gate, "2001:db8::3").is_none(), "the same /64");
+        let _third = enter(&gate, "192.0.2.1").unwrap();
         drop(first);
-        assert!(enter("::ffff:192.0.2.1").is_some());
+        assert!(enter(&gate, "2001:db8::3").is_some());
+        assert!(enter(&gate, "::ffff:192.0.2.1").is_some());
         assert_eq!(gate.connections(), 2);
+    }
+
+    #[test]
+    fn one_network_leaves_room_for_another_even_if_all_its_connections_are_known() {
+        let gate = gate(4, 3, 2);
+        let mut held = Vec::new();
+        for host in ["192.0.2.1", "192.0.2.1", "192.0.2.2"] {
+            let place = enter(&gate, host).unwrap();
+            assert!(place.mark().known());
+            held.push(place);
+        }
+        assert!(enter(&gate, "192.0.2.3").is_none(), "its network is full");
+        assert!(enter(&gate, "198.51.100.1").is_some());
+        // An IPv6 site is a network too, with many /64.
+        let sites = self::gate(4, 3, 2);
+        for host in ["2001:db8:1:1::1", "2001:db8:1:2::1", "2001:db8:1:3::1"] {
+            let place = enter(&sites, host).unwrap();
+            assert!(place.mark().known());
+            held.push(place);
+        }
+        assert!(enter(&sites, "2001:db8:1:4::1").is_none());
+        assert!(enter(&sites, "2001:db8:2:1::1").is_some());
+    }
+
+    #[test]
+    fn a_newcomer_of_the_same_network_takes_the_place_of_who_holds_the_most() {
+        let gate = gate(8, 4, 3);
+        let few = enter(&gate, "192.0.2.1").unwrap();
+        let many: Vec<Place> = (0..3).map(|_| enter(&gate, "192.0.2.2").unwrap()).collect();
+        // The first of them is used again, so the second was used longest ago.
+        many[0].mark().used();
+        let newcomer = enter(&gate, "192.0.2.3").unwrap();
+        assert!(is_given_away(&many[1]) && !is_given_away(&many[0]) && !is_given_away(&few));
+        assert_eq!(gate.connections(), 4);
+        drop(many);
+        assert_eq!(gate.connections(), 2, "a place is given back once");
+        drop((few, newcomer));
+        assert_eq!(gate.connections(), 0);
+    }
+
+    #[test]
+    fn of_networks_the_largest_gives_way_and_who_comes_again_takes_its_own_places() {
+        let gate = gate(4, 3, 3);
+        let large: Vec<Place> = (1..4)
+            .map(|n| enter(&gate, &format!("192.0.2.{n}")).unwrap())
+            .collect();
+        let small = enter(&gate, "198.51.100.1").unwrap();
+        let newcomer = enter(&gate, "203.0.113.1").unwrap();
+        assert!(is_given_away(&large[0]) && !is_given_away(&small));
+        let another = enter(&gate, "203.0.113.1");
+        assert!(another.is_some(), "it still holds less than the largest");
+        assert!(is_given_away(&large[1]));
+        let again = enter(&gate, "203.0.113.1").unwrap();
+        assert!(is_given_away(&newcomer) && !is_given_away(&small));
+        drop((small, again));
+    }
+
+    #[test]
+    fn who_is_known_does_not_give_way() {
+        let gate = gate(2, 2, 2);
+        let first = enter(&gate, "192.0.2.1").unwrap();
+        let second = enter(&gate, "192.0.2.1").unwrap();
+        assert!(first.mark().known());
+        let known = enter(&gate, "198.51.100.1").unwrap();
+        assert!(!is_given_away(&first) && is_given_away(&second));
+        assert!(!second.mark().known(), "it has no place any more");
+        assert!(known.mark().known());
+        assert!(enter(&gate, "203.0.113.1").is_none());
     }
 }

@@ -52,7 +52,7 @@ mod wire;
 pub use accept::certificate_refused;
 pub use broker::{Broker, Config, Counters, PublishError, Rechecked, StartError};
 pub use event::{ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
-pub use gate::{Gate, Place, origin};
+pub use gate::{Gate, Mark, Place, Places, origin};
 pub use limits::Limits;
 pub use reply::{Delivered, Reply};
 pub use sessions::{Dropped, SessionInfo};

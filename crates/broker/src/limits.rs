@@ -5,8 +5,12 @@ use std::time::Duration;
 /// Every bound of the broker. `Default` suits a home of a few hundred devices on a Raspberry Pi.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all. One more is closed before TLS.
+    /// Connections in all. For one more, one that has shown no certificate gives way (`gate.rs`), or it is closed
+    /// before TLS.
     pub connections_max: usize,
+    /// Connections from one IPv4 /24 or one IPv6 /48, so that a quarter is left for others. For one more, one of the
+    /// same network gives way, or it is closed before TLS.
+    pub connections_per_network_max: usize,
     /// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
     pub connections_per_address_max: usize,
     /// From accept to the end of the TLS handshake. Then the socket is closed.
@@ -79,6 +83,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 2_048,
+            connections_per_network_max: 1_536,
             connections_per_address_max: 256,
             handshake_timeout_ms: 10_000,
             connect_timeout_ms: 10_000,

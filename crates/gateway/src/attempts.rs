@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use hearthkey_broker::origin;
-use hearthkey_core::id::TokenId;
+use hearthkey_core::id::{Fingerprint, TokenId};
 use hearthkey_core::time::Timestamp;
 
 /// Failed attempts of one IPv4 address or IPv6 /64 in a minute. After that it is not listened to
@@ -15,8 +15,19 @@ const ORIGINS_MAX: usize = 4096;
 /// Different refusals that are written down in a minute. The rest is counted.
 const RECORDED_MAX: usize = 240;
 
+/// Whom a refusal is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum About {
+    /// Nobody that is known, or was named.
+    Nobody,
+    /// A token.
+    Token(TokenId),
+    /// A name that was typed, whether anybody has it or not: its hash, because people type passwords into the wrong field.
+    Name(Fingerprint),
+}
+
 /// What makes two refusals in one minute the same.
-type Refused = (Option<TokenId>, &'static str, IpAddr);
+type Refused = (About, &'static str, IpAddr);
 
 /// The attempts of the current minute.
 #[derive(Default)]
@@ -41,25 +52,33 @@ impl Attempts {
         }
     }
 
-    /// Whether an address has failed too often to be listened to now.
-    pub(crate) fn are_too_many(&mut self, address: IpAddr, now: Timestamp) -> bool {
-        self.turn(now);
-        let failed = match self.failed.get(&origin(address)) {
-            Some(failed) => *failed,
-            None if self.failed.len() < ORIGINS_MAX => 0,
-            None => self.elsewhere,
-        };
-        failed >= PER_ORIGIN_MAX
-    }
-
-    /// Counts a failed attempt.
-    pub(crate) fn count(&mut self, address: IpAddr, now: Timestamp) {
-        self.turn(now);
+    /// Where the failures of an address are counted.
+    fn counter(&mut self, address: IpAddr) -> &mut u32 {
         let origin = origin(address);
         if self.failed.len() < ORIGINS_MAX || self.failed.contains_key(&origin) {
-            *self.failed.entry(origin).or_default() += 1;
+            self.failed.entry(origin).or_default()
         } else {
-            self.elsewhere += 1;
+            &mut self.elsewhere
+        }
+    }
+
+    /// Counts an attempt as a failure, before it is judged, so that many at once share one budget; false if the address
+    /// has failed too often to be listened to now.
+    pub(crate) fn begin(&mut self, address: IpAddr, now: Timestamp) -> bool {
+        self.turn(now);
+        let failed = self.counter(address);
+        let is_heard = *failed < PER_ORIGIN_MAX;
+        if is_heard {
+            *failed += 1;
+        }
+        is_heard
+    }
+
+    /// Takes an attempt out of the count: it was none in vain.
+    pub(crate) fn give_back(&mut self, address: IpAddr, begun: Timestamp) {
+        if begun.as_s() / 60 == self.minute {
+            let failed = self.counter(address);
+            *failed = failed.saturating_sub(1);
         }
     }
 
@@ -72,8 +91,20 @@ impl Attempts {
         address: IpAddr,
         now: Timestamp,
     ) -> Option<u64> {
+        let about = token.cloned().map_or(About::Nobody, About::Token);
+        self.enter_about(about, code, address, now)
+    }
+
+    /// The same for a refusal that is about somebody else than a token.
+    pub(crate) fn enter_about(
+        &mut self,
+        about: About,
+        code: &'static str,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Option<u64> {
         self.turn(now);
-        let refused = (token.cloned(), code, origin(address));
+        let refused = (about, code, origin(address));
         let full = self.refused.len() >= RECORDED_MAX;
         if full || self.refused.insert(refused, ()).is_some() {
             self.omitted += 1;
@@ -96,13 +127,30 @@ mod tests {
         let mut attempts = Attempts::default();
         let now = Timestamp::from_s(600);
         for _ in 0..PER_ORIGIN_MAX {
-            assert!(!attempts.are_too_many(address("192.0.2.1"), now));
-            attempts.count(address("192.0.2.1"), now);
+            assert!(attempts.begin(address("192.0.2.1"), now));
         }
-        assert!(attempts.are_too_many(address("192.0.2.1"), now));
-        assert!(attempts.are_too_many(address("::ffff:192.0.2.1"), now));
-        assert!(!attempts.are_too_many(address("192.0.2.2"), now));
-        assert!(!attempts.are_too_many(address("192.0.2.1"), Timestamp::from_s(660)));
+        assert!(!attempts.begin(address("192.0.2.1"), now));
+        assert!(!attempts.begin(address("::ffff:192.0.2.1"), now));
+        assert!(attempts.begin(address("192.0.2.2"), now));
+        assert!(attempts.begin(address("192.0.2.1"), Timestamp::from_s(660)));
+    }
+
+    #[test]
+    fn an_attempt_that_was_none_in_vain_is_given_back() {
+        let mut attempts = Attempts::default();
+        let now = Timestamp::from_s(600);
+        for _ in 0..3 * PER_ORIGIN_MAX {
+            assert!(attempts.begin(address("192.0.2.1"), now));
+            attempts.give_back(address("192.0.2.1"), now);
+        }
+        for _ in 0..PER_ORIGIN_MAX {
+            assert!(attempts.begin(address("192.0.2.1"), now), "all at once");
+        }
+        assert!(!attempts.begin(address("192.0.2.1"), now));
+        let next = Timestamp::from_s(660);
+        assert!(attempts.begin(address("192.0.2.1"), next));
+        attempts.give_back(address("192.0.2.1"), now);
+        assert_eq!(attempts.failed[&address("192.0.2.1")], 1);
     }
 
     #[test]
@@ -122,12 +170,12 @@ mod tests {
         let now = Timestamp::from_s(600);
         for n in 0..10_000_u32 {
             let from = IpAddr::from(n.to_be_bytes());
-            attempts.count(from, now);
+            attempts.begin(from, now);
             attempts.enter(None, "token_unknown", from, now);
         }
         assert_eq!(attempts.failed.len(), ORIGINS_MAX);
         assert_eq!(attempts.refused.len(), RECORDED_MAX);
         assert_eq!(attempts.omitted, 10_000 - RECORDED_MAX as u64);
-        assert!(attempts.are_too_many(address("203.0.113.9"), now));
+        assert!(!attempts.begin(address("203.0.113.9"), now));
     }
 }

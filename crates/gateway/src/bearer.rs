@@ -110,23 +110,26 @@ impl Home {
     ) -> Result<Service, Challenge> {
         let now = self.now();
         let address = peer.address.ip();
-        if locked(&self.tokens.attempts).are_too_many(address, now) {
+        if !locked(&self.tokens.attempts).begin(address, now) {
             let why = "There were too many failed attempts from this address in this minute.";
             return Err(self.challenge(NotLetIn::TooOften(why)));
         }
         let evidence = Evidence::read(headers, asked);
         let (token, refused) = match self.judge(peer, &evidence, errand) {
             Ok(token) => {
+                locked(&self.tokens.attempts).give_back(address, now);
                 self.note_token_use(&token, peer).await;
                 let address = peer.address;
                 return Ok(Service { token, address });
             }
             Err(refused) => refused,
         };
+        let is_failed =
+            matches!(&refused, NotLetIn::Token(refusal, _) if refusal.is_failed_attempt());
+        if !is_failed {
+            locked(&self.tokens.attempts).give_back(address, now);
+        }
         if let NotLetIn::Token(refusal, _) = &refused {
-            if refusal.is_failed_attempt() {
-                locked(&self.tokens.attempts).count(address, now);
-            }
             if *refusal != TokenRefusal::NeedsNonce {
                 self.record_refusal(peer, token.as_deref(), &evidence, *refusal)
                     .await;

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_broker::{
-    Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind, StateRow, Who,
+    ClaimAnswer, Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind,
+    StateRow, Who,
 };
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::rejection::Code;
 use hearthkey_store::change::{Change, Write};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use crate::enroll::Guest;
 use crate::home::{Home, device_actor, locked};
 use crate::issuance::Outcome;
+use crate::present::REFUSED_AFTER;
 use crate::renew::Renewer;
 use crate::waiting::Waiting;
 
@@ -63,8 +66,16 @@ impl Home {
                 address,
                 answer,
             } => {
-                // An error means that the connection has gone.
-                let _ = answer.send(self.present(&claim, &secret, address).await);
+                let soonest = sleep(REFUSED_AFTER);
+                let judged = self.present(&claim, &secret, address).await;
+                // In a task of its own, so that it takes no place from other events. There are no more of them than
+                // claims' connections. An error means that the connection has gone.
+                tokio::spawn(async move {
+                    if judged == ClaimAnswer::Refused {
+                        soonest.await;
+                    }
+                    let _ = answer.send(judged);
+                });
             }
             Event::EnrollmentRequested { claim, request } => {
                 self.answer_guest(claim, request).await;

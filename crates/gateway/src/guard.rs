@@ -4,41 +4,39 @@
 //! of a stranger, and no handler runs that is not open to services.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
+use hearthkey_broker::Mark;
 use hearthkey_core::proof::Asked;
 use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use crate::body::{bare, whole};
 use crate::caller::{Caller, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
-use crate::lingering::Lingering;
 use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use crate::problem::Failure;
 use crate::role_routes::{asked_by, is_for_visitors, judge, judge_token};
 use crate::service_routes::{
-    Open, elsewhere, is_about_itself, is_in_environment, not_for_services, open_to,
+    Open, acts_on, elsewhere, is_about_itself, is_in_environment, not_for_services, open_to,
 };
+use crate::visitors::Visits;
 
 /// Requests that are worked on at a time. One more is answered 503.
 const REQUESTS_MAX: usize = 64;
-/// How long the body of a request may take to come. Then it is answered 408.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What every request is judged by.
 pub(crate) struct Front {
     home: Arc<Home>,
     hosts: Hosts,
     places: Semaphore,
+    visits: Visits,
 }
 
 impl Front {
@@ -48,6 +46,7 @@ impl Front {
             home,
             hosts,
             places,
+            visits: Visits::new(),
         })
     }
 
@@ -75,7 +74,8 @@ impl Front {
             if origin != Origin::Ours {
                 return Err(refuse(cross_origin()));
             }
-            return self.run(request, next).await.map_err(refuse);
+            let visits = &self.visits;
+            return Ok(visits.answer(&self.home, &visitor, request, next).await);
         }
         if !request.headers().contains_key(header::AUTHORIZATION) {
             let visit = self.home.visit(&visitor, request.headers());
@@ -127,6 +127,7 @@ impl Front {
                 return Err(failure);
             }
         }
+        shows_who_it_is(&request);
         self.home.note_session_use(&visit).await;
         let caller = Caller::Person(Box::new(visit));
         request.extensions_mut().insert(caller);
@@ -157,16 +158,21 @@ impl Front {
             .hear(peer, request.headers(), asked, errand)
             .await
             .map_err(IntoResponse::into_response)?;
+        shows_who_it_is(&request);
         let judged = match pattern {
             // A path that nobody serves is no overreach, and the answer says so.
             None => Ok(()),
             Some(pattern) => self.judge_token(&service.token, open, &method, (pattern, &path)),
         };
         let is_refused = judged.is_err();
+        let caller = Caller::Service(service.clone());
+        let judged = match (judged, pattern) {
+            (Ok(()), Some(pattern)) => self.judge_grant(&caller, &method, (pattern, &path)).await,
+            (judged, _) => judged,
+        };
         let response = match judged {
             Err(failure) => failure.into_response(),
             Ok(()) => {
-                let caller = Caller::Service(service.clone());
                 request.extensions_mut().insert(caller);
                 let answer = self.run(request, next).await;
                 answer.map_err(IntoResponse::into_response)?
@@ -200,9 +206,27 @@ impl Front {
         }
     }
 
+    /// Whether a service was granted what it is about to do with the credential in the path. The handler asks again, but
+    /// only after the preconditions of the request were looked at, and those would tell whether the credential exists.
+    async fn judge_grant(
+        &self,
+        caller: &Caller,
+        method: &Method,
+        (pattern, path): (&str, &str),
+    ) -> Result<(), Failure> {
+        let Some((action, environment, name)) = acts_on(method, pattern, path) else {
+            return Ok(());
+        };
+        match self.home.credential_id(environment, &name) {
+            Ok(id) => self.home.permitted(caller, action, &id).await,
+            // No credential has such a name, so there is nothing to tell.
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.
     async fn run(&self, request: Request, next: Next) -> Result<Response, Failure> {
-        let request = whole(request).await?;
+        let request = whole(request, BODY_MAX_BYTES).await?;
         if request
             .extensions()
             .get::<MatchedPath>()
@@ -253,6 +277,14 @@ const SESSION: &str = "/api/v1/session";
 /// The route on which callers wait.
 const EVENTS: &str = "/api/v1/events";
 
+/// Notes that a connection's caller is known, so that it keeps its place.
+fn shows_who_it_is(request: &Request) {
+    if let Some(mark) = request.extensions().get::<Mark>() {
+        // A connection that has lost its place meanwhile is being closed already.
+        mark.known();
+    }
+}
+
 fn is_write(request: &Request) -> bool {
     !matches!(*request.method(), Method::GET | Method::HEAD)
 }
@@ -278,19 +310,8 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let (request, end) = match request.version() {
-        Version::HTTP_2 if !request.body().is_end_stream() => {
-            let (parts, body) = request.into_parts();
-            let (body, end) = Lingering::around(body);
-            (Request::from_parts(parts, body), Some(end))
-        }
-        _ => (request, None),
-    };
     let answer = front.answer(request, next).await;
     let mut response = answer.unwrap_or_else(|refused| refused);
-    if let Some(end) = end {
-        end.reached().await;
-    }
     dress(response.headers_mut());
     response
 }
@@ -323,22 +344,6 @@ pub(crate) fn dress(headers: &mut HeaderMap) {
         HeaderValue::from_static("same-origin"),
     );
     headers.remove(header::SERVER);
-}
-
-/// The request without its body, for what everybody may ask.
-fn bare(request: Request) -> Request {
-    request.map(|_| Body::empty())
-}
-
-/// The request with its whole body, if that comes in time and is not too large.
-async fn whole(request: Request) -> Result<Request, Failure> {
-    let (parts, body) = request.into_parts();
-    let body = match timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return Err(unfit_body()),
-        Err(_) => return Err(slow_body()),
-    };
-    Ok(Request::from_parts(parts, Body::from(body)))
 }
 
 fn misdirected(why: Misdirected) -> Failure {
@@ -376,32 +381,12 @@ fn csrf() -> Failure {
     )
 }
 
-fn busy() -> Failure {
+pub(crate) fn busy() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
         "The gateway is busy.",
         format!("It works on {REQUESTS_MAX} requests at a time."),
         "Ask again in a second.",
-    )
-}
-
-fn unfit_body() -> Failure {
-    Failure::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        code::INVALID,
-        "The request cannot be understood.",
-        format!("Its body is cut short, or longer than {BODY_MAX_BYTES} bytes."),
-        "Send less.",
-    )
-}
-
-fn slow_body() -> Failure {
-    Failure::new(
-        StatusCode::REQUEST_TIMEOUT,
-        code::TIMED_OUT,
-        "The request did not come in time.",
-        format!("Its body may take {} seconds.", BODY_TIMEOUT.as_secs()),
-        "Send it faster.",
     )
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hearthkey_broker::{Gate, Place};
+use hearthkey_broker::{Gate, Place, Places};
 use hearthkey_core::id::Fingerprint;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,15 +25,21 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-/// Connections in all. One more is closed before TLS.
-const CONNECTIONS_MAX: usize = 512;
-/// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+use crate::activity::Activity;
+use crate::closing::Closing;
+
+/// Connections. For one more, one on which nobody has logged in or shown a token gives way, or it is closed before TLS:
+/// see `broker/gate.rs`. A quarter is left for other networks than the one that sends the most.
+const CONNECTIONS: Places = Places {
+    in_all_max: 512,
+    per_network_max: 384,
+    per_address_max: 64,
+};
 /// From accept to the end of the TLS handshake. Then the socket is closed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the end of the handshake, or of the last answer, to the end of a request's head: a slow
-/// head and an idle connection are the same. Then the connection is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the end of the handshake, or of the last answer, to the end of a request's head, and between two parts of an
+/// answer: a slow head, an idle connection and a client that does not read are the same. Then the connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head of a request. A longer one is answered 431.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Lines in the head of a request. More are answered 431.
@@ -42,6 +48,8 @@ const HEAD_LINES_MAX: usize = 64;
 const STREAMS_MAX: u32 = 32;
 /// Streams that a client has reset and whose answers are still there. One more ends the connection.
 const RESET_MAX: usize = 64;
+/// What is kept of answers that a client has not taken yet, for each HTTP/2 stream, in bytes.
+const UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// How often an HTTP/2 connection is asked whether anybody is there, and how long for an answer.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +57,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long an answer may still take when a connection, or the listener, is to end.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The same when nothing was going on.
+const IDLE_FAREWELL: Duration = Duration::from_secs(1);
 /// After a failed accept (no descriptors left, mostly) the loop rests this long.
 const REST: Duration = Duration::from_millis(100);
 
@@ -85,7 +95,7 @@ impl Listener {
             tls,
             mut stopping,
         } = self;
-        let gate = Gate::new(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
+        let gate = Gate::new(CONNECTIONS);
         let (alive, mut ended) = mpsc::channel::<Infallible>(1);
         loop {
             let accepted = tokio::select! {
@@ -108,7 +118,7 @@ impl Listener {
                 config: Arc::clone(&tls.borrow()),
                 stopping: stopping.clone(),
                 address,
-                _place: place,
+                place,
                 _alive: alive.clone(),
             };
             tokio::spawn(connection.serve(stream, app.clone()));
@@ -123,7 +133,7 @@ struct Connection {
     config: Arc<ServerConfig>,
     stopping: watch::Receiver<bool>,
     address: SocketAddr,
-    _place: Place,
+    place: Place,
     _alive: mpsc::Sender<Infallible>,
 }
 
@@ -133,6 +143,7 @@ impl Connection {
         let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
         let tls = tokio::select! {
             _ = self.stopping.wait_for(|stop| *stop) => return,
+            () = self.place.given_away() => return,
             tls = timeout(HANDSHAKE_TIMEOUT, handshake) => tls,
         };
         match tls {
@@ -152,12 +163,20 @@ impl Connection {
                 .and_then(|chain| chain.first())
                 .map(|leaf| Fingerprint::of(leaf)),
         };
+        let (activity, mark) = (Activity::new(), self.place.mark());
+        let goes_on = Arc::clone(&activity);
         let answer = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            mark.used();
             request.extensions_mut().insert(peer);
-            app.clone().oneshot(request)
+            request.extensions_mut().insert(mark.clone());
+            let (work, answer) = (goes_on.begin(), app.clone().oneshot(request));
+            async move {
+                let response = answer.await?;
+                Ok::<_, Infallible>(response.map(|body| work.answer(body)))
+            }
         });
         let speaks_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        let tls = TokioIo::new(tls);
+        let tls = TokioIo::new(Closing::around(tls));
         let ended = match speaks_h2 {
             true => {
                 let serving = http2::Builder::new(TokioExecutor::new())
@@ -166,31 +185,32 @@ impl Connection {
                     .max_pending_accept_reset_streams(RESET_MAX)
                     .max_local_error_reset_streams(RESET_MAX)
                     .max_header_list_size(HEAD_MAX_BYTES as u32)
+                    .max_send_buf_size(UNSENT_MAX_BYTES)
                     .keep_alive_interval(PING_EVERY)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .serve_connection(tls, answer);
                 let mut serving = pin!(serving);
                 tokio::select! {
                     ended = serving.as_mut() => ended,
-                    () = self.until_over() => {
+                    farewell = self.until_over(&activity) => {
                         serving.as_mut().graceful_shutdown();
-                        timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+                        timeout(farewell, serving).await.unwrap_or(Ok(()))
                     }
                 }
             }
             false => {
                 let serving = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
+                    .header_read_timeout(IDLE_TIMEOUT)
                     .max_buf_size(HEAD_MAX_BYTES)
                     .max_headers(HEAD_LINES_MAX)
                     .serve_connection(tls, answer);
                 let mut serving = pin!(serving);
                 tokio::select! {
                     ended = serving.as_mut() => ended,
-                    () = self.until_over() => {
+                    farewell = self.until_over(&activity) => {
                         serving.as_mut().graceful_shutdown();
-                        timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
+                        timeout(farewell, serving).await.unwrap_or(Ok(()))
                     }
                 }
             }
@@ -200,11 +220,14 @@ impl Connection {
         }
     }
 
-    /// Resolves when the home closes, or the connection has been used for long enough.
-    async fn until_over(&mut self) {
+    /// Resolves when the home closes, when the connection is idle, has been used for long enough, or gives way to
+    /// another; gives the time for what is under way.
+    async fn until_over(&mut self, activity: &Activity) -> Duration {
         tokio::select! {
-            _ = self.stopping.wait_for(|stop| *stop) => {}
-            () = sleep(LIFE) => {}
+            _ = self.stopping.wait_for(|stop| *stop) => FAREWELL,
+            () = sleep(LIFE) => FAREWELL,
+            () = activity.idle_for(IDLE_TIMEOUT) => IDLE_FAREWELL,
+            () = self.place.given_away() => Duration::ZERO,
         }
     }
 }

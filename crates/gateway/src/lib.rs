@@ -9,21 +9,24 @@
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`bulk`], [`environments`], [`profiles`], [`views`], [`provenance`] |
 //! | a person or a service, about secrets | [`vault`] |
-//! | a service, over HTTPS | [`https`], [`guard`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
-//! | a person, in a browser | [`people`], [`role_routes`] |
+//! | a service, over HTTPS | [`https`], [`activity`], [`closing`], [`lingering`], [`guard`], [`body`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
+//! | a person, in a browser | [`visitors`], [`people`], [`role_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
 //! | the operator of the machine | [`init`], [`run`], [`http`], [`around`], [`repeats`], [`versions`], [`caller`], [`data_dir`], [`desktop`] |
 
+mod activity;
 mod around;
 mod attempts;
 mod bearer;
 pub mod bench;
+mod body;
 mod bulk;
 mod bulk_http;
 mod caller;
 mod claims;
 mod clock;
+mod closing;
 mod contract;
 mod data_dir;
 mod desktop;
@@ -73,6 +76,7 @@ mod turns;
 mod vault;
 mod versions;
 mod views;
+mod visitors;
 mod waiting;
 mod well_known;
 
@@ -82,6 +86,7 @@ pub use hearthkey_store::log::{Verified, VerifyError};
 pub use host::{InvalidHost, check_host};
 pub use http::openapi;
 pub use init::{InitError, InitSlot, Initialized, init};
+pub use people::setup::SetupLink;
 pub use run::{RunConfig, RunError, RunEvent, run};
 
 /// Checks an export of the audit log against its checkpoint with nothing but the public key.

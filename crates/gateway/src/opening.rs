@@ -173,7 +173,7 @@ pub(crate) async fn open(
         warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
     let port = http.as_ref().map(|(_, address)| address.port());
-    let people = People::new(&door.hosts, port);
+    let people = People::new(&door.hosts, port, &door.data_dir);
     let home = Arc::new(Home {
         id,
         hosts: door.hosts,

@@ -10,8 +10,10 @@
 //! | sessions: the cookie, who is asking, ending one | `sessions.rs` |
 //! | who there is, in which role | `roster.rs` |
 //! | a person's own ways in | `ways.rs` |
+//! | the setup link on its way to a person | `setup.rs` |
 //! | how far a limited role reaches | `reach.rs` |
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use hearthkey_core::id::Fingerprint;
@@ -30,6 +32,7 @@ mod passwords;
 mod reach;
 mod roster;
 mod sessions;
+pub(crate) mod setup;
 mod step_up;
 mod throttle;
 mod ways;
@@ -51,18 +54,20 @@ pub(crate) struct People {
     refusals: Mutex<Attempts>,
     stretching: Semaphore,
     /// The link by which a home without an owner gets one.
-    setup: Mutex<Option<SetupLink>>,
+    setup: Mutex<Option<OpenSetup>>,
+    /// Where that link may lie.
+    setup_file: PathBuf,
 }
 
-/// The one-time link of a new home.
-struct SetupLink {
+/// The one-time link of a new home, as it is known again.
+struct OpenSetup {
     hash: Fingerprint,
     expires_at: Timestamp,
 }
 
 impl People {
     /// Nobody is known yet; passkeys are made for these names of the gateway.
-    pub(crate) fn new(hosts: &[String], port: Option<u16>) -> Self {
+    pub(crate) fn new(hosts: &[String], port: Option<u16>, data_dir: &Path) -> Self {
         Self {
             passkeys: Passkeys::new(hosts, port),
             ceremonies: Mutex::default(),
@@ -70,7 +75,16 @@ impl People {
             refusals: Mutex::default(),
             stretching: Semaphore::new(STRETCHED_MAX),
             setup: Mutex::new(None),
+            setup_file: setup::file_in(data_dir),
         }
+    }
+}
+
+impl People {
+    /// Forgets the setup link, wherever it is.
+    pub(crate) fn forget_setup_link(&self) {
+        *crate::home::locked(&self.setup) = None;
+        setup::forget(&self.setup_file);
     }
 }
 

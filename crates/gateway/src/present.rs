@@ -1,6 +1,7 @@
 //! Somebody without a certificate shows a claim and its secret at the door.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hearthkey_broker::ClaimAnswer;
 use hearthkey_core::audit::{Actor, Entry, Outcome};
@@ -9,6 +10,10 @@ use hearthkey_core::id::ClaimId;
 use hearthkey_store::change::{Change, Write};
 
 use crate::home::Home;
+
+/// How long a refusal takes at least: a wrong secret is written down before it is answered, an unknown claim is not, and
+/// the difference would tell which claims there are.
+pub(crate) const REFUSED_AFTER: Duration = Duration::from_millis(250);
 
 impl Home {
     /// Judges a claim's secret. A wrong one is counted before the answer goes out, so that five

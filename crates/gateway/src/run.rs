@@ -10,9 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
+use hearthkey_api::{BODY_MAX_BYTES, ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::change::Change;
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
+use crate::body::whole;
 use crate::caller::Caller;
 use crate::data_dir::{UnfitDataDir, check_data_dir};
 use crate::guard::{Front, guard};
@@ -29,7 +30,9 @@ use crate::home::{Home, locked};
 use crate::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::{forbidden, router};
 use crate::init::KEY_FILE_WARNING;
+use crate::lingering::linger;
 use crate::opening::{Door, HomeError, open};
+use crate::people::setup::SetupLink;
 use crate::problem::Failure;
 
 /// How the gateway is run.
@@ -59,8 +62,8 @@ pub enum RunEvent {
     },
     /// It is sealed: it answers `status` and `unseal` only.
     Sealed,
-    /// Nobody owns the home yet: whoever opens this link first will.
-    Setup(String),
+    /// Nobody owns the home yet: this link makes its first visitor the owner.
+    Setup(SetupLink),
 }
 
 /// Why the gateway did not run.
@@ -162,7 +165,9 @@ impl Running {
             Some(way) => gateway.open(&way).await?,
             None => (gateway.on_event)(RunEvent::Sealed),
         }
-        let app = router(Arc::clone(&gateway)).layer(middleware::from_fn(name_caller));
+        let app = router(Arc::clone(&gateway))
+            .layer(middleware::from_fn(name_caller))
+            .layer(middleware::from_fn(linger));
         let service = app.into_make_service_with_connect_info::<Peer>();
         let serving = tokio::spawn(axum::serve(socket, service).into_future());
         Ok(Self {
@@ -239,7 +244,10 @@ async fn name_caller(
                 pid: peer.pid(),
             };
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            match whole(request, BODY_MAX_BYTES).await {
+                Ok(request) => next.run(request).await,
+                Err(failure) => failure.into_response(),
+            }
         }
         None => forbidden(),
     }
@@ -264,13 +272,17 @@ impl Gateway {
             // To the end, so that whoever hangs up at once is written down all the same.
             let app = router(Arc::clone(self))
                 .layer(guarded)
+                .layer(middleware::from_fn(linger))
                 .layer(middleware::from_fn(to_the_end));
             locked(&home.tasks).push(tokio::spawn(listener.serve(app)));
         }
         *self.home.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&home));
         (self.on_event)(RunEvent::Ready { mqtt, http });
         match home.setup_link() {
-            Ok(Some(link)) => (self.on_event)(RunEvent::Setup(link)),
+            Ok(Some(url)) => {
+                let link = SetupLink::new(url, &self.door.data_dir);
+                (self.on_event)(RunEvent::Setup(link));
+            }
             Ok(None) => {}
             Err(failure) => tracing::error!(why = failure.0.detail, "no setup link could be made"),
         }
@@ -323,6 +335,7 @@ impl Gateway {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(home) = home {
+            home.people.forget_setup_link();
             home.close().await;
         }
     }

@@ -3,6 +3,7 @@
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
 use hearthkey_core::bearer::Errand;
+use hearthkey_core::credential::Action;
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -97,6 +98,33 @@ pub(crate) fn is_about_itself(pattern: &str) -> bool {
     [SELF, RENEW].contains(&pattern)
 }
 
+/// What a write to a credential in a path does with it at least, and which credential that is: its environment and name.
+pub(crate) fn acts_on<'a>(
+    method: &Method,
+    pattern: &str,
+    path: &'a str,
+) -> Option<(Action, &'a str, String)> {
+    let verb = pattern.strip_prefix(CREDENTIAL)?;
+    let action = match verb {
+        "/change" => Action::Write,
+        "/lease" => Action::Lease,
+        "/rotate" | "/confirm" | "/rollback" => Action::Rotate,
+        _ => return None,
+    };
+    let named: Vec<&str> = pattern
+        .split('/')
+        .zip(path.split('/'))
+        .filter(|(name, _)| name.starts_with('{'))
+        .map(|(_, value)| value)
+        .collect();
+    match named[..] {
+        [environment, bridge, key] if *method == Method::POST => {
+            Some((action, environment, format!("{bridge}/{key}")))
+        }
+        _ => None,
+    }
+}
+
 /// Whether a path that names an environment names the token's.
 pub(crate) fn is_in_environment(pattern: &str, path: &str, token: &Token) -> bool {
     let mut segments = pattern.split('/').zip(path.split('/'));
@@ -164,6 +192,23 @@ mod tests {
         ] {
             assert_eq!(open_to(method, pattern), open, "{method} {pattern:?}");
         }
+    }
+
+    #[test]
+    fn every_write_to_a_credential_that_services_may_ask_has_its_action() {
+        let path = "/api/v1/environments/lab/credentials/hue/api-key/x";
+        let writes = SERVICE
+            .iter()
+            .filter(|(method, pattern)| *method == Method::POST && pattern.starts_with(CREDENTIAL));
+        let mut seen = 0;
+        for (method, pattern) in writes {
+            let (_, environment, name) = acts_on(method, pattern, path).unwrap();
+            assert_eq!((environment, name.as_str()), ("lab", "hue/api-key"));
+            seen += 1;
+        }
+        assert_eq!(seen, 5);
+        assert!(acts_on(&Method::GET, CREDENTIAL, path).is_none());
+        assert!(acts_on(&Method::POST, "/api/v1/credentials", path).is_none());
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub enum PersonWrite {
     Reinvite(String, Invitation),
     /// A person takes up an invitation; a conflict if it is not the open one.
     Join(String, Fingerprint),
-    /// Gives a person another mandate; a conflict if no owner would be left.
+    /// Gives a person another mandate; a conflict if the last owner would be none any more.
     Mandate(String, Mandate),
-    /// Ends a person's access: ways in, sessions, invitation; a conflict if no owner would be left.
+    /// Ends a person's access: ways in, sessions, invitation; a conflict if it is the last owner's.
     End(String, Timestamp),
     /// Adds a way in.
     Passkey(StoredPasskey),
@@ -116,12 +116,13 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
         )
         .and_then(one),
         PersonWrite::Mandate(person, mandate) => {
+            let had_owner = has_owner(tx)?;
             one(run(
                 tx,
                 "UPDATE person SET role = ?2, environments = ?3 WHERE id = ?1 AND ended_at IS NULL",
                 params![person, mandate.role().as_str(), environments(mandate)],
             )?)?;
-            keeps_an_owner(tx)
+            keeps_an_owner(tx, had_owner)
         }
         PersonWrite::End(person, at) => end(tx, person, *at),
         PersonWrite::Password(person, phc) => run(
@@ -264,8 +265,9 @@ fn has_owner(tx: &Transaction<'_>) -> Result<bool, ApplyError> {
     Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-fn keeps_an_owner(tx: &Transaction<'_>) -> Result<(), ApplyError> {
-    match has_owner(tx)? {
+/// A home that had an owner keeps one; one that nobody owns yet has none to keep.
+fn keeps_an_owner(tx: &Transaction<'_>, had_owner: bool) -> Result<(), ApplyError> {
+    match !had_owner || has_owner(tx)? {
         true => Ok(()),
         false => Err(ApplyError::Conflict),
     }
@@ -326,11 +328,7 @@ fn end(tx: &Transaction<'_>, person: &str, at: Timestamp) -> Result<(), ApplyErr
     ] {
         run(tx, sql, params![person])?;
     }
-    if had_owner {
-        keeps_an_owner(tx)
-    } else {
-        Ok(())
-    }
+    keeps_an_owner(tx, had_owner)
 }
 
 const PERSON: &str = "person.id, person.name, person.role, person.environments, person.created_at,
@@ -431,6 +429,15 @@ impl Registry<'_> {
             })
         })?;
         Ok(ways.unwrap_or_default())
+    }
+
+    /// Whether a person has a recovery code with this hash that was not used.
+    pub fn has_recovery_code(&self, person: &str, hash: &Fingerprint) -> Result<bool, ReadError> {
+        let sql = "SELECT 1 FROM recovery_code WHERE person = ?1 AND hash = ?2 AND used_at IS NULL";
+        let found = self.one(sql, rusqlite::params![person, hash.0], |row| {
+            row.get::<_, i64>(0)
+        })?;
+        Ok(found.is_some())
     }
 
     /// A person's passkeys, the oldest first.

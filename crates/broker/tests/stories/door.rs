@@ -158,6 +158,34 @@ async fn silence_and_crowds_are_bounded() {
 }
 
 #[tokio::test]
+async fn who_is_silent_gives_way_to_a_device_of_the_same_network() {
+    let limits = Limits {
+        connections_max: 4,
+        connections_per_network_max: 2,
+        ..Limits::default()
+    };
+    let access = Arc::new(RwLock::new(Access::default()));
+    let home = Home::with(limits, Vec::new(), Arc::new(Authority::new()), access).await;
+    let (lamp, hall) = (home.enroll("lamp", 1), home.enroll("hall", 1));
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let tcp = tokio::net::TcpStream::connect(home.broker.local_addr()).await;
+        silent.push(tcp.unwrap());
+    }
+    let mut first = Client::device(&home, &lamp, Hello::v5("lamp")).await;
+    home.hears(&["Refused", "TooManyConnections"]).await;
+    let _second = Client::device(&home, &hall, Hello::v5("hall")).await;
+    home.hears(&["Refused", "TooManyConnections"]).await;
+    // Whoever has shown a certificate stays: a third is closed, and the first goes on.
+    assert!(dial(&home, Some(&lamp)).await.is_err());
+    assert_eq!(
+        first.publish("home/lamp/state", b"on", false).await.len(),
+        2
+    );
+    drop(silent);
+}
+
+#[tokio::test]
 async fn a_new_server_certificate_serves_the_next_connection_and_spares_the_last() {
     let home = Home::new().await;
     let lamp = home.enroll("lamp", 1);

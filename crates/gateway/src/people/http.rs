@@ -132,7 +132,9 @@ async fn look(
     Json(request): Json<api::InvitationToken>,
 ) -> Answer<api::InvitationView> {
     let home = gateway.home()?;
-    Ok(Json(home.look_at_invitation(&visitor, &request.token)?))
+    Ok(Json(
+        home.look_at_invitation(&visitor, &request.token).await?,
+    ))
 }
 
 /// Begins to join with a passkey.
@@ -143,7 +145,9 @@ async fn begin_joining_by_passkey(
     Json(request): Json<api::InvitationToken>,
 ) -> Answer<api::CeremonyBegun> {
     let home = gateway.home()?;
-    Ok(Json(home.begin_joining_by_passkey(&visitor, &request)?))
+    Ok(Json(
+        home.begin_joining_by_passkey(&visitor, &request).await?,
+    ))
 }
 
 /// Joins with a passkey.

@@ -1,5 +1,7 @@
 //! Joining: the one-time link of a new home, invitations, and the first way in.
 
+use std::net::IpAddr;
+
 use hearthkey_api as api;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::{Fingerprint, PersonName, hex};
@@ -17,9 +19,9 @@ use zeroize::Zeroizing;
 use crate::home::{Home, locked};
 use crate::host::bracketed;
 use crate::people::ceremonies::{Ceremony, Joining, NewPassword};
-use crate::people::login::{TOTP, no_passkeys, no_such_ceremony};
+use crate::people::login::{INVITATION, TOTP, no_passkeys, no_such_ceremony};
 use crate::people::sessions::{Opened, Visitor, open};
-use crate::people::{SetupLink, hash_of, new_secret, passkeys, passwords};
+use crate::people::{OpenSetup, hash_of, new_secret, passkeys, passwords};
 use crate::problem::Failure;
 
 /// An invitation that is open: for whom, if that is known, and until when.
@@ -38,13 +40,14 @@ pub(crate) struct Joined {
 /// What somebody joins by.
 pub(crate) enum Way {
     Passkey(StoredPasskey),
-    Password(NewPassword),
+    /// With the step of the code that was shown, which is used with that.
+    Password(NewPassword, u64),
 }
 
 fn not_invited() -> Failure {
     Failure::refused(
         &"this link has been used, has ended, or is not of this home",
-        "Ask an owner for another one; for a new home, see what `hearthkey run` prints.",
+        "Ask an owner for another one. For a new home, `hearthkey person setup-link` prints one on the gateway's machine.",
     )
 }
 
@@ -71,11 +74,12 @@ pub(crate) fn label(text: Option<String>) -> Result<String, Failure> {
 impl Home {
     /// The one-time link by which a home without an owner gets one. The one before it is good no more.
     pub(crate) fn setup_link(&self) -> Result<Option<String>, Failure> {
+        self.people.forget_setup_link();
         if self.http.is_none() || self.store.read(|registry| registry.has_owner())? {
             return Ok(None);
         }
         let token = new_secret();
-        *locked(&self.people.setup) = Some(SetupLink {
+        *locked(&self.people.setup) = Some(OpenSetup {
             hash: hash_of(&token),
             expires_at: self.now().after(INVITATION_LIFETIME),
         });
@@ -84,9 +88,32 @@ impl Home {
 
     /// A link whose secret stays in the browser: what follows `#` is sent to nobody.
     fn link(&self, page: &str, token: &str) -> String {
-        let host = self.hosts.first().map_or("localhost", String::as_str);
+        let host = self.linked_host();
         let port = self.http.map_or(443, |address| address.port());
         format!("https://{}:{port}/{page}#{token}", bracketed(host))
+    }
+
+    /// The name by which a browser reaches the listener: where that is on loopback, one that leads there.
+    fn linked_host(&self) -> &str {
+        let leads_here = |host: &&String| {
+            let address: Option<IpAddr> = host.parse().ok();
+            host.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.is_loopback())
+        };
+        let is_local = self.http.is_some_and(|http| http.ip().is_loopback());
+        let local = self.hosts.iter().find(leads_here).filter(|_| is_local);
+        let host = local.or_else(|| self.hosts.first());
+        host.map_or("localhost", String::as_str)
+    }
+
+    /// Whether a link to a page of the gateway leads anywhere.
+    pub(crate) fn has_pages(&self) -> Result<(), Failure> {
+        match self.http {
+            Some(_) => Ok(()),
+            None => Err(Failure::refused(
+                &"the gateway runs without --http, so no link to it can be opened",
+                "Run the gateway with --http ADDR:PORT, then invite them.",
+            )),
+        }
     }
 
     /// A new invitation, and the link that a person gets.
@@ -125,16 +152,31 @@ impl Home {
         })
     }
 
+    /// The invitation that a visitor shows. A wrong one counts as a failed login and is written down like one, whether
+    /// it never was, was used, or has ended.
+    async fn show_invitation(&self, visitor: &Visitor, token: &str) -> Result<Open, Failure> {
+        self.may_begin(visitor)?;
+        let tried = self.attempt(visitor, INVITATION, None)?;
+        match self.open_invitation(token) {
+            Ok(open) => {
+                self.succeeded(tried);
+                Ok(open)
+            }
+            Err(failure) => {
+                self.record_failure(visitor, tried, None, "no_invitation")
+                    .await;
+                Err(failure)
+            }
+        }
+    }
+
     /// What an invitation is for.
-    pub(crate) fn look_at_invitation(
+    pub(crate) async fn look_at_invitation(
         &self,
         visitor: &Visitor,
         token: &str,
     ) -> Result<api::InvitationView, Failure> {
-        self.may_begin(visitor)?;
-        let open = self.open_invitation(token).inspect_err(|_| {
-            locked(&self.people.throttle).failed(visitor.address.ip(), None, self.now());
-        })?;
+        let open = self.show_invitation(visitor, token).await?;
         let owner = Mandate::owner();
         let mandate = open
             .person
@@ -157,13 +199,12 @@ impl Home {
         })
     }
 
-    fn joining(
+    async fn joining(
         &self,
         visitor: &Visitor,
         request: &api::InvitationToken,
     ) -> Result<Joining, Failure> {
-        self.may_begin(visitor)?;
-        let open = self.open_invitation(&request.token)?;
+        let open = self.show_invitation(visitor, &request.token).await?;
         let (person, name) = match open.person {
             Some(person) => (person.id, person.name),
             None => {
@@ -180,12 +221,12 @@ impl Home {
     }
 
     /// Begins to join with a passkey.
-    pub(crate) fn begin_joining_by_passkey(
+    pub(crate) async fn begin_joining_by_passkey(
         &self,
         visitor: &Visitor,
         request: &api::InvitationToken,
     ) -> Result<api::CeremonyBegun, Failure> {
-        let joining = self.joining(visitor, request)?;
+        let joining = self.joining(visitor, request).await?;
         let party = self.people.passkeys.under(&visitor.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let known = self
@@ -249,7 +290,7 @@ impl Home {
         visitor: &Visitor,
         request: api::InvitationToken,
     ) -> Result<api::PasswordBegun, Failure> {
-        let joining = self.joining(visitor, &request)?;
+        let joining = self.joining(visitor, &request).await?;
         let password = Zeroizing::new(request.password.unwrap_or_default());
         let (new, uri, text) = self.new_password(&joining.name, &password).await?;
         let ceremony = Ceremony::JoinByPassword(joining, new);
@@ -291,10 +332,8 @@ impl Home {
         let Some(Ceremony::JoinByPassword(joining, new)) = taken else {
             return Err(no_such_ceremony());
         };
-        if passwords::step_of(&new.totp, &answer.code, now).is_none() {
-            return Err(wrong_code());
-        }
-        self.join(visitor, joining, Way::Password(new)).await
+        let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
+        self.join(visitor, joining, Way::Password(new, step)).await
     }
 
     /// The writes that give a person a way in.
@@ -308,7 +347,7 @@ impl Home {
                 "passkey",
                 vec![Write::Person(PersonWrite::Passkey(passkey))],
             )),
-            Way::Password(new) => {
+            Way::Password(new, step) => {
                 let last = self.store.read(|registry| registry.secret(TOTP, person))?;
                 let version = last.map_or(1, |(version, _)| version + 1);
                 let name = SecretName {
@@ -325,7 +364,9 @@ impl Home {
                     at: self.now(),
                 };
                 let password = PersonWrite::Password(person.to_owned(), new.phc);
-                Ok(("password", vec![secret, Write::Person(password)]))
+                let used = PersonWrite::TotpStep(person.to_owned(), step);
+                let writes = [password, used].map(Write::Person);
+                Ok(("password", std::iter::once(secret).chain(writes).collect()))
             }
         }
     }
@@ -369,7 +410,7 @@ impl Home {
             CommitError::Conflict => not_invited(),
             error => error.into(),
         })?;
-        *locked(&self.people.setup) = None;
+        self.people.forget_setup_link();
         Ok(Joined { opened, codes })
     }
 

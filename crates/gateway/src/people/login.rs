@@ -1,6 +1,8 @@
 //! Logging in: by a passkey, by a password with a code, or by a recovery code.
 //!
-//! Whatever is wrong, the answer is the same; and the same work is done for a name that nobody has.
+//! Whatever is wrong, the answer is the same. A name that nobody has, one of somebody whose access has ended or who has
+//! not joined, and one of somebody without a password or codes take the same work and leave as many records as a name
+//! with another password. An attempt is counted as a failure before it is judged.
 
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
@@ -11,9 +13,11 @@ use hearthkey_store::people::PersonWrite;
 use hearthkey_store::{CommitError, people::Ways};
 use serde_json::Value;
 
+use crate::attempts::About;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::sessions::{Opened, Visitor, open};
+use crate::people::throttle::{Attempt, counted};
 use crate::people::{passkeys, passwords};
 use crate::problem::Failure;
 
@@ -22,6 +26,23 @@ pub(crate) const TOTP: &str = "totp";
 
 /// Why a login was refused: for the record, never for the answer.
 type Why = &'static str;
+
+const PASSKEY: &str = "passkey";
+const PASSWORD: &str = "password";
+const RECOVERY_CODE: &str = "recovery-code";
+pub(crate) const INVITATION: &str = "invitation";
+
+/// The id of nobody, with which the registry is asked for a name that nobody has.
+const NOBODY: &str = "";
+/// What codes are computed of where there is no secret.
+const NO_SECRET: [u8; 20] = [0; 20];
+
+/// An attempt that is being judged, and counts as a failure until it succeeds.
+pub(crate) struct Tried {
+    way: &'static str,
+    about: About,
+    attempt: Attempt,
+}
 
 fn failed() -> Failure {
     Failure::new(
@@ -65,7 +86,7 @@ impl Home {
         let now = self.now();
         let mut throttle = locked(&self.people.throttle);
         let address = visitor.address.ip();
-        match throttle.may_begin(address, now) && !throttle.holds(address, None, now) {
+        match throttle.may_begin(address, now) && !throttle.holds(address, now) {
             true => Ok(()),
             false => Err(too_often()),
         }
@@ -89,11 +110,10 @@ impl Home {
         ceremony: &str,
         answer: &Value,
     ) -> Result<Opened, Failure> {
-        self.listens_to(visitor, None)?;
-        let judged = self.judge_passkey(visitor, ceremony, answer);
-        match judged {
-            Ok((person, used)) => self.welcome(visitor, person, "passkey", vec![used]).await,
-            Err((why, name)) => Err(self.turn_away(visitor, None, name.as_deref(), why).await),
+        let tried = self.attempt(visitor, PASSKEY, None)?;
+        match self.judge_passkey(visitor, ceremony, answer) {
+            Ok((person, used)) => self.welcome(visitor, person, tried, vec![used]).await,
+            Err((why, known)) => Err(self.turn_away(visitor, tried, known.as_ref(), why).await),
         }
     }
 
@@ -102,7 +122,7 @@ impl Home {
         visitor: &Visitor,
         ceremony: &str,
         answer: &Value,
-    ) -> Result<(Person, PersonWrite), (Why, Option<String>)> {
+    ) -> Result<(Person, PersonWrite), (Why, Option<Person>)> {
         let now = self.now();
         let taken = locked(&self.people.ceremonies).take(ceremony, now);
         let Some(Ceremony::Login(state, authority)) = taken else {
@@ -119,9 +139,8 @@ impl Home {
         let (Some(kept), Some(person)) = found.map_err(|_| ("storage", None))? else {
             return Err(("unknown_passkey", None));
         };
-        let name = Some(person.name.to_string());
         if kept.person != person.id || person.ended_at.is_some() {
-            return Err(("unknown_passkey", name));
+            return Err(("unknown_passkey", Some(person)));
         }
         match passkeys::finish_login(party, &answer, *state, &kept.data) {
             Ok(data) => {
@@ -130,7 +149,7 @@ impl Home {
             }
             Err(error) => {
                 tracing::warn!(%error, "a passkey did not prove itself");
-                Err(("wrong_proof", name))
+                Err(("wrong_proof", Some(person)))
             }
         }
     }
@@ -141,37 +160,38 @@ impl Home {
         visitor: &Visitor,
         login: api::PasswordLogin,
     ) -> Result<Opened, Failure> {
-        self.listens_to(visitor, Some(&login.name))?;
+        let tried = self.attempt(visitor, PASSWORD, Some(&login.name))?;
+        match self.judge_password(&login).await? {
+            Ok((person, step)) => {
+                let used = PersonWrite::TotpStep(person.id.clone(), step);
+                self.welcome(visitor, person, tried, vec![used]).await
+            }
+            Err((why, known)) => Err(self.turn_away(visitor, tried, known.as_ref(), why).await),
+        }
+    }
+
+    /// The person whom a password and a code belong to, and the step of that code; or why there is none. Every name
+    /// takes the same work: reading a person, stretching the password, reading a secret, computing its codes.
+    async fn judge_password(
+        &self,
+        login: &api::PasswordLogin,
+    ) -> Result<Result<(Person, u64), (Why, Option<Person>)>, Failure> {
         let (person, ways) = self.found(&login.name)?;
-        let _stretching = self
-            .people
-            .stretching
-            .acquire()
-            .await
-            .map_err(|error| Failure::internal(&error))?;
+        let stretching = self.people.stretching.acquire().await;
+        let stretching = stretching.map_err(|error| Failure::internal(&error))?;
         let fits = tokio::task::block_in_place(|| {
             passwords::fits(&login.password, ways.password.as_deref())
         });
-        let step = person
-            .as_ref()
-            .and_then(|person| self.step_of(person, &login.code));
-        let why = match (&person, fits, step) {
-            (None, ..) => "unknown_name",
-            (_, false, _) => "wrong_password",
-            (_, _, None) => "wrong_code",
-            _ => "used_code",
-        };
-        match (person, fits, step) {
-            (Some(person), true, Some(step)) if step > ways.totp_step => {
-                let used = PersonWrite::TotpStep(person.id.clone(), step);
-                self.welcome(visitor, person, "password", vec![used]).await
-            }
-            (person, ..) => {
-                let known = person.map(|person| person.name.to_string());
-                let name = Some(login.name.as_str());
-                Err(self.turn_away(visitor, name, known.as_deref(), why).await)
-            }
-        }
+        drop(stretching);
+        let id = person.as_ref().map_or(NOBODY, |person| person.id.as_str());
+        let step = self.step_of(id, &login.code);
+        Ok(match (person, fits, step) {
+            (None, ..) => Err(("unknown_name", None)),
+            (known, false, _) => Err(("wrong_password", known)),
+            (known, _, None) => Err(("wrong_code", known)),
+            (Some(person), _, Some(step)) if step > ways.totp_step => Ok((person, step)),
+            (known, ..) => Err(("used_code", known)),
+        })
     }
 
     /// Logs in by a recovery code. It is an alert: somebody has lost what they usually show, or somebody else has
@@ -181,41 +201,77 @@ impl Home {
         visitor: &Visitor,
         login: api::RecoveryLogin,
     ) -> Result<Opened, Failure> {
-        self.listens_to(visitor, Some(&login.name))?;
+        let tried = self.attempt(visitor, RECOVERY_CODE, Some(&login.name))?;
         let (person, _) = self.found(&login.name)?;
         let hash = passwords::recovery_hash(&login.code);
-        let Some(person) = person else {
-            let name = Some(login.name.as_str());
-            return Err(self.turn_away(visitor, name, None, "unknown_name").await);
-        };
-        let used = PersonWrite::UseRecoveryCode(person.id.clone(), hash, self.now());
-        self.welcome(visitor, person, "recovery-code", vec![used])
-            .await
+        let id = person.as_ref().map_or(NOBODY, |person| person.id.as_str());
+        // Nothing is written for a wrong code but the record of it, as for an unknown name.
+        let fits = self
+            .store
+            .read(|registry| registry.has_recovery_code(id, &hash))?;
+        match person {
+            Some(person) if fits => {
+                let used = PersonWrite::UseRecoveryCode(person.id.clone(), hash, self.now());
+                self.welcome(visitor, person, tried, vec![used]).await
+            }
+            Some(known) => {
+                let why = "wrong_recovery_code";
+                Err(self.turn_away(visitor, tried, Some(&known), why).await)
+            }
+            None => Err(self.turn_away(visitor, tried, None, "unknown_name").await),
+        }
     }
 
-    fn listens_to(&self, visitor: &Visitor, name: Option<&str>) -> Result<(), Failure> {
-        let now = self.now();
-        match locked(&self.people.throttle).holds(visitor.address.ip(), name, now) {
+    /// Whether a visitor is listened to at all.
+    pub(crate) fn may_try(&self, visitor: &Visitor) -> Result<(), Failure> {
+        match locked(&self.people.throttle).holds(visitor.address.ip(), self.now()) {
             true => Err(too_often()),
             false => Ok(()),
         }
     }
 
+    /// An attempt, counted before anything is looked at.
+    pub(crate) fn attempt(
+        &self,
+        visitor: &Visitor,
+        way: &'static str,
+        name: Option<&str>,
+    ) -> Result<Tried, Failure> {
+        let attempt = locked(&self.people.throttle).attempt(visitor.address.ip(), name, self.now());
+        let about = name.map_or(About::Nobody, |name| About::Name(counted(name)));
+        match attempt {
+            Some(attempt) => Ok(Tried {
+                way,
+                about,
+                attempt,
+            }),
+            None => Err(too_often()),
+        }
+    }
+
+    /// An attempt was none in vain.
+    pub(crate) fn succeeded(&self, tried: Tried) {
+        locked(&self.people.throttle).give_back(tried.attempt);
+    }
+
     fn found(&self, name: &str) -> Result<(Option<Person>, Ways), Failure> {
         Ok(self.store.read(|registry| {
             let person = registry.person_named(name)?.filter(|person| person.joined);
-            let ways = match &person {
-                Some(person) => registry.ways_of(&person.id)?,
-                None => Ways::default(),
-            };
+            let id = person.as_ref().map_or(NOBODY, |person| person.id.as_str());
+            let ways = registry.ways_of(id)?;
             Ok((person, ways))
         })?)
     }
 
-    /// The step of a code that a person's authenticator shows now.
-    pub(crate) fn step_of(&self, person: &Person, code: &str) -> Option<u64> {
-        let secret = self.store.secret(TOTP, &person.id).ok().flatten()?;
-        passwords::step_of(&secret, code, self.now())
+    /// The step of a code that the authenticator of a person with this id shows now. Whoever has none is given no
+    /// other work.
+    pub(crate) fn step_of(&self, person: &str, code: &str) -> Option<u64> {
+        let secret = self.store.secret(TOTP, person).ok().flatten();
+        let step = match &secret {
+            Some(secret) => passwords::step_of(secret, code, self.now()),
+            None => passwords::step_of(&NO_SECRET, code, self.now()),
+        };
+        step.filter(|_| secret.is_some())
     }
 
     /// Opens a session. What was shown is used up in the same commit: a conflict means that it was already.
@@ -223,51 +279,66 @@ impl Home {
         &self,
         visitor: &Visitor,
         person: Person,
-        way: Why,
+        tried: Tried,
         used: Vec<PersonWrite>,
     ) -> Result<Opened, Failure> {
-        let name = person.name.to_string();
+        let known = person.clone();
         let opened = open(person, visitor, self.now());
-        let object = format!("person:{name}");
+        let object = format!("person:{}", known.name);
         let mut entry = Entry::new(self.now(), opened.visit.actor(), "session.begin", object)
-            .with("way", way)
+            .with("way", tried.way)
             .with("agent", visitor.agent.clone());
-        if way == "recovery-code" {
+        if tried.way == RECOVERY_CODE {
             entry = entry.ended(Outcome::Alert, "a recovery code was used");
         }
         let mut change = Change::record(entry);
         change.writes.extend(used.into_iter().map(Write::Person));
         match self.commit(change.write(opened.write())).await {
-            Ok(_) => Ok(opened),
-            Err(CommitError::Conflict) => {
-                let name = Some(name.as_str());
-                Err(self.turn_away(visitor, name, name, "used_up").await)
+            Ok(_) => {
+                self.succeeded(tried);
+                Ok(opened)
             }
+            Err(CommitError::Conflict) => Err(self
+                .turn_away(visitor, tried, Some(&known), "used_up")
+                .await),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Counts a failure, writes it down, and gives the one answer. A name is written down only if somebody has it:
-    /// people type passwords into the wrong field.
+    /// Writes a failure down, and gives the one answer.
     async fn turn_away(
         &self,
         visitor: &Visitor,
-        counted: Option<&str>,
-        known: Option<&str>,
+        tried: Tried,
+        known: Option<&Person>,
         why: Why,
     ) -> Failure {
-        let (now, address) = (self.now(), visitor.address.ip());
-        locked(&self.people.throttle).failed(address, counted, now);
-        let entered = locked(&self.people.refusals).enter(None, why, address, now);
-        if let Some(omitted) = entered {
-            let object = known.map_or("session".to_owned(), |name| format!("person:{name}"));
-            let mut entry = Entry::new(now, visitor.actor(), "session.refuse", object)
-                .ended(Outcome::Refused, why);
-            if omitted > 0 {
-                entry = entry.with("omitted_before", omitted);
-            }
-            self.record(entry).await;
-        }
+        self.record_failure(visitor, tried, known, why).await;
         failed()
+    }
+
+    /// Writes a failure down: the first in a minute of a way, an address and a name that was typed, whether anybody has
+    /// it or not, so that the time that a record takes tells nothing. The name itself is written down only if somebody
+    /// has it: people type passwords into the wrong field.
+    pub(crate) async fn record_failure(
+        &self,
+        visitor: &Visitor,
+        Tried { way, about, .. }: Tried,
+        known: Option<&Person>,
+        why: Why,
+    ) {
+        let (now, address) = (self.now(), visitor.address.ip());
+        let entered = locked(&self.people.refusals).enter_about(about, way, address, now);
+        let Some(omitted) = entered else { return };
+        let object = known.map_or("session".to_owned(), |person| {
+            format!("person:{}", person.name)
+        });
+        let mut entry = Entry::new(now, visitor.actor(), "session.refuse", object)
+            .ended(Outcome::Refused, why)
+            .with("way", way);
+        if omitted > 0 {
+            entry = entry.with("omitted_before", omitted);
+        }
+        self.record(entry).await;
     }
 }

@@ -66,7 +66,7 @@ impl Home {
     /// Everybody.
     pub(crate) fn people_list(&self) -> Result<api::PersonList, Failure> {
         let now = self.now();
-        let people = self.store.read(|registry| {
+        let (has_owner, people) = self.store.read(|registry| {
             let mut views = Vec::new();
             for person in registry.people()? {
                 let ways = registry.ways_of(&person.id)?;
@@ -91,9 +91,9 @@ impl Home {
                     recovery_codes_left: ways.recovery_codes,
                 });
             }
-            Ok(views)
+            Ok((registry.has_owner()?, views))
         })?;
-        Ok(api::PersonList { people })
+        Ok(api::PersonList { has_owner, people })
     }
 
     /// Invites somebody.
@@ -108,6 +108,7 @@ impl Home {
             .map_err(|error| Failure::invalid(&error))?;
         let mandate = self.mandate(&request.role, &request.environments)?;
         owners_matter(caller, &[&mandate])?;
+        self.has_pages()?;
         if self.store.read(|registry| registry.people())?.len() >= PEOPLE_MAX {
             let why = format!("a home knows {PEOPLE_MAX} people at most");
             return Err(Failure::refused(&why, "Change the role of one there is."));
@@ -126,11 +127,9 @@ impl Home {
     /// A link by which a home without an owner gets one.
     pub(crate) fn new_setup_link(&self, caller: &Caller) -> Result<api::Invited, Failure> {
         owners_matter(caller, &[&Mandate::owner()])?;
+        self.has_pages()?;
         let link = self.setup_link()?.ok_or_else(|| {
-            Failure::refused(
-                &"the home has an owner, or the gateway runs without --http",
-                "Let an owner invite people, or run the gateway with --http.",
-            )
+            Failure::refused(&"the home has an owner", "Let an owner invite people.")
         })?;
         Ok(api::Invited {
             name: None,
@@ -147,6 +146,7 @@ impl Home {
     ) -> Result<api::Invited, Failure> {
         let person = self.person_named(name)?;
         owners_matter(caller, &[&person.mandate])?;
+        self.has_pages()?;
         let (invitation, url) = self.new_invitation();
         let expires_at = invitation.expires_at;
         let entry = self.entry_about(caller.actor(), "person.invite", &person);

@@ -11,8 +11,9 @@ use hearthkey_store::people::PersonWrite;
 use crate::caller::Visit;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
-use crate::people::login::{no_passkeys, no_such_ceremony};
+use crate::people::login::{no_passkeys, no_such_ceremony, too_often};
 use crate::people::passkeys;
+use crate::people::throttle::Attempt;
 use crate::problem::Failure;
 
 fn not_shown() -> Failure {
@@ -61,13 +62,14 @@ impl Home {
         }
         let party = self.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
+        let attempt = self.try_again(visit, None)?;
         let known = self
             .store
             .read(|registry| registry.passkeys_of(&visit.person.id))?;
         match passkeys::finish_step_up(party, answer.credential, &state, &known) {
             Ok((id, data)) => {
                 let used = PersonWrite::PasskeyUsed { id, data, at: now };
-                self.freshen(visit, used, "passkey").await
+                self.freshen(visit, attempt, used, "passkey").await
             }
             Err(error) => {
                 tracing::warn!(%error, "a passkey did not prove itself");
@@ -82,23 +84,29 @@ impl Home {
         visit: &Visit,
         code: &str,
     ) -> Result<api::SessionInfo, Failure> {
-        let (now, address) = (self.now(), visit.address.ip());
-        let name = visit.person.name.as_str();
-        if locked(&self.people.throttle).holds(address, Some(name), now) {
-            return Err(crate::people::login::too_often());
-        }
-        match self.step_of(&visit.person, code) {
-            Some(step) => {
-                let used = PersonWrite::TotpStep(visit.person.id.clone(), step);
-                self.freshen(visit, used, "code").await
+        let id = &visit.person.id;
+        let attempt = self.try_again(visit, Some(visit.person.name.as_str()))?;
+        let ways = self.store.read(|registry| registry.ways_of(id))?;
+        match self.step_of(id, code) {
+            Some(step) if step > ways.totp_step => {
+                let used = PersonWrite::TotpStep(id.clone(), step);
+                self.freshen(visit, attempt, used, "code").await
             }
+            Some(_) => Err(self.not_fresh(visit, "used_code").await),
             None => Err(self.not_fresh(visit, "wrong_code").await),
         }
+    }
+
+    /// An attempt, counted before it is judged, in the same budget as those to log in.
+    fn try_again(&self, visit: &Visit, name: Option<&str>) -> Result<Attempt, Failure> {
+        let attempt = locked(&self.people.throttle).attempt(visit.address.ip(), name, self.now());
+        attempt.ok_or_else(too_often)
     }
 
     async fn freshen(
         &self,
         visit: &Visit,
+        attempt: Attempt,
         used: PersonWrite,
         way: &'static str,
     ) -> Result<api::SessionInfo, Failure> {
@@ -111,7 +119,7 @@ impl Home {
             .write(Write::Person(used))
             .write(Write::Person(fresh));
         match self.commit(change).await {
-            Ok(_) => {}
+            Ok(_) => locked(&self.people.throttle).give_back(attempt),
             Err(CommitError::Conflict) => return Err(self.not_fresh(visit, "used_up").await),
             Err(error) => return Err(error.into()),
         }
@@ -122,9 +130,7 @@ impl Home {
 
     async fn not_fresh(&self, visit: &Visit, why: &'static str) -> Failure {
         let (now, address) = (self.now(), visit.address.ip());
-        let name = visit.person.name.as_str();
-        locked(&self.people.throttle).failed(address, Some(name), now);
-        let object = format!("person:{name}");
+        let object = format!("person:{}", visit.person.name);
         let entered = locked(&self.people.refusals).enter(None, why, address, now);
         if entered.is_some() {
             let entry = Entry::new(now, visit.actor(), "session.step-up", object)

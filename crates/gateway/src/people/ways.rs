@@ -175,10 +175,8 @@ impl Home {
         if session != visit.session.hash {
             return Err(no_such_ceremony());
         }
-        if passwords::step_of(&new.totp, &answer.code, now).is_none() {
-            return Err(wrong_code());
-        }
-        let (_, writes) = self.way_in(&visit.person.id, Way::Password(new))?;
+        let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
+        let (_, writes) = self.way_in(&visit.person.id, Way::Password(new, step))?;
         let mut change = Change::record(self.own_entry(visit, "person.password"));
         change.writes.extend(writes);
         let others = PersonWrite::EndOtherSessions(visit.person.id.clone(), session);

@@ -2715,6 +2715,8 @@ export interface components {
         };
         /** @description `GET /api/v1/people`. */
         PersonList: {
+            /** @description Whether somebody owns the home and can log in. */
+            has_owner: boolean;
             /** @description Everybody, those whose access has ended last. */
             people: components["schemas"]["PersonView"][];
         };

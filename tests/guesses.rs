@@ -1,0 +1,147 @@
+//! Guessing at logins: how many are judged, and what they tell.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::people::{Browser, PASSWORD, code, invite, setup_link};
+use crate::rig::Rig;
+use crate::service::{Front, home};
+
+/// A wrong guess, and what is said to it.
+async fn guess(front: &Front, name: &str, n: usize) -> String {
+    let login = json!({"name": name, "password": format!("wrong password {n}"), "code": "123456"});
+    let browser = Browser::new(front);
+    let answer = browser.post("/api/v1/session/password", &login).await;
+    answer.code()
+}
+
+/// The refusals of logins in the log.
+async fn refusals(rig: &Rig) -> usize {
+    let log = rig.cli(&["log", "tail", "-n", "500", "--json"]).await;
+    String::from_utf8_lossy(&log.stdout)
+        .matches("session.refuse")
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_that_come_at_once_share_one_budget() {
+    let (_rig, front) = home().await;
+    // One name, then one address: ten and twenty failures are judged, and the first ten count for both.
+    let one_name = (0..16).map(|n| guess(&front, "anna", n));
+    let said = futures_util::future::join_all(one_name).await;
+    let judged = said.iter().filter(|code| *code == "login_failed").count();
+    assert_eq!(judged, 10, "{said:?}");
+    let names: Vec<String> = (0..16).map(|n| format!("nobody-{n}")).collect();
+    let one_address = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| guess(&front, name, n));
+    let said = futures_util::future::join_all(one_address).await;
+    let judged = said.iter().filter(|code| *code == "login_failed").count();
+    assert_eq!(judged, 10, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_takes_its_time_and_leaves_its_record_for_every_name() {
+    let (rig, front) = home().await;
+    Browser::new(&front)
+        .join(&setup_link(&rig).await, "anna")
+        .await;
+    Browser::new(&front)
+        .join(&invite(&rig, "dora", "auditor", &[]).await, "dora")
+        .await;
+    assert!(rig.cli(&["person", "end", "dora"]).await.status.success());
+    invite(&rig, "bert", "auditor", &[]).await;
+    let before = refusals(&rig).await;
+    let mut tried = 0;
+    let mut said = Vec::new();
+    for name in ["anna", "dora", "bert", "nobody"] {
+        let password = json!({"name": name, "password": "wrong password", "code": "123456"});
+        let recovery = json!({"name": name, "code": "aaaaa-aaaaa-aaaaa-aaaaa"});
+        for (path, login) in [
+            ("/api/v1/session/password", password),
+            ("/api/v1/session/recovery", recovery),
+        ] {
+            let begun = Instant::now();
+            let answer = Browser::new(&front).post(path, &login).await;
+            assert!(
+                begun.elapsed() >= Duration::from_millis(400),
+                "{name} {path}"
+            );
+            said.push((answer.status, answer.body));
+            tried += 1;
+            assert_eq!(refusals(&rig).await, before + tried, "{name} {path}");
+        }
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    // A wrong invitation is one more guess.
+    let token = json!({"token": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"});
+    let look = "/api/v1/invitations/look";
+    assert_eq!(
+        Browser::new(&front).post(look, &token).await.code(),
+        "refused"
+    );
+    assert_eq!(refusals(&rig).await, before + tried + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_was_shown_once_is_used_wherever_that_was() {
+    let (mut rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    let kept = anna.join(&setup_link(&rig).await, "anna").await;
+    let step_up = "/api/v1/session/step-up/code";
+    let shown = code(&kept.totp, 0);
+    let login = Browser::new(&front).log_in("anna", PASSWORD, &shown).await;
+    assert_eq!(login.code(), "login_failed", "it was shown to join");
+    let again = anna.post(step_up, &json!({"code": shown})).await;
+    assert_eq!(again.code(), "second_factor_needed", "it was shown to join");
+    let next = code(&kept.totp, 1);
+    let mut phone = Browser::new(&front);
+    let login = phone.log_in("anna", PASSWORD, &next).await;
+    phone.keep(&login);
+    rig.restart().await;
+    for browser in [&anna, &phone] {
+        let again = browser.post(step_up, &json!({"code": next})).await;
+        assert_eq!(again.code(), "second_factor_needed", "shown to log in");
+    }
+    let recovery = json!({"name": "anna", "code": kept.codes[0]});
+    let path = "/api/v1/session/recovery";
+    let used = Browser::new(&front).post(path, &recovery).await;
+    assert_eq!(used.status, 200);
+    rig.restart().await;
+    let again = Browser::new(&front).post(path, &recovery).await;
+    assert_eq!(again.code(), "login_failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_keeps_nobody_from_logging_in() {
+    use tokio::io::AsyncWriteExt;
+    let (_rig, front) = home().await;
+    // More of them than requests are worked on at a time.
+    let mut slow = Vec::new();
+    for _ in 0..63 {
+        let mut tls = front.connect(&[]).await.unwrap();
+        let head = format!(
+            "POST /api/v1/session/password HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{",
+            front.host, front.url
+        );
+        tls.write_all(head.as_bytes()).await.unwrap();
+        slow.push(tls);
+    }
+    let login = json!({"name": "anna", "password": "wrong password", "code": "123456"});
+    let soon = Duration::from_secs(10);
+    let path = "/api/v1/session/password";
+    let other = Browser::new(&front);
+    let asked = other.post(path, &login);
+    assert_eq!(timeout(soon, asked).await.unwrap().code(), "login_failed");
+    let health: Value = front
+        .curl("/api/v1/health", &["--interface", "127.0.9.9"])
+        .await
+        .json();
+    assert!(health.is_object());
+    drop(slow);
+}
