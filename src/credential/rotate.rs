@@ -66,16 +66,13 @@ pub struct Retire {
     reason: Option<String>,
 }
 
-/// A person sees where the rotation comes to rest; a program, how it begins.
+/// Waits until the rotation comes to rest: whatever runs next may need the new value.
 async fn watched(
     context: &Context,
     client: &Client,
     path: &str,
     begun: RotationView,
 ) -> Result<(), Failure> {
-    if context.output.is_json() {
-        return told(context, &begun);
-    }
     let rested = to_rest(context, client, path).await?;
     told(context, &rested.unwrap_or(begun))
 }

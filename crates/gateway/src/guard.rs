@@ -17,7 +17,7 @@ use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::caller::{Caller, Visit};
+use crate::caller::{Caller, Service, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
@@ -26,7 +26,8 @@ use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use crate::problem::Failure;
 use crate::role_routes::{asked_by, is_for_visitors, judge, judge_token};
 use crate::service_routes::{
-    Open, elsewhere, is_about_itself, is_in_environment, not_for_services, open_to,
+    Open, asks_of_credential, elsewhere, is_about_itself, is_in_environment, not_for_services,
+    open_to,
 };
 
 /// Requests that are worked on at a time. One more is answered 503.
@@ -162,6 +163,10 @@ impl Front {
             None => Ok(()),
             Some(pattern) => self.judge_token(&service.token, open, &method, (pattern, &path)),
         };
+        let judged = match (judged, pattern) {
+            (Ok(()), Some(pattern)) => self.judge_grants(&service, &method, (pattern, &path)).await,
+            (judged, _) => judged,
+        };
         let is_refused = judged.is_err();
         let response = match judged {
             Err(failure) => failure.into_response(),
@@ -177,6 +182,24 @@ impl Front {
             self.home.record_overreach(&service, asked).await;
         }
         Ok(response)
+    }
+
+    /// Whether a token's grants reach the credential that a path names, before any precondition is looked at: a refusal
+    /// tells nothing of what there is.
+    async fn judge_grants(
+        &self,
+        service: &Service,
+        method: &Method,
+        (pattern, path): (&str, &str),
+    ) -> Result<(), Failure> {
+        let asked = asks_of_credential(method, pattern, path);
+        match asked.filter(|(_, id)| !id.name.is_own()) {
+            Some((action, id)) if service.token.power.mandate().is_none() => {
+                let caller = Caller::Service(service.clone());
+                self.home.permitted(&caller, action, &id).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a token reaches a route, before anything is done: by its role, or to use what it was granted.

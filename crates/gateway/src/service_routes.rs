@@ -3,6 +3,7 @@
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
 use hearthkey_core::bearer::Errand;
+use hearthkey_core::credential::{Action, CredentialId};
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -66,6 +67,36 @@ const SERVICE: [(Method, &str); 17] = [
     (Method::GET, "/api/v1/findings"),
     (Method::POST, "/api/v1/findings"),
 ];
+
+/// What a route does with the credential that its path names, and which; nothing if it names none. What is none of
+/// these, and what is no name, is for the handler to refuse.
+pub(crate) fn asks_of_credential(
+    method: &Method,
+    pattern: &str,
+    path: &str,
+) -> Option<(Action, CredentialId)> {
+    let verb = pattern.strip_prefix(CREDENTIAL)?;
+    let action = match (method, verb) {
+        (&Method::GET | &Method::HEAD, "") => Action::List,
+        (&Method::POST, "/change") => Action::Write,
+        (&Method::POST, "/lease") => Action::Lease,
+        (&Method::POST, "/rotate" | "/confirm" | "/rollback") => Action::Rotate,
+        _ => return None,
+    };
+    let mut named = pattern
+        .split('/')
+        .zip(path.split('/'))
+        .filter(|(name, _)| name.starts_with('{'))
+        .map(|(_, value)| value);
+    let (environment, bridge, key) = (named.next()?, named.next()?, named.next()?);
+    Some((
+        action,
+        CredentialId {
+            environment: environment.parse().ok()?,
+            name: format!("{bridge}/{key}").parse().ok()?,
+        },
+    ))
+}
 
 /// Who may ask this over HTTPS. The pattern is the one that the router found, so that no spelling
 /// of a path means one thing here and another there; none is a path that nobody serves.
@@ -164,6 +195,26 @@ mod tests {
         ] {
             assert_eq!(open_to(method, pattern), open, "{method} {pattern:?}");
         }
+    }
+
+    #[test]
+    fn each_route_about_a_credential_asks_for_an_action_on_it() {
+        let asks = |method: &Method, verb: &str, name: &str| {
+            let pattern = format!("{CREDENTIAL}{verb}");
+            let path = format!("/api/v1/environments/lab/credentials/{name}{verb}");
+            asks_of_credential(method, &pattern, &path)
+        };
+        for (method, path) in SERVICE {
+            let Some(verb) = path.strip_prefix(CREDENTIAL) else {
+                continue;
+            };
+            let (_, id) = asks(&method, verb, "hue/key").expect(path);
+            assert_eq!(id.to_string(), "lab/hue/key");
+            assert_eq!(asks(&method, verb, "hue/k%65y"), None);
+        }
+        let own = asks(&Method::POST, "/rollback", "hue/key").map(|(action, _)| action);
+        assert_eq!(own, Some(Action::Rotate));
+        assert_eq!(asks(&Method::POST, "/retire", "hue/key"), None);
     }
 
     #[test]

@@ -257,8 +257,7 @@ impl Home {
                         used_by: Some(used_by),
                         ..CredentialChange::default()
                     };
-                    self.describe_credential(caller.actor(), &id, change)
-                        .await?;
+                    self.describe_credential(caller, &id, change).await?;
                     taken_out += 1;
                 }
             }
