@@ -66,13 +66,17 @@ pub struct Retire {
     reason: Option<String>,
 }
 
-/// Waits until the rotation comes to rest: whatever runs next may need the new value.
+/// Waits until the rotation comes to rest: whatever runs next may need the new value. With `--json`, a program is shown
+/// how it begins, and asks for itself how it goes on.
 async fn watched(
     context: &Context,
     client: &Client,
     path: &str,
     begun: RotationView,
 ) -> Result<(), Failure> {
+    if context.output.is_json() {
+        return told(context, &begun);
+    }
     let rested = to_rest(context, client, path).await?;
     told(context, &rested.unwrap_or(begun))
 }
