@@ -62,10 +62,12 @@ async fn a_pattern_does_nothing_with_a_critical_credential_but_see_it() {
     added_by(&rig, &wide, "crit/guess", new).await;
     let (_, findings) = ask(&rig, &wide, &["check"]).await;
     assert!(!findings.to_string().contains("crit/key"), "{findings}");
-    let manifest = front.bench.dir.join("manifest.json");
-    let wanted =
-        json!({"environment": "lab", "credentials": [{"name": "crit/key", "actions": ["read"]}]});
-    std::fs::write(&manifest, wanted.to_string()).unwrap();
+    let manifest = front.bench.dir.join("hearthkey.toml");
+    std::fs::write(
+        &manifest,
+        "environment = \"lab\"\n[[credential]]\nname = \"crit/key\"\nactions = [\"read\"]\n",
+    )
+    .unwrap();
     let check = ["check", "--manifest", manifest.to_str().unwrap()];
     let (_, checked) = ask(&rig, &wide, &check).await;
     let problems = checked["credentials"][0]["problems"].to_string();
@@ -345,7 +347,7 @@ async fn who_has_no_grant_learns_nothing_from_preconditions() {
         let answer = front.post("/api/v1/credentials", token, &key, &more).await;
         assert_eq!(answer.status, 403, "{environment}: {answer:?}");
         let manifest =
-            json!({"environment": environment, "credentials": [{"name": "b/key"}]}).to_string();
+            json!({"environment": environment, "credential": [{"name": "b/key"}]}).to_string();
         let more = ["-H", "content-type: application/json", "-d", &manifest];
         let answer = front
             .post("/api/v1/manifest/check", token, &key, &more)

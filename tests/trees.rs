@@ -14,7 +14,7 @@ async fn claimed(rig: &Rig, device: &str, profile: &str, env: &str) {
         device,
         "--profile",
         profile,
-        "--env",
+        "--environment",
         env,
     ];
     told(rig, &[&args[..], &CLAIM].concat()).await;
@@ -27,7 +27,7 @@ async fn not_claimed(rig: &Rig, device: &str, profile: &str, env: &str) -> Value
         device,
         "--profile",
         profile,
-        "--env",
+        "--environment",
         env,
     ];
     refused(rig, &[&args[..], &CLAIM].concat()).await

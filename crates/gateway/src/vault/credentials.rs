@@ -18,6 +18,7 @@ use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
+use crate::vault::guarding::code_does_not_fit;
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -379,10 +380,12 @@ impl Home {
             entry = entry.with("second_factor", shown.person.name.as_str());
         }
         let mut change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        let by_code = second_factor.is_some();
         if let Some(shown) = second_factor {
             change = change.write(shown.used_up());
         }
         match self.commit(change).await {
+            Err(CommitError::Conflict) if by_code => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
         };

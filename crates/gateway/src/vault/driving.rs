@@ -100,7 +100,12 @@ impl Home {
             bridge: None,
             now,
         };
-        let taken = match self.bridge_of(id) {
+        let bridge = match self.bridge_of(id) {
+            // What is made needs no bridge to be stored.
+            Err(_) if self.has_untaken(&facts.rotation) => Ok(None),
+            found => found,
+        };
+        let taken = match bridge {
             Ok(bridge) => {
                 facts.bridge = bridge;
                 match self.begin_try(step, &mut facts).await {

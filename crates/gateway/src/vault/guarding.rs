@@ -4,7 +4,7 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
-use hearthkey_core::credential::{Credential, CredentialId, State};
+use hearthkey_core::credential::{Credential, CredentialId, State, VersionState};
 use hearthkey_core::guarded::{Guarded, may_change, may_follow};
 use hearthkey_core::person::Person;
 use hearthkey_core::role::Act;
@@ -27,6 +27,15 @@ impl Shown {
     pub(super) fn used_up(self) -> Write {
         Write::Person(PersonWrite::TotpStep(self.person.id, self.step))
     }
+}
+
+/// For a code that proves nothing.
+pub(super) fn code_does_not_fit() -> Failure {
+    let mut failure = second_factor_needed();
+    failure.0.detail =
+        "The code does not fit, has been used, or is of nobody who may change this.".into();
+    failure.0.remedy = "Wait for the next code of your authenticator, and try again.".into();
+    failure
 }
 
 impl Home {
@@ -53,11 +62,17 @@ impl Home {
         new: &Credential,
     ) -> Result<(), Failure> {
         let earlier = self.store.read(|registry| registry.credential(&new.id))?;
-        // Without its values, nothing but the name is left of it.
-        let kept = earlier.filter(|known| known.credential.state == State::Retired);
-        let Some(earlier) = kept else {
+        let Some(earlier) = earlier.filter(|known| known.credential.state != State::Active) else {
             return Ok(());
         };
+        // Without its values, nothing but the name is left of it.
+        let versions = self.store.read(|registry| registry.versions(&new.id))?;
+        if versions
+            .iter()
+            .all(|version| version.state == VersionState::Destroyed)
+        {
+            return Ok(());
+        }
         let has_owner = self.store.read(|registry| registry.has_owner())?;
         let changer = caller.changer(self.now(), has_owner);
         match may_follow(changer, earlier.credential.tier, new.tier) {
@@ -133,14 +148,7 @@ impl Home {
             let step = self.step_of(&person, &shown.code)?;
             Some(Shown { person, step })
         });
-        found.ok_or_else(|| {
-            let mut failure = second_factor_needed();
-            failure.0.detail =
-                "The code does not fit, has been used, or is of nobody who may change this.".into();
-            failure.0.remedy =
-                "Wait for the next code of your authenticator, and try again.".into();
-            failure
-        })
+        found.ok_or_else(code_does_not_fit)
     }
 }
 

@@ -61,6 +61,11 @@ impl Home {
             .cloned()
     }
 
+    /// Whether a value was made for a rotation and is not stored.
+    pub(super) fn has_untaken(&self, rotation: &Rotation) -> bool {
+        locked(&self.minted).contains_key(&rotation.id)
+    }
+
     /// Keeps a value from the moment at which the bridge has given it.
     pub(super) fn keep_untaken(
         &self,
