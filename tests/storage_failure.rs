@@ -14,14 +14,14 @@ use crate::rig::{Rig, json, until};
 use crate::service::SELF;
 
 /// A small disk of its own, unmounted when it is dropped.
-struct SmallDisk {
+pub struct SmallDisk {
     root: PathBuf,
     _place: TempDir,
 }
 
 impl SmallDisk {
     /// None where mounting is not permitted.
-    fn mount() -> Option<Self> {
+    pub fn mount() -> Option<Self> {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().to_owned();
         let mounted = Command::new("mount")
@@ -45,12 +45,12 @@ impl SmallDisk {
     }
 
     /// A home on this disk.
-    async fn rig(&self) -> Rig {
+    pub async fn rig(&self) -> Rig {
         Rig::at(tempfile::tempdir().unwrap(), self.root.join("home"), None).await
     }
 
     /// Fills the disk to its last byte.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let mut ballast = fs::File::options()
             .create(true)
             .append(true)
@@ -61,7 +61,7 @@ impl SmallDisk {
         }
     }
 
-    fn empty(&self) {
+    pub fn empty(&self) {
         fs::remove_file(self.root.join("ballast")).unwrap();
     }
 }

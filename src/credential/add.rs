@@ -81,8 +81,8 @@ impl Add {
         };
         let client = context.client()?;
         let mut added: CredentialChanged = client.post(PATH, &request).await?;
-        if added.credential.rotating.is_some() && !context.output.is_json() {
-            // The bridge makes the value, and may want a button to be pressed.
+        if added.credential.rotating.is_some() {
+            // The bridge makes the value, and may want a button to be pressed. What comes next needs it.
             let path = path(&request.environment, &request.name);
             if let Some(rotation) = to_rest(context, &client, &path).await? {
                 added.warnings.extend(rotation.notes);
@@ -95,7 +95,7 @@ impl Add {
             added.credential.version.is_none(),
         );
         told(context, &added)?;
-        if self.generate && valueless && !context.output.is_json() {
+        if self.generate && valueless {
             return Err(Failure::after_answer(&format!(
                 "{name} has no value yet: see why with `hearthkey credential show {name}`"
             )));

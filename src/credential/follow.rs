@@ -11,8 +11,8 @@ use crate::stopwatch::Stopwatch;
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long at most: longer than a bridge waits for its button.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// How long at most: longer than the gateway lets a bridge work on one step, whatever its settings say.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Shows what the bridge is doing until the newest rotation of a credential rests, and gives it.
 pub async fn to_rest(

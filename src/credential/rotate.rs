@@ -66,7 +66,8 @@ pub struct Retire {
     reason: Option<String>,
 }
 
-/// A person sees where the rotation comes to rest; a program, how it begins.
+/// Waits until the rotation comes to rest: whatever runs next may need the new value. With `--json`, a program is shown
+/// how it begins, and asks for itself how it goes on.
 async fn watched(
     context: &Context,
     client: &Client,

@@ -40,7 +40,7 @@ pub use credential::{
     ConfirmRequest, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage,
     CredentialRequest, CredentialView, Given, LeaseList, LeaseRequest, LeaseView, Leased,
     ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView, RotateRequest,
-    RotationPolicyView, RotationView, VersionView,
+    RotationPolicyView, RotationView, SecondFactor, VersionView,
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,

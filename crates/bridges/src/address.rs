@@ -91,10 +91,11 @@ impl Site {
     /// Why this address must not be talked to for this site, if so. Asked of every address that the name resolves to,
     /// and the connection is made to the very address that was asked about.
     pub(crate) fn objection(&self, ip: IpAddr) -> Option<&'static str> {
-        let ip = plain_form(ip);
-        if let Some(why) = never(ip) {
+        let plain = plain_form(ip);
+        if let Some(why) = never(ip).or_else(|| never(plain)) {
             return Some(why);
         }
+        let ip = plain;
         match (self.tls, ip.is_loopback(), is_private(ip), self.allow_plain) {
             (true, ..) | (_, true, ..) | (_, _, true, true) => None,
             (_, _, true, false) => Some(
@@ -120,39 +121,112 @@ impl fmt::Display for Site {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped (RFC 4291 §2.5.5.2), or behind the well-known prefix of
-/// NAT64 (RFC 6052 §2.1). Otherwise the address itself.
+/// The IPv4 address that an IPv6 address stands for on this machine's own network: mapped (RFC 4291 §2.5.5.2), or
+/// behind the well-known prefix of NAT64 (RFC 6052 §2.1). Otherwise the address itself.
 fn plain_form(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
     if let Some(v4) = v6.to_ipv4_mapped() {
         return v4.into();
     }
     match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into()
-        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4_of(high, low).into(),
         _ => ip,
     }
 }
 
-/// Addresses that are never a bridge.
-fn never(ip: IpAddr) -> Option<&'static str> {
-    // Where clouds answer outside the link-local range: Alibaba, Azure, AWS over IPv6.
-    const METADATA: [IpAddr; 3] = [
-        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    ];
-    let link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    if link_local || METADATA.contains(&ip) {
-        return Some("link-local and metadata addresses are never a bridge");
+fn v4_of(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
+}
+
+/// The IPv4 addresses to which a translator or a tunnel may carry what is sent to an IPv6 address.
+fn carried_to(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let segments = v6.segments();
+    let [a, b, c, d, e, f, g, h] = segments;
+    let last = v4_of(g, h);
+    match segments {
+        // Compatible, translated (RFC 2765) and mapped (RFC 4291).
+        [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] => {
+            vec![last]
+        }
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
+        // NAT64 with a prefix of one's own (RFC 8215): it stands at one of the places of RFC 6052 §2.2.
+        [0x64, 0xff9b, ..] => {
+            let octets = v6.octets();
+            let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+            vec![
+                last,
+                at([6, 7, 9, 10]),
+                at([7, 9, 10, 11]),
+                at([9, 10, 11, 12]),
+            ]
+        }
+        // 6to4 (RFC 3056): the router, and what the address is behind it.
+        [0x2002, ..] => vec![v4_of(b, c)],
+        // Teredo (RFC 4380): the server, and the client with its bits turned over.
+        [0x2001, 0, ..] => vec![v4_of(c, d), v4_of(!g, !h)],
+        // ISATAP (RFC 5214 §6.1): under any prefix.
+        _ if matches!(e, 0 | 0x0200) && f == 0x5efe => vec![last],
+        // A network's own NAT64 prefix is not known here. An address that ends like a cloud's is one too many.
+        _ if a != 0 && METADATA_V4.contains(&last) => vec![last],
+        _ => Vec::new(),
     }
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0);
-    (ip.is_unspecified() || ip.is_multicast() || broadcast)
-        .then_some("it is not the address of one machine")
+}
+
+/// Where clouds answer over IPv4: most of them, containers of AWS, Alibaba, Azure, Oracle.
+const METADATA_V4: [Ipv4Addr; 5] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
+/// Whether a cloud answers there over IPv6. The ranges are unique local ones that clouds use for nothing else.
+fn is_metadata_v6(v6: Ipv6Addr) -> bool {
+    matches!(
+        v6.segments(),
+        // AWS; Google; Scaleway.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+    )
+}
+
+const NEVER_A_BRIDGE: &str = "link-local and metadata addresses are never a bridge";
+const NOT_ONE_MACHINE: &str = "it is not the address of one machine";
+
+/// Why an address is never a bridge, whatever the settings say.
+fn never(ip: IpAddr) -> Option<&'static str> {
+    let v6 = match ip {
+        IpAddr::V4(v4) => return never_v4(v4),
+        IpAddr::V6(v6) => v6,
+    };
+    if v6.is_unspecified() || v6.is_multicast() {
+        return Some(NOT_ONE_MACHINE);
+    }
+    if v6.is_loopback() {
+        return None;
+    }
+    // fec0::/10 was link-local's neighbor until RFC 3879.
+    let site_local = v6.segments()[0] & 0xffc0 == 0xfec0;
+    if v6.is_unicast_link_local() || site_local || is_metadata_v6(v6) {
+        return Some(NEVER_A_BRIDGE);
+    }
+    let carried = carried_to(v6);
+    carried
+        .into_iter()
+        .any(is_cloud_v4)
+        .then_some(NEVER_A_BRIDGE)
+}
+
+fn is_cloud_v4(v4: Ipv4Addr) -> bool {
+    v4.is_link_local() || METADATA_V4.contains(&v4)
+}
+
+fn never_v4(v4: Ipv4Addr) -> Option<&'static str> {
+    if is_cloud_v4(v4) {
+        return Some(NEVER_A_BRIDGE);
+    }
+    let first = v4.octets()[0];
+    (first == 0 || first >= 224).then_some(NOT_ONE_MACHINE)
 }
 
 /// Private (RFC 1918) and unique local (RFC 4193) addresses.
@@ -193,22 +267,98 @@ mod tests {
     }
 
     #[test]
-    fn link_local_and_metadata_addresses_are_refused_however_they_are_written() {
-        for bad in [
-            "https://169.254.169.254/",
-            "https://[fe80::1]/",
-            "https://[febf::1]/",
-            "https://[::ffff:169.254.169.254]/",
-            "https://[64:ff9b::a9fe:a9fe]/",
-            "https://[fd00:ec2::254]/",
-            "https://100.100.100.200/",
-            "https://168.63.129.16/",
-            "https://0.0.0.0/",
-            "https://[::]/",
-            "https://224.0.0.1/",
-            "https://255.255.255.255/",
+    fn link_local_and_metadata_addresses_are_refused_in_every_form() {
+        for (form, bad) in [
+            ("itself", "169.254.169.254"),
+            ("itself, containers of AWS", "169.254.170.2"),
+            ("itself, Alibaba", "100.100.100.200"),
+            ("itself, Azure", "168.63.129.16"),
+            ("itself, Oracle", "192.0.0.192"),
+            ("none", "0.0.0.0"),
+            ("none", "0.1.2.3"),
+            ("many", "224.0.0.1"),
+            ("reserved", "240.0.0.1"),
+            ("all", "255.255.255.255"),
+            ("none", "::"),
+            ("many", "ff02::1"),
+            ("link-local", "fe80::1"),
+            ("link-local", "febf::1"),
+            ("site-local", "fec0::1"),
+            ("AWS", "fd00:ec2::254"),
+            ("AWS, pods", "fd00:ec2::23"),
+            ("Google", "fd20:ce::254"),
+            ("Scaleway", "fd00:42::42"),
+            ("Oracle", "fd00:c1::a9fe:a9fe"),
+            ("mapped", "::ffff:169.254.169.254"),
+            ("mapped, in digits", "::ffff:a9fe:a9fe"),
+            ("mapped", "::ffff:169.254.1.1"),
+            ("mapped", "::ffff:0.0.0.0"),
+            ("compatible", "::169.254.169.254"),
+            ("compatible", "::100.100.100.200"),
+            ("translated", "::ffff:0:169.254.169.254"),
+            ("NAT64", "64:ff9b::a9fe:a9fe"),
+            ("NAT64", "64:ff9b::168.63.129.16"),
+            ("NAT64 of one's own, /96", "64:ff9b:1:ffff::a9fe:a9fe"),
+            ("NAT64 of one's own, /64", "64:ff9b:1:abcd:a9:fea9:fe00:0"),
+            ("NAT64 of one's own, /56", "64:ff9b:1:a9:fe:a9fe::"),
+            ("NAT64 of one's own, /48", "64:ff9b:1:a9fe:a9:fe00::"),
+            ("a network's own prefix", "2001:db8:64::a9fe:a9fe"),
+            ("6to4", "2002:a9fe:a9fe::1"),
+            ("6to4", "2002:6464:64c8::"),
+            ("Teredo, its server", "2001:0:a9fe:a9fe::1"),
+            ("Teredo, its client", "2001:0:102:304:0:0:5601:5601"),
+            ("ISATAP", "2001:db8::5efe:169.254.169.254"),
+            ("ISATAP, global", "2001:db8::200:5efe:169.254.1.1"),
+            ("ISATAP, link-local", "fe80::5efe:192.168.1.2"),
         ] {
-            assert!(site(bad, true).is_err(), "{bad}");
+            let ip: IpAddr = bad.parse().unwrap();
+            let written = match ip {
+                IpAddr::V4(v4) => format!("https://{v4}/"),
+                IpAddr::V6(v6) => format!("https://[{v6}]/"),
+            };
+            assert!(site(&written, true).is_err(), "{form}: {bad}");
+            let named = site("https://bridge.example", true).unwrap();
+            assert!(named.objection(ip).is_some(), "{form}: {bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_look_a_little_like_those_are_let_through_over_tls() {
+        for good in [
+            "127.0.0.1",
+            "::1",
+            "192.168.1.2",
+            "93.184.216.34",
+            "::ffff:192.168.1.2",
+            "64:ff9b::5db8:d822",
+            "2002:c0a8:102::1",
+            "2001:0:5db8:d822:0:0:a247:27dd",
+            "64:ff9b:1::5db8:d822",
+            "2001:db8::5efe:192.168.1.2",
+            "2606:4700::1111",
+            "fd12::1",
+            "fd00:ec3::254",
+            "fd00:42::43",
+        ] {
+            let named = site("https://bridge.example", false).unwrap();
+            assert_eq!(named.objection(good.parse().unwrap()), None, "{good}");
+        }
+    }
+
+    #[tokio::test]
+    async fn spellings_that_only_a_resolver_takes_are_judged_as_what_they_resolve_to() {
+        for spelled in [
+            "2852039166",
+            "0xa9fea9fe",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+        ] {
+            let site = site(&format!("https://{spelled}/"), true).unwrap();
+            let found = tokio::net::lookup_host((site.host.as_str(), site.port)).await;
+            // A resolver that does not take the spelling connects nowhere.
+            for address in found.into_iter().flatten() {
+                assert!(site.objection(address.ip()).is_some(), "{spelled}");
+            }
         }
     }
 

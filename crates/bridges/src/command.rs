@@ -215,9 +215,10 @@ impl Command {
             });
         }
         if !output.succeeded {
-            return Err(BridgeError::Refused {
-                at: self.at(),
-                why: last_words(&output),
+            let (at, why) = (self.at(), last_words(&output));
+            return Err(match say.verb {
+                "mint" => BridgeError::Unclear { at, why },
+                _ => BridgeError::Refused { at, why },
             });
         }
         if output.stdout.iter().all(u8::is_ascii_whitespace) {
@@ -382,8 +383,10 @@ impl Connector for Command {
             children: self.can(Ability::Children),
             shortest_child: None,
             two_live: self.can(Ability::TwoLive),
+            // What a program must do, says docs/CONNECTORS.md.
+            ends_lost: true,
             needs_person: false,
-            cost: self.settings.cost.clone(),
+            cost: crate::settings::cost(self.settings.cost.as_deref()),
             cannot: cannot.map(|(_, why)| (*why).to_owned()).collect(),
         }
     }

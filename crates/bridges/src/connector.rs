@@ -22,7 +22,8 @@ pub trait Connector: Send + Sync {
     fn verify<'a>(&'a self, held: &'a Held) -> Answer<'a, Verified>;
     /// Makes a new value, beside the old one where [`Abilities::two_live`] says so.
     ///
-    /// Repeatable: an order with a label that was used before (because its answer was lost) ends the value made then.
+    /// Repeatable where [`Abilities::ends_lost`] says so: an order with a label that was used before (because its answer
+    /// was lost) ends the value made then.
     fn mint<'a>(&'a self, order: &'a MintOrder, progress: &'a Progress) -> Answer<'a, Minted>;
     /// Ends a value. One that is gone already is gone.
     fn revoke<'a>(&'a self, held: &'a Held) -> Answer<'a, Revoked>;
@@ -117,6 +118,8 @@ pub struct Abilities {
     pub shortest_child: Option<Span>,
     /// The old value works on while the new one is tried.
     pub two_live: bool,
+    /// An order under a label that was used before ends the value that was made then.
+    pub ends_lost: bool,
     /// Making a new value waits for a person (a button).
     pub needs_person: bool,
     /// What a rotation costs the home, known before it starts.

@@ -63,6 +63,14 @@ pub enum BridgeError {
         /// What is wrong with it.
         why: String,
     },
+    /// It failed while it was making a value, and may have made it.
+    #[error("{at} failed, and does not say whether a value was made: {why}")]
+    Unclear {
+        /// Host and port, or the program.
+        at: String,
+        /// What it said.
+        why: String,
+    },
     /// The answer cannot be read.
     #[error("the answer of {at} cannot be read: {why}")]
     Garbled {
@@ -131,6 +139,8 @@ impl BridgeError {
         matches!(
             self,
             Self::TimedOut { .. }
+                | Self::Unclear { .. }
+                | Self::Redirected { .. }
                 | Self::ClosedEarly { .. }
                 | Self::Garbled { .. }
                 | Self::TooLong { .. }
@@ -154,7 +164,7 @@ impl BridgeError {
             Self::NotPressed { .. } => {
                 "Start again, and press the round button on the bridge while the request waits.".into()
             }
-            Self::Refused { .. } => {
+            Self::Refused { .. } | Self::Unclear { .. } => {
                 "Look into its own log for the reason, put it right there, then try again.".into()
             }
             Self::NoAuthority { .. } => {
@@ -186,6 +196,7 @@ impl BridgeError {
             | Self::Forbidden { at, why }
             | Self::NotTrusted { at, why }
             | Self::Refused { at, why }
+            | Self::Unclear { at, why }
             | Self::NoAuthority { at, why }
             | Self::Garbled { at, why } => [Some(at), Some(why)],
             Self::TimedOut { at, .. }

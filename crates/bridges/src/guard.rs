@@ -65,7 +65,8 @@ impl Guarded {
         self.inner.abilities().verify
     }
 
-    async fn mint_and_try(
+    /// Makes a value, and looks at its form.
+    async fn mint_in_form(
         &self,
         order: &MintOrder,
         progress: &Progress,
@@ -93,6 +94,11 @@ impl Guarded {
         if old == Some(minted.value.expose()) {
             return Err(self.disproved("it made a new value", "it is the old one"));
         }
+        Ok(minted)
+    }
+
+    /// Tries a value that was made. The time for it is its own: a value is not lost because trying it took too long.
+    async fn tried(&self, scrubber: &Scrubber, minted: Minted) -> Result<Minted, BridgeError> {
         if !self.can_verify() {
             return Ok(minted);
         }
@@ -100,12 +106,13 @@ impl Guarded {
             value: minted.value.clone(),
             remote_id: minted.remote_id.clone(),
         };
-        match self.inner.verify(&held).await {
+        match self.bounded(scrubber, self.inner.verify(&held)).await {
             Ok(Verified::Fails(why)) => {
                 // What was made and does not work must not stay behind. If it cannot be ended, the error says enough.
-                let _ = self.inner.revoke(&held).await;
+                let _ = self.bounded(scrubber, self.inner.revoke(&held)).await;
                 let why = Scrubber::new([&minted.value]).scrub(&why);
-                Err(self.disproved("it made a new value", format!("that fails: {why}")))
+                let error = self.disproved("it made a new value", format!("that fails: {why}"));
+                Err(error.scrubbed(|text| scrubber.scrub(text)))
             }
             // Losing a value that may work is worse than handing on one that was not tried: whoever rotates tries again.
             Ok(Verified::Works) | Err(_) => Ok(minted),
@@ -144,8 +151,9 @@ impl Connector for Guarded {
         Box::pin(async move {
             let old = order.replaces.as_ref().map(|held| &held.value);
             let scrubber = self.scrubber(old);
-            self.bounded(&scrubber, self.mint_and_try(order, progress))
-                .await
+            let making = self.mint_in_form(order, progress);
+            let minted = self.bounded(&scrubber, making).await?;
+            self.tried(&scrubber, minted).await
         })
     }
 

@@ -144,7 +144,14 @@ impl HomeAssistant {
             }
             _ => Err(self.garbled("the new token is no text")),
         }?;
-        let found = talk.tokens().await?;
+        // It is made: whatever goes wrong from here on leaves it there.
+        let found = talk.tokens().await.map_err(|error| match error {
+            error if error.may_have_been_done() => error,
+            error => BridgeError::Unclear {
+                at: self.at(),
+                why: error.to_string(),
+            },
+        })?;
         let found = found.into_iter().find(|token| token.is(&order.label));
         let found = found.ok_or_else(|| self.garbled("the new token is not in its list"))?;
         talk.goodbye().await;
@@ -240,6 +247,7 @@ impl Connector for HomeAssistant {
             children: true,
             shortest_child: Some(DAY),
             two_live: true,
+            ends_lost: true,
             needs_person: false,
             cost: None,
             cannot: vec![

@@ -187,7 +187,17 @@ impl Http {
             });
         }
         let heard = self.ask(plan, &facts).await?;
-        self.accepted(plan, &heard)?;
+        if let Err(error) = self.accepted(plan, &heard) {
+            return Err(match heard.status {
+                // A server that failed, or one before it, may have got as far as to make a value; so may one whose yes
+                // does not hold what is expected.
+                200..=399 | 408 | 500.. => BridgeError::Unclear {
+                    at: self.at(),
+                    why: format!("its status is {}", heard.status),
+                },
+                _ => error,
+            });
+        }
         let json = heard.json(&self.line.site)?;
         let value = self.text_at(&json, plan.settings.value.as_deref(), "value")?;
         let value = value.ok_or_else(|| self.garbled("it holds no new value where it should"))?;
@@ -311,8 +321,14 @@ impl Connector for Http {
             children: self.two_live && self.mint.as_ref().is_some_and(timed),
             shortest_child: None,
             two_live: self.two_live,
+            // In place, the next value ends whatever was there; so does PUT, which is idempotent (RFC 9110 §9.2.2), of what
+            // is named by the label.
+            ends_lost: !self.two_live
+                || self.mint.as_ref().is_some_and(|plan| {
+                    plan.is_idempotent() && plan.places().contains(&Place::Label)
+                }),
             needs_person: false,
-            cost: self.cost.clone(),
+            cost: crate::settings::cost(self.cost.as_deref()),
             cannot: cannot.map(|(_, why)| (*why).to_owned()).collect(),
         }
     }

@@ -272,6 +272,7 @@ impl Connector for Hue {
             children: false,
             shortest_child: None,
             two_live: true,
+            ends_lost: false,
             needs_person: true,
             cost: Some("Somebody has to press the link button on the bridge.".into()),
             cannot: vec![

@@ -468,6 +468,7 @@ impl Connector for Mosquitto {
             children: administered,
             shortest_child: None,
             two_live: true,
+            ends_lost: true,
             needs_person: false,
             cost: Some(
                 "Each client has to take a new user name along with its new password.".into(),

@@ -254,6 +254,11 @@ impl RequestPlan {
         })
     }
 
+    /// Whether asking again replaces what was made before (RFC 9110 §9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method == Method::PUT
+    }
+
     pub(crate) fn says_yes(&self, status: u16) -> bool {
         match &self.settings.works {
             Some(works) => works.contains(&status),

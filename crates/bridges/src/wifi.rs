@@ -92,6 +92,8 @@ impl Connector for Wifi {
             children: false,
             shortest_child: None,
             two_live: false,
+            // Nothing is made anywhere but here.
+            ends_lost: true,
             needs_person: true,
             cost: Some(self.cost()),
             cannot: vec![

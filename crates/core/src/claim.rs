@@ -1,5 +1,7 @@
 //! Claims: a one-time, expiring permission to enroll one named device.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -8,6 +10,7 @@ use crate::device::{Device, DeviceState};
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint, ProfileName, hex, unhex};
 use crate::profile::Profile;
 use crate::time::{Span, Timestamp};
+use crate::tree::{Named, Taken, taken};
 
 /// How long a claim lives when nobody says otherwise.
 pub const LIFETIME_DEFAULT: Span = Span::minutes(15);
@@ -187,20 +190,6 @@ pub fn present(claim: Option<&Claim>, password: &[u8], now: Timestamp) -> Presen
     Presented::Wrong { locks }
 }
 
-/// First levels that many devices share. A device whose profile grants `{device}/…` may not be
-/// called like one of them, or it would be given the whole tree.
-const SHARED_TREES: [&str; 9] = [
-    "cmnd",
-    "devices",
-    "esphome",
-    "homeassistant",
-    "shellies",
-    "stat",
-    "tasmota",
-    "tele",
-    "zigbee2mqtt",
-];
-
 /// What an operator asks for when opening a claim.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
@@ -230,6 +219,9 @@ pub enum ClaimRefusal {
     /// An id whose topics would be the gateway's own.
     #[error("a device cannot be called {0}: choose another id")]
     ReservedId(DeviceId),
+    /// An id by which it would get topics of other devices.
+    #[error("{0}: choose another id")]
+    OthersTopics(Taken),
     /// The environment does not exist.
     #[error("there is no environment {0}")]
     UnknownEnvironment(EnvironmentName),
@@ -249,12 +241,21 @@ pub enum ClaimRefusal {
     Suspended(DeviceId),
 }
 
+/// The home's environments and profiles: what a device's id is compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct HomeTrees<'a> {
+    /// Every environment.
+    pub environments: &'a [EnvironmentName],
+    /// Every profile.
+    pub profiles: &'a [Arc<Profile>],
+}
+
 /// The device as it stands once a claim for it is opened, or why there is none. A device that
 /// was revoked or retired comes back as pending, and will begin a new lineage.
 pub fn open(
     request: &ClaimRequest,
     existing: Option<&Device>,
-    environment_exists: bool,
+    home: HomeTrees<'_>,
     profile: Option<&Profile>,
     now: Timestamp,
 ) -> Result<Device, ClaimRefusal> {
@@ -270,7 +271,7 @@ pub fn open(
             return Err(ClaimRefusal::Text(name));
         }
     }
-    if !environment_exists {
+    if !home.environments.contains(&request.environment) {
         return Err(ClaimRefusal::UnknownEnvironment(
             request.environment.clone(),
         ));
@@ -278,8 +279,14 @@ pub fn open(
     let Some(profile) = profile else {
         return Err(ClaimRefusal::UnknownProfile(request.profile.clone()));
     };
-    if profile.owns_its_first_level() && SHARED_TREES.contains(&request.device.as_str()) {
-        return Err(ClaimRefusal::ReservedId(request.device.clone()));
+    let named = Named {
+        device: &request.device,
+        environment: &request.environment,
+        profile,
+    };
+    let mut others = home.profiles.iter();
+    if let Some(taken) = others.find_map(|from| taken(named, from, home.environments.iter())) {
+        return Err(ClaimRefusal::OthersTopics(taken));
     }
     let state = match existing.map(|device| (device.state, &device.environment)) {
         None | Some((DeviceState::Revoked | DeviceState::Retired, _)) => DeviceState::Pending,
@@ -369,6 +376,19 @@ pub(crate) mod tests {
         crate::profile::built_in().unwrap().remove(0)
     }
 
+    fn home() -> HomeTrees<'static> {
+        static HOME: std::sync::LazyLock<(Vec<EnvironmentName>, Vec<Arc<Profile>>)> =
+            std::sync::LazyLock::new(|| {
+                let profiles = crate::profile::built_in().unwrap();
+                let profiles = profiles.into_iter().map(Arc::new).collect();
+                (vec!["home".parse().unwrap()], profiles)
+            });
+        HomeTrees {
+            environments: &HOME.0,
+            profiles: &HOME.1,
+        }
+    }
+
     fn request() -> ClaimRequest {
         ClaimRequest {
             device: "lamp".parse().unwrap(),
@@ -383,7 +403,7 @@ pub(crate) mod tests {
     #[test]
     fn a_revoked_device_comes_back_as_pending_and_an_active_one_stays_active() {
         let now = Timestamp::from_s(1);
-        let mut device = open(&request(), None, true, Some(&generic()), now).unwrap();
+        let mut device = open(&request(), None, home(), Some(&generic()), now).unwrap();
         assert_eq!(device.state, DeviceState::Pending);
         for (from, to) in [
             (DeviceState::Revoked, DeviceState::Pending),
@@ -392,7 +412,7 @@ pub(crate) mod tests {
         ] {
             device.state = from;
             assert_eq!(
-                open(&request(), Some(&device), true, Some(&generic()), now).map(|d| d.state),
+                open(&request(), Some(&device), home(), Some(&generic()), now).map(|d| d.state),
                 Ok(to)
             );
         }
@@ -401,9 +421,9 @@ pub(crate) mod tests {
             profile: "shelly".parse().unwrap(),
             ..request()
         };
-        assert!(open(&other, Some(&device), true, Some(&generic()), now).is_err());
+        assert!(open(&other, Some(&device), home(), Some(&generic()), now).is_err());
         device.state = DeviceState::Suspended;
-        assert!(open(&request(), Some(&device), true, Some(&generic()), now).is_err());
+        assert!(open(&request(), Some(&device), home(), Some(&generic()), now).is_err());
     }
 
     #[test]
@@ -412,7 +432,7 @@ pub(crate) mod tests {
         let refuse = |change: fn(&mut ClaimRequest)| {
             let mut request = request();
             change(&mut request);
-            open(&request, None, true, Some(&generic()), now).unwrap_err()
+            open(&request, None, home(), Some(&generic()), now).unwrap_err()
         };
         assert_eq!(
             refuse(|r| r.owner = " ".into()),

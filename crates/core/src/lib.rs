@@ -7,12 +7,12 @@
 //! | question | module |
 //! | --- | --- |
 //! | what are things called? | [`id`], [`time`], [`topic`] |
-//! | what may a kind of device do, and what of it does one need? | [`profile`], [`right`] |
+//! | what may a kind of device do, what of it does one need, and which names would take another's topics? | [`profile`], [`right`], [`tree`] |
 //! | who may come in, and as whom? | [`access`], [`door`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
 //! | what is written down about it? | [`audit`] |
-//! | what is known of a secret, and what is its value? | [`credential`], [`secret`] |
+//! | what is known of a secret, what is its value, and who changes what guards it? | [`credential`], [`secret`], [`guarded`] |
 //! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
@@ -33,6 +33,7 @@ pub mod door;
 pub mod enrollment;
 pub mod finding;
 pub mod grant;
+pub mod guarded;
 pub mod habit;
 pub mod id;
 pub mod key;
@@ -52,4 +53,5 @@ pub mod secret;
 pub mod time;
 pub mod token;
 pub mod topic;
+pub mod tree;
 pub mod trusted_time;

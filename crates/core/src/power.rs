@@ -1,6 +1,6 @@
 //! What a token may do: what it was granted, or what a role permits.
 
-use crate::credential::{Action, CredentialId};
+use crate::credential::{Action, CredentialId, Tier};
 use crate::grant::{Grant, Grants, Pattern};
 use crate::id::EnvironmentName;
 use crate::role::{Mandate, Role, Scope};
@@ -24,6 +24,15 @@ pub enum Power {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no token can own a home: an owner is a person, who shows a second factor")]
 pub struct OwnerlessOnly;
+
+/// Why an action on a credential is beyond what was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// No grant covers it.
+    NotGranted,
+    /// A pattern covers it, and the credential is critical: that takes a grant with its name.
+    Critical,
+}
 
 impl Power {
     /// The power of a role. Owners are people.
@@ -69,6 +78,24 @@ impl Power {
     pub fn grants(&self, action: Action, credential: &CredentialId) -> bool {
         self.granted_in(&credential.environment)
             .is_some_and(|grants| grants.permit(action, &credential.name))
+    }
+
+    /// Whether it was granted this, on a credential of that tier. A pattern lets its bearer see that a critical
+    /// credential exists, and do nothing else with it: whatever is done with it may lead to its value.
+    pub fn reaches(
+        &self,
+        action: Action,
+        credential: &CredentialId,
+        tier: Tier,
+    ) -> Result<(), Beyond> {
+        if !self.grants(action, credential) {
+            return Err(Beyond::NotGranted);
+        }
+        let open = action == Action::List || tier != Tier::Critical;
+        match open || self.names(action, credential) {
+            true => Ok(()),
+            false => Err(Beyond::Critical),
+        }
     }
 
     /// Whether it was granted this by the credential's name, and not by a pattern.
@@ -133,6 +160,26 @@ mod tests {
         assert!(named.names(Action::Read, &credential("lab", "hue/key")));
         assert!(named.is_only_for(&credential("lab", "hue/key")));
         assert!(!named.is_only_for(&credential("home", "hue/key")));
+    }
+
+    #[test]
+    fn a_pattern_lets_a_critical_credential_be_seen_and_nothing_else() {
+        let key = credential("lab", "hue/key");
+        for pattern in ["*", "hue/*"] {
+            for action in Action::ALL {
+                let power = granted("lab", &[&format!("{pattern}:{action}")]);
+                let critical = power.reaches(*action, &key, Tier::Critical);
+                assert_eq!(critical.is_ok(), *action == Action::List, "{action}");
+                assert!(power.reaches(*action, &key, Tier::High).is_ok());
+                let named = granted("lab", &[&format!("hue/key:{action}")]);
+                assert!(named.reaches(*action, &key, Tier::Critical).is_ok());
+            }
+        }
+        let reads = granted("lab", &["hue/key:read", "*:write"]);
+        let write = reads.reaches(Action::Write, &key, Tier::Critical);
+        assert_eq!(write, Err(Beyond::Critical));
+        let lease = reads.reaches(Action::Lease, &key, Tier::Critical);
+        assert_eq!(lease, Err(Beyond::NotGranted));
     }
 
     #[test]

@@ -156,14 +156,6 @@ impl Profile {
         Ok(())
     }
 
-    /// Whether a topic of this profile begins with the device's id.
-    pub fn owns_its_first_level(&self) -> bool {
-        self.publish
-            .iter()
-            .chain(&self.subscribe)
-            .any(|rule| rule.topic.starts_with("{device}"))
-    }
-
     /// How long a certificate lives.
     pub fn certificate_lifetime(&self) -> Span {
         Span::days(self.certificate_lifetime_days.into())

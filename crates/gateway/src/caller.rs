@@ -6,11 +6,13 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use hearthkey_api::code;
 use hearthkey_core::audit::Actor;
-use hearthkey_core::credential::{Action, CredentialId};
+use hearthkey_core::credential::{Action, CredentialId, Tier};
+use hearthkey_core::guarded::Changer;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::person::{Person, WebSession};
-use hearthkey_core::power::Power;
+use hearthkey_core::power::{Beyond, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
+use hearthkey_core::time::Timestamp;
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -240,11 +242,45 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do this with that credential, and it was named when that was granted.
+    /// Whether the caller may do this with that credential, which has that tier: no pattern reaches a critical one.
+    pub(crate) fn reaches(
+        &self,
+        action: Action,
+        credential: &CredentialId,
+        tier: Tier,
+    ) -> Result<(), Failure> {
+        let Self::Service(service) = self else {
+            return self.may(action, credential);
+        };
+        if self.mandate().is_some() {
+            return self.may(action, credential);
+        }
+        let judged = service.token.power.reaches(action, credential, tier);
+        judged.map_err(|beyond| match beyond {
+            Beyond::NotGranted => not_granted(&service.token, action, credential),
+            Beyond::Critical => critical(action, credential),
+        })
+    }
+
+    /// Whether the caller has grants, and one for this was given for the credential's name. Who has no grants needs none.
     pub(crate) fn is_named(&self, action: Action, credential: &CredentialId) -> bool {
         match self {
-            Self::Service(service) => service.token.power.names(action, credential),
-            _ => self.may(action, credential).is_ok(),
+            Self::Service(service) if self.mandate().is_none() => {
+                service.token.power.names(action, credential)
+            }
+            _ => true,
+        }
+    }
+
+    /// As whom the caller changes what guards a credential. On the socket and at the desktop there is no session that
+    /// could be fresh: once the home has an owner, a code is asked for there.
+    pub(crate) fn changer(&self, now: Timestamp, has_owner: bool) -> Changer {
+        match self {
+            Self::Service(_) => Changer::Token,
+            Self::Person(visit) => Changer::Person {
+                fresh: visit.session.is_fresh(now),
+            },
+            Self::Desktop | Self::Local { .. } => Changer::Person { fresh: !has_owner },
         }
     }
 
@@ -257,6 +293,17 @@ impl Caller {
     pub(crate) fn is_service(&self) -> bool {
         matches!(self, Self::Service(_))
     }
+}
+
+fn critical(action: Action, credential: &CredentialId) -> Failure {
+    let CredentialId { environment, name } = credential;
+    Failure::refused(
+        &format!("the credential {name} is critical: a pattern does not reach it"),
+        &format!(
+            "Ask an operator for a token that names it: \
+             `hearthkey token create … --env {environment} --allow {name}:{action}`."
+        ),
+    )
 }
 
 fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Failure {

@@ -3,7 +3,7 @@
 use hearthkey_api::{ClaimOpened, ClaimRequest as Asked};
 use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, open};
+use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, HomeTrees, open};
 use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::role::Act;
@@ -40,6 +40,7 @@ impl Home {
         let request = read(asked)?;
         caller.permit(Act::DeviceClaim, &request.environment)?;
         let _turn = self.turns.of(&request.device).await;
+        let _trees = self.trees.read().await;
         let existing = self
             .store
             .read(|registry| registry.device(&request.device))?;
@@ -53,16 +54,14 @@ impl Home {
             let why = format!("the name {} is taken", request.device);
             return Err(Failure::refused(&why, "Choose another name."));
         }
-        let environment_exists = self.issuer(&request.environment).is_some();
+        let (environments, profiles) = (self.environment_names(), self.all_profiles());
+        let trees = HomeTrees {
+            environments: &environments,
+            profiles: &profiles,
+        };
         let profile = self.profile(&request.profile);
         let now = self.now();
-        let device = open(
-            &request,
-            existing.as_ref(),
-            environment_exists,
-            profile.as_deref(),
-            now,
-        )?;
+        let device = open(&request, existing.as_ref(), trees, profile.as_deref(), now)?;
 
         let secret = ClaimSecret::from_random(*random::<16>());
         let id = ClaimId::from_random(*random::<8>());

@@ -45,8 +45,14 @@ pub(crate) fn keep_authority(
 impl Home {
     /// The environments, in order.
     pub(crate) fn environments(&self) -> Vec<String> {
+        let names = self.environment_names();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    /// The environments' names, in order.
+    pub(crate) fn environment_names(&self) -> Vec<EnvironmentName> {
         let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<String> = issuers.keys().map(ToString::to_string).collect();
+        let mut names: Vec<EnvironmentName> = issuers.keys().cloned().collect();
         names.sort_unstable();
         names
     }
@@ -61,6 +67,15 @@ impl Home {
         if self.environments().len() >= ENVIRONMENTS_MAX {
             let why = format!("a home has {ENVIRONMENTS_MAX} environments at most");
             return Err(Failure::refused(&why, "Use one of those there are."));
+        }
+        let _trees = self.trees.write().await;
+        let mut with_it = self.environment_names();
+        with_it.push(name.clone());
+        if let Some(taken) = self.newly_taken(&self.all_profiles(), &with_it)? {
+            return Err(Failure::refused(
+                &taken,
+                "Give the environment another name, or retire that device first.",
+            ));
         }
         let now = self.now();
         let root =

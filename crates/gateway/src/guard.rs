@@ -16,7 +16,7 @@ use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
 
 use crate::body::{bare, whole};
-use crate::caller::{Caller, Visit};
+use crate::caller::{Caller, Service, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
@@ -24,7 +24,8 @@ use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use crate::problem::Failure;
 use crate::role_routes::{asked_by, is_for_visitors, judge, judge_token};
 use crate::service_routes::{
-    Open, acts_on, elsewhere, is_about_itself, is_in_environment, not_for_services, open_to,
+    Open, asks_of_credential, elsewhere, is_about_itself, is_in_environment, not_for_services,
+    open_to,
 };
 use crate::visitors::Visits;
 
@@ -164,12 +165,12 @@ impl Front {
             None => Ok(()),
             Some(pattern) => self.judge_token(&service.token, open, &method, (pattern, &path)),
         };
-        let is_refused = judged.is_err();
-        let caller = Caller::Service(service.clone());
         let judged = match (judged, pattern) {
-            (Ok(()), Some(pattern)) => self.judge_grant(&caller, &method, (pattern, &path)).await,
+            (Ok(()), Some(pattern)) => self.judge_grants(&service, &method, (pattern, &path)).await,
             (judged, _) => judged,
         };
+        let is_refused = judged.is_err();
+        let caller = Caller::Service(service.clone());
         let response = match judged {
             Err(failure) => failure.into_response(),
             Ok(()) => {
@@ -183,6 +184,24 @@ impl Front {
             self.home.record_overreach(&service, asked).await;
         }
         Ok(response)
+    }
+
+    /// Whether a token's grants reach the credential that a path names, before any precondition is looked at: a refusal
+    /// tells nothing of what there is.
+    async fn judge_grants(
+        &self,
+        service: &Service,
+        method: &Method,
+        (pattern, path): (&str, &str),
+    ) -> Result<(), Failure> {
+        let asked = asks_of_credential(method, pattern, path);
+        match asked.filter(|(_, id)| !id.name.is_own()) {
+            Some((action, id)) if service.token.power.mandate().is_none() => {
+                let caller = Caller::Service(service.clone());
+                self.home.permitted(&caller, action, &id).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a token reaches a route, before anything is done: by its role, or to use what it was granted.
@@ -203,24 +222,6 @@ impl Front {
             None if open == Open::Nobody => Err(not_for_services()),
             None if !is_in_environment(pattern, path, token) => Err(elsewhere(token)),
             None => Ok(()),
-        }
-    }
-
-    /// Whether a service was granted what it is about to do with the credential in the path. The handler asks again, but
-    /// only after the preconditions of the request were looked at, and those would tell whether the credential exists.
-    async fn judge_grant(
-        &self,
-        caller: &Caller,
-        method: &Method,
-        (pattern, path): (&str, &str),
-    ) -> Result<(), Failure> {
-        let Some((action, environment, name)) = acts_on(method, pattern, path) else {
-            return Ok(());
-        };
-        match self.home.credential_id(environment, &name) {
-            Ok(id) => self.home.permitted(caller, action, &id).await,
-            // No credential has such a name, so there is nothing to tell.
-            Err(_) => Ok(()),
         }
     }
 

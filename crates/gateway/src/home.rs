@@ -53,6 +53,8 @@ pub(crate) struct Home {
     pub(crate) tokens: TokenBook,
     pub(crate) people: People,
     pub(crate) turns: Turns<DeviceId>,
+    /// Held by who names a device or an environment, and alone by who puts a profile: each is compared with the others.
+    pub(crate) trees: tokio::sync::RwLock<()>,
     /// Devices whose notice is to be published, and whose turn it is.
     pub(crate) owed_notices: Mutex<HashSet<DeviceId>>,
     pub(crate) notice_turns: Turns<DeviceId>,
@@ -69,6 +71,10 @@ pub(crate) struct Home {
     pub(crate) lending: Mutex<HashSet<String>>,
     /// Credentials whose rotations are being driven.
     pub(crate) driven: Mutex<HashSet<CredentialId>>,
+    /// Values that a bridge has made and the storage has not taken, by their rotations.
+    pub(crate) minted: Mutex<HashMap<i64, crate::vault::Untaken>>,
+    /// Children that are no lease's and are to be ended.
+    pub(crate) children_left: Mutex<Vec<crate::vault::ChildLeft>>,
     /// What bridges are doing for rotations now.
     pub(crate) bridge_says: BridgeSays,
     /// A rotation has begun or changed.
@@ -130,6 +136,12 @@ impl Home {
             .unwrap_or_else(PoisonError::into_inner)
             .get(name)
             .cloned()
+    }
+
+    /// Every profile.
+    pub(crate) fn all_profiles(&self) -> Vec<Arc<Profile>> {
+        let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner);
+        profiles.values().cloned().collect()
     }
 
     pub(crate) fn issuer(

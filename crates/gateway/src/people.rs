@@ -38,6 +38,7 @@ mod throttle;
 mod ways;
 
 use ceremonies::Ceremonies;
+pub(crate) use login::too_often;
 use passkeys::Passkeys;
 pub(crate) use sessions::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use throttle::Throttle;
@@ -49,7 +50,7 @@ const STRETCHED_MAX: usize = 2;
 pub(crate) struct People {
     passkeys: Passkeys,
     ceremonies: Mutex<Ceremonies>,
-    throttle: Mutex<Throttle>,
+    pub(crate) throttle: Mutex<Throttle>,
     /// Refusals that are written down.
     refusals: Mutex<Attempts>,
     stretching: Semaphore,

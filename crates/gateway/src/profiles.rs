@@ -5,8 +5,10 @@ use std::sync::{Arc, PoisonError};
 use axum::http::HeaderMap;
 use hearthkey_api::ProfileText;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::id::ProfileName;
+use hearthkey_core::device::{Device, DeviceState};
+use hearthkey_core::id::{EnvironmentName, ProfileName};
 use hearthkey_core::profile::Profile;
+use hearthkey_core::tree::{Named, Taken, taken};
 use hearthkey_store::change::{Change, Write};
 
 use crate::home::Home;
@@ -15,7 +17,60 @@ use crate::problem::Failure;
 /// Profiles in one home at most.
 const PROFILES_MAX: usize = 256;
 
+/// Devices that are looked at at a time.
+const DEVICES_AT_A_TIME: u32 = 1000;
+
+/// What a device takes by its name from each of these profiles.
+fn takes_from(
+    device: &Device,
+    profiles: &[Arc<Profile>],
+    environments: &[EnvironmentName],
+) -> Vec<Taken> {
+    let Some(own) = profiles.iter().find(|one| one.name == device.profile) else {
+        return Vec::new();
+    };
+    let named = Named {
+        device: &device.id,
+        environment: &device.environment,
+        profile: own,
+    };
+    let from = profiles.iter();
+    from.filter_map(|from| taken(named, from, environments.iter()))
+        .collect()
+}
+
 impl Home {
+    /// What some device would take by its name if these were the profiles and environments, and does not take today.
+    pub(crate) fn newly_taken(
+        &self,
+        profiles: &[Arc<Profile>],
+        environments: &[EnvironmentName],
+    ) -> Result<Option<Taken>, Failure> {
+        let (today, places) = (self.all_profiles(), self.environment_names());
+        let mut after = String::new();
+        loop {
+            let page = self
+                .store
+                .read(|registry| registry.devices(&after, DEVICES_AT_A_TIME))?;
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            after = last.device.id.to_string();
+            let live = page.iter().map(|known| &known.device).filter(|device| {
+                !matches!(device.state, DeviceState::Revoked | DeviceState::Retired)
+            });
+            for device in live {
+                let then = takes_from(device, profiles, environments);
+                let now = takes_from(device, &today, &places);
+                // What a home has lived with stays possible, and can be mended step by step.
+                let is_new = |taken: &Taken| now.iter().all(|old| old.profile != taken.profile);
+                if let Some(taken) = then.into_iter().find(is_new) {
+                    return Ok(Some(taken));
+                }
+            }
+        }
+    }
+
     /// The profiles' names, in order.
     pub(crate) fn profile_names(&self) -> Vec<String> {
         let profiles = self.profiles.read().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +114,16 @@ impl Home {
         if names.len() >= PROFILES_MAX {
             let why = format!("a home has {PROFILES_MAX} profiles at most");
             return Err(Failure::refused(&why, "Change one of those there are."));
+        }
+        let _trees = self.trees.write().await;
+        let mut with_it = self.all_profiles();
+        with_it.retain(|known| known.name != name);
+        with_it.push(Arc::new(profile.clone()));
+        if let Some(taken) = self.newly_taken(&with_it, &self.environment_names())? {
+            return Err(Failure::refused(
+                &taken,
+                "Give the profile's topics another level, or retire that device and claim it by another id.",
+            ));
         }
         let entry = Entry::new(self.now(), actor, "profile.put", format!("profile:{name}"));
         let write = Write::Profile {

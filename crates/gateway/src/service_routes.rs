@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
 use hearthkey_core::bearer::Errand;
-use hearthkey_core::credential::Action;
+use hearthkey_core::credential::{Action, CredentialId};
 use hearthkey_core::token::Token;
 
 use crate::problem::Failure;
@@ -68,6 +68,36 @@ const SERVICE: [(Method, &str); 17] = [
     (Method::POST, "/api/v1/findings"),
 ];
 
+/// What a route does with the credential that its path names, and which; nothing if it names none. What is none of
+/// these, and what is no name, is for the handler to refuse.
+pub(crate) fn asks_of_credential(
+    method: &Method,
+    pattern: &str,
+    path: &str,
+) -> Option<(Action, CredentialId)> {
+    let verb = pattern.strip_prefix(CREDENTIAL)?;
+    let action = match (method, verb) {
+        (&Method::GET | &Method::HEAD, "") => Action::List,
+        (&Method::POST, "/change") => Action::Write,
+        (&Method::POST, "/lease") => Action::Lease,
+        (&Method::POST, "/rotate" | "/confirm" | "/rollback") => Action::Rotate,
+        _ => return None,
+    };
+    let mut named = pattern
+        .split('/')
+        .zip(path.split('/'))
+        .filter(|(name, _)| name.starts_with('{'))
+        .map(|(_, value)| value);
+    let (environment, bridge, key) = (named.next()?, named.next()?, named.next()?);
+    Some((
+        action,
+        CredentialId {
+            environment: environment.parse().ok()?,
+            name: format!("{bridge}/{key}").parse().ok()?,
+        },
+    ))
+}
+
 /// Who may ask this over HTTPS. The pattern is the one that the router found, so that no spelling
 /// of a path means one thing here and another there; none is a path that nobody serves.
 pub(crate) fn open_to(method: &Method, pattern: Option<&str>) -> Open {
@@ -96,33 +126,6 @@ pub(crate) fn open_to(method: &Method, pattern: Option<&str>) -> Open {
 /// Whether it concerns the token that asks, and nothing else: whatever a token may do, it may do this.
 pub(crate) fn is_about_itself(pattern: &str) -> bool {
     [SELF, RENEW].contains(&pattern)
-}
-
-/// What a write to a credential in a path does with it at least, and which credential that is: its environment and name.
-pub(crate) fn acts_on<'a>(
-    method: &Method,
-    pattern: &str,
-    path: &'a str,
-) -> Option<(Action, &'a str, String)> {
-    let verb = pattern.strip_prefix(CREDENTIAL)?;
-    let action = match verb {
-        "/change" => Action::Write,
-        "/lease" => Action::Lease,
-        "/rotate" | "/confirm" | "/rollback" => Action::Rotate,
-        _ => return None,
-    };
-    let named: Vec<&str> = pattern
-        .split('/')
-        .zip(path.split('/'))
-        .filter(|(name, _)| name.starts_with('{'))
-        .map(|(_, value)| value)
-        .collect();
-    match named[..] {
-        [environment, bridge, key] if *method == Method::POST => {
-            Some((action, environment, format!("{bridge}/{key}")))
-        }
-        _ => None,
-    }
 }
 
 /// Whether a path that names an environment names the token's.
@@ -195,20 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn every_write_to_a_credential_that_services_may_ask_has_its_action() {
-        let path = "/api/v1/environments/lab/credentials/hue/api-key/x";
-        let writes = SERVICE
-            .iter()
-            .filter(|(method, pattern)| *method == Method::POST && pattern.starts_with(CREDENTIAL));
-        let mut seen = 0;
-        for (method, pattern) in writes {
-            let (_, environment, name) = acts_on(method, pattern, path).unwrap();
-            assert_eq!((environment, name.as_str()), ("lab", "hue/api-key"));
-            seen += 1;
+    fn each_route_about_a_credential_asks_for_an_action_on_it() {
+        let asks = |method: &Method, verb: &str, name: &str| {
+            let pattern = format!("{CREDENTIAL}{verb}");
+            let path = format!("/api/v1/environments/lab/credentials/{name}{verb}");
+            asks_of_credential(method, &pattern, &path)
+        };
+        for (method, path) in SERVICE {
+            let Some(verb) = path.strip_prefix(CREDENTIAL) else {
+                continue;
+            };
+            let (_, id) = asks(&method, verb, "hue/key").expect(path);
+            assert_eq!(id.to_string(), "lab/hue/key");
+            assert_eq!(asks(&method, verb, "hue/k%65y"), None);
         }
-        assert_eq!(seen, 5);
-        assert!(acts_on(&Method::GET, CREDENTIAL, path).is_none());
-        assert!(acts_on(&Method::POST, "/api/v1/credentials", path).is_none());
+        let own = asks(&Method::POST, "/rollback", "hue/key").map(|(action, _)| action);
+        assert_eq!(own, Some(Action::Rotate));
+        assert_eq!(asks(&Method::POST, "/retire", "hue/key"), None);
     }
 
     #[test]

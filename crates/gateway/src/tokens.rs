@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::grant::{Grant, InvalidGrant};
-use hearthkey_core::id::{EnvironmentName, TokenId, TokenName};
+use hearthkey_core::id::{DeviceId, EnvironmentName, TokenId, TokenName};
 use hearthkey_core::person::Person;
 use hearthkey_core::power::{OwnerlessOnly, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
@@ -226,22 +226,28 @@ impl Home {
     }
 
     /// Where a token holds, and what it is bound to, must be there, and in its environment.
-    fn check_place(&self, request: &TokenRequest) -> Result<(), Failure> {
+    fn check_place(&self, caller: &Caller, request: &TokenRequest) -> Result<(), Failure> {
         for environment in request.power.environments() {
             if self.issuer(environment).is_none() {
                 return Err(Failure::not_found("environment", environment));
             }
         }
         let access = self.access();
+        // What is elsewhere is not there, as far as a limited role is told.
+        let seen = |device: &DeviceId| {
+            let known = access.device(device)?;
+            let permitted = caller.permit(Act::DeviceRead, &known.environment);
+            permitted.is_ok().then_some(known)
+        };
         let device = match &request.binding {
             Binding::Key(_) => return Ok(()),
             Binding::Device(device) => device,
             Binding::Certificate(sha256) => match access.certificate(sha256) {
-                Some(known) => &known.device,
-                None => return Err(Failure::not_found("certificate", sha256)),
+                Some(known) if seen(&known.device).is_some() => &known.device,
+                _ => return Err(Failure::not_found("certificate", sha256)),
             },
         };
-        match access.device(device) {
+        match seen(device) {
             Some(known) if request.power.holds_in(&known.environment) => Ok(()),
             Some(known) => {
                 let why = format!("the device {device} belongs to {}", known.environment);
@@ -262,8 +268,8 @@ impl Home {
     ) -> Result<api::TokenCreated, Failure> {
         let actor = caller.actor();
         let request = read(asked, &actor)?;
-        self.check_place(&request)?;
         may_give(caller, &request.power)?;
+        self.check_place(caller, &request)?;
         let _turn = self.tokens.turn.lock().await;
         let now = self.now();
         let all = self.tokens.all();

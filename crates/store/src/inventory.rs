@@ -299,6 +299,27 @@ impl Registry<'_> {
         )
     }
 
+    /// Another active credential of the same bridge and environment that has a value of this name there.
+    pub fn holder_of_remote(
+        &self,
+        id: &CredentialId,
+        remote_id: &str,
+    ) -> Result<Option<CredentialId>, ReadError> {
+        self.one(
+            "SELECT c.name, c.environment FROM credential_version v
+             JOIN credential c ON c.id = v.credential
+             WHERE v.remote_id = ?1 AND v.state IN ('pending', 'current', 'previous') AND c.state = 'active'
+             AND c.environment = ?2 AND c.name <> ?3 AND c.name GLOB ?4 || '/*' LIMIT 1",
+            (
+                remote_id,
+                id.environment.as_str(),
+                id.name.as_str(),
+                id.name.bridge(),
+            ),
+            |row| self::id(row, 0, 1),
+        )
+    }
+
     /// Values that more than one active credential holds; of one credential alone if it is named.
     pub fn shared_values(&self, of: Option<&CredentialId>) -> Result<Vec<Fingerprint>, ReadError> {
         let candidates = match of {

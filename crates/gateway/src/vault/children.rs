@@ -19,6 +19,13 @@ use crate::vault::bridges::Connected;
 
 const GONE: &str = "its bridge is not connected any more";
 
+/// A child that could not be kept, and what was left to do once it was to be ended; none as long as it was not tried.
+pub(crate) struct ChildLeft {
+    lease: Lease,
+    held: Held,
+    left: Option<Option<String>>,
+}
+
 /// While this lives, the child of a lease is being made, and nobody else looks for it.
 pub(crate) struct Lending<'a> {
     home: &'a Home,
@@ -71,12 +78,15 @@ impl Home {
             return Ok(minted);
         };
         // It is not kept, so it must not go on working.
-        let held = Held {
-            value: minted.value,
-            remote_id: minted.remote_id,
+        let child = ChildLeft {
+            lease: lease.clone(),
+            held: Held {
+                value: minted.value,
+                remote_id: minted.remote_id,
+            },
+            left: None,
         };
-        let ended = bridge.connector.revoke(&held).await;
-        tracing::warn!(?ended, lease = lease.id, "a child was taken back");
+        self.settle_child(child, lending).await;
         match error {
             CommitError::Conflict => Err(Failure::refused(
                 &"the lease was ended while the bridge made its value",
@@ -86,9 +96,13 @@ impl Home {
         }
     }
 
+    fn child_label(&self, lease: &Lease) -> String {
+        format!("hearthkey {} {} {}", self.id, lease.credential, lease.id)
+    }
+
     fn child_order(&self, lease: &Lease, lifetime: Span, lent: Option<Held>) -> MintOrder {
         MintOrder {
-            label: format!("hearthkey {} {} {}", self.id, lease.credential, lease.id),
+            label: self.child_label(lease),
             lifetime: Some(lifetime),
             scopes: Vec::new(),
             replaces: lent,
@@ -109,24 +123,76 @@ impl Home {
 
     /// Ends a lease for which the bridge made no child, or none that is known.
     async fn no_child(&self, lease: &Lease, error: &BridgeError, lending: Lending<'_>) {
-        if error.may_have_been_done() {
+        let (by, now) = (Actor::gateway(), self.now());
+        let ended = if error.may_have_been_done() {
             // From here on it is looked for.
             drop(lending);
-        }
-        let ended = self
-            .finish_lease(lease, &Actor::gateway(), self.now())
-            .await;
+            self.finish_lease(lease, &by, now).await
+        } else {
+            self.close_lease(lease, &by, now, None).await
+        };
         if let Err(failure) = ended {
             let why = failure.0.detail;
             tracing::warn!(lease = lease.id, why, "a lease without a value lasts on");
         }
     }
 
+    /// Whether the child of a lease is being made, or being ended because it could not be kept.
+    pub(crate) fn is_being_made(&self, lease: &str) -> bool {
+        let left = locked(&self.children_left);
+        left.iter().any(|child| child.lease.id == lease) || locked(&self.lending).contains(lease)
+    }
+
+    /// Ends children that could not be kept, and writes down what is left of them.
+    pub(crate) async fn settle_children(&self) {
+        let left = std::mem::take(&mut *locked(&self.children_left));
+        for child in left {
+            let lending = self.lending(&child.lease);
+            self.settle_child(child, lending).await;
+        }
+    }
+
+    /// Ends a child that could not be kept, once, and its lease with it. What the storage does not take is tried again.
+    async fn settle_child(&self, mut child: ChildLeft, lending: Lending<'_>) {
+        let left = match child.left.take() {
+            Some(left) => left,
+            None => self.end_held(&child.lease, &child.held).await,
+        };
+        let (by, now) = (Actor::gateway(), self.now());
+        let closed = self.close_lease(&child.lease, &by, now, left.clone()).await;
+        if let Err(failure) = closed {
+            let (lease, why) = (&child.lease.id, failure.0.detail);
+            tracing::warn!(lease, why, "what became of a child is not written down yet");
+            child.left = Some(left);
+            locked(&self.children_left).push(child);
+        }
+        drop(lending);
+    }
+
+    async fn end_held(&self, lease: &Lease, held: &Held) -> Option<String> {
+        let ended = match self.bridge_of(&lease.credential) {
+            Ok(Some(bridge)) => revoked(&bridge, held).await,
+            Ok(None) => Ok(Some(format!("a child works on: {GONE}"))),
+            Err(failure) => Err(failure),
+        };
+        ended.unwrap_or_else(|failure| {
+            let remote = held.remote_id.as_deref().unwrap_or("without an id");
+            Some(format!(
+                "the bridge calls it {remote:?}. {}",
+                failure.0.detail
+            ))
+        })
+    }
+
     /// Ends the child of a lease at the bridge; gives what is left to do by hand.
     pub(crate) async fn end_child(&self, lease: &Lease) -> Result<Option<String>, Failure> {
-        if locked(&self.lending).contains(&lease.id) {
-            // Whoever is making it takes it back when it sees that the lease has ended.
-            return Ok(None);
+        if self.is_being_made(&lease.id) {
+            // Whoever is making it takes it back when it sees that the lease has ended, and says so. A gateway that is
+            // killed before leaves this.
+            let label = self.child_label(lease);
+            return Ok(Some(format!(
+                "its bridge was making a value by the name {label:?}"
+            )));
         }
         let environment = &lease.credential.environment;
         let place = CredentialPlace::of_lease(environment, &lease.id);
@@ -158,6 +224,12 @@ impl Home {
             let label = order.label;
             return Ok(Some(format!("a child {label:?} may work: {GONE}")));
         };
+        if !bridge.abilities.ends_lost {
+            let label = order.label;
+            return Ok(Some(format!(
+                "the bridge may have a value by the name {label:?}, whose answer was lost"
+            )));
+        }
         let minted = bridge.connector.mint(&order, &Progress::ignored()).await;
         let minted = minted.map_err(|error| Failure::bridge(&error))?;
         let held = Held {

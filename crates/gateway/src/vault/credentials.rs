@@ -3,8 +3,8 @@
 use hearthkey_api::{CredentialChange, CredentialChanged, CredentialInFull, CredentialRequest};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
-    Credential, CredentialId, CredentialName, Custody, InvalidFacts, Kind, Origin, Provenance,
-    State, Tier, VersionState, WHOLE_HOME, check_not_own, checked_text, checked_texts,
+    Action, Credential, CredentialId, CredentialName, Custody, InvalidFacts, Kind, Origin,
+    Provenance, State, Tier, VersionState, WHOLE_HOME, check_not_own, checked_text, checked_texts,
 };
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::secret::Secret;
@@ -18,6 +18,7 @@ use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
+use crate::vault::guarding::code_does_not_fit;
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -26,7 +27,9 @@ impl From<InvalidFacts> for Failure {
     }
 }
 
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    text: &str,
+) -> Result<T, Failure> {
     text.parse()
         .map_err(|error: T::Err| Failure::invalid(&error))
 }
@@ -34,6 +37,18 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T,
 /// What a credential is called in the audit log.
 pub(crate) fn object(id: &CredentialId) -> String {
     format!("credential:{id}")
+}
+
+/// A credential's name in an environment, whether there are such or not: what is said of it before a caller is judged.
+pub(crate) fn named(environment: &str, name: &str) -> Result<CredentialId, Failure> {
+    let name: CredentialName = parsed(name)?;
+    if environment == WHOLE_HOME && name.is_own() {
+        return Err(keeps_itself(&name));
+    }
+    Ok(CredentialId {
+        environment: parsed(environment)?,
+        name,
+    })
 }
 
 /// Where a new credential's value comes from.
@@ -65,14 +80,9 @@ impl Home {
         environment: &str,
         name: &str,
     ) -> Result<CredentialId, Failure> {
-        let name: CredentialName = parsed(name)?;
-        if environment == WHOLE_HOME && name.is_own() {
-            return Err(keeps_itself(&name));
-        }
-        Ok(CredentialId {
-            environment: self.environment(environment)?,
-            name,
-        })
+        let id = named(environment, name)?;
+        self.environment(id.environment.as_str())?;
+        Ok(id)
     }
 
     /// A credential that there is.
@@ -136,14 +146,19 @@ impl Home {
     /// Adds a credential.
     pub(crate) async fn add_credential(
         &self,
-        actor: Actor,
+        caller: &Caller,
         request: CredentialRequest,
     ) -> Result<CredentialChanged, Failure> {
-        let now = self.now();
+        let (now, actor) = (self.now(), caller.actor());
         let generate = request.generate;
+        self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
         if generate {
             source = self.source_of_generated(&credential).await?;
+            if let Source::FromBridge = source {
+                self.reaches_authority(caller, Action::Write, &credential.id)
+                    .await?;
+            }
             credential.provenance.origin = match source {
                 Source::FromBridge => Origin::Minted,
                 _ => Origin::Generated,
@@ -151,6 +166,7 @@ impl Home {
         }
         let id = credential.id.clone();
         let turn = self.credential_turns.of(&id).await;
+        self.may_follow_earlier(caller, &credential).await?;
         let mut entry = Entry::new(now, actor.clone(), "credential.add", object(&id))
             .with("kind", credential.kind.as_str())
             .with("tier", credential.tier.as_str())
@@ -167,6 +183,7 @@ impl Home {
         if let Some((value, remote_id)) = given {
             let mut version = self.new_version(&id, self.next_version(&id)?, value, &actor, now)?;
             version.origin = credential.provenance.origin;
+            self.refuse_remote_of_another(&id, remote_id.as_deref())?;
             version.remote_id = remote_id;
             let mut shared = self.shared_with(&id, &version)?;
             if !shared.is_empty() {
@@ -298,13 +315,15 @@ impl Home {
     /// Changes what people said of a credential.
     pub(crate) async fn describe_credential(
         &self,
-        actor: Actor,
+        caller: &Caller,
         id: &CredentialId,
-        request: CredentialChange,
+        mut request: CredentialChange,
     ) -> Result<CredentialChanged, Failure> {
         let _turn = self.credential_turns.of(id).await;
-        let mut credential = self.credential(id)?.credential;
-        let now = self.now();
+        let before = self.credential(id)?.credential;
+        let mut credential = before.clone();
+        let (now, actor) = (self.now(), caller.actor());
+        let shown = request.second_factor.take();
         let mut entry = Entry::new(now, actor.clone(), "credential.describe", object(id));
         if request.location.is_some() || request.replaced {
             if credential.custody != Custody::External {
@@ -354,8 +373,19 @@ impl Home {
             let text = serde_json::to_value(&rotation).unwrap_or_default();
             entry = entry.with("rotation", text);
         }
-        let change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        let second_factor = self
+            .judge_change(caller, &before, &credential, shown)
+            .await?;
+        if let Some(shown) = &second_factor {
+            entry = entry.with("second_factor", shown.person.name.as_str());
+        }
+        let mut change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        let by_code = second_factor.is_some();
+        if let Some(shown) = second_factor {
+            change = change.write(shown.used_up());
+        }
         match self.commit(change).await {
+            Err(CommitError::Conflict) if by_code => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
         };

@@ -31,9 +31,12 @@ pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
         match home.store.read(|registry| registry.running_rotations()) {
             Ok(running) => {
                 let now = home.now();
+                for (rotation, id) in home.unwanted(&running) {
+                    drive(&home, id, Some(rotation));
+                }
                 let ready = |rotation: &Rotation| matches!(rotation.next(now), Next::Take(_));
                 for (id, _) in running.into_iter().filter(|(_, rotation)| ready(rotation)) {
-                    drive(&home, id);
+                    drive(&home, id, None);
                 }
             }
             Err(error) => tracing::error!(%error, "the rotations could not be read"),
@@ -46,8 +49,8 @@ pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
     }
 }
 
-/// Takes one rotation as far as it goes, unless that is being done.
-fn drive(home: &Arc<Home>, id: CredentialId) {
+/// Takes one rotation as far as it goes, unless that is being done; or ends what was made for one that is over.
+fn drive(home: &Arc<Home>, id: CredentialId, over: Option<i64>) {
     {
         let mut driven = locked(&home.driven);
         if driven.len() >= DRIVEN_MAX || !driven.insert(id.clone()) {
@@ -57,14 +60,21 @@ fn drive(home: &Arc<Home>, id: CredentialId) {
     let home = Arc::clone(home);
     let mut stopping = home.stopping.subscribe();
     tokio::spawn(async move {
-        let steps = async { while home.take_next(&id).await {} };
+        let steps = async {
+            match over {
+                Some(rotation) => home.settle_unwanted(rotation).await,
+                None => while home.take_next(&id).await {},
+            }
+        };
         // A step that is given up half-way is taken again when the home opens.
         tokio::select! {
             () = steps => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
         locked(&home.driven).remove(&id);
-        home.rotations.notify_one();
+        if over.is_none() {
+            home.rotations.notify_one();
+        }
     });
 }
 
@@ -85,11 +95,17 @@ impl Home {
         };
         let mut facts = Facts {
             id: id.clone(),
+            asked_before: rotation.asked,
             rotation,
             bridge: None,
             now,
         };
-        let taken = match self.bridge_of(id) {
+        let bridge = match self.bridge_of(id) {
+            // What is made needs no bridge to be stored.
+            Err(_) if self.has_untaken(&facts.rotation) => Ok(None),
+            found => found,
+        };
+        let taken = match bridge {
             Ok(bridge) => {
                 facts.bridge = bridge;
                 match self.begin_try(step, &mut facts).await {
@@ -110,7 +126,11 @@ impl Home {
                 let asked = facts.rotation.asked;
                 self.put_off(facts, why, 1, asked).await
             }
-            Err(Hindrance::NotDone(why)) => self.put_off(facts, why, 1, false).await,
+            Err(Hindrance::NotDone(why)) => {
+                // That this try made nothing says nothing of one before it.
+                let asked = facts.asked_before;
+                self.put_off(facts, why, 1, asked).await
+            }
             Err(Hindrance::Stuck(why)) => {
                 let asked = facts.rotation.asked;
                 self.put_off(facts, why, TRIES_MAX, asked).await
@@ -189,6 +209,8 @@ impl Home {
     pub(crate) fn rotation_view(&self, id: &CredentialId, rotation: &Rotation) -> RotationView {
         let mut view = views::rotation(id, rotation, self.now());
         if !rotation.step.is_over() {
+            // While a try is under way its next one has a time already; it rests when nobody is at it.
+            view.rests &= !locked(&self.driven).contains(id);
             view.bridge_says = locked(&self.bridge_says).get(id).cloned();
         }
         view

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView, RightName};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::credential::{Action, CredentialId, State, checked_text};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, RemedyAction, Severity};
 use hearthkey_core::posture::ending;
 use hearthkey_core::role::Act;
@@ -17,7 +17,7 @@ use hearthkey_store::vault_change::VaultWrite;
 use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
-use crate::vault::credentials::object;
+use crate::vault::credentials::{named, object};
 use crate::vault::views;
 
 /// Findings that one service may report in an hour.
@@ -112,12 +112,18 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
 
 /// Whether the caller may know that these hold one value. It names them all, so it is for whoever may see them all; and
 /// not for whoever writes values without reading them, who could guess one until it is found to be equal.
-fn may_know_equal(caller: &Caller, holders: &[CredentialId]) -> bool {
-    let every = |action| holders.iter().all(|id| caller.may(action, id).is_ok());
+fn may_know_equal(caller: &Caller, holders: &[(CredentialId, Tier)]) -> bool {
+    let may = |action, (id, tier): &(CredentialId, Tier)| caller.reaches(action, id, *tier).is_ok();
+    let every = |action| holders.iter().all(|holder| may(action, holder));
     let writes_one = holders
         .iter()
-        .any(|id| caller.may(Action::Write, id).is_ok());
-    every(Action::List) && (every(Action::Read) || !writes_one)
+        .any(|(id, _)| caller.may(Action::Write, id).is_ok());
+    // What a pattern does not reach is not told to its bearer, who may know somebody who writes.
+    let by_pattern = |(id, tier): &(CredentialId, Tier)| {
+        *tier == Tier::Critical && !caller.is_named(Action::Read, id)
+    };
+    let hidden = holders.iter().any(by_pattern);
+    every(Action::List) && (every(Action::Read) || !writes_one && !hidden)
 }
 
 /// The findings about values that several credentials hold; about one credential's if it is named.
@@ -129,7 +135,12 @@ fn shared(
     let mut views = Vec::new();
     for value in registry.shared_values(of)? {
         let holders = registry.holders_of(&value)?;
-        if !may_know_equal(caller, &holders) {
+        let mut tiers = Vec::with_capacity(holders.len());
+        for id in &holders {
+            let known = registry.credential(id)?;
+            tiers.extend(known.map(|known| (id.clone(), known.credential.tier)));
+        }
+        if !may_know_equal(caller, &tiers) {
             continue;
         }
         let finding = of_shared(&holders);
@@ -294,10 +305,10 @@ impl Home {
         Ok(seen_by(caller, findings))
     }
 
-    /// A credential by `environment/bridge/key`.
+    /// A credential by `environment/bridge/key`, whether there is one or not.
     pub(crate) fn credential_named(&self, text: &str) -> Result<CredentialId, Failure> {
         match text.split_once('/') {
-            Some((environment, name)) => self.credential_id(environment, name),
+            Some((environment, name)) => named(environment, name),
             None => Err(Failure::invalid(
                 &"a credential is named environment/bridge/key here",
             )),

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
-use crate::vault::credentials::{not_active, object};
+use crate::vault::credentials::{named, not_active, object};
 
 /// Values in one request at most.
 const NAMES_MAX: usize = 100;
@@ -62,10 +62,12 @@ impl Home {
         let now = self.now();
         let mut opened = Vec::with_capacity(names.len());
         for name in &names {
-            let id = self.credential_id(environment, name)?;
+            let id = named(environment, name)?;
             self.permitted(caller, Action::Read, &id).await?;
             let found = self.open_value(&id, version, now)?;
-            self.named_if_critical(caller, Action::Read, &found).await?;
+            // Its tier may have been raised since.
+            self.reached(caller, Action::Read, &id, found.sealed.tier)
+                .await?;
             if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
                 let entry = Entry::new(now, caller.actor(), "credential.refuse", object(&id))
                     .ended(Outcome::Refused, "no_reason");
@@ -102,7 +104,7 @@ impl Home {
         })
     }
 
-    /// Whether the caller may; a refusal is recorded.
+    /// Whether the caller may; a refusal is recorded. Only who may is told whether there is such an environment.
     pub(crate) async fn permitted(
         &self,
         caller: &Caller,
@@ -115,8 +117,62 @@ impl Home {
                 .ended(Outcome::Refused, "not_granted")
                 .with("action", action.as_str());
             self.record_refused(caller, "not_granted", entry).await;
+            return permitted;
         }
-        permitted
+        self.environment(id.environment.as_str())?;
+        // Whatever it is now, in use or not: what comes after it stands for the same.
+        let known = self.store.read(|registry| registry.credential(id))?;
+        match known {
+            Some(known) => {
+                self.reached(caller, action, id, known.credential.tier)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the caller reaches a credential of that tier; a refusal is recorded.
+    pub(crate) async fn reached(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: &CredentialId,
+        tier: Tier,
+    ) -> Result<(), Failure> {
+        let reached = caller.reaches(action, id, tier);
+        if reached.is_err() {
+            let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
+                .ended(Outcome::Refused, "critical")
+                .with("action", action.as_str());
+            self.record_refused(caller, "critical", entry).await;
+        }
+        reached
+    }
+
+    /// What a bridge makes with a critical authority reaches as far as that does: no pattern asks for it.
+    pub(crate) async fn reaches_authority(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: &CredentialId,
+    ) -> Result<(), Failure> {
+        if caller.is_named(action, id) {
+            return Ok(());
+        }
+        let tier = self.store.read(|registry| {
+            let bridge = registry.bridge(id.name.bridge(), &id.environment)?;
+            let authority = bridge.and_then(|bridge| bridge.authority);
+            let Some(name) = authority.filter(|name| *name != id.name) else {
+                return Ok(None);
+            };
+            let environment = id.environment.clone();
+            let known = registry.credential(&CredentialId { environment, name })?;
+            Ok(known.map(|known| known.credential.tier))
+        })?;
+        match tier {
+            Some(tier) => self.reached(caller, action, id, tier).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes a refusal down; of a service, each kind once a minute.
@@ -131,33 +187,6 @@ impl Home {
             }
         }
         self.record(entry).await;
-    }
-
-    /// A critical value is for whoever was granted it by its name, and not by a pattern.
-    pub(crate) async fn named_if_critical(
-        &self,
-        caller: &Caller,
-        action: Action,
-        found: &Opened,
-    ) -> Result<(), Failure> {
-        let id = &found.id;
-        if found.sealed.tier != Tier::Critical || caller.is_named(action, id) {
-            return Ok(());
-        }
-        let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
-            .ended(Outcome::Refused, "critical")
-            .with("action", action.as_str());
-        self.record_refused(caller, "critical", entry).await;
-        Err(Failure::refused(
-            &format!(
-                "the credential {} is critical: a pattern does not reach it",
-                id.name
-            ),
-            &format!(
-                "Ask an operator for a token that names it: `hearthkey token create … --allow {}:{action}`.",
-                id.name
-            ),
-        ))
     }
 
     /// Opens a value that may be given out, in memory.

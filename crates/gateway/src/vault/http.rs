@@ -15,9 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::caller::{Caller, Visit};
-use crate::home::Home;
 use crate::problem::Failure;
 use crate::run::Gateway;
+use crate::vault::credentials::{named, parsed};
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
@@ -52,11 +52,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(disconnect_bridge))
 }
 
-fn id(
-    home: &Home,
-    (environment, bridge, key): (String, String, String),
-) -> Result<CredentialId, Failure> {
-    home.credential_id(&environment, &format!("{bridge}/{key}"))
+/// The credential that a path names, whether there is one or not: that is for who may to know.
+fn id((environment, bridge, key): (String, String, String)) -> Result<CredentialId, Failure> {
+    named(&environment, &format!("{bridge}/{key}"))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -99,8 +97,13 @@ async fn list(
 ) -> Answer<api::CredentialPage> {
     let home = gateway.home()?;
     let environment = query.environment.as_deref();
+    let environment = environment.map(|name| match caller.may_everywhere(Act::CredentialRead) {
+        true => home.environment(name),
+        // Whether there is one is not told to whoever sees a part: nothing of theirs is in it.
+        false => parsed(name),
+    });
     let filter = Filter {
-        environment: environment.map(|name| home.environment(name)).transpose()?,
+        environment: environment.transpose()?,
         text: query.q.filter(|text| !text.is_empty()),
         kind: word(query.kind.as_deref())?,
         tier: word(query.tier.as_deref())?,
@@ -122,9 +125,9 @@ async fn add(
     Json(request): Json<api::CredentialRequest>,
 ) -> Answer<api::CredentialChanged> {
     let home = gateway.home()?;
-    let id = home.credential_id(&request.environment, &request.name)?;
+    let id = named(&request.environment, &request.name)?;
     home.permitted(&caller, Action::Write, &id).await?;
-    Ok(Json(home.add_credential(caller.actor(), request).await?))
+    Ok(Json(home.add_credential(&caller, request).await?))
 }
 
 /// Shows a credential with its versions, rotations and leases; never its value. The environment of what belongs to the
@@ -133,14 +136,14 @@ async fn add(
 async fn show(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
 ) -> Answer<api::CredentialInFull> {
     let home = gateway.home()?;
-    let (environment, bridge, key) = &named;
+    let (environment, bridge, key) = &path;
     if OWN_BRIDGES.contains(&bridge.as_str()) {
         return Ok(Json(home.own_in_full(&caller, environment, bridge, key)?));
     }
-    let id = id(&home, named)?;
+    let id = id(path)?;
     home.permitted(&caller, Action::List, &id).await?;
     Ok(Json(home.credential_in_full(&caller, &id)?))
 }
@@ -150,16 +153,13 @@ async fn show(
 async fn describe(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
     Json(request): Json<api::CredentialChange>,
 ) -> Answer<api::CredentialChanged> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     home.permitted(&caller, Action::Write, &id).await?;
-    Ok(Json(
-        home.describe_credential(caller.actor(), &id, request)
-            .await?,
-    ))
+    Ok(Json(home.describe_credential(&caller, &id, request).await?))
 }
 
 /// Gives out values: all of them, once the record of it is durable, or none.
@@ -183,11 +183,11 @@ async fn reveal(
 async fn lease(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
     Json(request): Json<api::LeaseRequest>,
 ) -> Answer<api::Leased> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     Ok(Json(home.lend(&caller, &id, request).await?))
 }
 
@@ -215,19 +215,17 @@ async fn end_lease(
 async fn rotate(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
     Json(request): Json<api::RotateRequest>,
 ) -> Answer<api::RotationView> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     home.permitted(&caller, Action::Rotate, &id).await?;
     if request.value.is_some() || request.generate || request.remote_id.is_some() {
         // Saying which value it is to be is more than asking for a new one.
         home.permitted(&caller, Action::Write, &id).await?;
     }
-    Ok(Json(
-        home.rotate_credential(caller.actor(), &id, request).await?,
-    ))
+    Ok(Json(home.rotate_credential(&caller, &id, request).await?))
 }
 
 /// Says that a place of use has switched to the new value.
@@ -235,11 +233,11 @@ async fn rotate(
 async fn confirm(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
     Json(request): Json<api::ConfirmRequest>,
 ) -> Answer<api::RotationView> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     home.permitted(&caller, Action::Rotate, &id).await?;
     Ok(Json(
         home.confirm_rotation(caller.actor(), &id, &request.dependent)
@@ -252,10 +250,10 @@ async fn confirm(
 async fn rollback(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
 ) -> Answer<api::RotationView> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     home.permitted(&caller, Action::Rotate, &id).await?;
     Ok(Json(home.roll_back(caller.actor(), &id).await?))
 }
@@ -265,12 +263,13 @@ async fn rollback(
 async fn retire(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
-    Path(named): Named,
+    Path(path): Named,
     Json(request): Json<api::RetireRequest>,
 ) -> Answer<api::Retired> {
     let home = gateway.home()?;
-    let id = id(&home, named)?;
+    let id = id(path)?;
     caller.permit(Act::CredentialRetire, &id.environment)?;
+    home.credential_id(id.environment.as_str(), id.name.as_str())?;
     Ok(Json(
         home.retire_credential(caller.actor(), &id, request).await?,
     ))

@@ -46,6 +46,7 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
     let ending = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
+            home.settle_children().await;
             let now = home.now();
             let due = match home
                 .store
@@ -60,7 +61,7 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
             let mut ending = JoinSet::new();
             for lease in due {
                 let late = locked(&home.late_leases).get(&lease.id).copied();
-                let made = locked(&home.lending).contains(&lease.id);
+                let made = home.is_being_made(&lease.id);
                 if made || late.is_some_and(|again| again > now) {
                     continue;
                 }
@@ -109,7 +110,7 @@ impl Home {
         self.permitted(caller, Action::Lease, id).await?;
         let now = self.now();
         let opened = self.open_value(id, None, now)?;
-        self.named_if_critical(caller, Action::Lease, &opened)
+        self.reached(caller, Action::Lease, id, opened.sealed.tier)
             .await?;
         let actor = caller.actor();
         if caller.is_service() {
@@ -126,6 +127,9 @@ impl Home {
         let bridge = self
             .bridge_of(id)?
             .filter(|bridge| bridge.abilities.children);
+        if bridge.is_some() {
+            self.reaches_authority(caller, Action::Lease, id).await?;
+        }
         // Bridges may take their time: services that wait for them leave room for the others.
         let _slow = match bridge.is_some() && caller.is_service() {
             true => Some(self.slow.try_acquire().map_err(|_| waiting_for_bridges())?),
@@ -268,22 +272,24 @@ impl Home {
             true => self.end_child(lease).await?,
             false => None,
         };
+        self.close_lease(lease, actor, now, left).await
+    }
+
+    /// Writes down that a lease has ended, and what is left of its child.
+    pub(crate) async fn close_lease(
+        &self,
+        lease: &Lease,
+        actor: &Actor,
+        now: Timestamp,
+        left: Option<String>,
+    ) -> Result<Option<String>, Failure> {
         let entry = Entry::new(now, actor.clone(), "lease.end", object(&lease.credential))
             .with("lease", lease.id.clone())
             .with("holder", lease.holder.clone())
             .with("left", left.clone());
         let mut change = Change::record(entry);
-        if let Some(what) = left.as_ref().filter(|_| lease.child) {
-            let kind = FindingKind::Leftover;
-            let finding = Finding::new(kind, Severity::High, object(&lease.credential), &lease.id);
-            let what = finding.saying(
-                format!(
-                    "A value that was lent, by the lease {}, may still work.",
-                    lease.id
-                ),
-                format!("End it at the bridge by hand: {what}."),
-            );
-            change = change.vault(VaultWrite::Finding(what, now));
+        if lease.child {
+            change = change.vault(child_left(lease, left.as_deref(), now));
         }
         let change = change.vault(VaultWrite::EndLease {
             lease: lease.id.clone(),
@@ -293,9 +299,32 @@ impl Home {
             note: left.clone(),
         });
         match self.commit(change).await {
-            // Its time came at the same moment.
-            Ok(_) | Err(CommitError::Conflict) => Ok(left),
-            Err(error) => Err(error.into()),
+            Ok(_) => {}
+            // Its time came at the same moment. What is known of its child by now is said all the same.
+            Err(CommitError::Conflict) if lease.child => {
+                let write = child_left(lease, left.as_deref(), now);
+                self.commit(Change::default().vault(write)).await?;
+            }
+            Err(CommitError::Conflict) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(left)
     }
+}
+
+/// That a child may still work, or that it does not.
+fn child_left(lease: &Lease, left: Option<&str>, now: Timestamp) -> VaultWrite {
+    let kind = FindingKind::Leftover;
+    let finding = Finding::new(kind, Severity::High, object(&lease.credential), &lease.id);
+    let Some(what) = left else {
+        return VaultWrite::Settled(finding.id, now);
+    };
+    let what = finding.saying(
+        format!(
+            "A value that was lent, by the lease {}, may still work.",
+            lease.id
+        ),
+        format!("End it at the bridge by hand: {what}."),
+    );
+    VaultWrite::Finding(what, now)
 }

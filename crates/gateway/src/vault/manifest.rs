@@ -3,11 +3,14 @@
 use hearthkey_api::{Manifest, ManifestChecked, ManifestEntry, ManifestVerdict};
 use hearthkey_core::credential::{Action, CredentialId, Custody, State};
 use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
+use hearthkey_store::inventory::KnownCredential;
 
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
+use crate::vault::credentials::parsed;
 use crate::vault::views;
 
 /// Entries of one manifest at most.
@@ -34,7 +37,17 @@ impl Home {
         caller: &Caller,
         manifest: &Manifest,
     ) -> Result<ManifestChecked, Failure> {
-        let environment = self.environment(&manifest.environment)?;
+        let environment: EnvironmentName = parsed(&manifest.environment)?;
+        // Whether there is one is told only to whoever reaches it.
+        match caller.granted_in() {
+            Some(own) if *own != environment => {
+                let token = &caller.service()?.token;
+                return Err(crate::service_routes::elsewhere(token));
+            }
+            Some(_) => {}
+            None => caller.permit(Act::CredentialRead, &environment)?,
+        }
+        self.environment(environment.as_str())?;
         if manifest.credentials.is_empty() || manifest.credentials.len() > ENTRIES_MAX {
             let why = format!("a manifest names 1 to {ENTRIES_MAX} credentials");
             return Err(Failure::invalid(&why));
@@ -142,7 +155,7 @@ impl Home {
             }
         }
         if let Some(declared) = &entry.actions {
-            self.check_actions(caller, &id, declared, &mut found)?;
+            self.check_actions(caller, &known, declared, &mut found)?;
         }
         Ok(found)
     }
@@ -151,7 +164,7 @@ impl Home {
     fn check_actions(
         &self,
         caller: &Caller,
-        id: &CredentialId,
+        known: &KnownCredential,
         declared: &[String],
         found: &mut Problems,
     ) -> Result<(), Failure> {
@@ -160,8 +173,10 @@ impl Home {
             .map(|word| word.parse())
             .collect::<Result<Vec<Action>, _>>();
         let declared = declared.map_err(|error| Failure::invalid(&error))?;
+        let id = &known.credential.id;
         for action in Action::ALL {
-            let may = caller.may(*action, id).is_ok();
+            let tier = known.credential.tier;
+            let may = caller.reaches(*action, id, tier).is_ok();
             if declared.contains(action) && !may {
                 found.add(
                     format!("this caller may not {action} it"),

@@ -6,7 +6,7 @@
 
 use hearthkey_api::{MarksView, SecretValue};
 use hearthkey_core::audit::Entry;
-use hearthkey_core::credential::Action;
+use hearthkey_core::credential::{Action, CredentialId};
 use hearthkey_discovery::scan::{MarkKey, Marked, Marks, mark};
 use hearthkey_store::change::Change;
 use hearthkey_store::keys::random;
@@ -21,6 +21,18 @@ use crate::problem::Failure;
 const BATCH: u32 = 500;
 
 impl Home {
+    /// Whether the caller may have the value of a credential that there is.
+    fn reads(&self, caller: &Caller, id: &CredentialId) -> Result<bool, Failure> {
+        if caller.is_named(Action::Read, id) {
+            return Ok(true);
+        }
+        let known = self.store.read(|registry| registry.credential(id))?;
+        Ok(known.is_some_and(|known| {
+            let tier = known.credential.tier;
+            caller.reaches(Action::Read, id, tier).is_ok()
+        }))
+    }
+
     /// Marks every value that the caller may read.
     pub(crate) async fn marks(&self, caller: &Caller) -> Result<MarksView, Failure> {
         let vault = self.store.vault();
@@ -42,7 +54,7 @@ impl Home {
             );
             for (id, version, sealed) in page {
                 // A mark lets its holder try guesses: it is for whoever may have the value.
-                if caller.may(Action::Read, &id).is_err() {
+                if caller.may(Action::Read, &id).is_err() || !self.reads(caller, &id)? {
                     continue;
                 }
                 let value = vault.open_credential(&CredentialPlace::of(&id, version), &sealed);

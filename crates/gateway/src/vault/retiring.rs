@@ -1,7 +1,7 @@
 //! A credential is retired: nothing is given out any more, what the bridge can end is ended, and its
 //! data keys are destroyed after a grace.
 
-use hearthkey_api::{CredentialChange, RetireRequest, Retired};
+use hearthkey_api::{RetireRequest, Retired};
 use hearthkey_bridges::Revoked;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
@@ -239,26 +239,18 @@ impl Home {
                 last.credential.id.environment.to_string(),
             );
             for known in page {
-                let Credential {
-                    id, mut used_by, ..
-                } = known.credential;
+                let Credential { id, used_by, .. } = known.credential;
                 if !used_by.contains(&place) {
                     continue;
                 }
                 self.permitted(caller, Action::Write, &id).await?;
-                used_by.retain(|known| *known != place);
-                if used_by.is_empty() {
+                if used_by.iter().all(|known| *known == place) {
                     retired.push(
                         self.retire_credential(caller.actor(), &id, request.clone())
                             .await?,
                     );
                 } else {
-                    let change = CredentialChange {
-                        used_by: Some(used_by),
-                        ..CredentialChange::default()
-                    };
-                    self.describe_credential(caller.actor(), &id, change)
-                        .await?;
+                    self.leave_place(caller, &id, &place).await?;
                     taken_out += 1;
                 }
             }
@@ -270,6 +262,31 @@ impl Home {
             ));
         }
         Ok(retired)
+    }
+
+    /// A place is gone, and uses a credential no more.
+    async fn leave_place(
+        &self,
+        caller: &Caller,
+        id: &CredentialId,
+        place: &str,
+    ) -> Result<(), Failure> {
+        let _turn = self.credential_turns.of(id).await;
+        // As it is now that nobody else changes it.
+        let mut credential = self.credential(id)?.credential;
+        credential.used_by.retain(|known| known != place);
+        let entry = Entry::new(
+            self.now(),
+            caller.actor(),
+            "credential.describe",
+            object(id),
+        )
+        .with("used_by", credential.used_by.clone());
+        let change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        match self.commit(change).await {
+            Err(CommitError::Conflict) => Err(not_active(id)),
+            committed => Ok(committed.map(drop)?),
+        }
     }
 
     /// Has the bridge end the values that it may still take; says what is left.

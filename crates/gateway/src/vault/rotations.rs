@@ -6,7 +6,7 @@ use std::time::Duration;
 use hearthkey_api::{RotateRequest, RotationView};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
-    CredentialId, Custody, Origin, State, VersionState, checked_text,
+    Action, CredentialId, Custody, Origin, State, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
 use hearthkey_core::rotation::{Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
@@ -17,6 +17,7 @@ use hearthkey_store::change::Change;
 use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
@@ -75,10 +76,11 @@ impl Home {
     /// Begins a rotation, or goes on with one that waits for a person.
     pub(crate) async fn rotate_credential(
         &self,
-        actor: Actor,
+        caller: &Caller,
         id: &CredentialId,
         request: RotateRequest,
     ) -> Result<RotationView, Failure> {
+        let actor = caller.actor();
         let overlap = request
             .overlap
             .as_deref()
@@ -90,10 +92,12 @@ impl Home {
                 &"two values live side by side for 90 days at most",
             ));
         }
+        self.may_name_remote(caller, request.remote_id.as_deref())?;
         let remote_id = request.remote_id.as_deref();
         let remote_id = remote_id
             .map(|text| checked_text("id at the bridge", text))
             .transpose()?;
+        self.refuse_remote_of_another(id, remote_id.as_deref())?;
         let reason = request.reason.as_deref();
         let reason = reason
             .map(|text| checked_text("reason", text))
@@ -101,6 +105,13 @@ impl Home {
         let known = self.credential(id)?;
         if known.credential.custody != Custody::Vault {
             return Err(lies_elsewhere(id));
+        }
+        let usual = known.credential.rotation.overlap();
+        if caller.is_service() && overlap.is_some_and(|overlap| overlap > usual) {
+            return Err(Failure::refused(
+                &"a token lets two values live side by side no longer than the credential's schedule has it",
+                "Leave --overlap out, or take a shorter one; a person changes the schedule.",
+            ));
         }
         let running = self.store.read(|registry| registry.rotation(id))?;
         let another = request.value.is_some() || request.generate;
@@ -125,6 +136,9 @@ impl Home {
             ),
             (None, false) => self.value_for(&known, request.accept_cost).await?,
         };
+        if let NewValue::FromBridge = value {
+            self.reaches_authority(caller, Action::Rotate, id).await?;
+        }
         let beginning = Beginning {
             reason: reason.map_or("asked".into(), |reason| format!("asked: {reason}")),
             overlap,

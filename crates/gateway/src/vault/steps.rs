@@ -3,7 +3,7 @@
 //! Whatever stops the gateway, the row says which step is next, and taking it again does no harm: a
 //! bridge that is asked twice for one label ends what it made first, and what is ended is ended.
 
-use hearthkey_bridges::{BridgeError, Held, MintOrder, Revoked, Verified};
+use hearthkey_bridges::{BridgeError, MintOrder, Minted, Revoked, Verified};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::credential::{CredentialId, Origin, VersionState};
 use hearthkey_core::finding::FindingKind;
@@ -19,6 +19,7 @@ use crate::problem::Failure;
 use crate::vault::bridges::Connected;
 use crate::vault::credentials::object;
 use crate::vault::retiring::leftover;
+use crate::vault::untaken::{Untaken, lost};
 
 /// Notes that are kept of one rotation.
 const NOTES_MAX: usize = 20;
@@ -67,6 +68,8 @@ pub(super) struct Facts {
     pub(super) id: CredentialId,
     pub(super) rotation: Rotation,
     pub(super) bridge: Option<Connected>,
+    /// Whether an earlier try asked the bridge for a value, and what came of it is not known.
+    pub(super) asked_before: bool,
     pub(super) now: Timestamp,
 }
 
@@ -131,15 +134,61 @@ impl Home {
         }
     }
 
-    /// A new value is had from the bridge, and stored before anything else happens to it.
+    /// A new value is had from the bridge, and stored before anything else happens to it. One that the storage does not
+    /// take is kept, and stored when it does: the bridge is not asked for another.
     async fn take_mint(&self, facts: &Facts) -> Result<(), Hindrance> {
+        let id = &facts.id;
+        let version = self.next_version(id)?;
+        let made = match self.untaken(&facts.rotation, version) {
+            Some(made) => made,
+            None => self.have_made(facts, version).await?,
+        };
+        let _turn = self.credential_turns.of(id).await;
+        let Minted {
+            value,
+            remote_id,
+            lifetime,
+        } = &made.minted;
+        let mut added = self.new_version(id, version, value, &Actor::gateway(), facts.now)?;
+        added.state = VersionState::Pending;
+        added.origin = Origin::Minted;
+        added.remote_id.clone_from(remote_id);
+        let mut next = facts.at(Step::Verify);
+        next.to_version = Some(version);
+        next.asked = false;
+        next.other_expires_at = lifetime.map(|lifetime| self.now().after(lifetime));
+        let bridge = facts.bridge.as_ref();
+        let in_place = bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place());
+        if in_place && facts.rotation.from_version.is_some() {
+            note(
+                &mut next,
+                "the bridge ended the value before when it made the new one",
+            );
+        }
+        let entry = facts
+            .entry("rotation.mint")
+            .with("to_version", version)
+            .with("bridge", id.name.bridge());
+        let mut change = Change::record(entry)
+            .vault(VaultWrite::Version(id.clone(), added))
+            .vault(VaultWrite::Rotate(Step::Mint, next));
+        if made.one_was_lost {
+            let finding = lost(id, version, &self.label(id, version));
+            change = change.vault(VaultWrite::Finding(finding, facts.now));
+        }
+        self.commit(change).await?;
+        self.was_taken(&facts.rotation);
+        Ok(())
+    }
+
+    /// Has the bridge make a value.
+    async fn have_made(&self, facts: &Facts, version: u32) -> Result<Untaken, Hindrance> {
         let Some(bridge) = &facts.bridge else {
             return Err(Hindrance::NotDone(
                 "the bridge is not connected any more. Connect it again".into(),
             ));
         };
         let id = &facts.id;
-        let version = self.next_version(id)?;
         let known = self.credential(id)?;
         let replaces = self
             .store
@@ -155,53 +204,18 @@ impl Home {
         let progress = self.listening(id);
         let minted = bridge.connector.mint(&order, &progress).await;
         locked(&self.bridge_says).remove(id);
-        let minted = match minted {
-            Ok(minted) => minted,
+        match minted {
+            Ok(minted) => {
+                let one_was_lost = facts.asked_before && !bridge.abilities.ends_lost;
+                Ok(self.keep_untaken(facts, version, minted, one_was_lost))
+            }
             Err(error) => {
-                if !error.may_have_been_done() {
+                if !error.may_have_been_done() && !facts.asked_before {
                     self.was_not_made(id).await;
                 }
-                return Err(error.into());
-            }
-        };
-        let _turn = self.credential_turns.of(id).await;
-        let held = Held {
-            value: minted.value.clone(),
-            remote_id: minted.remote_id.clone(),
-        };
-        let mut added =
-            self.new_version(id, version, &minted.value, &Actor::gateway(), facts.now)?;
-        added.state = VersionState::Pending;
-        added.origin = Origin::Minted;
-        added.remote_id = minted.remote_id;
-        let mut next = facts.at(Step::Verify);
-        next.to_version = Some(version);
-        next.asked = false;
-        next.other_expires_at = minted.lifetime.map(|lifetime| self.now().after(lifetime));
-        if bridge.abilities.replaces_in_place() && facts.rotation.from_version.is_some() {
-            note(
-                &mut next,
-                "the bridge ended the value before when it made the new one",
-            );
-        }
-        let entry = facts
-            .entry("rotation.mint")
-            .with("to_version", version)
-            .with("bridge", bridge.bridge.name.clone());
-        let change = Change::record(entry)
-            .vault(VaultWrite::Version(id.clone(), added))
-            .vault(VaultWrite::Rotate(Step::Mint, next));
-        let Err(error) = self.commit(change).await else {
-            return Ok(());
-        };
-        // It is not kept, so it must not go on working.
-        match bridge.connector.revoke(&held).await {
-            Ok(Revoked::Gone) => self.was_not_made(id).await,
-            ended => {
-                tracing::warn!(?ended, credential = %id, "a new value could not be taken back")
+                Err(error.into())
             }
         }
-        Err(error.into())
     }
 
     /// What a bridge is to call a version: the same for each try, and for nothing else.
@@ -209,7 +223,7 @@ impl Home {
         format!("hearthkey {} {id} v{version}", self.id)
     }
 
-    /// Remembers that the bridge keeps no value that is not known here, whatever became of the rotation.
+    /// Remembers that the only try made nothing, whatever became of the rotation meanwhile.
     async fn was_not_made(&self, id: &CredentialId) {
         let Ok(Some(mut rotation)) = self.store.read(|registry| registry.rotation(id)) else {
             return;

@@ -1,0 +1,204 @@
+//! The attributes that guard a credential, and who may change them.
+//!
+//! A tier, an end or a place of use decides who reaches a value and for how long. So nobody changes them whom they
+//! keep out: no token does, and where a value is critical, or becomes less well guarded, a person shows a second factor.
+
+use std::fmt;
+
+use crate::credential::{Credential, Tier};
+
+/// An attribute that guards a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Who reaches the value, and when it is due.
+    Tier,
+    /// Who answers for it, and is asked about it.
+    Owner,
+    /// Until when it is given out.
+    Expiry,
+    /// When it is replaced, and how long the old value lives on.
+    Schedule,
+    /// Who is told of its rotations, and confirms them.
+    Places,
+    /// What it may do: more is a finding.
+    Scopes,
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tier => "tier",
+            Self::Owner => "owner",
+            Self::Expiry => "end",
+            Self::Schedule => "schedule",
+            Self::Places => "places of use",
+            Self::Scopes => "scopes",
+        })
+    }
+}
+
+/// Who changes a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changer {
+    /// The bearer of a token, whatever that grants.
+    Token,
+    /// A person, and whether they showed a second factor within the last minutes.
+    Person {
+        /// Whether they did.
+        fresh: bool,
+    },
+}
+
+/// Why an attribute stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Guarded {
+    /// A token changes none.
+    #[error("a token does not change the {0} of a credential")]
+    FromTokens(Guard),
+    /// A person shows a second factor first.
+    #[error("changing the {0} of this credential needs a second factor")]
+    NeedsSecondFactor(Guard),
+}
+
+/// The guarding attributes in which two descriptions differ.
+fn changed(before: &Credential, after: &Credential) -> Vec<Guard> {
+    let differs = [
+        (before.tier != after.tier, Guard::Tier),
+        (before.owner != after.owner, Guard::Owner),
+        (before.expires_at != after.expires_at, Guard::Expiry),
+        (before.rotation != after.rotation, Guard::Schedule),
+        (before.used_by != after.used_by, Guard::Places),
+        (before.scopes != after.scopes, Guard::Scopes),
+    ];
+    let changed = differs.into_iter().filter(|(differs, _)| *differs);
+    changed.map(|(_, guard)| guard).collect()
+}
+
+/// Whether a tier is lower than another: less harm is said to follow from a leak.
+fn is_lower(after: Tier, before: Tier) -> bool {
+    let rank = |tier| Tier::ALL.iter().position(|known| *known == tier);
+    rank(after) > rank(before)
+}
+
+/// Whether a credential may be described anew like this.
+pub fn may_change(
+    changer: Changer,
+    before: &Credential,
+    after: &Credential,
+) -> Result<(), Guarded> {
+    let changed = changed(before, after);
+    let Some(first) = changed.first().copied() else {
+        return Ok(());
+    };
+    match changer {
+        Changer::Token => Err(Guarded::FromTokens(first)),
+        Changer::Person { fresh: true } => Ok(()),
+        Changer::Person { fresh: false } => {
+            let weaker = before.tier == Tier::Critical || is_lower(after.tier, before.tier);
+            match weaker {
+                true => Err(Guarded::NeedsSecondFactor(first)),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether a credential of this tier may be added under a name whose earlier values are still kept: it could bring
+/// them back, and stands for what the earlier one stood for.
+pub fn may_follow(changer: Changer, earlier: Tier, tier: Tier) -> Result<(), Guarded> {
+    match (is_lower(tier, earlier), changer) {
+        (false, _) | (true, Changer::Person { fresh: true }) => Ok(()),
+        (true, Changer::Token) => Err(Guarded::FromTokens(Guard::Tier)),
+        (true, Changer::Person { fresh: false }) => Err(Guarded::NeedsSecondFactor(Guard::Tier)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::{Custody, Kind, Origin, Provenance, State};
+    use crate::rotation::RotationPolicy;
+    use crate::time::Timestamp;
+
+    fn credential(tier: Tier) -> Credential {
+        Credential {
+            id: crate::credential::CredentialId {
+                environment: "lab".parse().unwrap(),
+                name: "hue/key".parse().unwrap(),
+            },
+            kind: Kind::ApiKey,
+            owner: "anna".into(),
+            purpose: "lights".into(),
+            tier,
+            custody: Custody::Vault,
+            location: None,
+            provenance: Provenance {
+                origin: Origin::Entered,
+                source: None,
+                by: "uid:0".into(),
+                address: None,
+                at: Timestamp::from_s(0),
+            },
+            state: State::Active,
+            rotation: RotationPolicy::default(),
+            used_by: vec!["builds".into()],
+            scopes: vec!["read".into()],
+            expires_at: Some(Timestamp::from_s(100)),
+        }
+    }
+
+    type Edit = fn(&mut Credential);
+    const EDITS: [(Guard, Edit); 6] = [
+        (Guard::Tier, |c| c.tier = Tier::High),
+        (Guard::Owner, |c| c.owner = "eve".into()),
+        (Guard::Expiry, |c| c.expires_at = None),
+        (Guard::Schedule, |c| c.rotation.max_uses = Some(9)),
+        (Guard::Places, |c| c.used_by.clear()),
+        (Guard::Scopes, |c| c.scopes.push("admin".into())),
+    ];
+    const LATE: Changer = Changer::Person { fresh: false };
+    const FRESH: Changer = Changer::Person { fresh: true };
+
+    #[test]
+    fn no_token_changes_what_guards_a_credential() {
+        for before in [Tier::Critical, Tier::Standard].map(credential) {
+            for (guard, edit) in EDITS {
+                let mut after = before.clone();
+                edit(&mut after);
+                let judged = may_change(Changer::Token, &before, &after);
+                assert_eq!(judged, Err(Guarded::FromTokens(guard)));
+                assert_eq!(may_change(FRESH, &before, &after), Ok(()));
+            }
+            let mut after = before.clone();
+            after.purpose = "more lights".into();
+            assert_eq!(may_change(Changer::Token, &before, &after), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_critical_value_or_a_lower_tier_takes_a_second_factor() {
+        let critical = credential(Tier::Critical);
+        for (guard, edit) in EDITS {
+            let mut after = critical.clone();
+            edit(&mut after);
+            let judged = may_change(LATE, &critical, &after);
+            assert_eq!(judged, Err(Guarded::NeedsSecondFactor(guard)));
+        }
+        for (from, to, judged) in [
+            (Tier::Standard, Tier::Critical, Ok(())),
+            (Tier::Standard, Tier::High, Ok(())),
+            (
+                Tier::High,
+                Tier::Standard,
+                Err(Guarded::NeedsSecondFactor(Guard::Tier)),
+            ),
+        ] {
+            let (before, after) = (credential(from), credential(to));
+            assert_eq!(may_change(LATE, &before, &after), judged);
+            assert_eq!(may_follow(LATE, from, to), judged);
+        }
+        let token = may_follow(Changer::Token, Tier::Critical, Tier::Standard);
+        assert_eq!(token, Err(Guarded::FromTokens(Guard::Tier)));
+        assert_eq!(may_follow(FRESH, Tier::Critical, Tier::Standard), Ok(()));
+    }
+}

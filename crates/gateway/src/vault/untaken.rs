@@ -1,0 +1,187 @@
+//! Values that a bridge has made and the storage has not taken yet.
+//!
+//! Such a value works, and nobody else knows it. So it is kept in memory and stored as soon as the storage takes it; and
+//! if its rotation is over by then, it is ended at the bridge, or a finding says that it is not. A gateway that is
+//! killed meanwhile finds on disk that the bridge was asked.
+
+use std::sync::Arc;
+
+use hearthkey_bridges::{Held, Minted, Revoked};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::{CredentialId, Origin};
+use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::rotation::{Rotation, Step};
+use hearthkey_store::change::Change;
+use hearthkey_store::vault_change::VaultWrite;
+
+use crate::home::{Home, locked};
+use crate::problem::Failure;
+use crate::vault::credentials::object;
+use crate::vault::retiring::leftover;
+use crate::vault::steps::Facts;
+
+/// What became of a value at its bridge.
+#[derive(Debug, Clone)]
+enum Fate {
+    /// It works, and its rotation may take it up.
+    Works,
+    /// It was ended.
+    Ended,
+    /// It could not be ended; what is left to do by hand.
+    Left(String),
+}
+
+/// A value that is not in the vault.
+#[derive(Debug, Clone)]
+pub(crate) struct Untaken {
+    credential: CredentialId,
+    /// The version that it is to be.
+    pub(super) version: u32,
+    pub(super) minted: Minted,
+    /// Whether an earlier try may have left another value at the bridge.
+    pub(super) one_was_lost: bool,
+    fate: Fate,
+}
+
+/// The finding that a bridge may have made a value whose answer was lost, and will not end it by itself.
+pub(super) fn lost(id: &CredentialId, version: u32, label: &str) -> Finding {
+    let mark = format!("lost {version}");
+    Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
+        "Its bridge may have made a value whose answer was lost.",
+        format!("If the bridge has more than one value by the name {label:?}, end all but the newest there by hand."),
+    )
+}
+
+impl Home {
+    /// The value that was made for a rotation and is not stored.
+    pub(super) fn untaken(&self, rotation: &Rotation, version: u32) -> Option<Untaken> {
+        let kept = locked(&self.minted);
+        kept.get(&rotation.id)
+            .filter(|untaken| untaken.version == version)
+            .cloned()
+    }
+
+    /// Whether a value was made for a rotation and is not stored.
+    pub(super) fn has_untaken(&self, rotation: &Rotation) -> bool {
+        locked(&self.minted).contains_key(&rotation.id)
+    }
+
+    /// Keeps a value from the moment at which the bridge has given it.
+    pub(super) fn keep_untaken(
+        &self,
+        facts: &Facts,
+        version: u32,
+        minted: Minted,
+        one_was_lost: bool,
+    ) -> Untaken {
+        let untaken = Untaken {
+            credential: facts.id.clone(),
+            version,
+            minted,
+            one_was_lost,
+            fate: Fate::Works,
+        };
+        locked(&self.minted).insert(facts.rotation.id, untaken.clone());
+        untaken
+    }
+
+    /// The value of a rotation is stored.
+    pub(super) fn was_taken(&self, rotation: &Rotation) {
+        locked(&self.minted).remove(&rotation.id);
+    }
+
+    /// The values whose rotations do not wait for them any more, with their credentials.
+    pub(super) fn unwanted(
+        &self,
+        running: &[(CredentialId, Rotation)],
+    ) -> Vec<(i64, CredentialId)> {
+        let waits = |id: i64| {
+            let mut running = running.iter();
+            running.any(|(_, rotation)| rotation.id == id && rotation.step == Step::Mint)
+        };
+        let kept = locked(&self.minted);
+        kept.iter()
+            .filter(|(id, _)| !waits(**id))
+            .map(|(id, untaken)| (*id, untaken.credential.clone()))
+            .collect()
+    }
+
+    /// Ends a value whose rotation does not wait for it, and writes down what is left of it.
+    pub(super) async fn settle_unwanted(self: &Arc<Self>, rotation: i64) {
+        let Some(mut untaken) = locked(&self.minted).get(&rotation).cloned() else {
+            return;
+        };
+        match self.is_stored(&untaken) {
+            Ok(false) => {}
+            Ok(true) => {
+                // A commit whose end was not known had gone well.
+                locked(&self.minted).remove(&rotation);
+                return;
+            }
+            Err(failure) => {
+                tracing::warn!(why = failure.0.detail, "what was made cannot be looked for");
+                return;
+            }
+        }
+        if let Fate::Works = untaken.fate {
+            untaken.fate = self.end_untaken(&untaken).await;
+            locked(&self.minted).insert(rotation, untaken.clone());
+        }
+        let (id, now) = (&untaken.credential, self.now());
+        let entry = Entry::new(now, Actor::gateway(), "rotation.untaken", object(id))
+            .with("version", untaken.version);
+        let write = match &untaken.fate {
+            Fate::Left(what) => {
+                let remote = untaken
+                    .minted
+                    .remote_id
+                    .as_deref()
+                    .unwrap_or("without an id");
+                let what = format!("The bridge calls it {remote:?}. {what}");
+                VaultWrite::Finding(leftover(id, untaken.version, &what), now)
+            }
+            _ => VaultWrite::Settled(leftover(id, untaken.version, "").id, now),
+        };
+        let ended = matches!(untaken.fate, Fate::Ended);
+        let change = Change::record(entry.with("ended", ended)).vault(write);
+        match self.commit(change).await {
+            Ok(_) => drop(locked(&self.minted).remove(&rotation)),
+            Err(error) => {
+                tracing::warn!(%error, credential = %id, "what was made is not written down yet")
+            }
+        }
+    }
+
+    fn is_stored(&self, untaken: &Untaken) -> Result<bool, Failure> {
+        let fingerprint = self.store.vault().fingerprint(&untaken.minted.value);
+        let versions = self
+            .store
+            .read(|registry| registry.versions(&untaken.credential))?;
+        Ok(versions.iter().any(|known| {
+            known.version == untaken.version
+                && known.origin == Origin::Minted
+                && known.fingerprint == fingerprint
+        }))
+    }
+
+    async fn end_untaken(&self, untaken: &Untaken) -> Fate {
+        let bridge = match self.bridge_of(&untaken.credential) {
+            Ok(Some(bridge)) => bridge,
+            Ok(None) => {
+                return Fate::Left(
+                    "Its bridge is not connected any more: end it there by hand.".into(),
+                );
+            }
+            Err(failure) => return Fate::Left(failure.0.detail),
+        };
+        let held = Held {
+            value: untaken.minted.value.clone(),
+            remote_id: untaken.minted.remote_id.clone(),
+        };
+        match bridge.connector.revoke(&held).await {
+            Ok(Revoked::Gone) => Fate::Ended,
+            Ok(Revoked::ByHand(what)) => Fate::Left(what),
+            Err(error) => Fate::Left(format!("{error}. End it at the bridge by hand.")),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Critical credentials: no pattern reaches them, and what guards a value is changed by nobody whom it keeps out.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::people::{Browser, code, setup_link};
+use crate::pipeline::{ask, token};
+use crate::rig::Rig;
+use crate::service::home;
+use crate::vault::{added, records, refused, told, with_input};
+
+const CRITICAL: [&str; 2] = ["--tier", "critical"];
+
+async fn is_refused(rig: &Rig, token: &Path, args: &[&str], because: &str) {
+    let (code, refusal) = ask(rig, token, args).await;
+    assert_eq!(code, Some(1), "{args:?}: {refusal}");
+    let detail = refusal["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains(because), "{args:?}: {refusal}");
+}
+
+async fn shown(rig: &Rig, name: &str) -> Value {
+    told(rig, &["credential", "show", name, "--env", "lab"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_does_nothing_with_a_critical_credential_but_see_it() {
+    let (rig, front) = home().await;
+    added(&rig, "crit/key", "lab", b"critical-value", &CRITICAL).await;
+    added(&rig, "crit/other", "lab", b"other-value-1", &[]).await;
+    let all = ["list", "read", "lease", "rotate", "write"].map(|action| format!("*:{action}"));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let wide = token(&rig, &front, "wide", &all).await;
+    let before = shown(&rig, "crit/key").await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "critical-value").unwrap();
+    let new = new.to_str().unwrap();
+    let why = "a pattern does not reach it";
+    for args in [
+        &["reveal", "crit/key", "--reason", "x"][..],
+        &["lease", "crit/key"],
+        &["rotate", "crit/key"],
+        &["rotate", "crit/key", "--generate"],
+        &["rotate", "crit/key", "--from-file", new],
+        &["rollback", "crit/key"],
+        &["confirm", "crit/key", "--dependent", "x"],
+        &["change", "crit/key", "--tier", "standard"],
+        &["change", "crit/key", "--purpose", "y"],
+    ] {
+        let args = [&["credential"][..], args, &["--env", "lab"]].concat();
+        is_refused(&rig, &wide, &args, why).await;
+    }
+    assert_eq!(shown(&rig, "crit/key").await, before);
+    let (_, seen) = ask(
+        &rig,
+        &wide,
+        &["credential", "show", "crit/key", "--env", "lab"],
+    )
+    .await;
+    assert_eq!(seen["tier"], "critical");
+    // A guess that is equal is not told to whoever may not read.
+    added_by(&rig, &wide, "crit/guess", new).await;
+    let (_, findings) = ask(&rig, &wide, &["check"]).await;
+    assert!(!findings.to_string().contains("crit/key"), "{findings}");
+    let manifest = front.bench.dir.join("hearthkey.toml");
+    std::fs::write(
+        &manifest,
+        "environment = \"lab\"\n[[credential]]\nname = \"crit/key\"\nactions = [\"read\"]\n",
+    )
+    .unwrap();
+    let check = ["check", "--manifest", manifest.to_str().unwrap()];
+    let (_, checked) = ask(&rig, &wide, &check).await;
+    let problems = checked["credentials"][0]["problems"].to_string();
+    assert!(problems.contains("may not read it"), "{checked}");
+    let refusals = records(&rig.verified_log().await, "credential.refuse");
+    assert_eq!(refusals[0]["reason"], "critical", "{refusals:?}");
+}
+
+async fn added_by(rig: &Rig, token: &Path, name: &str, file: &str) {
+    let add = [
+        "credential",
+        "add",
+        name,
+        "--env",
+        "lab",
+        "--kind",
+        "api-key",
+        "--owner",
+        "eve",
+        "--purpose",
+        "x",
+        "--from-file",
+        file,
+    ];
+    let (code, answer) = ask(rig, token, &add).await;
+    assert_eq!(code, Some(0), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_by_a_pattern_gets_no_marks_of_critical_values() {
+    let (rig, front) = home().await;
+    added(&rig, "crit/key", "lab", b"critical-value-4711", &CRITICAL).await;
+    let tree = front.bench.dir.join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "x = critical-value-4711\n").unwrap();
+    let scan = ["credential", "scan", tree.to_str().unwrap(), "--own-only"];
+    let wide = token(&rig, &front, "wide", &["*:list", "*:read"]).await;
+    assert_eq!(ask(&rig, &wide, &scan).await.0, Some(0));
+    let named = token(&rig, &front, "named", &["*:list", "crit/key:read"]).await;
+    assert_eq!(ask(&rig, &named, &scan).await.0, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_changes_nothing_that_guards_a_value_whatever_it_was_granted() {
+    let (rig, front) = home().await;
+    added(&rig, "a/key", "lab", b"a-value-of-lab", &["--tier", "high"]).await;
+    let grants = ["a/key:list", "a/key:write", "a/key:rotate"];
+    let writing = token(&rig, &front, "writing", &grants).await;
+    let before = shown(&rig, "a/key").await;
+    for args in [
+        &["--tier", "standard"][..],
+        &["--tier", "critical"],
+        &["--owner", "eve"],
+        &["--used-by", "hook"],
+        &["--scope", "admin"],
+        &["--expires", "2099-01-01T00:00:00Z"],
+        &["--rotate-after-uses", "1000000"],
+    ] {
+        let args = [&["credential", "change", "a/key", "--env", "lab"][..], args].concat();
+        is_refused(&rig, &writing, &args, "a token does not change").await;
+    }
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "another-value").unwrap();
+    let rotate = [
+        "credential",
+        "rotate",
+        "a/key",
+        "--env",
+        "lab",
+        "--from-file",
+        new.to_str().unwrap(),
+    ];
+    let longer = [&rotate[..], &["--overlap", "90d"]].concat();
+    is_refused(&rig, &writing, &longer, "no longer than").await;
+    let foreign = [&rotate[..], &["--remote-id", "admin"]].concat();
+    is_refused(&rig, &writing, &foreign, "called at its bridge").await;
+    assert_eq!(shown(&rig, "a/key").await, before);
+    let purpose = [
+        "credential",
+        "change",
+        "a/key",
+        "--env",
+        "lab",
+        "--purpose",
+        "lamps",
+    ];
+    assert_eq!(ask(&rig, &writing, &purpose).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_critical_is_not_taken_up_again_at_a_lower_tier() {
+    let (rig, front) = home().await;
+    for name in ["crit/key", "crit/gone"] {
+        added(&rig, name, "lab", b"critical-value", &CRITICAL).await;
+    }
+    told(&rig, &["credential", "retire", "crit/key", "--env", "lab"]).await;
+    told(
+        &rig,
+        &[
+            "credential",
+            "retire",
+            "crit/gone",
+            "--env",
+            "lab",
+            "--grace",
+            "0s",
+        ],
+    )
+    .await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "new-value").unwrap();
+    let add = [
+        "credential",
+        "add",
+        "crit/key",
+        "--env",
+        "lab",
+        "--kind",
+        "api-key",
+        "--owner",
+        "eve",
+        "--purpose",
+        "x",
+        "--from-file",
+        new.to_str().unwrap(),
+    ];
+    let wide = token(
+        &rig,
+        &front,
+        "wide",
+        &["*:list", "*:write", "*:rotate", "*:read"],
+    )
+    .await;
+    is_refused(&rig, &wide, &add, "a pattern does not reach it").await;
+    let named = token(
+        &rig,
+        &front,
+        "named",
+        &["crit/key:write", "crit/gone:write"],
+    )
+    .await;
+    is_refused(&rig, &named, &add, "whose values are still kept").await;
+    let mut other = add;
+    other[2] = "crit/gone";
+    assert_eq!(
+        ask(&rig, &named, &other).await.0,
+        Some(0),
+        "nothing of it is left"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_thing_at_a_bridge_belongs_to_one_credential() {
+    let (rig, _front) = home().await;
+    added(
+        &rig,
+        "sys/main",
+        "lab",
+        b"main-value",
+        &["--remote-id", "user-1"],
+    )
+    .await;
+    for (name, taken) in [("sys/mine", true), ("other/mine", false)] {
+        let output =
+            crate::vault::add(&rig, name, "lab", b"x-value", &["--remote-id", "user-1"]).await;
+        assert_eq!(output.status.success(), !taken, "{name}");
+    }
+    let main = shown(&rig, "sys/main").await;
+    assert_eq!(main["versions"][0]["remote_id"], "user-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tier_is_lowered_by_a_person_with_a_second_factor_also_on_the_socket() {
+    let (rig, front) = home().await;
+    added(&rig, "crit/key", "lab", b"critical-value", &CRITICAL).await;
+    added(&rig, "crit/early", "lab", b"early-value", &CRITICAL).await;
+    let lower = |name: &'static str| {
+        [
+            "credential",
+            "change",
+            name,
+            "--env",
+            "lab",
+            "--tier",
+            "standard",
+        ]
+    };
+    told(&rig, &lower("crit/early")).await;
+    let kept = Browser::new(&front)
+        .join(&setup_link(&rig).await, "anna")
+        .await;
+    let refusal = refused(&rig, &lower("crit/key")).await;
+    assert_eq!(refusal["code"], "second_factor_needed", "{refusal}");
+    let raise = [
+        "credential",
+        "change",
+        "crit/early",
+        "--env",
+        "lab",
+        "--tier",
+        "high",
+    ];
+    told(&rig, &raise).await;
+    let as_owner = [&lower("crit/key")[..], &["--person", "anna", "--json"]].concat();
+    let wrong = with_input(&rig, &as_owner, b"000000\n").await;
+    assert!(!wrong.status.success());
+    assert_eq!(shown(&rig, "crit/key").await["tier"], "critical");
+    // The code of now was used up by joining.
+    let next = format!("{}\n", code(&kept.totp, 1));
+    let lowered = with_input(&rig, &as_owner, next.as_bytes()).await;
+    assert!(
+        lowered.status.success(),
+        "{}",
+        String::from_utf8_lossy(&lowered.stdout)
+    );
+    let again = with_input(
+        &rig,
+        &[&lower("crit/early")[..], &["--person", "anna", "--json"]].concat(),
+        next.as_bytes(),
+    )
+    .await;
+    assert!(!again.status.success(), "a code is used once");
+    let log = rig.verified_log().await;
+    let described = records(&log, "credential.describe");
+    assert_eq!(
+        described.last().unwrap()["details"]["second_factor"],
+        "anna"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_grant_learns_nothing_from_preconditions() {
+    let (rig, front) = home().await;
+    added(&rig, "a/key", "lab", b"a-value-of-lab", &[]).await;
+    let key = front.key("narrow").await;
+    let public = front.bench.dir.join("narrow.pub");
+    let create = [
+        "token",
+        "create",
+        "narrow",
+        "--env",
+        "lab",
+        "--allow",
+        "b/key:write",
+        "--key",
+        public.to_str().unwrap(),
+    ];
+    let made = told(&rig, &create).await;
+    let token = made["token"].as_str().unwrap();
+    let mut said = Vec::new();
+    for name in ["a/key", "a/none"] {
+        for tag in ["\"0\"", "\"999999\"", "*"] {
+            let path = format!("/api/v1/environments/lab/credentials/{name}/change");
+            let matching = format!("if-match: {tag}");
+            let more = [
+                "-H",
+                "content-type: application/json",
+                "-H",
+                &matching,
+                "-d",
+                "{}",
+            ];
+            let answer = front.post(&path, token, &key, &more).await;
+            assert_eq!(answer.status, 403, "{name} {tag}: {answer:?}");
+            said.push(answer.body.replace(name, "NAME"));
+        }
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    for environment in ["home", "nowhere"] {
+        let body = json!({
+            "name": "b/key", "environment": environment, "kind": "api-key", "owner": "e", "purpose": "p",
+            "tier": "standard", "value": "eA==",
+        });
+        let body = body.to_string();
+        let more = ["-H", "content-type: application/json", "-d", &body];
+        let answer = front.post("/api/v1/credentials", token, &key, &more).await;
+        assert_eq!(answer.status, 403, "{environment}: {answer:?}");
+        let manifest =
+            json!({"environment": environment, "credential": [{"name": "b/key"}]}).to_string();
+        let more = ["-H", "content-type: application/json", "-d", &manifest];
+        let answer = front
+            .post("/api/v1/manifest/check", token, &key, &more)
+            .await;
+        assert_eq!(answer.status, 403, "{environment}: {answer:?}");
+    }
+}

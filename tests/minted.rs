@@ -1,0 +1,220 @@
+//! A value that a bridge has made is stored, or ended, or said to be left: whatever happens to the storage, to the
+//! gateway, or to the rotation meanwhile.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::issuer::{Issuer, Mood};
+use crate::rig::{Rig, until};
+use crate::rotation::{at_step, current};
+use crate::storage_failure::SmallDisk;
+use crate::vault::{home, told};
+
+const ADD: [&str; 10] = [
+    "--env",
+    "home",
+    "--kind",
+    "api-token",
+    "--owner",
+    "anna",
+    "--purpose",
+    "x",
+    "--generate",
+    "--overlap",
+];
+
+/// A credential with a first value of the bridge's.
+async fn generated(rig: &Rig, name: &str) {
+    told(
+        rig,
+        &[&["credential", "add", name][..], &ADD, &["1h"]].concat(),
+    )
+    .await;
+}
+
+/// The findings about what may still work at a bridge.
+async fn leftovers(rig: &Rig) -> Vec<Value> {
+    let findings = crate::posture::of_inventory(rig).await;
+    let all = findings.as_array().unwrap().iter();
+    all.filter(|finding| finding["kind"] == "leftover")
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_full_disk_does_not_take_is_stored_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut rig = disk.rig().await;
+    rig.start().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::Holds);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    issuer.has_made(2).await;
+    disk.fill();
+    issuer.is_in(Mood::Answers);
+    until("the storage to be seen to take nothing", async || {
+        (!rig.status().await.storage_available).then_some(())
+    })
+    .await;
+    assert_eq!(issuer.live().len(), 2, "what works is not thrown away");
+    disk.empty();
+    at_step(&rig, "sys/token", "switch").await;
+    assert_eq!(current(&rig, "sys/token").await.1, "issued-value-2");
+    assert_eq!(issuer.made(), 2, "the bridge is not asked for another");
+    assert!(leftovers(&rig).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_lost_by_a_kill_is_said_to_be_left_where_the_bridge_does_not_end_it() {
+    let mut rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::Holds);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    issuer.has_made(2).await;
+    rig.kill9().await;
+    issuer.is_in(Mood::Answers);
+    rig.start().await;
+    at_step(&rig, "sys/token", "switch").await;
+    assert_eq!(current(&rig, "sys/token").await.1, "issued-value-3");
+    let left = leftovers(&rig).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    let remedy = left[0]["remedy"].as_str().unwrap();
+    assert!(remedy.contains("home/sys/token v2"), "{remedy}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_does_not_make_forgotten_what_an_earlier_try_may_have_made() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::HangsUp);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    issuer.has_made(2).await;
+    issuer.is_in(Mood::Refuses);
+    until("a refusal to be noted", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        let notes = shown["rotations"][0]["notes"].to_string();
+        notes.contains("refused").then_some(())
+    })
+    .await;
+    told(&rig, &["credential", "rollback", "sys/token"]).await;
+    at_step(&rig, "sys/token", "undone").await;
+    let left = leftovers(&rig).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(
+        left[0]["remedy"].to_string().contains("home/sys/token v2"),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_whose_credential_was_retired_meanwhile_is_ended() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::Holds);
+    told(&rig, &["credential", "rotate", "sys/token"]).await;
+    issuer.has_made(2).await;
+    told(&rig, &["credential", "retire", "sys/token"]).await;
+    assert_eq!(
+        leftovers(&rig).await.len(),
+        1,
+        "it is said as long as it is so"
+    );
+    issuer.is_in(Mood::Answers);
+    until("the value to be ended", async || {
+        issuer.live().is_empty().then_some(())
+    })
+    .await;
+    until("the finding to be over", async || {
+        leftovers(&rig).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_whose_lease_is_ended_while_it_is_made_is_not_forgotten() {
+    let mut rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    for killed in [false, true] {
+        issuer.is_in(Mood::Holds);
+        let made = issuer.made();
+        let lending = {
+            let args = ["credential", "lease", "sys/token", "--json"];
+            let data_dir = rig.data_dir.clone();
+            tokio::spawn(async move {
+                let mut lease = crate::rig::hearthkey();
+                lease.args(args).arg("--data-dir").arg(data_dir);
+                lease.output().await.unwrap()
+            })
+        };
+        issuer.has_made(made + 1).await;
+        let leases = told(&rig, &["credential", "leases"]).await;
+        let lease = leases[0]["lease"].as_str().unwrap().to_owned();
+        told(&rig, &["credential", "end-lease", &lease]).await;
+        let left = leftovers(&rig).await;
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(left[0]["what"].to_string().contains(&lease), "{left:?}");
+        if killed {
+            rig.kill9().await;
+            issuer.is_in(Mood::Answers);
+            lending.await.unwrap();
+            rig.start().await;
+            let left = leftovers(&rig).await;
+            assert!(left[0]["what"].to_string().contains(&lease), "{left:?}");
+        } else {
+            issuer.is_in(Mood::Answers);
+            assert!(!lending.await.unwrap().status.success());
+            until("the finding to be over", async || {
+                leftovers(&rig).await.is_empty().then_some(())
+            })
+            .await;
+            assert_eq!(issuer.live(), ["issued-value-1"]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_and_rotating_wait_for_a_slow_bridge() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    issuer.is_in(Mood::Slow(Duration::from_secs(3)));
+    let run = [
+        "credential",
+        "run",
+        "--env",
+        "home",
+        "sys/token",
+        "--",
+        "sh",
+        "-c",
+        "printf %s \"$SYS_TOKEN\"",
+    ];
+    let add = [&["credential", "add", "sys/token"][..], &ADD, &["1h"]].concat();
+    let added = rig.cli(&add).await;
+    assert!(
+        added.status.success(),
+        "{}",
+        String::from_utf8_lossy(&added.stderr)
+    );
+    assert_eq!(rig.cli(&run).await.stdout, b"issued-value-1");
+    let rotated = rig.cli(&["credential", "rotate", "sys/token"]).await;
+    assert!(
+        rotated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&rotated.stderr)
+    );
+    assert_eq!(rig.cli(&run).await.stdout, b"issued-value-2");
+    issuer.is_in(Mood::Refuses);
+    let other = [&["credential", "add", "sys/other"][..], &ADD, &["1h"]].concat();
+    let none = rig.cli(&other).await;
+    assert_eq!(none.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert!(said.contains("sys/other has no value yet"), "{said}");
+}
