@@ -15,6 +15,7 @@ use axum::serve::IncomingStream;
 use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::change::Change;
+use hearthkey_store::files::{DataDir, HomeLock};
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
@@ -112,7 +113,7 @@ pub async fn run(
 pub(crate) struct Running {
     gateway: Arc<Gateway>,
     serving: JoinHandle<std::io::Result<()>>,
-    _lock: std::fs::File,
+    _lock: HomeLock,
 }
 
 impl Running {
@@ -176,22 +177,24 @@ impl Running {
     }
 }
 
-/// The lock that says that a gateway runs on a home.
-const LOCK_FILE: &str = "hearthkey.lock";
-
-/// Binds the socket; a socket that a dead gateway left is replaced, a living one is respected.
-fn bind(data_dir: &Path) -> Result<(UnixListener, std::fs::File), RunError> {
+/// Binds the socket; a socket that a dead gateway left is replaced, a living one is respected: whoever holds the lock of the
+/// data directory is the only gateway of the home.
+fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
     let path = data_dir.join(SOCKET_FILE);
     let failed = |source| RunError::Socket {
         path: path.clone(),
         source,
     };
-    let lock = std::fs::File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    rustix::fs::flock(&lock, exclusive).map_err(|_| RunError::Running(data_dir.to_owned()))?;
-    if path.exists() {
-        std::fs::remove_file(&path).map_err(failed)?;
+    let dir = DataDir::open(data_dir).map_err(failed)?;
+    let lock = dir.lock().map_err(failed)?;
+    let lock = lock.ok_or_else(|| RunError::Running(data_dir.to_owned()))?;
+    if !dir.is_private().map_err(failed)? {
+        tracing::warn!(
+            data_dir = %data_dir.display(),
+            "others than its owner can put files into the data directory, or it belongs to another user"
+        );
     }
+    dir.remove(SOCKET_FILE).map_err(failed)?;
     let socket = UnixListener::bind(&path).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     Ok((socket, lock))
@@ -346,7 +349,7 @@ impl Gateway {
             clock_trusted: clock.trusted,
             clock,
             storage_available: home.is_some_and(|h| h.storage_available.load(Ordering::Relaxed)),
-            revocations_pending: home.map_or(0, |home| locked(&home.pending_revocations).len()),
+            revocations_pending: home.map_or(0, |home| home.endings.pending()),
             incident: home
                 .and_then(|home| home.store.incident())
                 .map(|i| i.to_string()),

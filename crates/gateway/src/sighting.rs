@@ -127,7 +127,7 @@ impl Home {
         if let Err(error) = self
             .commit(Change {
                 writes,
-                entries: Vec::new(),
+                ..Change::default()
             })
             .await
         {

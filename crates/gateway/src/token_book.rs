@@ -149,8 +149,11 @@ impl Home {
         if writes.is_empty() {
             return;
         }
-        let entries = Vec::new();
-        if let Err(error) = self.commit(Change { writes, entries }).await {
+        let change = Change {
+            writes,
+            ..Change::default()
+        };
+        if let Err(error) = self.commit(change).await {
             tracing::warn!(%error, "the uses of tokens could not be noted");
         }
     }
