@@ -33,6 +33,7 @@ mod fake_gateway;
 mod init;
 mod log;
 mod log_text;
+mod out_file;
 mod output;
 mod pem;
 mod person;

@@ -46,6 +46,20 @@ pub(crate) trait End: Send + Sync {
 
     /// It is in the registry now.
     fn written(&self, _: &Home) {}
+
+    /// The registry does not take it, because of what it knows. Returns whether it is given up then, and takes back what was
+    /// done in memory.
+    fn is_refused(&self, _: &Home) -> bool {
+        false
+    }
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Done,
+    Failed,
+    Refused,
 }
 
 /// The ends of access that are not on the disk yet. They are bounded by the things that can end: the same end of the same
@@ -105,6 +119,12 @@ impl Endings {
         locked(&self.pending).len()
     }
 
+    /// Whether an end of a thing is not on the disk yet.
+    pub(crate) fn is_pending(&self, object: &str) -> bool {
+        let pending = locked(&self.pending);
+        pending.keys().any(|(its, _)| its == object)
+    }
+
     /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
     pub(crate) async fn settled(&self, object: &str) -> bool {
         let of_it = || {
@@ -160,10 +180,11 @@ async fn write_down(home: Arc<Home>, begun: Begun) {
         home.keep_journaling(end, stopping.clone()),
         home.keep_registering(end, stopping),
     );
-    if journaled && registered {
+    // What is left because the home closes is told as it is: not durable.
+    if (journaled && registered) || !*home.stopping.borrow() {
         locked(&home.endings.pending).remove(&(end.object(), end.kind()));
-        durable.send_replace(true);
     }
+    durable.send_replace(journaled && registered);
 }
 
 /// Waits before another try. Returns false if the home closes meanwhile.
@@ -185,12 +206,16 @@ impl Home {
     }
 
     async fn keep_registering(&self, end: &dyn End, mut stopping: watch::Receiver<bool>) -> bool {
-        while !self.write_into_registry(end).await {
+        loop {
+            match self.write_into_registry(end).await {
+                Tried::Done => return true,
+                Tried::Refused => return false,
+                Tried::Failed => {}
+            }
             if !again(&mut stopping).await {
                 return false;
             }
         }
-        true
     }
 
     async fn write_into_journal(&self, end: &dyn End) -> bool {
@@ -204,38 +229,38 @@ impl Home {
         written.is_ok()
     }
 
-    async fn write_into_registry(&self, end: &dyn End) -> bool {
-        let done = match self.commit_with_effects(end.change()).await {
-            Ok(_) => true,
-            Err(error @ (CommitError::Conflict | CommitError::Unknown(_))) => {
-                tracing::warn!(%error, object = end.object(), "an end of access is looked up");
-                self.has_durably(end).await
+    async fn write_into_registry(&self, end: &dyn End) -> Tried {
+        let error = match self.commit_with_effects(end.change()).await {
+            Ok(_) => {
+                end.written(self);
+                return Tried::Done;
             }
-            Err(error) => {
-                tracing::error!(%error, object = end.object(), "an end of access is not durable yet");
-                false
-            }
+            Err(error) => error,
         };
-        if done {
-            end.written(self);
+        tracing::error!(%error, object = end.object(), "an end of access is not durable yet");
+        match error {
+            CommitError::Conflict | CommitError::Unknown(_) => {}
+            _ => return Tried::Failed,
         }
-        done
-    }
-
-    /// Whether the registry has an end of access, on the disk: what is read may be there in part only, until something else
-    /// is committed after it.
-    async fn has_durably(&self, end: &dyn End) -> bool {
         match self.store.read(|registry| end.holds(registry)) {
-            Ok(true) => {
-                let now = self.now().to_string().into_bytes();
-                let after = Change::default().write(Write::Setting("last_time", now));
-                self.commit(after).await.is_ok()
+            // What is read may be on the disk in part only, until something else is committed after it.
+            Ok(true) if self.commit_something().await => {
+                end.written(self);
+                Tried::Done
             }
-            Ok(false) => false,
+            Ok(true) => Tried::Failed,
+            Ok(false) if error == CommitError::Conflict && end.is_refused(self) => Tried::Refused,
+            Ok(false) => Tried::Failed,
             Err(error) => {
                 tracing::error!(%error, "an end of access could not be looked up");
-                false
+                Tried::Failed
             }
         }
+    }
+
+    async fn commit_something(&self) -> bool {
+        let now = self.now().to_string().into_bytes();
+        let change = Change::default().write(Write::Setting("last_time", now));
+        self.commit(change).await.is_ok()
     }
 }
