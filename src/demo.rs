@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::context::{Context, Nothing};
 use crate::demo_report::{Report, Summary};
 use crate::demo_vault;
-use crate::export::export;
+use crate::export::{Target, export};
 use crate::failure::{Failure, code};
 use crate::run::stop_signal;
 use crate::stopwatch::Stopwatch;
@@ -389,7 +389,12 @@ async fn revoke_one(
 async fn verify(client: &Client, directory: &Path, report: &mut Report) -> Result<(), Failure> {
     let watch = Stopwatch::start();
     let file = directory.join("log.jsonl");
-    export(client, &file).await?;
+    let target = Target {
+        out: &file,
+        checkpoint: None,
+        replace: true,
+    };
+    export(client, target).await?;
     let key: hearthkey_api::LogKeyView = client.get("/api/v1/log/key").await?;
     let checkpoint = directory.join("log.jsonl.checkpoint");
     let verified = hearthkey_gateway::verify_log(&file, &checkpoint, &key.vkey)

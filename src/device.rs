@@ -123,7 +123,11 @@ async fn change(
     let changed: DeviceChanged = post(&context.client()?, id, verb, request).await?;
     context
         .output
-        .answer(&changed, || device_text::changed(&changed, verb))
+        .answer(&changed, || device_text::changed(&changed, verb))?;
+    if !changed.durable {
+        context.output.aside(device_text::NOT_DURABLE);
+    }
+    Ok(())
 }
 
 async fn revoke(context: &Context, id: &Name, reason: String) -> Result<(), Failure> {

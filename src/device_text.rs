@@ -211,6 +211,7 @@ pub mod tests {
             device: "lamp".into(),
             state: "suspended".into(),
             sessions_dropped: 1,
+            durable: true,
         };
         assert_eq!(
             changed(&done, "suspend"),

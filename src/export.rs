@@ -1,24 +1,27 @@
 //! Exporting the audit log so that records and checkpoint agree, although the log grows.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hearthkey_api::{Client, PAGE_MAX, RecordPage};
 use serde::Serialize;
 
 use crate::failure::{Failure, code};
+use crate::out_file::OutFile;
 
 /// What an export contains.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// The file with the records, one a line.
     pub out: PathBuf,
-    /// The file with the signed note.
-    pub checkpoint: PathBuf,
+    /// The file with the signed note; none beside a pipe.
+    pub checkpoint: Option<PathBuf>,
     /// How many records there are.
     pub size: u64,
+    /// Whether the records went into a pipe, a terminal or another device.
+    #[serde(skip)]
+    pub stream: bool,
 }
 
 /// Where the checkpoint of an export lies: beside it.
@@ -28,14 +31,67 @@ pub fn checkpoint_of(records: &Path) -> PathBuf {
     name.into()
 }
 
+/// Where an export goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The file for the records.
+    pub out: &'a Path,
+    /// The file for the checkpoint; beside the records if none is named.
+    pub checkpoint: Option<&'a Path>,
+    /// Whether files that are there are replaced.
+    pub replace: bool,
+}
+
 /// Fetches a checkpoint, and then exactly the records that it covers. Both files appear whole or
 /// not at all, and never with the records of one export and the checkpoint of another.
-pub async fn export(client: &Client, out: &Path) -> Result<Exported, Failure> {
+pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Failure> {
+    let Target {
+        out,
+        checkpoint: named,
+        replace,
+    } = target;
     let note = checkpoint(client).await?;
     let size = size_of(&note)?;
-    let beside = checkpoint_of(out);
-    let partial = Partial::begin(out)?;
-    let mut writer = BufWriter::new(partial.file()?);
+    let mut records = OutFile::begin(out, replace)?;
+    let stream = records.is_stream();
+    // Beside a pipe there is no place for a file.
+    let beside = match named {
+        Some(named) => Some(named.to_owned()),
+        None => (!stream).then(|| checkpoint_of(out)),
+    };
+    let mut signed = None;
+    if let Some(beside) = &beside {
+        let mut file = OutFile::begin(beside, replace)?;
+        file.writer()
+            .write_all(&note)
+            .map_err(|error| Failure::file("write", beside, &error))?;
+        signed = Some((file, beside));
+    }
+    write_records(client, records.writer(), (out, size)).await?;
+    if let Some((file, beside)) = &signed
+        && replace
+        && !file.is_stream()
+    {
+        remove_if_there(beside)?;
+    }
+    records.finish()?;
+    if let Some((file, _)) = signed {
+        file.finish()?;
+    }
+    Ok(Exported {
+        out: out.to_owned(),
+        checkpoint: beside,
+        size,
+        stream,
+    })
+}
+
+async fn write_records(
+    client: &Client,
+    writer: &mut dyn Write,
+    (out, size): (&Path, u64),
+) -> Result<(), Failure> {
+    let mut writer = BufWriter::new(writer);
     let mut progress = Progress::new(size);
     let mut next = 0;
     while next < size {
@@ -50,22 +106,7 @@ pub async fn export(client: &Client, out: &Path) -> Result<Exported, Failure> {
     }
     writer
         .flush()
-        .and_then(|()| writer.get_ref().sync_all())
-        .map_err(|error| Failure::file("write", out, &error))?;
-    drop(writer);
-    let signed = Partial::begin(&beside)?;
-    signed
-        .file()?
-        .write_all(&note)
-        .map_err(|error| Failure::file("write", &beside, &error))?;
-    remove_if_there(&beside)?;
-    partial.finish()?;
-    signed.finish()?;
-    Ok(Exported {
-        out: out.to_owned(),
-        checkpoint: beside,
-        size,
-    })
+        .map_err(|error| Failure::file("write", out, &error))
 }
 
 /// The newest checkpoint, as a signed note.
@@ -103,48 +144,10 @@ pub async fn page(client: &Client, next: u64, end: u64) -> Result<Vec<String>, F
     Ok(page.records)
 }
 
-/// A file under a temporary name, removed unless it is finished.
-struct Partial {
-    target: PathBuf,
-    temporary: PathBuf,
-}
-
-impl Partial {
-    fn begin(target: &Path) -> Result<Self, Failure> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = Self {
-            target: target.to_owned(),
-            temporary: name.into(),
-        };
-        remove_if_there(&partial.temporary)?;
-        Ok(partial)
-    }
-
-    /// Creates it, for its owner only: the log tells who lives how.
-    fn file(&self) -> Result<File, Failure> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&self.temporary)
-            .map_err(|error| Failure::file("create", &self.temporary, &error))
-    }
-
-    fn finish(self) -> Result<(), Failure> {
-        fs::rename(&self.temporary, &self.target)
-            .map_err(|error| Failure::file("write", &self.target, &error))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.temporary);
-    }
-}
-
+/// A checkpoint of an earlier export goes before the records of the new one come. A link to it stays.
 fn remove_if_there(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
+    let its = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::remove_file(its) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Failure::file("replace", path, &error))
         }
@@ -181,6 +184,14 @@ mod tests {
 
     const NOTE: &str = "attic\n3\nAAAA\n\n— attic AAAA\n";
 
+    fn to(out: &Path, replace: bool) -> Target<'_> {
+        Target {
+            out,
+            checkpoint: None,
+            replace,
+        }
+    }
+
     fn records(texts: &[&str], size: u64) -> String {
         let page = RecordPage {
             records: texts.iter().map(|text| (*text).to_owned()).collect(),
@@ -204,14 +215,15 @@ mod tests {
             ),
         ]);
         let out = gateway.data_dir().join("records.jsonl");
-        let exported = export(&gateway.client(), &out).await.unwrap();
+        let exported = export(&gateway.client(), to(&out, false)).await.unwrap();
         assert_eq!(exported.size, 3);
         assert_eq!(
             fs::read_to_string(&out).unwrap(),
             "{\"seq\":0}\n{\"seq\":1}\n{\"seq\":2}\n"
         );
-        assert_eq!(fs::read_to_string(&exported.checkpoint).unwrap(), NOTE);
-        assert!(exported.checkpoint.ends_with("records.jsonl.checkpoint"));
+        let checkpoint = exported.checkpoint.unwrap();
+        assert_eq!(fs::read_to_string(&checkpoint).unwrap(), NOTE);
+        assert!(checkpoint.ends_with("records.jsonl.checkpoint"));
     }
 
     #[tokio::test]
@@ -225,7 +237,7 @@ mod tests {
             ("/api/v1/log/records?from=1&limit=2", records(&[], 1)),
         ]);
         let out = gateway.data_dir().join("records.jsonl");
-        let Err(Failure::Told { problem, .. }) = export(&gateway.client(), &out).await else {
+        let Err(Failure::Told { problem, .. }) = export(&gateway.client(), to(&out, false)).await else {
             panic!("it was exported");
         };
         assert_eq!(problem.title, "The audit log could not be read whole.");
@@ -241,8 +253,11 @@ mod tests {
         let gateway = FakeGateway::answering(vec![("/api/v1/log/checkpoint", NOTE.to_owned())]);
         let out = gateway.data_dir().join("records.jsonl");
         fs::write(&out, "earlier").unwrap();
-        assert!(export(&gateway.client(), &out).await.is_err());
-        assert_eq!(fs::read_to_string(&out).unwrap(), "earlier");
+        for replace in [false, true] {
+            let refused = export(&gateway.client(), to(&out, replace)).await;
+            assert!(refused.is_err(), "{replace}");
+            assert_eq!(fs::read_to_string(&out).unwrap(), "earlier");
+        }
     }
 
     #[tokio::test]

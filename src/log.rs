@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::export::{self, checkpoint_of};
+use crate::export::{self, Exported, Target, checkpoint_of};
 use crate::failure::{Failure, code};
+use crate::out_file::OutFile;
 use crate::output::Output;
 use crate::table::count;
 use crate::{log_text, run, status};
@@ -35,9 +36,15 @@ pub enum Log {
     },
     /// Write all records to FILE, one a line, and their signed checkpoint to FILE.checkpoint.
     Export {
-        /// The file for the records.
+        /// The file for the records, or a pipe like /dev/stdout.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// The file for the checkpoint [default: FILE.checkpoint; none beside a pipe].
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// Replace files that are there already.
+        #[arg(long)]
+        replace: bool,
     },
     /// Check an export with nothing but the public key; needs no gateway.
     Verify {
@@ -57,6 +64,9 @@ pub enum Log {
         /// Write the proof to a file instead of standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Replace a file that is there already.
+        #[arg(long, requires = "out")]
+        replace: bool,
     },
     /// Print the verifier key.
     Key,
@@ -90,16 +100,25 @@ impl Log {
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Tail { number, follow } => tail(context, number, follow).await,
-            Self::Export { out } => {
-                let exported = export::export(&context.client()?, &out).await?;
-                context.output.answer(&exported, || {
-                    format!(
-                        "{} in {}, signed for in {}.",
-                        count(exported.size, "record"),
-                        exported.out.display(),
-                        exported.checkpoint.display()
-                    )
-                })
+            Self::Export {
+                out,
+                checkpoint,
+                replace,
+            } => {
+                let target = Target {
+                    out: &out,
+                    checkpoint: checkpoint.as_deref(),
+                    replace,
+                };
+                let exported = export::export(&context.client()?, target).await?;
+                if exported.stream {
+                    // It may be standard output: nothing else belongs there.
+                    context.output.aside(&exported_text(&exported));
+                    return Ok(());
+                }
+                context
+                    .output
+                    .answer(&exported, || exported_text(&exported))
             }
             Self::Verify {
                 file,
@@ -109,7 +128,9 @@ impl Log {
                 let checkpoint = checkpoint.unwrap_or_else(|| checkpoint_of(&file));
                 verify(context.output, &file, &checkpoint, &key)
             }
-            Self::Prove { seq, out } => prove(context, seq, out.as_deref()).await,
+            Self::Prove { seq, out, replace } => {
+                prove(context, seq, out.as_deref().map(|out| (out, replace))).await
+            }
             Self::Key => {
                 let key: LogKeyView = context.client()?.get("/api/v1/log/key").await?;
                 context.output.answer(&key, || key.vkey.trim().to_owned())
@@ -207,14 +228,32 @@ fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Resul
     })
 }
 
-async fn prove(context: &Context, seq: u64, out: Option<&Path>) -> Result<(), Failure> {
+fn exported_text(exported: &Exported) -> String {
+    let records = count(exported.size, "record");
+    let out = exported.out.display();
+    match &exported.checkpoint {
+        Some(checkpoint) => format!("{records} in {out}, signed for in {}.", checkpoint.display()),
+        None => format!(
+            "{records} in {out}. Their checkpoint was not written: name a file with --checkpoint."
+        ),
+    }
+}
+
+async fn prove(
+    context: &Context,
+    seq: u64,
+    out: Option<(&Path, bool)>,
+) -> Result<(), Failure> {
     let path = format!("/api/v1/log/proof/{seq}");
     let proof = context.client()?.get_bytes(&path).await?.to_vec();
     let proof =
         String::from_utf8(proof).map_err(|_| Failure::garbled("the proof is not a text"))?;
-    if let Some(out) = out {
-        std::fs::write(out, &proof).map_err(|error| Failure::file("write", out, &error))?;
+    if let Some((out, replace)) = out
+        && OutFile::write(out, proof.as_bytes(), replace)?
+    {
+        return Ok(());
     }
+    let out = out.map(|(out, _)| out);
     if context.output.is_json() {
         let proof = &proof;
         return context.output.json_line(&ProofView { seq, proof, out });

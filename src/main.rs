@@ -37,6 +37,7 @@ mod init;
 mod log;
 mod log_text;
 mod manual;
+mod out_file;
 mod output;
 mod person;
 mod profile;

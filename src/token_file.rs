@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hearthkey_api::TokenFile;
 use zeroize::Zeroizing;
 
+use crate::out_file::OutFile;
 use crate::failure::{Failure, code};
 use crate::output::Output;
 
@@ -94,15 +95,7 @@ impl Drop for Reserved {
 
 /// Replaces a token file as a whole: whoever reads it meanwhile has the old one or the new one.
 pub fn replace(path: &Path, token: &TokenFile) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::file("write", path, &error);
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    new.write_all(&text(token)).map_err(failed)?;
-    new.as_file().sync_all().map_err(failed)?;
-    new.persist(path).map_err(|error| failed(error.error))?;
+    OutFile::write(path, &text(token), true)?;
     Ok(())
 }
 

@@ -357,8 +357,9 @@ impl Rig {
     /// Exports the log and checks the export; gives its text.
     pub async fn verified_log(&self) -> String {
         let out = self.work.path().join("log.jsonl");
+        let out_file = out.to_str().unwrap();
         let exported = self
-            .cli(&["log", "export", "--out", out.to_str().unwrap(), "--json"])
+            .cli(&["log", "export", "--out", out_file, "--replace", "--json"])
             .await;
         assert!(exported.status.success(), "{}", json(&exported));
         let key = json(&self.cli(&["log", "key", "--json"]).await)["vkey"].clone();

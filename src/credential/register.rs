@@ -1,8 +1,5 @@
 //! `hearthkey credential register`: the open register of everything that is kept and who answers for it.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -12,6 +9,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::credential::all;
 use crate::failure::Failure;
+use crate::out_file::OutFile;
 
 /// Where the register goes.
 #[derive(Debug, Args)]
@@ -19,6 +17,9 @@ pub struct Register {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace a file that is there already.
+    #[arg(long)]
+    replace: bool,
     /// Its form; otherwise as the file's name says, and JSON if it says nothing.
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -53,16 +54,9 @@ impl Register {
             Format::Csv => csv(&credentials),
             Format::Json => serde_json::to_string_pretty(&credentials).unwrap_or_default() + "\n",
         };
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&self.out)?;
-            file.write_all(text.as_bytes())
-        };
-        write().map_err(|error| Failure::file("write", &self.out, &error))?;
+        if OutFile::write(&self.out, text.as_bytes(), self.replace)? {
+            return Ok(());
+        }
         let written = Written {
             file: &self.out,
             credentials: credentials.len(),

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -21,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::context::Context;
 use crate::credential::give::obtain;
 use crate::failure::{Failure, code};
+use crate::out_file::OutFile;
 
 /// The longest template, in bytes.
 const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
@@ -116,7 +116,10 @@ impl Render {
                 }
             }
         }
-        replace(&self.out, &text).map_err(|error| Failure::file("write", &self.out, &error))?;
+        // To render again is what it is for: the file is replaced where it lies.
+        if OutFile::write(&self.out, &text, true)? {
+            return Ok(());
+        }
         let rendered = Rendered {
             file: &self.out,
             credentials: names,
@@ -251,19 +254,6 @@ fn field_of(value: &str, field: &str) -> Option<Zeroizing<String>> {
         Some(numbers) => Some(numbers),
         None => fields.is_ok().then(|| quoted::json_for_yaml(text)),
     }
-}
-
-/// Replaces a file in one step by one with mode 0600.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    // Made with mode 0600, and gone if anything fails.
-    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

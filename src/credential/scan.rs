@@ -43,6 +43,9 @@ pub struct Scan {
     /// Write the result as SARIF 2.1.0.
     #[arg(long, value_name = "FILE")]
     sarif: Option<PathBuf>,
+    /// Replace a SARIF file that is there already.
+    #[arg(long, requires = "sarif")]
+    replace: bool,
     /// What is ignored, and why [default: .hearthkeyignore.toml in the first path].
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
@@ -110,7 +113,7 @@ impl Scan {
         let report = ignores.judge(found?, now);
         if let Some(path) = &self.sarif {
             let text = sarif(&report, env!("CARGO_PKG_VERSION"));
-            std::fs::write(path, text).map_err(|error| Failure::file("write", path, &error))?;
+            crate::out_file::OutFile::write(path, text.as_bytes(), self.replace)?;
         }
         if let Some(client) = client.filter(|_| !self.no_report) {
             tell(&client, &report, first).await?;

@@ -1,10 +1,14 @@
 //! The device's directory: every file is written whole, synced and renamed into place; the key is readable by its owner only.
+//!
+//! Files are written by their names in the directory that was opened, and never through a link that somebody has put there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -123,12 +127,8 @@ impl DeviceDirectory {
         builder.recursive(true).mode(0o700);
         builder.create(path).map_err(|cause| at(path, cause))?;
         let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
+        let lock = open_directory(path)
+            .and_then(|directory| create(&directory, LOCK, OFlags::empty()))
             .map_err(|cause| at(&lock_path, cause))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => DirectoryError::InUse {
@@ -183,45 +183,38 @@ impl DeviceDirectory {
 
     /// Writes a file so that, whenever the power goes, either the old or the new one is there, whole.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
-        let path = self.path.join(name);
-        let draft = self.path.join(format!(".{name}.new"));
-        self.write_draft(&draft, bytes)
-            .and_then(|()| fs::rename(&draft, &path))
-            .and_then(|()| self.sync())
-            .map_err(|cause| at(&path, cause))
-    }
-
-    fn write_draft(&self, draft: &Path, bytes: &[u8]) -> io::Result<()> {
-        // A draft of a crashed writer may have lain open to other eyes: never write into it.
-        match fs::remove_file(draft) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let draft = format!(".{name}.new");
+        open_directory(&self.path)
+            .and_then(|directory| {
+                // A draft of a crashed writer may have lain open to other eyes: never write into it.
+                remove(&directory, &draft)?;
+                let mut file = create(&directory, &draft, OFlags::EXCL)?;
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                renameat(&directory, &draft, &directory, name)?;
+                directory.sync_all()
+            })
+            .map_err(|cause| at(&self.path.join(name), cause))
     }
 
     /// Renames a file over another.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), DirectoryError> {
-        let path = self.path.join(to);
-        fs::rename(self.path.join(from), &path)
-            .and_then(|()| self.sync())
-            .map_err(|cause| at(&path, cause))
+        open_directory(&self.path)
+            .and_then(|directory| {
+                renameat(&directory, from, &directory, to)?;
+                directory.sync_all()
+            })
+            .map_err(|cause| at(&self.path.join(to), cause))
     }
 
     /// Removes a file; it is no error if there is none.
     pub(crate) fn remove(&self, name: &str) -> Result<(), DirectoryError> {
-        let path = self.path.join(name);
-        match fs::remove_file(&path) {
-            Ok(()) => self.sync().map_err(|cause| at(&path, cause)),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(cause) => Err(at(&path, cause)),
-        }
+        open_directory(&self.path)
+            .and_then(|directory| {
+                remove(&directory, name)?;
+                directory.sync_all()
+            })
+            .map_err(|cause| at(&self.path.join(name), cause))
     }
 
     /// Reads the device's memory.
@@ -248,9 +241,23 @@ impl DeviceDirectory {
             why: why.to_string(),
         }
     }
+}
 
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Opens a file of a directory to write, for its owner alone, and creates it if it is not there.
+fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+    Ok(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+fn remove(directory: &File, name: &str) -> io::Result<()> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -291,6 +298,25 @@ mod tests {
         directory.write(KEY, b"whole").unwrap();
         assert_eq!(directory.read(KEY).unwrap().unwrap().as_slice(), b"whole");
         assert!(!temp.path().join(".device.key.new").exists());
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_somebody_has_put_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let victim = temp.path().join("victim");
+        fs::write(&victim, b"precious").unwrap();
+        let place = temp.path().join("device");
+        let directory = DeviceDirectory::open(&place).unwrap();
+        for name in [".device.key.new", KEY] {
+            std::os::unix::fs::symlink(&victim, place.join(name)).unwrap();
+        }
+        directory.write(KEY, b"secret").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(place.join(KEY)).unwrap().is_file());
+        drop(directory);
+        fs::remove_file(place.join(LOCK)).unwrap();
+        std::os::unix::fs::symlink(&victim, place.join(LOCK)).unwrap();
+        assert!(DeviceDirectory::open(&place).is_err());
     }
 
     #[test]

@@ -166,6 +166,8 @@ pub struct DeviceChanged {
     pub state: String,
     /// Sessions that were dropped.
     pub sessions_dropped: usize,
+    /// Whether it is on the disk. If not, it holds in memory and is tried again until it is.
+    pub durable: bool,
 }
 
 /// `POST /api/v1/devices/{id}/revoke`.

@@ -121,6 +121,8 @@ pub struct WebSessionList {
 pub struct Ended {
     /// Its id or name.
     pub ended: String,
+    /// Whether it is on the disk. If not, it holds in memory and is tried again until it is.
+    pub durable: bool,
 }
 
 /// An invitation's token.

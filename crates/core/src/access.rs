@@ -1,7 +1,7 @@
 //! Who may come in: the live facts that the TLS verifier and the broker enforce.
 //!
-//! [`Access`] is small enough to stay in memory and is changed only after the change is
-//! durable, or, for a revocation that cannot be made durable, before. It holds the
+//! [`Access`] is small enough to stay in memory. What gives access is changed here after it is
+//! durable; what ends access is changed here first, and written down then. It holds the
 //! certificates that could still open the door and those that must be told why they cannot, and
 //! the claims that are still of use. What enrollment decides on is here: no decision about a
 //! guest waits for the disk.
@@ -30,6 +30,17 @@ pub struct DeviceAccess {
     narrowing: Option<Arc<Narrowing>>,
     /// Made of the profile when the device first comes, and kept.
     rights: OnceLock<Arc<Rights>>,
+    cuts: Cuts,
+}
+
+/// How often a device has been cut off. A decision that gives access names the cuts that it saw, so that it never undoes
+/// one that came between the decision and its commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// Suspensions, retirements and revocations.
+    all: u32,
+    /// Retirements and revocations alone.
+    lasting: u32,
 }
 
 impl DeviceAccess {
@@ -41,6 +52,7 @@ impl DeviceAccess {
             profile: Arc::clone(profile),
             narrowing: None,
             rights: OnceLock::new(),
+            cuts: Cuts::default(),
         }
     }
 
@@ -188,18 +200,76 @@ impl Access {
         self.claims.values().any(|claim| now < claim.bell_until())
     }
 
-    /// Sets what is known of a device.
-    pub fn set_device(&mut self, id: DeviceId, access: DeviceAccess) {
+    /// Sets what is known of a device. How often it was cut off is kept.
+    pub fn set_device(&mut self, id: DeviceId, mut access: DeviceAccess) {
+        access.cuts = self.cuts(&id);
         self.devices.insert(id, access);
+    }
+
+    /// How often a device has been cut off.
+    pub fn cuts(&self, id: &DeviceId) -> Cuts {
+        self.devices
+            .get(id)
+            .map(|device| device.cuts)
+            .unwrap_or_default()
+    }
+
+    /// Cuts a known device off: suspends, retires or revokes it. With a lasting cut, its open claims are forgotten.
+    pub fn cut_off(&mut self, id: &DeviceId, to: DeviceState) {
+        let Some(device) = self.devices.get_mut(id) else {
+            return;
+        };
+        device.state = to;
+        device.cuts.all = device.cuts.all.wrapping_add(1);
+        if to.is_over() {
+            device.cuts.lasting = device.cuts.lasting.wrapping_add(1);
+            self.forget_claims(id);
+        }
+    }
+
+    /// Makes a known device active by a decision that saw these cuts. Returns false, and changes nothing, if it has been
+    /// cut off since.
+    pub fn activate(&mut self, id: &DeviceId, seen: Cuts) -> bool {
+        match self.devices.get_mut(id) {
+            Some(device) if device.cuts == seen => {
+                device.state = DeviceState::Active;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Expects a guest with a new claim for a device, by a decision that saw these cuts. Returns false, and changes nothing,
+    /// if the device has been cut off since.
+    pub fn readmit(&mut self, access: DeviceAccess, claim: Claim, seen: Cuts) -> bool {
+        if self.cuts(&claim.device) != seen {
+            return false;
+        }
+        self.set_device(claim.device.clone(), access);
+        self.expect(claim);
+        true
+    }
+
+    /// Lets in a certificate that was issued by a decision that saw these cuts. If its device has been retired or revoked
+    /// since, the certificate is known as revoked.
+    pub fn let_in(&mut self, fingerprint: Fingerprint, mut access: CertificateAccess, seen: Cuts) {
+        let device = self.devices.get(&access.device);
+        let holds = device
+            .is_some_and(|device| device.cuts.lasting == seen.lasting && !device.state.is_over());
+        if !holds {
+            access.state = CertificateState::Revoked;
+        }
+        self.set_certificate(fingerprint, access);
     }
 
     /// Replaces a profile: every device under it gets its rights.
     pub fn set_profile(&mut self, profile: &Arc<Profile>) {
         let under = |known: &&mut DeviceAccess| known.profile.name == profile.name;
         for known in self.devices.values_mut().filter(under) {
-            let narrowing = known.narrowing.take();
+            let (narrowing, cuts) = (known.narrowing.take(), known.cuts);
             *known = DeviceAccess::new(known.state, known.environment.clone(), profile)
                 .narrowed(narrowing);
+            known.cuts = cuts;
         }
     }
 
@@ -218,16 +288,26 @@ impl Access {
         }
     }
 
-    /// Sets what is known of a certificate.
-    pub fn set_certificate(&mut self, fingerprint: Fingerprint, access: CertificateAccess) {
+    /// Sets what is known of a certificate. One that is revoked stays revoked.
+    pub fn set_certificate(&mut self, fingerprint: Fingerprint, mut access: CertificateAccess) {
+        if self.is_revoked(&fingerprint) {
+            access.state = CertificateState::Revoked;
+        }
         self.certificates.insert(fingerprint, access);
     }
 
-    /// Sets where a known certificate stands.
+    /// Sets where a known certificate stands. One that is revoked stays revoked.
     pub fn set_certificate_state(&mut self, fingerprint: &Fingerprint, state: CertificateState) {
-        if let Some(certificate) = self.certificates.get_mut(fingerprint) {
+        let known = self.certificates.get_mut(fingerprint);
+        if let Some(certificate) = known.filter(|c| c.state != CertificateState::Revoked) {
             certificate.state = state;
         }
+    }
+
+    fn is_revoked(&self, fingerprint: &Fingerprint) -> bool {
+        self.certificates
+            .get(fingerprint)
+            .is_some_and(|known| known.state == CertificateState::Revoked)
     }
 
     /// Expects a guest with this claim, for as long as the bell rings for it.
@@ -354,6 +434,54 @@ mod tests {
         assert_eq!(at(Active, IN_GRACE), Ok(Admission::RenewalOnly));
         assert_eq!(at(Superseded, IN_GRACE), Err(DoorRefusal::Superseded));
         assert_eq!(at(Active, AFTER_GRACE), Err(DoorRefusal::Expired));
+    }
+
+    #[test]
+    fn a_decision_from_before_a_cut_gives_nothing_back() {
+        let lamp: DeviceId = "lamp".parse().unwrap();
+        let now = Timestamp::from_s(BEFORE);
+        let newer = Fingerprint([8; 32]);
+        let issued = || CertificateAccess {
+            device: lamp.clone(),
+            state: CertificateState::Issued,
+            not_after: Timestamp::from_s(1_000_000),
+        };
+        for to in [
+            DeviceState::Suspended,
+            DeviceState::Retired,
+            DeviceState::Revoked,
+        ] {
+            let mut access = access(DeviceState::Active, CertificateState::Active);
+            let seen = access.cuts(&lamp);
+            access.cut_off(&lamp, to);
+            assert!(!access.activate(&lamp, seen), "{to:?}");
+            access.let_in(newer, issued(), seen);
+            assert!(access.admit(&newer, now).is_err(), "{to:?}");
+            // A claim that follows the cut brings the device back, and not what was issued before it.
+            let seen = access.cuts(&lamp);
+            let known =
+                DeviceAccess::new(DeviceState::Pending, "home".parse().unwrap(), &profile());
+            let mut claim = crate::claim::tests::claim(ClaimState::Open);
+            claim.device = lamp.clone();
+            assert!(access.readmit(known, claim, seen));
+            assert!(access.activate(&lamp, seen));
+            let stays_out = to != DeviceState::Suspended;
+            assert_eq!(access.admit(&newer, now).is_err(), stays_out, "{to:?}");
+            access.let_in(Fingerprint([9; 32]), issued(), seen);
+            assert!(access.admit(&Fingerprint([9; 32]), now).is_ok(), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_certificate_stays_revoked() {
+        let mut access = access(DeviceState::Active, CertificateState::Revoked);
+        access.set_certificate_state(&CERTIFICATE, CertificateState::Active);
+        let known = access.certificate(&CERTIFICATE).unwrap().clone();
+        assert_eq!(known.state, CertificateState::Revoked);
+        let state = CertificateState::Issued;
+        access.set_certificate(CERTIFICATE, CertificateAccess { state, ..known });
+        let verdict = access.admit(&CERTIFICATE, Timestamp::from_s(BEFORE));
+        assert_eq!(verdict.err(), Some(DoorRefusal::Revoked));
     }
 
     #[test]

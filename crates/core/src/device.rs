@@ -33,6 +33,11 @@ impl DeviceState {
         }
     }
 
+    /// Whether it is out of use for good: only a new claim brings the id back.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Retired | Self::Revoked)
+    }
+
     /// Whether it can renew its certificate.
     pub fn can_renew(self) -> bool {
         self == Self::Active

@@ -62,6 +62,10 @@ words! {
         Untested = "untested-backup",
         /// The log is not what was signed (R40).
         LogAltered = "log-altered",
+        /// The revocation journal does not hold what it should.
+        JournalIncomplete = "journal-incomplete",
+        /// The machine's clock is not believed, so that what depends on the time waits.
+        ClockNotTrusted = "clock-not-trusted",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 
 pub use why::why;
-use witness::{Anchor, Backups};
+use witness::{Anchor, Backups, JournalGaps, JournalOpened};
 
 /// A device that has never been seen so long after it was enrolled is nobody's.
 pub const NEVER_SEEN: Span = Span::days(30);
@@ -70,6 +70,12 @@ pub struct Facts {
     pub anchored: bool,
     /// The log's newest checkpoint outside the database, as it is now.
     pub anchor: Anchor,
+    /// What the revocation journal lacked when the home opened.
+    pub journal_opened: JournalOpened,
+    /// What it lacks now.
+    pub journal: JournalGaps,
+    /// Whether the machine's clock is not believed.
+    pub clock_doubted: bool,
     /// What is known of backups.
     pub backups: Backups,
     /// What is wrong with the log, as the gateway found when it verified it.
@@ -257,6 +263,12 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         ));
     }
     findings.extend(witness::of_anchor(facts.anchor, &object, now));
+    findings.extend(witness::of_journal(
+        &facts.journal_opened,
+        &facts.journal,
+        &object,
+    ));
+    findings.extend(witness::of_clock(!facts.clock_doubted, &object));
     findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
 }
@@ -416,6 +428,23 @@ mod tests {
                     ..calm()
                 },
                 FindingKind::AnchorBehind,
+            ),
+            (
+                Facts {
+                    journal: JournalGaps {
+                        missing: true,
+                        ..JournalGaps::default()
+                    },
+                    ..calm()
+                },
+                FindingKind::JournalIncomplete,
+            ),
+            (
+                Facts {
+                    clock_doubted: true,
+                    ..calm()
+                },
+                FindingKind::ClockNotTrusted,
             ),
             (
                 Facts {

@@ -4,11 +4,18 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::clock::Stopwatch;
 use crate::problem::Failure;
 
+/// When the head of a request was there.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived(pub(crate) Stopwatch);
+
 /// What was begun is done, also if whoever asked has gone: between a commit and what follows from
-/// it in memory there is no way out.
-pub(crate) async fn to_the_end(request: axum::extract::Request, next: Next) -> Response {
+/// it in memory there is no way out. The first of all layers, so that it notes when the request arrived.
+pub(crate) async fn to_the_end(mut request: axum::extract::Request, next: Next) -> Response {
+    let arrived = Arrived(Stopwatch::start());
+    request.extensions_mut().get_or_insert(arrived);
     match tokio::spawn(next.run(request)).await {
         Ok(response) => response,
         Err(error) => Failure::internal(&error).into_response(),

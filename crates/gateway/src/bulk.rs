@@ -14,8 +14,10 @@ use hearthkey_core::id::DeviceId;
 use hearthkey_core::role::Scope;
 use hearthkey_core::token::Binding;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::clock::Stopwatch;
+use crate::endings::PATIENCE;
 use crate::home::Home;
 use crate::problem::{Failure, sentence};
 
@@ -41,10 +43,10 @@ struct Done {
 }
 
 impl Done {
-    fn durably(state: DeviceState, sessions_dropped: usize) -> Self {
+    fn durably(state: DeviceState) -> Self {
         Self {
             state,
-            sessions_dropped,
+            sessions_dropped: 0,
             durable: true,
         }
     }
@@ -54,6 +56,7 @@ impl Done {
             device,
             state: self.state.as_str().into(),
             sessions_dropped: self.sessions_dropped,
+            durable: self.durable,
         }
     }
 }
@@ -128,8 +131,8 @@ impl Home {
         actor: &Actor,
         (act, reason): (BulkAct, RevocationReason),
         named: Named,
+        arrived: Stopwatch,
     ) -> api::BulkOutcome {
-        let watch = Stopwatch::start();
         let mut outcome = api::BulkOutcome {
             done: Vec::with_capacity(named.found.len()),
             failed: named.missing.into_iter().map(failed).collect(),
@@ -145,7 +148,8 @@ impl Home {
                 && let Some(device) = left.next()
             {
                 let (home, actor, id) = (Arc::clone(self), actor.clone(), device.clone());
-                let task = running.spawn(async move { home.act_on(actor, &id, act, reason).await });
+                let task = running
+                    .spawn(async move { home.act_on(actor, &id, (act, reason), arrived).await });
                 worked_on.insert(task.id(), device.to_string());
             }
             let Some(ended) = running.join_next_with_id().await else {
@@ -167,25 +171,31 @@ impl Home {
         }
         outcome.done.sort_by(|a, b| a.device.cmp(&b.device));
         outcome.failed.sort_by(|a, b| a.device.cmp(&b.device));
-        outcome.latency_us = watch.elapsed_us();
+        outcome.latency_us = arrived.elapsed_us();
         outcome
     }
 
     async fn act_on(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         device: &DeviceId,
-        act: BulkAct,
-        reason: RevocationReason,
+        (act, reason): (BulkAct, RevocationReason),
+        arrived: Stopwatch,
     ) -> Result<Done, Failure> {
         match act.change() {
-            None => Ok(Done::durably(self.rotate(actor, device).await?, 0)),
-            Some(change @ (StateChange::Suspend | StateChange::Resume)) => {
-                let (state, dropped) = self.change_state(actor, device, change).await?;
-                Ok(Done::durably(state, dropped))
+            None => Ok(Done::durably(self.rotate(actor, device).await?)),
+            Some(StateChange::Resume) => Ok(Done::durably(self.resume(actor, device).await?)),
+            Some(StateChange::Suspend) => {
+                let cut = self.suspend(actor, device).await?;
+                Ok(Done {
+                    state: cut.state,
+                    sessions_dropped: cut.sessions_dropped,
+                    durable: cut.durable,
+                })
             }
             Some(change) => {
-                let out = self.put_out(actor, device, reason, change).await?;
+                let out = self.put_out(actor, device, (reason, change), arrived);
+                let out = out.await?;
                 // The registry may not have it yet, if the disk did not take it.
                 let state = match change {
                     StateChange::Retire => DeviceState::Retired,
@@ -200,19 +210,27 @@ impl Home {
         }
     }
 
-    /// Takes a device out for good, and then the tokens that are bound to it.
+    /// Takes a device out for good, revoked or retired, and then the tokens that are bound to it.
     pub(crate) async fn put_out(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         device: &DeviceId,
-        reason: RevocationReason,
-        change: StateChange,
+        (reason, change): (RevocationReason, StateChange),
+        arrived: Stopwatch,
     ) -> Result<api::Revoked, Failure> {
-        let revoked = self.revoke(actor.clone(), device, reason, change).await?;
-        // The device is out; a token that was bound to it opens nothing, and is said to be revoked too.
-        if let Err(failure) = self.end_access_of(&actor, device).await {
-            tracing::warn!(%device, why = failure.0.detail, "a token of a device that is out could not be revoked yet");
-        }
+        let revoked = self
+            .revoke(actor.clone(), device, (reason, change), arrived)
+            .await?;
+        // The device is out; a token that was bound to it opens nothing, and is said to be revoked too. What it has
+        // borrowed is ended at bridges, which may take their time: the answer does not wait for them.
+        let (home, bound_to) = (Arc::clone(self), device.clone());
+        let tokens = tokio::spawn(async move {
+            if let Err(failure) = home.end_access_of(&actor, &bound_to).await {
+                tracing::warn!(device = %bound_to, why = failure.0.detail, "a token of a device that is out could not be revoked yet");
+            }
+        });
+        // A panic there is written down by the runtime, and changes nothing about the device.
+        let _ = timeout(PATIENCE, tokens).await;
         Ok(revoked)
     }
 }

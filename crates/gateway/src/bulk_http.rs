@@ -11,6 +11,7 @@ use hearthkey_core::role::{Act, Scope};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::around::Arrived;
 use crate::bulk;
 use crate::caller::Caller;
 use crate::home::Home;
@@ -76,6 +77,7 @@ async fn preview(
 async fn act(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     Json(request): Json<api::BulkRequest>,
 ) -> Answer<api::BulkOutcome> {
     let act = parsed(&request.action)?;
@@ -83,5 +85,7 @@ async fn act(
     let home = gateway.home()?;
     let path = "/api/v1/devices/bulk";
     let named = named(&home, &caller, path, &request.devices).await?;
-    Ok(Json(home.bulk(&caller.actor(), (act, reason), named).await))
+    let actor = caller.actor();
+    let outcome = home.bulk(&actor, (act, reason), named, arrived);
+    Ok(Json(outcome.await))
 }

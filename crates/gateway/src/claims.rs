@@ -8,11 +8,13 @@ use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
+use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::lifecycle::still_ending;
 use crate::problem::Failure;
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
@@ -41,6 +43,12 @@ impl Home {
         caller.permit(Act::DeviceClaim, &request.environment)?;
         let _turn = self.turns.of(&request.device).await;
         let _trees = self.trees.read().await;
+        let object = format!("device:{}", request.device);
+        if !self.endings.settled(&object).await {
+            return Err(still_ending(&object));
+        }
+        let seen = self.access().cuts(&request.device);
+        let newest = self.newest_about(&object)?;
         let existing = self
             .store
             .read(|registry| registry.device(&request.device))?;
@@ -81,18 +89,32 @@ impl Home {
         .with("expires_at", claim.expires_at.to_string());
         let change = Change::record(entry)
             .write(Write::Device(device.clone()))
-            .write(Write::OpenClaim(claim.clone()));
-        self.commit(change).await?;
-        {
-            let mut access = self.access_mut();
-            // Read again: it may have been replaced while the claim was being committed.
-            let profile = self.profile(&device.profile).or(profile);
-            let profile = profile.ok_or_else(|| Failure::not_found("profile", &request.profile))?;
-            let known = DeviceAccess::new(device.state, device.environment, &profile);
-            access.set_device(device.id, known);
-            access.expect(claim.clone());
+            .write(Write::OpenClaim(claim.clone()))
+            // What cuts the device off meanwhile comes after this in the registry, or ends it.
+            .expecting(object, newest);
+        match self.commit(change).await {
+            Ok(_) => {}
+            Err(CommitError::Changed) => return Err(CommitError::Conflict.into()),
+            Err(error @ CommitError::Unknown(_)) if !self.is_open(&claim.id) => {
+                return Err(error.into());
+            }
+            Err(CommitError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Read again: it may have been replaced while the claim was being committed.
+        let profile = self.profile(&device.profile).or(profile);
+        let profile = profile.ok_or_else(|| Failure::not_found("profile", &request.profile))?;
+        let known = DeviceAccess::new(device.state, device.environment, &profile);
+        if !self.access_mut().readmit(known, claim.clone(), seen) {
+            return Err(CommitError::Conflict.into());
         }
         Ok(self.claim_opened(asked, &claim, &secret))
+    }
+
+    /// Whether the registry has a claim as open.
+    fn is_open(&self, claim: &ClaimId) -> bool {
+        let found = self.store.read(|registry| registry.claim(claim));
+        matches!(found, Ok(Some(claim)) if claim.state == ClaimState::Open)
     }
 
     fn claim_opened(&self, asked: &Asked, claim: &Claim, secret: &ClaimSecret) -> ClaimOpened {

@@ -56,6 +56,7 @@ fn read() -> Reading {
 }
 
 /// Measures how long something took.
+#[derive(Clone, Copy)]
 pub(crate) struct Stopwatch(rustix::time::Timespec);
 
 impl Stopwatch {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use hearthkey_api as api;
+use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::Change as StateChange;
 use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::role::{Act, Scope};
@@ -14,6 +15,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::around::Arrived;
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
@@ -42,6 +44,16 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
 
 fn device(id: &str) -> Result<DeviceId, Failure> {
     id.parse().map_err(|error| Failure::invalid(&error))
+}
+
+/// What became of a device by a change that is on the disk, and dropped no session.
+fn durably(device: &DeviceId, state: &str) -> api::DeviceChanged {
+    api::DeviceChanged {
+        device: device.to_string(),
+        state: state.to_owned(),
+        sessions_dropped: 0,
+        durable: true,
+    }
 }
 
 /// Opens a claim. The secret is in the answer and nowhere else.
@@ -191,25 +203,6 @@ async fn show_device(State(gateway): Gate, Path(id): Path<String>) -> Answer<api
     Ok(Json(gateway.home()?.device_in_full(&device(&id)?)?))
 }
 
-async fn change_state(
-    gateway: &Gateway,
-    caller: &Caller,
-    id: &str,
-    change: StateChange,
-) -> Answer<api::DeviceChanged> {
-    let device = device(id)?;
-    let (state, sessions_dropped) = gateway
-        .home()?
-        .change_state(caller.actor(), &device, change)
-        .await?;
-    let state = state.as_str().to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped,
-    }))
-}
-
 /// Cuts a device off for now.
 #[utoipa::path(post, path = "/api/v1/devices/{id}/suspend", params(("id" = String, Path)), responses((status = 200, body = api::DeviceChanged)))]
 async fn suspend(
@@ -217,7 +210,14 @@ async fn suspend(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, &caller, &id, StateChange::Suspend).await
+    let device = device(&id)?;
+    let cut = gateway.home()?.suspend(caller.actor(), &device).await?;
+    Ok(Json(api::DeviceChanged {
+        device: device.to_string(),
+        state: cut.state.as_str().to_owned(),
+        sessions_dropped: cut.sessions_dropped,
+        durable: cut.durable,
+    }))
 }
 
 /// Lets a suspended device in again.
@@ -227,7 +227,9 @@ async fn resume(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
-    change_state(&gateway, &caller, &id, StateChange::Resume).await
+    let device = device(&id)?;
+    let state = gateway.home()?.resume(caller.actor(), &device).await?;
+    Ok(Json(durably(&device, state.as_str())))
 }
 
 /// Takes a device out of service: certificates revoked, claims closed.
@@ -235,22 +237,17 @@ async fn resume(
 async fn retire(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
-    let reason = hearthkey_core::certificate::RevocationReason::CessationOfOperation;
-    let device = device(&id)?;
-    let retired = gateway
-        .home()?
-        .revoke(caller.actor(), &device, reason, StateChange::Retire)
-        .await?;
-    gateway
-        .home()?
-        .end_access_of(&caller.actor(), &device)
-        .await?;
+    let (device, home) = (device(&id)?, gateway.home()?);
+    let how = (RevocationReason::CessationOfOperation, StateChange::Retire);
+    let retired = home.put_out(caller.actor(), &device, how, arrived).await?;
     Ok(Json(api::DeviceChanged {
         device: retired.device,
         state: "retired".into(),
         sessions_dropped: retired.sessions_dropped,
+        durable: retired.durable,
     }))
 }
 
@@ -262,17 +259,8 @@ async fn rotate(
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
     let device = device(&id)?;
-    let state = gateway
-        .home()?
-        .rotate(caller.actor(), &device)
-        .await?
-        .as_str()
-        .to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped: 0,
-    }))
+    let state = gateway.home()?.rotate(caller.actor(), &device).await?;
+    Ok(Json(durably(&device, state.as_str())))
 }
 
 /// Takes a device back: its sessions are cut before this is answered.
@@ -280,6 +268,7 @@ async fn rotate(
 async fn revoke(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     Path(id): Path<String>,
     Json(request): Json<api::RevokeRequest>,
 ) -> Answer<api::Revoked> {
@@ -290,7 +279,12 @@ async fn revoke(
     let device = device(&id)?;
     let home = gateway.home()?;
     let revoked = home
-        .put_out(caller.actor(), &device, reason, StateChange::Revoke)
+        .put_out(
+            caller.actor(),
+            &device,
+            (reason, StateChange::Revoke),
+            arrived,
+        )
         .await?;
     Ok(Json(revoked))
 }
@@ -310,12 +304,8 @@ async fn approve(
     let device = device(&id)?;
     let home = gateway.home()?;
     home.approve(caller.actor(), &device, key).await?;
-    let state = home.known(&device)?.device.state.as_str().to_owned();
-    Ok(Json(api::DeviceChanged {
-        device: device.to_string(),
-        state,
-        sessions_dropped: 0,
-    }))
+    let state = home.standing(&device)?;
+    Ok(Json(durably(&device, state.as_str())))
 }
 
 /// What a device may do, and what of it it has done.

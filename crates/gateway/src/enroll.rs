@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use hearthkey_core::access::DeviceAccess;
+use hearthkey_core::access::{Cuts, DeviceAccess};
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::certificate::CertificateState;
 use hearthkey_core::claim::{Claim, ClaimState, ClaimUse};
@@ -74,7 +74,14 @@ impl Home {
         let _turn = self.turns.of(&device).await;
         for _ in 0..DECISIONS_MAX {
             match self.enroll_once(guest, request).await {
-                Err(CommitError::Conflict) => self.reread(guest.claim, &device),
+                Err(CommitError::Conflict | CommitError::Changed) => {
+                    self.reread(guest.claim, &device);
+                }
+                // The claim may be used up: if so, the next try fetches what was issued.
+                Err(error @ CommitError::Unknown(_)) => {
+                    self.reread(guest.claim, &device);
+                    return Err(code_of(&error).into());
+                }
                 Ok(outcome) => return outcome,
                 Err(error) => return Err(code_of(&error).into()),
             }
@@ -85,6 +92,7 @@ impl Home {
     /// Takes the facts from the registry again: a change whose end could not be seen, because the
     /// disk failed under it, may have become durable all the same.
     fn reread(&self, claim: &ClaimId, device: &DeviceId) {
+        let seen = self.access().cuts(device);
         let facts = self.store.read(|registry| {
             let facts = registry.claim(claim)?.zip(registry.device(device)?);
             Ok(facts.zip(Some(registry.certificates_of(device, LOOKED_AT)?)))
@@ -97,14 +105,15 @@ impl Home {
                     self.broker.drop_certificate(&ended.fingerprint);
                 }
                 let mut access = self.access_mut();
-                // What is revoked in memory stays revoked, whatever the disk says.
-                if access
-                    .device(device)
-                    .is_some_and(|d| d.state == DeviceState::Pending)
-                {
+                // What is cut off in memory stays so, whatever the disk says.
+                let uncut = access.cuts(device) == seen;
+                let state = access.device(device).map(|device| device.state);
+                if uncut && state == Some(DeviceState::Pending) {
                     access.set_device_state(device, known.device.state);
                 }
-                access.expect(claim);
+                if uncut && state.is_some_and(|state| !state.is_over()) {
+                    access.expect(claim);
+                }
             }
             Ok(None) => self.access_mut().forget_claims(device),
             Err(error) => tracing::error!(%error, "the facts of a claim could not be read"),
@@ -117,7 +126,8 @@ impl Home {
         request: &CsrRequest,
     ) -> Result<Outcome, CommitError> {
         let (now, clock_trusted) = self.clock.now_and_trust();
-        let Some((claim, device, key_compromised)) = self.facts_of(guest.claim, request) else {
+        let Some((claim, device, key_compromised, seen)) = self.facts_of(guest.claim, request)
+        else {
             return Ok(Err(Code::ClaimUnknown.into()));
         };
         let facts = Facts {
@@ -134,7 +144,7 @@ impl Home {
             Decision::Hold => self.hold(guest, &claim, request, now).await,
             Decision::Issue(order) => match self.sign(order) {
                 Ok(issued) => self
-                    .take_in(guest, request, &device, issued, now)
+                    .take_in(guest, request, (&device, seen), issued, now)
                     .await
                     .map(Ok),
                 Err(rejection) => Ok(Err(rejection)),
@@ -146,12 +156,13 @@ impl Home {
         &self,
         claim: &ClaimId,
         request: &CsrRequest,
-    ) -> Option<(Claim, DeviceAccess, bool)> {
+    ) -> Option<(Claim, DeviceAccess, bool, Cuts)> {
         let access = self.access();
         let claim = access.claim(claim)?;
         let device = access.device(&claim.device)?;
         let compromised = access.is_compromised(&request.key.fingerprint);
-        Some((claim.clone(), device.clone(), compromised))
+        let seen = access.cuts(&claim.device);
+        Some((claim.clone(), device.clone(), compromised, seen))
     }
 
     async fn hold(
@@ -180,7 +191,7 @@ impl Home {
         &self,
         guest: &Guest<'_>,
         request: &CsrRequest,
-        device: &DeviceAccess,
+        (device, seen): (&DeviceAccess, Cuts),
         issued: Issued,
         now: Timestamp,
     ) -> Result<Vec<u8>, CommitError> {
@@ -224,12 +235,13 @@ impl Home {
             for fingerprint in &earlier {
                 access.set_certificate_state(fingerprint, CertificateState::Superseded);
             }
-            access.set_device_state(&certificate.device, DeviceState::Active);
+            // Unless it was cut off while this was being committed: then it stays out.
+            access.activate(&certificate.device, seen);
             access.amend_claim(guest.claim, |claim| {
                 (claim.state, claim.used) = (ClaimState::Used, Some(used));
             });
         }
-        self.let_in(&certificate);
+        self.let_in(&certificate, seen);
         for fingerprint in &earlier {
             self.broker.drop_certificate(fingerprint);
         }

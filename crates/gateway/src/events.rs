@@ -332,6 +332,6 @@ fn kept(batch: &[StateChange]) -> Change {
     });
     Change {
         writes: writes.collect(),
-        entries: Vec::new(),
+        ..Change::default()
     }
 }

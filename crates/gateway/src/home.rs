@@ -13,6 +13,7 @@ use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{
     ClaimId, DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
+use hearthkey_core::posture::witness::JournalOpened;
 use hearthkey_core::profile::Profile;
 use hearthkey_core::time::Timestamp;
 use hearthkey_pki::{CaCertificate, CertificateAuthority};
@@ -24,11 +25,12 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::endings::Endings;
 use crate::log_check::LogState;
 use crate::people::People;
-use crate::revoke::PendingRevocation;
 use crate::token_book::TokenBook;
 use crate::turns::Turns;
+use crate::versions;
 use crate::waiting::Waiting;
 
 /// What a bridge that makes a value tells meanwhile, by the credential.
@@ -86,7 +88,8 @@ pub(crate) struct Home {
     pub(crate) second_slots: Mutex<HashMap<Fingerprint, (DeviceId, Timestamp)>>,
     /// Requests that wait for a person, by their claim.
     pub(crate) waiting: Mutex<HashMap<ClaimId, Waiting>>,
-    pub(crate) pending_revocations: Mutex<Vec<PendingRevocation>>,
+    /// Access that has ended in memory and is being written down.
+    pub(crate) endings: Endings,
     /// What the revocation journal held at start.
     pub(crate) replay: Vec<Revocation>,
     pub(crate) outbox: Notify,
@@ -94,6 +97,8 @@ pub(crate) struct Home {
     pub(crate) warnings: Vec<String>,
     /// Whether a key file opens the home.
     pub(crate) key_file: bool,
+    /// What the revocation journal lacked when the home opened.
+    pub(crate) journal_opened: JournalOpened,
     /// Whether the anchor file was there when the home opened.
     pub(crate) anchored: bool,
     /// Tells this opening of the home from every other.
@@ -106,8 +111,6 @@ pub(crate) struct Home {
     pub(crate) verify_again: Notify,
     /// Places for those who wait for what happens.
     pub(crate) waiters: Semaphore,
-    /// Who changes a thing of a version that they have seen.
-    pub(crate) versions: crate::versions::Versions,
     /// What was found about the home as a whole.
     pub(crate) judged: crate::posture::Judged,
     /// What was made lately, and how that was answered.
@@ -159,12 +162,22 @@ impl Home {
         self.clock.now()
     }
 
+    /// Commits a change, if what the request at hand expects still holds.
+    pub(crate) async fn commit(&self, mut change: Change) -> Result<Committed, CommitError> {
+        let rests = versions::expect(&mut change);
+        let committed = self.commit_whatever(change).await;
+        if rests && committed.is_ok() {
+            versions::met();
+        }
+        committed
+    }
+
     /// Commits a change and remembers whether the storage took it.
-    pub(crate) async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+    async fn commit_whatever(&self, change: Change) -> Result<Committed, CommitError> {
         let committed = self.store.commit(change).await;
         match &committed {
             Ok(_) => self.storage_available.store(true, Ordering::Relaxed),
-            Err(CommitError::Unavailable(_)) => {
+            Err(CommitError::Unavailable(_) | CommitError::Unknown(_)) => {
                 self.storage_available.store(false, Ordering::Relaxed);
             }
             Err(_) => {}
@@ -186,7 +199,7 @@ impl Home {
     /// refused stays refused.
     pub(crate) async fn record(&self, entry: Entry) {
         let action = entry.action;
-        if let Err(error) = self.commit(Change::record(entry)).await {
+        if let Err(error) = self.commit_whatever(Change::record(entry)).await {
             tracing::error!(%error, action, "could not be recorded");
         }
     }

@@ -1,17 +1,20 @@
 //! A new home: its keys, its first environments, its profiles.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{HomeId, hex};
 use hearthkey_core::profile::{Profile, built_in_texts};
 use hearthkey_pki::CertificateAuthority;
+use hearthkey_store::anchor::ANCHOR_FILE;
 use hearthkey_store::change::{Change, Write};
+use hearthkey_store::files::{DataDir, HomeLock, LOCK_FILE};
+use hearthkey_store::journal::JOURNAL_FILE;
 use hearthkey_store::keys::{RootKey, random};
-use hearthkey_store::slots::{SLOTS_FILE, SlotError, Slots};
-use hearthkey_store::{Opened, Store};
+use hearthkey_store::slots::{KEY_FILE, SLOTS_FILE, SlotError, Slots};
+use hearthkey_store::{DATABASE_FILE, Opened, Store};
 use zeroize::Zeroizing;
 
 use crate::clock::machine_time;
@@ -53,6 +56,26 @@ pub enum InitError {
     /// There is one already.
     #[error("there is a home in {0} already. Nothing was changed. Choose another --data-dir")]
     Exists(PathBuf),
+    /// The directory is not the gateway's own.
+    #[error(
+        "others than its owner can put files into {0}, or it belongs to another user. Make it yours alone (`chmod 750`), or choose another --data-dir"
+    )]
+    NotPrivate(PathBuf),
+    /// Something else is in the directory.
+    #[error(
+        "{path} holds other files already: {names}. Nothing was changed. Choose an empty --data-dir"
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// Some of what is in it.
+        names: String,
+    },
+    /// Another program is at work there.
+    #[error(
+        "another program is making or running a home in {0}. Wait until it is done, or choose another --data-dir"
+    )]
+    Busy(PathBuf),
     /// The name does not fit.
     #[error(
         "the home's name must have 1 to {NAME_MAX_BYTES} bytes on one line. Choose a shorter --home name"
@@ -86,30 +109,22 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
     if name.trim().is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {
         return Err(InitError::Name);
     }
-    if data_dir.join(SLOTS_FILE).exists() {
-        return Err(InitError::Exists(data_dir.to_owned()));
-    }
     let directory = |source| InitError::Directory {
         path: data_dir.to_owned(),
         source,
     };
     check_data_dir(data_dir).map_err(|unfit| Box::new(RunError::from(unfit)))?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(directory)?;
-    fs::set_permissions(data_dir, fs::Permissions::from_mode(0o750)).map_err(directory)?;
+    let place = Place::prepare(data_dir)?;
 
     // What `run` would refuse later is refused before there is a recovery code to write down.
-    rehearse(data_dir).map_err(Box::new)?;
+    rehearse(&place.dir).map_err(Box::new)?;
 
     let id = home_id(name);
     let root = RootKey::generate();
     let mut slots = Slots::new(id.clone());
     let warning = match slot {
         InitSlot::KeyFile => {
-            slots.add_key_file(&root, data_dir)?;
+            slots.add_key_file(&root, &place.dir)?;
             Some(KEY_FILE_WARNING.to_owned())
         }
         InitSlot::Passphrase(passphrase) => {
@@ -118,15 +133,80 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
         }
     };
     let recovery_code = slots.add_recovery_code(&root);
-    let root_sha256 = furnish(data_dir, root, &id, name.trim()).await?;
+    let root_sha256 = furnish(&place.dir, root, &id, name.trim()).await?;
     // Last, so that an interrupted init can be repeated.
-    slots.write(data_dir).map_err(directory)?;
+    slots.write(&place.dir).map_err(directory)?;
     Ok(Initialized {
         home: id.to_string(),
         root_sha256,
         recovery_code,
         warning,
     })
+}
+
+/// Where a home is made: a directory that nobody else can write, and that holds nothing else.
+struct Place {
+    dir: DataDir,
+    _lock: HomeLock,
+}
+
+impl Place {
+    fn prepare(path: &Path) -> Result<Self, InitError> {
+        let failed = |source| InitError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(path)
+            .map_err(failed)?;
+        let dir = DataDir::open(path).map_err(failed)?;
+        if dir.has(SLOTS_FILE).map_err(failed)? {
+            return Err(InitError::Exists(path.to_owned()));
+        }
+        if !dir.is_private().map_err(failed)? {
+            return Err(InitError::NotPrivate(path.to_owned()));
+        }
+        let lock = dir.lock().map_err(failed)?;
+        let lock = lock.ok_or_else(|| InitError::Busy(path.to_owned()))?;
+        let foreign: Vec<String> = dir
+            .names(NAMES_LOOKED_AT)
+            .map_err(failed)?
+            .into_iter()
+            .filter(|name| !is_left_over(name))
+            .take(NAMES_SHOWN)
+            .collect();
+        if !foreign.is_empty() {
+            return Err(InitError::NotEmpty {
+                path: path.to_owned(),
+                names: foreign.join(", "),
+            });
+        }
+        dir.close_to_others().map_err(failed)?;
+        Ok(Self { dir, _lock: lock })
+    }
+}
+
+/// How much of a directory is looked at to see whether it is empty.
+const NAMES_LOOKED_AT: usize = 100;
+/// Names that a refusal gives.
+const NAMES_SHOWN: usize = 3;
+
+/// Whether a file may be of an init that did not get to its end, or of the file system itself.
+fn is_left_over(name: &str) -> bool {
+    let plain = name.strip_suffix(".new").unwrap_or(name);
+    let database = plain.strip_prefix(DATABASE_FILE);
+    matches!(database, Some("" | "-wal" | "-shm"))
+        || [
+            KEY_FILE,
+            SLOTS_FILE,
+            ANCHOR_FILE,
+            JOURNAL_FILE,
+            LOCK_FILE,
+            "lost+found",
+        ]
+        .contains(&plain)
 }
 
 /// The name as a DNS label, and something that no other home has.
@@ -150,21 +230,19 @@ fn home_id(name: &str) -> HomeId {
 
 /// The database with root, server CA, environments and profiles; returns the root's fingerprint.
 async fn furnish(
-    data_dir: &Path,
+    dir: &DataDir,
     root_key: RootKey,
     id: &HomeId,
     name: &str,
 ) -> Result<String, HomeError> {
-    let now = machine_time();
-    let database = data_dir.join(hearthkey_store::DATABASE_FILE);
-    if database.exists() {
-        // Left by an init that did not get to its end: its key is lost.
-        for suffix in ["", "-wal", "-shm"] {
-            let file = data_dir.join(format!("{}{suffix}", hearthkey_store::DATABASE_FILE));
-            if file.exists() {
-                fs::remove_file(file).map_err(hearthkey_store::OpenError::from)?;
-            }
-        }
+    let (now, data_dir) = (machine_time(), dir.path());
+    // Left by an init that did not get to its end: their key is lost.
+    for suffix in ["", "-wal", "-shm"] {
+        dir.remove(&format!("{DATABASE_FILE}{suffix}"))
+            .map_err(hearthkey_store::OpenError::from)?;
+    }
+    for name in [ANCHOR_FILE, JOURNAL_FILE] {
+        dir.remove(name).map_err(hearthkey_store::OpenError::from)?;
     }
     Store::create(data_dir, &root_key, id, now)?;
     let Opened { store, .. } = Store::open(data_dir, root_key, id)?;

@@ -1,6 +1,6 @@
 //! What enrollment and renewal share: from a signed order to a certificate in the device's hands.
 
-use hearthkey_core::access::CertificateAccess;
+use hearthkey_core::access::{CertificateAccess, Cuts};
 use hearthkey_core::certificate::{Certificate, IssuanceOrder};
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::rejection::{Code, Rejection};
@@ -21,10 +21,11 @@ pub(crate) type Outcome = Result<Vec<u8>, Rejection>;
 pub(crate) fn code_of(error: &CommitError) -> Code {
     match error {
         CommitError::Sealed => Code::GatewaySealed,
-        CommitError::Conflict => Code::RateLimited,
-        CommitError::Unfit(_) | CommitError::Unavailable(_) | CommitError::ReadOnly(_) => {
-            Code::StorageUnavailable
-        }
+        CommitError::Conflict | CommitError::Changed => Code::RateLimited,
+        CommitError::Unfit(_)
+        | CommitError::Unavailable(_)
+        | CommitError::Unknown(_)
+        | CommitError::ReadOnly(_) => Code::StorageUnavailable,
     }
 }
 
@@ -47,15 +48,15 @@ impl Home {
         })
     }
 
-    /// Lets a certificate that is durable now open the door.
-    pub(crate) fn let_in(&self, certificate: &Certificate) {
+    /// Lets a certificate in that is durable now, and was issued by a decision that saw these cuts.
+    pub(crate) fn let_in(&self, certificate: &Certificate, seen: Cuts) {
         let access = CertificateAccess {
             device: certificate.device.clone(),
             state: certificate.state,
             not_after: certificate.not_after,
         };
         self.access_mut()
-            .set_certificate(certificate.fingerprint, access);
+            .let_in(certificate.fingerprint, access, seen);
     }
 
     /// The answer that carries a certificate.
@@ -83,6 +84,7 @@ impl Home {
         device: &DeviceId,
         fingerprint: &Fingerprint,
     ) -> Outcome {
+        let seen = self.access().cuts(device);
         let found = self.store.read(|registry| {
             let certificate = registry.certificate(device, fingerprint)?;
             Ok(certificate.zip(registry.certificate_der(device, fingerprint)?))
@@ -90,7 +92,7 @@ impl Home {
         match found {
             Ok(Some((certificate, der))) => {
                 if self.access().certificate(fingerprint).is_none() {
-                    self.let_in(&certificate);
+                    self.let_in(&certificate, seen);
                 }
                 Ok(self.answer(request, &certificate, &der))
             }

@@ -32,6 +32,7 @@ mod data_dir;
 mod desktop;
 mod device_http;
 pub mod diagnostics;
+mod endings;
 mod enroll;
 mod environments;
 mod events;

@@ -1,13 +1,36 @@
 //! An operator suspends, resumes or rotates a device.
 
+use axum::http::StatusCode;
+use hearthkey_api::code;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::device::{Change as StateChange, DeviceState, StateRefusal};
 use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{KnownDevice, ReadError};
 
 use crate::home::Home;
+use crate::issuance::DECISIONS_MAX;
 use crate::problem::Failure;
+use crate::revoke::DeviceCut;
+
+/// What became of a device that was cut off.
+pub(crate) struct DeviceCutOff {
+    pub(crate) state: DeviceState,
+    pub(crate) sessions_dropped: usize,
+    pub(crate) durable: bool,
+}
+
+/// For what would give access to a thing whose end is not on the disk yet.
+pub(crate) fn still_ending(object: &str) -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::STORAGE,
+        "Its access has ended, and that is not on the disk yet.",
+        format!("The end of the access of {object} is still being written down."),
+        "Free or mend the disk, and try again; no restart is needed.",
+    )
+}
 
 /// A refused change of state, with the device that it is about.
 pub(crate) fn refused_for(device: &DeviceId, refusal: &StateRefusal) -> Failure {
@@ -37,36 +60,85 @@ impl Home {
         Ok(live.map(|certificate| certificate.fingerprint).collect())
     }
 
-    /// Suspends or resumes a device. Suspending cuts its sessions before it is answered.
-    pub(crate) async fn change_state(
+    /// A device as it stands: what has been cut off in memory is so, whether or not the registry has it yet.
+    pub(crate) fn lay_cuts_over(&self, known: &mut KnownDevice) {
+        let state = self.access().device(&known.device.id).map(|its| its.state);
+        if let Some(state) =
+            state.filter(|state| *state == DeviceState::Suspended || state.is_over())
+        {
+            known.device.state = state;
+        }
+    }
+
+    /// Where a device stands, as it is in force.
+    pub(crate) fn standing(&self, device: &DeviceId) -> Result<DeviceState, Failure> {
+        let state = self.access().device(device).map(|known| known.state);
+        match state {
+            Some(state) => Ok(state),
+            None => Ok(self.known(device)?.device.state),
+        }
+    }
+
+    /// Cuts a device off for now. It is out at once, and that is written down then.
+    pub(crate) async fn suspend(
         &self,
         actor: Actor,
         device: &DeviceId,
-        change: StateChange,
-    ) -> Result<(DeviceState, usize), Failure> {
-        let _turn = self.turns.of(device).await;
-        let from = self.known(device)?.device.state;
-        let to = change
-            .decide(from)
+    ) -> Result<DeviceCutOff, Failure> {
+        let to = StateChange::Suspend
+            .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
-        let action = match change {
-            StateChange::Suspend => "device.suspend",
-            _ => "device.resume",
-        };
-        let entry = Entry::new(self.now(), actor, action, format!("device:{device}"));
-        let write = Write::DeviceState {
-            device: device.clone(),
-            from,
-            to,
-        };
-        self.commit(Change::record(entry).write(write)).await?;
-        self.access_mut().set_device_state(device, to);
-        self.owe_notice(device);
-        let dropped = match to {
-            DeviceState::Active => 0,
-            _ => self.broker.drop_device(device).sessions,
-        };
-        Ok((to, dropped))
+        self.access_mut().cut_off(device, to);
+        let sessions_dropped = self.broker.drop_device(device).sessions;
+        let object = format!("device:{device}");
+        let entry = Entry::new(self.now(), actor, "device.suspend", object);
+        let suspended = self.endings.begin(DeviceCut::suspension(device, entry));
+        Ok(DeviceCutOff {
+            state: to,
+            sessions_dropped,
+            durable: suspended.is_durable().await,
+        })
+    }
+
+    /// Lets a suspended device in again.
+    pub(crate) async fn resume(
+        &self,
+        actor: Actor,
+        device: &DeviceId,
+    ) -> Result<DeviceState, Failure> {
+        let _turn = self.turns.of(device).await;
+        let object = format!("device:{device}");
+        for _ in 0..DECISIONS_MAX {
+            if !self.endings.settled(&object).await {
+                return Err(still_ending(&object));
+            }
+            let seen = self.access().cuts(device);
+            let newest = self.newest_about(&object)?;
+            let from = self.standing(device)?;
+            let to = StateChange::Resume
+                .decide(from)
+                .map_err(|refusal| refused_for(device, &refusal))?;
+            let entry = Entry::new(self.now(), actor.clone(), "device.resume", object.clone());
+            let write = Write::DeviceState {
+                device: device.clone(),
+                from,
+                to,
+            };
+            // What cuts it off meanwhile comes after this in the registry, or ends it.
+            let change = Change::record(entry).write(write);
+            let change = change.expecting(object.clone(), newest);
+            match self.commit(change).await {
+                Err(CommitError::Changed) if !crate::versions::is_expected() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {
+                    return match self.access_mut().activate(device, seen) {
+                        true => Ok(to),
+                        false => Err(CommitError::Conflict.into()),
+                    };
+                }
+            }
+        }
+        Err(CommitError::Conflict.into())
     }
 
     /// Asks a device to renew now: its notice gets a window that starts at once.
@@ -76,7 +148,7 @@ impl Home {
         device: &DeviceId,
     ) -> Result<DeviceState, Failure> {
         let _turn = self.turns.of(device).await;
-        let state = self.known(device)?.device.state;
+        let state = self.standing(device)?;
         if !state.can_renew() {
             let why = format!("the device {device} is {}", state.as_str());
             return Err(Failure::refused(

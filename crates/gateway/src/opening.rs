@@ -14,6 +14,7 @@ use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{
     DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
+use hearthkey_core::posture::witness::JournalOpened;
 use hearthkey_core::profile::{InvalidProfile, Profile, built_in_texts};
 use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_core::time::{Span, Timestamp};
@@ -31,6 +32,7 @@ use rustls_pki_types::ServerName;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::endings::Endings;
 use crate::events::{broker_rows, remember, work};
 use crate::home::{Home, new_serial};
 use crate::people::People;
@@ -165,10 +167,12 @@ pub(crate) async fn open(
     })
     .await?;
     let mut warnings = Vec::new();
-    if replay.foreign_lines > 0 {
-        let lines = replay.foreign_lines;
-        warnings.push(format!("The revocation journal has {lines} lines that this home did not write, or not to their end."));
-    }
+    let journal_opened = JournalOpened {
+        missing: replay.missing,
+        unterminated: replay.unterminated,
+        foreign_lines: replay.foreign_lines,
+    };
+    warnings.extend(journal_opened.sentences());
     if !anchored {
         warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
@@ -209,17 +213,17 @@ pub(crate) async fn open(
         sightings: Mutex::default(),
         second_slots: Mutex::new(loaded.second_slots),
         waiting: Mutex::default(),
-        pending_revocations: Mutex::default(),
+        endings: Endings::default(),
         replay: replay.revocations,
         outbox: Notify::new(),
         storage_available: AtomicBool::new(true),
         warnings,
         key_file: door.key_file,
+        journal_opened,
         anchored,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         lately_connected: Mutex::default(),
-        versions: crate::versions::Versions::new(),
         judged: crate::posture::Judged::default(),
         repeats: crate::repeats::Repeats::default(),
         log_state: Mutex::default(),
@@ -227,6 +231,8 @@ pub(crate) async fn open(
         stopping: watch::Sender::new(false),
         tasks: Mutex::default(),
     });
+    let endings = tokio::spawn(crate::endings::keep(Arc::clone(&home)));
+    crate::home::locked(&home.tasks).push(endings);
     home.replay_revocations().await;
     home.begin(events, changes).await;
     let http = http.map(|(tcp, _)| {

@@ -26,6 +26,7 @@ use crate::attempts::Attempts;
 mod ceremonies;
 pub(crate) mod http;
 mod invitations;
+mod leaving;
 mod login;
 mod passkeys;
 mod passwords;
@@ -49,6 +50,8 @@ const STRETCHED_MAX: usize = 2;
 /// What is known of people beside the registry.
 pub(crate) struct People {
     passkeys: Passkeys,
+    /// Whose access has ended in memory.
+    gone: leaving::Gone,
     ceremonies: Mutex<Ceremonies>,
     pub(crate) throttle: Mutex<Throttle>,
     /// Refusals that are written down.
@@ -71,6 +74,7 @@ impl People {
     pub(crate) fn new(hosts: &[String], port: Option<u16>, data_dir: &Path) -> Self {
         Self {
             passkeys: Passkeys::new(hosts, port),
+            gone: leaving::Gone::default(),
             ceremonies: Mutex::default(),
             throttle: Mutex::default(),
             refusals: Mutex::default(),

@@ -155,6 +155,18 @@ impl From<CommitError> for Failure {
                 "Something else changed this at the same moment.",
                 "Look at how it stands now, and try again.",
             ),
+            CommitError::Changed => (
+                StatusCode::PRECONDITION_FAILED,
+                code::CHANGED_MEANWHILE,
+                "It has changed since you looked.",
+                "Look at it again, and decide anew.",
+            ),
+            CommitError::Unknown(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::STORAGE,
+                "The storage failed, and it is not known whether the change was stored.",
+                "Free or mend the disk, and look whether it happened before you try again.",
+            ),
             CommitError::Unfit(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 code::INTERNAL,
@@ -177,6 +189,7 @@ impl From<CommitError> for Failure {
         let detail = match &error {
             CommitError::Unfit(why)
             | CommitError::Unavailable(why)
+            | CommitError::Unknown(why)
             | CommitError::ReadOnly(why) => sentence(why),
             _ => sentence(&error),
         };

@@ -100,9 +100,7 @@ impl Home {
         let profile = Profile::parse(&toml).map_err(|error| Failure::invalid(&error))?;
         let name = profile.name.clone();
         // Its name stands in the text, not in the path.
-        let _turn = self
-            .turn_to_write(&format!("profile:{name}"), headers)
-            .await?;
+        let expected = self.expected(&format!("profile:{name}"), headers)?;
         let names = self.profile_names();
         let built_in = self
             .profile_text(name.as_str())
@@ -131,7 +129,9 @@ impl Home {
             toml: toml.clone(),
             built_in: false,
         };
-        self.commit(Change::record(entry).write(write)).await?;
+        let mut change = Change::record(entry).write(write);
+        change.expects = expected;
+        self.commit(change).await?;
         let profile = Arc::new(profile);
         self.profiles
             .write()

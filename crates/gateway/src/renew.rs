@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use hearthkey_core::access::Cuts;
 use hearthkey_core::audit::{Entry, Outcome as Ended};
 use hearthkey_core::certificate::Certificate;
 use hearthkey_core::device::DeviceState;
@@ -17,6 +18,7 @@ use hearthkey_store::registry::KnownDevice;
 use crate::home::{Home, device_actor, locked, new_serial};
 use crate::issuance::{DECISIONS_MAX, Outcome, code_of, unreadable};
 use crate::request::{self, CsrRequest};
+use crate::revoke::DeviceCut;
 
 /// The certificates of a device that a renewal looks at: the newest few are enough, because
 /// only a live one can be presented.
@@ -67,7 +69,7 @@ impl Home {
         let _turn = self.turns.of(renewer.device).await;
         for _ in 0..DECISIONS_MAX {
             match self.renew_once(renewer, request).await {
-                Err(CommitError::Conflict) => {}
+                Err(CommitError::Conflict | CommitError::Changed) => {}
                 Ok(outcome) => return outcome,
                 Err(error) => return Err(code_of(&error).into()),
             }
@@ -80,6 +82,7 @@ impl Home {
         renewer: &Renewer<'_>,
         request: &CsrRequest,
     ) -> Result<Outcome, CommitError> {
+        let seen = self.access().cuts(renewer.device);
         let facts = self.store.read(|registry| {
             let device = registry.device(renewer.device)?;
             let certificates = registry.certificates_of(renewer.device, LOOKED_AT)?;
@@ -87,11 +90,12 @@ impl Home {
             let used_before = registry.has_had_key(renewer.device, key)?;
             Ok(device.map(|device| (device, certificates, used_before)))
         });
-        let (known, certificates, key_used_before) = match facts {
+        let (mut known, certificates, key_used_before) = match facts {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(Err(Code::DeviceRevoked.into())),
             Err(error) => return Ok(Err(unreadable(&error))),
         };
+        self.lay_cuts_over(&mut known);
         let presented = certificates
             .iter()
             .find(|c| c.fingerprint == renewer.certificate);
@@ -119,12 +123,12 @@ impl Home {
                 Ok(self.redeliver(request, renewer.device, &fingerprint))
             }
             Decision::Clone => {
-                self.suspend_clones(renewer, request, now).await?;
+                self.suspend_clones(renewer, request, now).await;
                 Ok(Err(Code::DeviceSuspended.into()))
             }
             Decision::Issue(order) => match self.sign(order) {
                 Ok(issued) => self
-                    .succeed(renewer, request, presented, issued, now)
+                    .succeed(renewer, request, (presented, seen), issued, now)
                     .await
                     .map(Ok),
                 Err(rejection) => Ok(Err(rejection)),
@@ -137,7 +141,7 @@ impl Home {
         &self,
         renewer: &Renewer<'_>,
         request: &CsrRequest,
-        presented: &Certificate,
+        (presented, seen): (&Certificate, Cuts),
         issued: Issued,
         now: Timestamp,
     ) -> Result<Vec<u8>, CommitError> {
@@ -150,36 +154,27 @@ impl Home {
             .with("key_sha256", certificate.key.to_string())
             .with("not_after", certificate.not_after.to_string())
             .with("about", request.about.to_value());
-        let change =
-            Change::record(entry).write(Write::Certificate(certificate.clone(), der.clone()));
+        let change = Change::record(entry)
+            .write(Write::StillActive(renewer.device.clone()))
+            .write(Write::Certificate(certificate.clone(), der.clone()));
         self.commit(change).await?;
-        self.let_in(&certificate);
+        self.let_in(&certificate, seen);
         locked(&self.second_slots).insert(presented.fingerprint, (renewer.device.clone(), now));
         self.owe_notice(renewer.device);
         Ok(self.answer(request, &certificate, &der))
     }
 
-    async fn suspend_clones(
-        &self,
-        renewer: &Renewer<'_>,
-        request: &CsrRequest,
-        now: Timestamp,
-    ) -> Result<(), CommitError> {
+    async fn suspend_clones(&self, renewer: &Renewer<'_>, request: &CsrRequest, now: Timestamp) {
         let entry = renewer
             .entry(now)
             .ended(Ended::Alert, "clone_detected")
             .with("key_sha256", request.key.fingerprint.to_string());
-        let suspend = Write::DeviceState {
-            device: renewer.device.clone(),
-            from: DeviceState::Active,
-            to: DeviceState::Suspended,
-        };
-        self.commit(Change::record(entry).write(suspend)).await?;
-        self.access_mut()
-            .set_device_state(renewer.device, DeviceState::Suspended);
-        self.owe_notice(renewer.device);
+        let device = renewer.device;
+        self.access_mut().cut_off(device, DeviceState::Suspended);
         // The answer goes out first; the session ends with the next look at the access.
-        Ok(())
+        let suspended = self.endings.begin(DeviceCut::suspension(device, entry));
+        suspended.is_durable().await;
+        self.owe_notice(device);
     }
 }
 

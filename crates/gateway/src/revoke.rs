@@ -1,9 +1,6 @@
 //! An operator takes a device back: the second of the two journeys.
 //!
-//! Durable first, then out of the access, then its sessions cut. Only if the disk does not take
-//! it is the device cut all the same; that is said, and tried again until it is durable.
-
-use std::time::Duration;
+//! Out of the access first, its sessions cut, and then written down: see [`crate::endings`].
 
 use hearthkey_api::Revoked;
 use hearthkey_core::access::CertificateAccess;
@@ -11,112 +8,159 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::claim::ClaimState;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
-use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::time::Span;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::clock::Stopwatch;
-use crate::home::{Home, locked};
+use crate::endings::{End, Ending};
+use crate::home::Home;
 use crate::lifecycle::refused_for;
 use crate::problem::Failure;
 
-/// How long a revocation waits for the disk before the device is cut all the same.
-const DISK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// A revocation that holds in memory but not yet on the disk.
-#[derive(Clone)]
-pub(crate) struct PendingRevocation {
-    pub(crate) actor: Actor,
-    pub(crate) revocation: Revocation,
-    pub(crate) from: DeviceState,
-    pub(crate) to: DeviceState,
+/// A device that is suspended, retired or revoked in memory.
+pub(crate) struct DeviceCut {
+    device: DeviceId,
+    to: DeviceState,
+    entry: Entry,
+    /// For good: what is taken back with it, and where its CRL belongs.
+    lasting: Option<(Revocation, EnvironmentName)>,
     /// Whether the journal has it already.
-    pub(crate) journaled: bool,
+    journaled: bool,
 }
 
-impl PendingRevocation {
-    fn change(&self, environment: &hearthkey_core::id::EnvironmentName) -> Change {
-        let Revocation {
-            device,
-            certificates,
-            reason,
-            at,
-            ..
-        } = &self.revocation;
-        let action = match self.to {
+impl DeviceCut {
+    /// A suspension, with its record.
+    pub(crate) fn suspension(device: &DeviceId, entry: Entry) -> Self {
+        Self {
+            device: device.clone(),
+            to: DeviceState::Suspended,
+            entry,
+            lasting: None,
+            journaled: true,
+        }
+    }
+
+    fn lasting(
+        actor: Actor,
+        to: DeviceState,
+        (revocation, environment): (Revocation, EnvironmentName),
+    ) -> Self {
+        let action = match to {
             DeviceState::Retired => "device.retire",
             _ => "device.revoke",
         };
-        let entry = Entry::new(*at, self.actor.clone(), action, format!("device:{device}"))
-            .because(reason.as_str())
-            .with("certificates_revoked", certificates.len());
-        Change::record(entry)
-            .write(Write::DeviceState {
-                device: device.clone(),
-                from: self.from,
-                to: self.to,
-            })
-            .write(Write::RevokeCertificates(device.clone(), *reason, *at))
-            .write(Write::CloseClaims(device.clone()))
+        let device = revocation.device.clone();
+        let entry = Entry::new(revocation.at, actor, action, format!("device:{device}"))
+            .because(revocation.reason.as_str())
+            .with("certificates_revoked", revocation.certificates.len());
+        Self {
+            device,
+            to,
+            entry,
+            lasting: Some((revocation, environment)),
+            journaled: false,
+        }
+    }
+}
+
+impl End for DeviceCut {
+    fn object(&self) -> String {
+        format!("device:{}", self.device)
+    }
+
+    fn kind(&self) -> String {
+        let reason = self.entry.reason.as_deref().unwrap_or_default();
+        format!("{} {reason}", self.to.as_str())
+    }
+
+    fn revocation(&self) -> Option<&Revocation> {
+        let revocation = self.lasting.as_ref().map(|(revocation, _)| revocation);
+        revocation.filter(|_| !self.journaled)
+    }
+
+    fn change(&self) -> Change {
+        let change = Change::record(self.entry.clone()).write(Write::CutOff {
+            device: self.device.clone(),
+            to: self.to,
+        });
+        let Some((Revocation { reason, at, .. }, environment)) = &self.lasting else {
+            return change;
+        };
+        change
+            .write(Write::RevokeCertificates(self.device.clone(), *reason, *at))
+            .write(Write::CloseClaims(self.device.clone()))
             .write(Write::Effect(Effect::Crl(environment.clone())))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let state = registry
+            .device(&self.device)?
+            .map(|known| known.device.state);
+        let certificates = registry.certificates_of(&self.device, u32::MAX)?;
+        let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
+        Ok(match state {
+            // What the registry does not know needs no end in it.
+            None => true,
+            Some(state) if state.is_over() => certificates.iter().all(revoked),
+            Some(state) => state == self.to,
+        })
+    }
+
+    fn written(&self, home: &Home) {
+        let compromised = |(revocation, _): &&(Revocation, EnvironmentName)| {
+            revocation.reason == RevocationReason::KeyCompromise
+        };
+        if self.lasting.as_ref().filter(compromised).is_none() {
+            return;
+        }
+        // Among them one that was being issued when the device was cut off.
+        let certificates = home
+            .store
+            .read(|registry| registry.certificates_of(&self.device, u32::MAX));
+        let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
+        match certificates {
+            Ok(all) => {
+                let mut access = home.access_mut();
+                for certificate in all.into_iter().filter(revoked) {
+                    access.refuse_key(certificate.key);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the keys of a device could not be read"),
+        }
     }
 }
 
 impl Home {
-    /// Revokes or retires a device: every certificate taken back, every session cut, every claim
-    /// closed.
+    /// Revokes or retires a device: every session cut, every certificate taken back, every claim closed. No lock is taken
+    /// and nothing is waited for until it is out.
     pub(crate) async fn revoke(
         &self,
         actor: Actor,
         device: &DeviceId,
-        reason: RevocationReason,
-        change: StateChange,
+        (reason, change): (RevocationReason, StateChange),
+        arrived: Stopwatch,
     ) -> Result<Revoked, Failure> {
-        let watch = Stopwatch::start();
-        let _turn = self.turns.of(device).await;
-        let known = self.known(device)?;
-        let from = known.device.state;
+        let environment = self
+            .access()
+            .device(device)
+            .map(|its| its.environment.clone());
+        let environment = match environment {
+            Some(environment) => environment,
+            None => self.known(device)?.device.environment,
+        };
         let to = change
-            .decide(from)
+            .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
-        let certificates = self
-            .store
-            .read(|registry| registry.certificates_of(device, u32::MAX))?;
-        let now = self.now();
-        let unrevoked = |c: &&Certificate| c.state != CertificateState::Revoked;
-        let revocation = Revocation {
-            device: device.clone(),
-            certificates: certificates
-                .iter()
-                .filter(unrevoked)
-                .map(|c| c.fingerprint)
-                .collect(),
-            keys: match reason {
-                RevocationReason::KeyCompromise => certificates.iter().map(|c| c.key).collect(),
-                _ => Vec::new(),
-            },
-            reason,
-            at: now,
-        };
-        let mut pending = PendingRevocation {
-            actor,
-            revocation,
-            from,
-            to,
-            journaled: false,
-        };
-        let durable = self.make_durable(&mut pending).await;
-        let all = certificates.iter().map(|c| c.fingerprint);
-        self.take_out(&pending, all);
+        self.access_mut().cut_off(device, to);
         let dropped = self.broker.drop_device(device);
-        let latency_us = watch.elapsed_us();
-        let certificates_revoked = pending.revocation.certificates.len();
-        if !durable {
-            locked(&self.pending_revocations).push(pending);
-        }
-        self.access_mut().forget_claims(device);
+        let latency_us = arrived.elapsed_us();
+        let revocation = self.take_back_certificates(device, reason);
+        let certificates_revoked = revocation.certificates.len();
+        let cut = DeviceCut::lasting(actor, to, (revocation, environment));
+        let ending = self.endings.begin(cut);
         self.owe_notice(device);
         let (broker, device_id) = (self.broker.clone(), device.clone());
         tokio::spawn(async move { broker.forget(&device_id).await });
@@ -125,65 +169,40 @@ impl Home {
             certificates_revoked,
             sessions_dropped: dropped.sessions,
             latency_us,
-            durable,
+            durable: ending.is_durable().await,
         })
     }
 
-    /// Whether a revocation got onto the disk: into the journal and into the registry.
-    async fn make_durable(&self, pending: &mut PendingRevocation) -> bool {
-        if !pending.journaled {
-            match tokio::task::block_in_place(|| self.store.journal(&pending.revocation)) {
-                Ok(()) => pending.journaled = true,
-                Err(error) => tracing::error!(%error, "the journal could not be written"),
-            }
-        }
-        self.make_durable_in_registry(pending).await && pending.journaled
-    }
-
-    async fn make_durable_in_registry(&self, pending: &PendingRevocation) -> bool {
-        let environment = match self.known(&pending.revocation.device) {
-            Ok(known) => known.device.environment,
-            Err(_) => return false,
+    /// Takes the certificates of a device back in memory, and its keys where somebody else may hold them. If the registry
+    /// cannot be read, its state alone keeps the device out.
+    fn take_back_certificates(&self, device: &DeviceId, reason: RevocationReason) -> Revocation {
+        let certificates = self
+            .store
+            .read(|registry| registry.certificates_of(device, u32::MAX));
+        let certificates = certificates.unwrap_or_else(|error| {
+            tracing::error!(%error, %device, "the certificates of a revoked device could not be read");
+            Vec::new()
+        });
+        let mut revocation = Revocation {
+            device: device.clone(),
+            certificates: Vec::new(),
+            keys: Vec::new(),
+            reason,
+            at: self.now(),
         };
-        let commit = self.commit_with_effects(pending.change(&environment));
-        match tokio::time::timeout(DISK_PATIENCE, commit).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a revocation is not durable yet");
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn take_out(&self, pending: &PendingRevocation, all: impl Iterator<Item = Fingerprint>) {
         let mut access = self.access_mut();
-        access.set_device_state(&pending.revocation.device, pending.to);
-        for fingerprint in all {
-            access.set_certificate_state(&fingerprint, CertificateState::Revoked);
-        }
-        for key in &pending.revocation.keys {
-            access.refuse_key(*key);
-        }
-    }
-
-    /// Tries again what could not be made durable. Called by the schedule. A revocation is counted
-    /// as pending until it is durable, also while it is tried.
-    pub(crate) async fn retry_revocations(&self) {
-        let waiting = locked(&self.pending_revocations).len();
-        for _ in 0..waiting {
-            let Some(mut pending) = locked(&self.pending_revocations).first().cloned() else {
-                return;
-            };
-            let turn = self.turns.of(&pending.revocation.device).await;
-            let durable = self.make_durable(&mut pending).await;
-            drop(turn);
-            let mut list = locked(&self.pending_revocations);
-            list.remove(0);
-            if !durable {
-                list.push(pending);
+        for certificate in certificates {
+            if certificate.state != CertificateState::Revoked {
+                revocation.certificates.push(certificate.fingerprint);
             }
+            if reason == RevocationReason::KeyCompromise {
+                access.refuse_key(certificate.key);
+                revocation.keys.push(certificate.key);
+            }
+            let fingerprint = &certificate.fingerprint;
+            access.set_certificate_state(fingerprint, CertificateState::Revoked);
         }
+        revocation
     }
 }
 
@@ -191,42 +210,53 @@ impl Home {
 /// database says.
 impl Home {
     pub(crate) async fn replay_revocations(&self) {
-        for revocation in &self.replay {
-            self.replay_revocation(revocation).await;
+        let replayed: Vec<Ending> = self
+            .replay
+            .iter()
+            .filter_map(|revocation| self.replay_revocation(revocation))
+            .collect();
+        let wanted = replayed.len();
+        let mut durable = 0;
+        for ending in replayed {
+            if !ending.is_durable().await {
+                break;
+            }
+            durable += 1;
+        }
+        if durable < wanted {
+            tracing::error!("replayed revocations hold in memory only until the disk takes them");
         }
     }
 
-    async fn replay_revocation(&self, revocation: &Revocation) {
+    fn replay_revocation(&self, revocation: &Revocation) -> Option<Ending> {
         for key in &revocation.keys {
             self.access_mut().refuse_key(*key);
         }
-        let Ok(found) = self.store.read(|registry| Found::of(registry, revocation)) else {
-            return;
+        let found = self.store.read(|registry| Found::of(registry, revocation));
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, device = %revocation.device, "a revocation cannot be compared with the registry");
+                self.keep_out(revocation);
+                return None;
+            }
         };
         if !found.knows_all {
             tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
             self.keep_out(revocation);
         }
-        let Some(from) = found.state.filter(|_| !found.holds && !found.began_anew) else {
-            return;
-        };
+        let environment = found
+            .environment
+            .filter(|_| !found.holds && !found.began_anew)?;
         let to = match revocation.reason {
             RevocationReason::CessationOfOperation => DeviceState::Retired,
             _ => DeviceState::Revoked,
         };
-        let pending = PendingRevocation {
-            actor: Actor::gateway(),
-            revocation: revocation.clone(),
-            from,
-            to,
-            journaled: true,
-        };
-        let device = &revocation.device;
-        self.access_mut().set_device_state(device, to);
-        if !self.make_durable_in_registry(&pending).await {
-            tracing::error!(%device, "a replayed revocation holds in memory only");
-        }
-        self.access_mut().forget_claims(device);
+        self.access_mut().cut_off(&revocation.device, to);
+        let whole = (revocation.clone(), environment);
+        let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole);
+        cut.journaled = true;
+        Some(self.endings.begin(cut))
     }
 
     /// Keeps certificates out that the registry may not even know.
@@ -245,8 +275,8 @@ impl Home {
 
 /// What the registry makes of a revocation in the journal.
 struct Found {
-    /// Where the device stands, if it is known.
-    state: Option<DeviceState>,
+    /// The device's environment, if it is known.
+    environment: Option<EnvironmentName>,
     /// Whether the registry has every certificate as revoked.
     knows_all: bool,
     /// Whether the revocation holds as far as the registry knows the device.
@@ -263,7 +293,8 @@ impl Found {
             at,
             ..
         } = revocation;
-        let state = registry.device(device)?.map(|known| known.device.state);
+        let known = registry.device(device)?.map(|known| known.device);
+        let state = known.as_ref().map(|device| device.state);
         let each = certificates
             .iter()
             .map(|fingerprint| registry.certificate(device, fingerprint));
@@ -272,9 +303,9 @@ impl Found {
         let claims = registry.claims_of(device)?;
         let newest = registry.certificates_of(device, 1)?;
         let claimable = claims.iter().any(|c| c.state == ClaimState::Open);
-        let ended = matches!(state, Some(DeviceState::Revoked | DeviceState::Retired));
+        let ended = state.is_some_and(DeviceState::is_over);
         Ok(Self {
-            state,
+            environment: known.map(|device| device.environment),
             knows_all: state.is_some() && each.iter().all(|c| c.as_ref().is_some_and(revoked)),
             holds: ended && !claimable && each.iter().flatten().all(revoked),
             began_anew: claims.iter().any(|c| c.opened_at > *at)

@@ -15,6 +15,7 @@ use axum::serve::IncomingStream;
 use hearthkey_api::{BODY_MAX_BYTES, ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::change::Change;
+use hearthkey_store::files::{DataDir, HomeLock};
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
@@ -122,7 +123,7 @@ pub async fn run(
 pub(crate) struct Running {
     gateway: Arc<Gateway>,
     serving: JoinHandle<std::io::Result<()>>,
-    _lock: std::fs::File,
+    _lock: HomeLock,
 }
 
 impl Running {
@@ -189,36 +190,45 @@ impl Running {
     }
 }
 
-/// The lock that says that a gateway runs on a home.
-const LOCK_FILE: &str = "hearthkey.lock";
-
-/// Binds the socket; a socket that a dead gateway left is replaced, a living one is respected.
-fn bind(data_dir: &Path) -> Result<(UnixListener, std::fs::File), RunError> {
+/// Locks the home and binds its socket: the holder of the data directory's lock is the only gateway of the home.
+fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
     let path = data_dir.join(SOCKET_FILE);
     let failed = |source| RunError::Socket {
         path: path.clone(),
         source,
     };
-    let lock = std::fs::File::create(data_dir.join(LOCK_FILE)).map_err(failed)?;
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    rustix::fs::flock(&lock, exclusive).map_err(|_| RunError::Running(data_dir.to_owned()))?;
-    if path.exists() {
-        std::fs::remove_file(&path).map_err(failed)?;
+    let dir = DataDir::open(data_dir).map_err(failed)?;
+    let lock = dir.lock().map_err(failed)?;
+    let lock = lock.ok_or_else(|| RunError::Running(data_dir.to_owned()))?;
+    if !dir.is_private().map_err(failed)? {
+        tracing::warn!(
+            data_dir = %data_dir.display(),
+            "others than its owner can put files into the data directory, or it belongs to another user"
+        );
     }
-    let socket = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok((socket, lock))
+    Ok((bind_socket(&dir)?, lock))
 }
 
-/// Whether a gateway could run on a data directory: locks it and binds its socket, and lets both go again.
-pub(crate) fn rehearse(data_dir: &Path) -> Result<(), RunError> {
-    check_data_dir(data_dir)?;
-    let (socket, lock) = bind(data_dir)?;
-    drop(socket);
-    let path = data_dir.join(SOCKET_FILE);
-    std::fs::remove_file(&path).map_err(|source| RunError::Socket { path, source })?;
-    drop(lock);
-    Ok(())
+/// Binds the socket of a home whose lock is held; one that a dead gateway left is replaced.
+fn bind_socket(dir: &DataDir) -> Result<UnixListener, RunError> {
+    let path = dir.path().join(SOCKET_FILE);
+    let failed = |source| RunError::Socket {
+        path: path.clone(),
+        source,
+    };
+    dir.remove(SOCKET_FILE).map_err(failed)?;
+    let socket = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(socket)
+}
+
+/// Whether a gateway could run on a data directory whose lock is held: its socket is bound, and let go again.
+pub(crate) fn rehearse(dir: &DataDir) -> Result<(), RunError> {
+    check_data_dir(dir.path())?;
+    drop(bind_socket(dir)?);
+    let path = dir.path().join(SOCKET_FILE);
+    dir.remove(SOCKET_FILE)
+        .map_err(|source| RunError::Socket { path, source })
 }
 
 /// Who is at the other end of the socket, as the kernel says.
@@ -378,7 +388,7 @@ impl Gateway {
             clock_trusted: clock.trusted,
             clock,
             storage_available: home.is_some_and(|h| h.storage_available.load(Ordering::Relaxed)),
-            revocations_pending: home.map_or(0, |home| locked(&home.pending_revocations).len()),
+            revocations_pending: home.map_or(0, |home| home.endings.pending()),
             incident: home
                 .and_then(|home| home.store.incident())
                 .map(|i| i.to_string()),

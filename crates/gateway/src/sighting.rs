@@ -129,7 +129,7 @@ impl Home {
         if let Err(error) = self
             .commit(Change {
                 writes,
-                entries: Vec::new(),
+                ..Change::default()
             })
             .await
         {

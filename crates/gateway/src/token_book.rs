@@ -84,9 +84,12 @@ impl TokenBook {
         all
     }
 
-    /// Sets what is known of a token.
-    pub(crate) fn set(&self, token: Token) {
+    /// Sets what is known of a token. One that is revoked stays revoked, whatever was decided before that.
+    pub(crate) fn set(&self, mut token: Token) {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(revoked_at) = tokens.get(&token.hash).and_then(|known| known.revoked_at) {
+            token.revoked_at = Some(revoked_at);
+        }
         tokens.insert(token.hash, Arc::new(token));
     }
 
@@ -149,8 +152,11 @@ impl Home {
         if writes.is_empty() {
             return;
         }
-        let entries = Vec::new();
-        if let Err(error) = self.commit(Change { writes, entries }).await {
+        let change = Change {
+            writes,
+            ..Change::default()
+        };
+        if let Err(error) = self.commit(change).await {
             tracing::warn!(%error, "the uses of tokens could not be noted");
         }
     }

@@ -18,9 +18,11 @@ use hearthkey_core::token::{
 use hearthkey_pki::key_id_of_pem;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
+use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::tokens::{TokenUse, TokenWrite};
 
 use crate::caller::Caller;
+use crate::endings::{End, Ending};
 use crate::home::Home;
 use crate::host::bracketed;
 use crate::problem::Failure;
@@ -174,6 +176,34 @@ fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
     }
 }
 
+/// A token that is revoked in memory.
+struct TokenEnd {
+    token: TokenId,
+    at: Timestamp,
+    entry: Entry,
+}
+
+impl End for TokenEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        format!("revoke {}", self.token)
+    }
+
+    fn change(&self) -> Change {
+        let write = TokenWrite::Revoke(self.token.clone(), self.at);
+        Change::record(self.entry.clone()).write(Write::Token(write))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let tokens = registry.tokens()?;
+        let mut live = tokens.iter().filter(|(token, _)| token.revoked_at.is_none());
+        Ok(!live.any(|(token, _)| token.id == self.token))
+    }
+}
+
 fn object(token: &Token) -> String {
     format!("token:{}", token.name)
 }
@@ -185,15 +215,19 @@ impl Home {
         actor: &Actor,
         over: impl Fn(&Token) -> bool,
     ) -> Result<Vec<String>, Failure> {
-        let mut revoked = Vec::new();
         let all = self.tokens.all();
-        for token in all
+        let ended: Vec<_> = all
             .iter()
             .filter(|token| token.revoked_at.is_none() && over(token))
-        {
-            let name = token.name.to_string();
-            self.revoke_token(actor.clone(), &name).await?;
-            revoked.push(name);
+            .map(|token| (token, self.cut_token(actor, token)))
+            .collect();
+        let mut revoked = Vec::with_capacity(ended.len());
+        let mut patient = true;
+        for (token, ending) in ended {
+            // They are all out. Where the disk hangs, one wait is enough.
+            patient = patient && ending.is_durable().await;
+            self.end_leases_of(&object(token), actor).await;
+            revoked.push(token.name.to_string());
         }
         Ok(revoked)
     }
@@ -427,34 +461,34 @@ impl Home {
         Ok(token)
     }
 
+    /// Takes a token out, without waiting for anything.
+    fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
+        let now = self.now();
+        let mut revoked = token.clone();
+        revoked.revoked_at.get_or_insert(now);
+        self.tokens.set(revoked);
+        let entry = Entry::new(now, actor.clone(), "token.revoke", object(token))
+            .with("token", token.id.as_str());
+        self.endings.begin(TokenEnd {
+            token: token.id.clone(),
+            at: now,
+            entry,
+        })
+    }
+
     /// Revokes a token. It is out at once, also if the disk does not take it.
     pub(crate) async fn revoke_token(
         &self,
         actor: Actor,
         name: &str,
     ) -> Result<api::TokenRevoked, Failure> {
-        let turn = self.tokens.turn.lock().await;
         let token = self.token_named(name)?;
-        let now = self.now();
-        let mut revoked = Token::clone(&token);
-        revoked.revoked_at.get_or_insert(now);
-        self.tokens.set(revoked);
-        let entry = Entry::new(now, actor.clone(), "token.revoke", object(&token))
-            .with("token", token.id.as_str());
-        let write = Write::Token(TokenWrite::Revoke(token.id.clone(), now));
-        let durable = match self.commit(Change::record(entry).write(write)).await {
-            Ok(_) => true,
-            Err(hearthkey_store::CommitError::Conflict) => {
-                let why = format!("the token {} has been revoked before", token.name);
-                return Err(Failure::refused(&why, "Nothing needs to be done."));
-            }
-            Err(error) => {
-                tracing::error!(%error, token = %token.name, "a revocation is not durable");
-                false
-            }
-        };
-        // Bridges may take their time; no other token waits for them.
-        drop(turn);
+        let object_name = object(&token);
+        if token.revoked_at.is_some() && !self.endings.is_pending(&object_name) {
+            let why = format!("the token {} has been revoked before", token.name);
+            return Err(Failure::refused(&why, "Nothing needs to be done."));
+        }
+        let durable = self.cut_token(&actor, &token).is_durable().await;
         // What it has borrowed goes with it.
         let leases_left = self.end_leases_of(&object(&token), &actor).await;
         Ok(api::TokenRevoked {

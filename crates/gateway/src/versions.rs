@@ -4,15 +4,17 @@
 //! decided when somebody looked. It is the `ETag` of the thing; a write that carries it as `If-Match` is refused once
 //! there is a newer one. What is merely seen, like the last address of a device, makes no version.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::code;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use hearthkey_core::audit::Entry;
+use hearthkey_store::change::{Change, Expected};
+use hearthkey_store::registry::ReadError;
 
 use crate::home::Home;
 use crate::problem::Failure;
@@ -44,74 +46,108 @@ fn thing_at(pattern: &str, path: &str) -> Option<String> {
     Some(format!("{kind}:{}", values.join("/")))
 }
 
-/// Things share this many turns.
-const TURNS: usize = 64;
+tokio::task_local! {
+    /// What the request at hand expects.
+    static EXPECTATION: Expectation;
+}
 
-/// Whose write rests on a version is alone with the thing; the others are beside one another.
-pub(crate) struct Versions(Vec<RwLock<()>>);
+/// A version that a request rests on.
+struct Expectation {
+    expected: Expected,
+    /// Whether a change that rests on it has been committed: what follows rests on that change.
+    met: AtomicBool,
+}
 
-/// Held until a write is done.
-pub(crate) type Turn<'a> = (
-    Option<RwLockReadGuard<'a, ()>>,
-    Option<RwLockWriteGuard<'a, ()>>,
-);
+/// Lays down in a change what the request at hand expects, if the change is about that. Returns whether it did: then call
+/// [`met`] once the change is committed.
+pub(crate) fn expect(change: &mut Change) -> bool {
+    let laid_down = EXPECTATION.try_with(|asked| {
+        let about = |entry: &Entry| entry.object == asked.expected.object;
+        let rests = !asked.met.load(Ordering::Relaxed) && change.entries.iter().any(about);
+        if rests {
+            change.expects = Some(asked.expected.clone());
+        }
+        rests
+    });
+    laid_down.unwrap_or_default()
+}
 
-impl Versions {
-    pub(crate) fn new() -> Self {
-        Self((0..TURNS).map(|_| RwLock::new(())).collect())
-    }
+/// Whether the request at hand rests on a version.
+pub(crate) fn is_expected() -> bool {
+    EXPECTATION.try_with(|_| ()).is_ok()
+}
 
-    fn of(&self, thing: &str) -> &RwLock<()> {
-        let mut hasher = DefaultHasher::new();
-        thing.hash(&mut hasher);
-        let turn = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
-        &self.0[turn]
-    }
+/// What the request at hand expects has been met by a change that is committed now.
+pub(crate) fn met() {
+    // Outside of a request there is nothing to meet.
+    let _ = EXPECTATION.try_with(|asked| asked.met.store(true, Ordering::Relaxed));
 }
 
 impl Home {
-    /// The version of a thing: 0 as long as nothing was decided about it. The log's record 0 is about the home.
-    fn version_of(&self, thing: &str) -> Result<u64, Failure> {
-        let newest = self
-            .store
-            .read(|registry| registry.newest_record_about(thing))?;
-        Ok(newest.unwrap_or(0))
+    /// The newest record about a thing.
+    pub(crate) fn newest_about(&self, thing: &str) -> Result<Option<u64>, ReadError> {
+        self.store
+            .read(|registry| registry.newest_record_about(thing))
     }
 
-    /// The turn to write a thing, if it still has a version that the request expects.
-    pub(crate) async fn turn_to_write(
+    /// What a request expects of a thing, if it expects anything and finds it so; or why it is refused. The version of a
+    /// thing is 0 as long as nothing was decided about it: the log's record 0 is about the home.
+    pub(crate) fn expected(
         &self,
         thing: &str,
         headers: &HeaderMap,
-    ) -> Result<Turn<'_>, Failure> {
-        let lock = self.versions.of(thing);
+    ) -> Result<Option<Expected>, Failure> {
         if !headers.contains_key(header::IF_MATCH) {
-            return Ok((Some(lock.read().await), None));
+            return Ok(None);
         }
-        let turn = lock.write().await;
-        match expects(headers, self.version_of(thing)?) {
-            true => Ok((None, Some(turn))),
-            false => Err(changed(thing)),
+        let newest = self.newest_about(thing)?;
+        match expects(headers, newest.unwrap_or(0)) {
+            Matched::Any => Ok(None),
+            Matched::Version => Ok(Some(Expected {
+                object: thing.to_owned(),
+                newest,
+            })),
+            Matched::No => Err(changed(thing)),
         }
     }
 }
 
+/// Whether a version is one that `If-Match` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Matched {
+    /// Any version is good.
+    Any,
+    /// It is, and only it.
+    Version,
+    /// It is not.
+    No,
+}
+
 /// Whether `If-Match` names this version, or any.
-fn expects(headers: &HeaderMap, version: u64) -> bool {
+fn expects(headers: &HeaderMap, version: u64) -> Matched {
     let tag = tag_of(version);
-    let mut named = headers
+    let named = headers
         .get_all(header::IF_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    named.any(|one| one.trim() == "*" || one.trim() == tag)
+    let mut matched = Matched::No;
+    for one in named.map(str::trim) {
+        match one {
+            "*" => return Matched::Any,
+            one if one == tag => matched = Matched::Version,
+            _ => continue,
+        }
+    }
+    matched
 }
 
 fn tag_of(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// Tells the version of what is shown, and holds writes to the one they expect.
+/// Tells the version of what is shown, and holds writes to the one they expect: before they begin, and again within the
+/// transaction of their first change. No lock is held, so that no request waits for another.
 pub(crate) async fn versioned(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
@@ -123,13 +159,18 @@ pub(crate) async fn versioned(
         return next.run(request).await;
     };
     if *request.method() == Method::POST {
-        return match home.turn_to_write(&thing, request.headers()).await {
-            Ok(_turn) => next.run(request).await,
+        return match home.expected(&thing, request.headers()) {
+            Ok(Some(expected)) => {
+                let met = AtomicBool::new(false);
+                let asked = Expectation { expected, met };
+                EXPECTATION.scope(asked, next.run(request)).await
+            }
+            Ok(None) => next.run(request).await,
             Err(failure) => failure.into_response(),
         };
     }
     // Before it is shown, so that the version is never newer than what was seen.
-    let version = home.version_of(&thing);
+    let version = home.newest_about(&thing).map(Option::unwrap_or_default);
     let mut response = next.run(request).await;
     if response.status().is_success()
         && let Ok(version) = version
@@ -180,12 +221,13 @@ mod tests {
             headers.insert(header::IF_MATCH, HeaderValue::from_static(value));
             expects(&headers, 7)
         };
-        for good in ["\"7\"", "*", "\"5\", \"7\""] {
-            assert!(expecting(good), "{good}");
+        for good in ["\"7\"", "\"5\", \"7\""] {
+            assert_eq!(expecting(good), Matched::Version, "{good}");
         }
+        assert_eq!(expecting("\"5\", *"), Matched::Any);
         // RFC 9110 §13.1.1 compares strongly: a weak tag is none.
         for bad in ["7", "\"6\"", "W/\"7\"", "\"77\"", ""] {
-            assert!(!expecting(bad), "{bad}");
+            assert_eq!(expecting(bad), Matched::No, "{bad}");
         }
     }
 }

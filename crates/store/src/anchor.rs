@@ -3,11 +3,6 @@
 //! SQLCipher cannot tell an old page or an old file from the current one. The anchor can: a log
 //! that is shorter than its anchor, or does not contain it, was rolled back or rewritten.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
 /// The anchor file's name in the data directory.
 pub const ANCHOR_FILE: &str = "checkpoint.anchor";
 
@@ -36,22 +31,4 @@ pub enum Incident {
     /// A record or a stored hash of the log is not what was signed.
     #[error("the audit log's record {0} is not what was signed")]
     RecordAltered(u64),
-}
-
-/// Replaces a file so that a crash leaves the old content or the new, never half of one.
-pub fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(directory) => fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }

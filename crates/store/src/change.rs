@@ -27,6 +27,17 @@ pub struct Change {
     pub writes: Vec<Write>,
     /// Appended to the audit log in order.
     pub entries: Vec<Entry>,
+    /// What must still be the newest about a thing: else nothing of the change happens.
+    pub expects: Option<Expected>,
+}
+
+/// A thing as a decision saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// What audit records call the thing.
+    pub object: String,
+    /// The number of the newest record about it; none if there was none.
+    pub newest: Option<u64>,
 }
 
 impl Change {
@@ -35,7 +46,14 @@ impl Change {
         Self {
             writes: Vec::new(),
             entries: vec![entry],
+            expects: None,
         }
+    }
+
+    /// The same, if the newest record about a thing is still this one.
+    pub fn expecting(mut self, object: String, newest: Option<u64>) -> Self {
+        self.expects = Some(Expected { object, newest });
+        self
     }
 
     /// With one more record.
@@ -74,7 +92,7 @@ pub enum Write {
     },
     /// Adds a device, or replaces what is known of it except its sightings.
     Device(Device),
-    /// Moves a device from one state to another; a conflict if it is in neither.
+    /// Moves a device from one state to another; a conflict if it is in neither. Not for what ends access: see `CutOff`.
     DeviceState {
         /// The device.
         device: DeviceId,
@@ -83,6 +101,15 @@ pub enum Write {
         /// Where it goes.
         to: DeviceState,
     },
+    /// Suspends, retires or revokes a device, wherever it stands; a conflict if it is cut off for longer already.
+    CutOff {
+        /// The device.
+        device: DeviceId,
+        /// Where it goes.
+        to: DeviceState,
+    },
+    /// Nothing is written; a conflict if the device is not active.
+    StillActive(DeviceId),
     /// Makes a device active; a conflict if it does not stand where the decision saw it.
     Activate {
         /// The device.
@@ -185,10 +212,14 @@ pub enum Effect {
 pub(crate) enum ApplyError {
     /// A precondition does not hold.
     Conflict,
+    /// The thing is not as the decision saw it.
+    Changed,
     /// A write failed.
     Database(rusqlite::Error),
     /// The audit log could not be continued.
     Log(String),
+    /// The program handed a write to a function that does not write it, or could not put it into words.
+    Defect(String),
 }
 
 impl From<rusqlite::Error> for ApplyError {
@@ -203,6 +234,26 @@ pub(crate) fn one(changed: usize) -> Result<(), ApplyError> {
         Ok(())
     } else {
         Err(ApplyError::Conflict)
+    }
+}
+
+/// A write that was handed to a function that does not write it is a defect, and is not lost in silence.
+pub(crate) fn misplaced(write: &dyn std::fmt::Debug) -> Result<(), ApplyError> {
+    let name = format!("{write:?}");
+    // The name alone: what is written may be private.
+    let name = name.split(|c: char| !c.is_alphanumeric()).next();
+    let name = name.unwrap_or_default();
+    Err(ApplyError::Defect(format!("{name} was not written")))
+}
+
+/// Whether the newest record about a thing is still the one that a decision saw.
+pub(crate) fn check(tx: &Transaction<'_>, expected: &Expected) -> Result<(), ApplyError> {
+    let newest: Option<u64> = tx
+        .prepare_cached("SELECT max(seq) FROM audit WHERE object = ?1")?
+        .query_row([&expected.object], |row| row.get(0))?;
+    match newest == expected.newest {
+        true => Ok(()),
+        false => Err(ApplyError::Changed),
     }
 }
 
@@ -264,7 +315,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
             )?;
         }
         Write::Effect(effect) => {
-            let text = serde_json::to_string(effect).unwrap_or_default();
+            let text = serde_json::to_string(effect)
+                .map_err(|error| ApplyError::Defect(error.to_string()))?;
             run("INSERT INTO outbox (effect) VALUES (?1)", &[&text])?;
         }
         Write::EffectsDone(last) => {
@@ -297,6 +349,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         Write::Right(write) => crate::rights::apply(tx, write)?,
         Write::Device(..)
         | Write::DeviceState { .. }
+        | Write::CutOff { .. }
+        | Write::StillActive(..)
         | Write::Activate { .. }
         | Write::Seen { .. }
         | Write::AskRotation(..)
@@ -338,6 +392,10 @@ fn apply_to_device(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError
         Write::DeviceState { device, from, to } => one(tx
             .prepare_cached("UPDATE device SET state = ?2 WHERE name = ?1 AND state IN (?2, ?3)")?
             .execute(params![device.as_str(), to.as_str(), from.as_str()])?)?,
+        Write::CutOff { device, to } => cut_off(tx, device, *to)?,
+        Write::StillActive(device) => one(tx
+            .prepare_cached("SELECT count(*) FROM device WHERE name = ?1 AND state = 'active'")?
+            .query_row([device.as_str()], |row| row.get(0))?)?,
         Write::Activate { device, from } => one(tx
             .prepare_cached("UPDATE device SET state = 'active' WHERE name = ?1 AND state = ?2")?
             .execute(params![device.as_str(), from.as_str()])?)?,
@@ -358,9 +416,25 @@ fn apply_to_device(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError
             tx.prepare_cached("UPDATE device SET trust_bundle = ?2 WHERE name = ?1")?
                 .execute(params![device.as_str(), bundle.0])?;
         }
-        _ => {}
+        other => return misplaced(other),
     }
     Ok(())
+}
+
+/// What ends access holds from wherever the device stands by now, except that nothing makes an end milder.
+fn cut_off(tx: &Transaction<'_>, device: &DeviceId, to: DeviceState) -> Result<(), ApplyError> {
+    let from = match to {
+        DeviceState::Revoked => "1",
+        DeviceState::Retired => "state <> 'revoked'",
+        DeviceState::Suspended => "state IN ('active', 'suspended')",
+        DeviceState::Pending | DeviceState::Active => {
+            return Err(ApplyError::Defect(format!("{} ends nothing", to.as_str())));
+        }
+    };
+    let sql = format!("UPDATE device SET state = ?2 WHERE name = ?1 AND {from}");
+    one(tx
+        .prepare_cached(&sql)?
+        .execute((device.as_str(), to.as_str()))?)
 }
 
 fn apply_to_claim(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError> {
@@ -410,7 +484,7 @@ fn apply_to_claim(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError>
         Write::ForgetClaims(before) => {
             tx.prepare_cached("DELETE FROM claim WHERE expires_at < ?1")?.execute([before.as_ms()])?;
         }
-        _ => {}
+        other => return misplaced(other),
     }
     Ok(())
 }
@@ -448,7 +522,7 @@ fn apply_to_certificate(tx: &Transaction<'_>, write: &Write) -> Result<(), Apply
             tx.prepare_cached(&sql)?
                 .execute(params![device.as_str(), lineage.0])?;
         }
-        _ => {}
+        other => return misplaced(other),
     }
     Ok(())
 }

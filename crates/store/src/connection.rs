@@ -91,9 +91,17 @@ fn set_key(connection: &Connection, key: &DerivedKey) -> rusqlite::Result<()> {
     }
 }
 
+/// The number of the last migration that this program has.
+pub(crate) const SCHEMA: usize = MIGRATIONS.len();
+
+/// The number of the last migration that was applied.
+pub(crate) fn schema(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
 /// Brings the schema up to date. The number of the last migration is `user_version`.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let done: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = schema(connection)?;
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;

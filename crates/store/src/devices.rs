@@ -7,8 +7,8 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
 
 use crate::registry::{
-    CERTIFICATE_COLUMNS, DEVICE_COLUMNS, KnownDevice, ReadError, Registry, read_certificate_at,
-    read_device,
+    CERTIFICATE_COLUMNS, DEVICE_COLUMNS, KnownDevice, ReadError, Registry, Text,
+    read_certificate_at, read_device,
 };
 
 /// Columns of a device that come before those of its newest certificate.
@@ -125,6 +125,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(KnownDevice, Option<Certificate>)> {
 }
 
 impl Registry<'_> {
+    /// The devices that are retired or revoked.
+    pub fn devices_that_are_over(&self) -> Result<Vec<DeviceId>, ReadError> {
+        let sql = "SELECT name FROM device WHERE state IN ('retired', 'revoked') ORDER BY name";
+        self.all(sql, [], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+    }
+
     /// A slice of the devices that fit, each with its newest certificate.
     pub fn devices_like(
         &self,

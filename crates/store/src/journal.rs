@@ -1,13 +1,15 @@
 //! Revocations, written down a second time outside the database.
 //!
-//! A restored backup or a rolled-back database must not un-revoke. Each line is one revocation
-//! with an HMAC, appended and synced before the revocation is acknowledged; all are replayed at
-//! start. A line that was cut short by a crash was never acknowledged.
+//! A restored backup or a rolled-back database must not un-revoke. Each line is one revocation with an HMAC, appended and
+//! synced; all are replayed at start. A thread of its own writes them, so that a disk that hangs holds up nothing else, and
+//! what has gathered meanwhile is synced at once. A line that a crash or a full disk has cut short was never acknowledged;
+//! it is ended before the next one, so that no line merges into another.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::id::{DeviceId, Fingerprint, HomeId, hex};
@@ -15,11 +17,17 @@ use hearthkey_core::time::Timestamp;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::files::DataDir;
 use crate::keys::{DerivedKey, RootKey};
 
 /// The journal's name in the data directory.
 pub const JOURNAL_FILE: &str = "revocations.journal";
+/// Lines that may wait; beyond it, callers wait.
+const QUEUE: usize = 1024;
+/// Lines that share one sync at most.
+const GROUP: usize = 256;
 
 /// One revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,59 +45,191 @@ pub struct Revocation {
     pub at: Timestamp,
 }
 
-/// The open journal.
-pub struct Journal {
-    file: File,
-    key: DerivedKey,
-    /// Whether the last line may lack its end: it must not swallow the next one.
-    torn: bool,
-}
-
-impl Journal {
-    /// Opens the journal of a data directory and reads what it holds. Lines that are not ours
-    /// are counted, not believed.
-    pub fn open(data_dir: &Path, root: &RootKey, home: &HomeId) -> io::Result<(Self, Replay)> {
-        let key = root.journal(home);
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(data_dir.join(JOURNAL_FILE))?;
-        let mut replay = Replay::default();
-        for line in BufReader::new(&file).split(b'\n') {
-            let line = line?;
-            match read_line(&key, &line) {
-                Some(revocation) => replay.revocations.push(revocation),
-                None if line.is_empty() => {}
-                None => replay.foreign_lines += 1,
-            }
-        }
-        let torn = replay.foreign_lines > 0;
-        Ok((Self { file, key, torn }, replay))
-    }
-
-    /// Appends a revocation and waits until it is on the disk.
-    pub fn append(&mut self, revocation: &Revocation) -> io::Result<()> {
-        let json = serde_json::to_string(revocation)?;
-        let tag = hex(&mac(&self.key, json.as_bytes()).finalize().into_bytes());
-        let begin = if self.torn { "\n" } else { "" };
-        // A full disk may take a part of it.
-        self.torn = true;
-        self.file
-            .write_all(format!("{begin}{json}\t{tag}\n").as_bytes())?;
-        self.torn = false;
-        self.file.sync_data()
-    }
-}
-
-/// What a journal holds.
+/// What a journal held when it was opened.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     /// The revocations, oldest first.
     pub revocations: Vec<Revocation>,
-    /// Lines that do not carry this home's HMAC.
+    /// Lines that do not carry this home's HMAC: altered, or cut short.
     pub foreign_lines: usize,
+    /// Whether the last line lacks its end.
+    pub unterminated: bool,
+    /// Whether the file was not there.
+    pub missing: bool,
+}
+
+/// The open journal, and the thread that writes it.
+pub struct Journal {
+    lines: mpsc::Sender<Line>,
+    dir: Arc<DataDir>,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What the journal holds by now. The lock is never held while the disk is waited for.
+struct Written {
+    file: Arc<File>,
+    devices: HashSet<DeviceId>,
+}
+
+struct Line {
+    revocation: Revocation,
+    reply: oneshot::Sender<io::Result<()>>,
+}
+
+fn locked(written: &Mutex<Written>) -> std::sync::MutexGuard<'_, Written> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    /// Opens the journal of a data directory, reads what it holds, and starts its thread. Lines that are not ours are
+    /// counted, not believed.
+    pub fn open(data_dir: &Path, root: &RootKey, home: &HomeId) -> io::Result<(Self, Replay)> {
+        let key = root.journal(home);
+        let dir = Arc::new(DataDir::open(data_dir)?);
+        let missing = !dir.has(JOURNAL_FILE)?;
+        let mut file = dir.append(JOURNAL_FILE)?;
+        if missing {
+            dir.sync()?;
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let replay = Replay {
+            missing,
+            ..read(&key, &content)
+        };
+        let file = Arc::new(file);
+        let written = Arc::new(Mutex::new(Written {
+            file: Arc::clone(&file),
+            devices: replay
+                .revocations
+                .iter()
+                .map(|r| r.device.clone())
+                .collect(),
+        }));
+        let (lines, queue) = mpsc::channel(QUEUE);
+        let pen = Pen {
+            dir: Arc::clone(&dir),
+            file,
+            key,
+            torn: replay.unterminated,
+            written: Arc::clone(&written),
+        };
+        std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || pen.run(queue))?;
+        let journal = Self {
+            lines,
+            dir,
+            written,
+        };
+        Ok((journal, replay))
+    }
+
+    /// Appends a revocation and waits until it is on the disk.
+    pub async fn append(&self, revocation: Revocation) -> io::Result<()> {
+        let ended = || io::Error::other("the journal's writer has ended");
+        let (reply, answer) = oneshot::channel();
+        let line = Line { revocation, reply };
+        self.lines.send(line).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Whether the file is where it was opened.
+    pub fn is_there(&self) -> bool {
+        let file = Arc::clone(&locked(&self.written).file);
+        let still = self.dir.is_still(JOURNAL_FILE, &file);
+        still.unwrap_or_default()
+    }
+
+    /// Whether the journal holds a revocation of a device.
+    pub fn holds(&self, device: &DeviceId) -> bool {
+        locked(&self.written).devices.contains(device)
+    }
+}
+
+/// What the thread writes with.
+struct Pen {
+    dir: Arc<DataDir>,
+    file: Arc<File>,
+    key: DerivedKey,
+    /// Whether the last line may lack its end: it must not merge with the next one.
+    torn: bool,
+    written: Arc<Mutex<Written>>,
+}
+
+impl Pen {
+    fn run(mut self, mut queue: mpsc::Receiver<Line>) {
+        let mut group = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut group, GROUP) > 0 {
+            let written = self.write(&group);
+            if let Err(error) = &written {
+                tracing::error!(%error, "the revocation journal could not be written");
+            }
+            for line in group.drain(..) {
+                let answer = match &written {
+                    Ok(()) => {
+                        let device = line.revocation.device.clone();
+                        locked(&self.written).devices.insert(device);
+                        Ok(())
+                    }
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                };
+                // Nobody may be waiting any more.
+                let _ = line.reply.send(answer);
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Line]) -> io::Result<()> {
+        self.find_again()?;
+        let mut text = String::new();
+        if self.torn {
+            text.push('\n');
+        }
+        for line in group {
+            let json = serde_json::to_string(&line.revocation)?;
+            let tag = hex(&mac(&self.key, json.as_bytes()).finalize().into_bytes());
+            text.push_str(&format!("{json}\t{tag}\n"));
+        }
+        // A full disk may take a part of it.
+        self.torn = true;
+        let mut file = self.file.as_ref();
+        file.write_all(text.as_bytes())?;
+        self.torn = false;
+        file.sync_data()
+    }
+
+    /// A file that was taken away, or replaced, is made anew: a line in a file that has no name would be lost.
+    fn find_again(&mut self) -> io::Result<()> {
+        if self.dir.is_still(JOURNAL_FILE, &self.file)? {
+            return Ok(());
+        }
+        tracing::error!("the revocation journal was taken away; it is begun anew");
+        self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
+        // It may be somebody else's file, without an end.
+        self.torn = self.file.metadata()?.len() > 0;
+        {
+            let mut written = locked(&self.written);
+            written.file = Arc::clone(&self.file);
+            written.devices.clear();
+        }
+        self.dir.sync()
+    }
+}
+
+fn read(key: &DerivedKey, content: &[u8]) -> Replay {
+    let mut replay = Replay {
+        unterminated: content.last().is_some_and(|last| *last != b'\n'),
+        ..Replay::default()
+    };
+    for line in content.split(|byte| *byte == b'\n') {
+        match read_line(key, line) {
+            Some(revocation) => replay.revocations.push(revocation),
+            None if line.is_empty() => {}
+            None => replay.foreign_lines += 1,
+        }
+    }
+    replay
 }
 
 fn mac(key: &DerivedKey, message: &[u8]) -> Hmac<Sha256> {
@@ -122,51 +262,114 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_appended_is_replayed_and_a_torn_or_forged_line_is_not() {
-        let dir = std::env::temp_dir().join(format!("hearthkey-journal-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let home: HomeId = "home-1".parse().unwrap();
-        let root = RootKey::generate();
-        let (mut journal, empty) = Journal::open(&dir, &root, &home).unwrap();
-        assert_eq!(empty, Replay::default());
-        journal.append(&revocation("lamp")).unwrap();
+    struct Fixture {
+        place: tempfile::TempDir,
+        root: RootKey,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self {
+                place: tempfile::tempdir().unwrap(),
+                root: RootKey::generate(),
+            }
+        }
+
+        fn open(&self) -> (Journal, Replay) {
+            let home: HomeId = "home-1".parse().unwrap();
+            Journal::open(self.place.path(), &self.root, &home).unwrap()
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.place.path().join(JOURNAL_FILE)
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            std::fs::read(self.path()).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_appended_is_replayed_and_a_torn_or_forged_line_is_not() {
+        let fixture = Fixture::new();
+        let (journal, empty) = fixture.open();
+        assert!(empty.missing && empty.revocations.is_empty());
+        journal.append(revocation("lamp")).await.unwrap();
         drop(journal);
 
-        let path = dir.join(JOURNAL_FILE);
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = fixture.bytes();
         let forged = String::from_utf8(bytes.clone())
             .unwrap()
             .replace("lamp", "hall");
         bytes.extend(forged.as_bytes());
         bytes.extend(br#"{"device":"to"#);
-        std::fs::write(&path, &bytes).unwrap();
+        std::fs::write(fixture.path(), &bytes).unwrap();
 
-        let (mut journal, replay) = Journal::open(&dir, &root, &home).unwrap();
+        let (journal, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("lamp")]);
         assert_eq!(replay.foreign_lines, 2);
-        journal.append(&revocation("door")).unwrap();
-        let (_, replay) = Journal::open(&dir, &root, &home).unwrap();
+        assert!(replay.unterminated && !replay.missing);
+        journal.append(revocation("door")).await.unwrap();
+        let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
-        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(!replay.unterminated);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_lost_only_its_end_is_believed_and_does_not_merge_with_the_next() {
+        let fixture = Fixture::new();
+        fixture.open().0.append(revocation("lamp")).await.unwrap();
+        let mut bytes = fixture.bytes();
+        assert_eq!(bytes.pop(), Some(b'\n'));
+        std::fs::write(fixture.path(), &bytes).unwrap();
+        let (journal, replay) = fixture.open();
+        assert_eq!(replay.revocations, [revocation("lamp")]);
+        assert!(replay.unterminated);
+        assert_eq!(replay.foreign_lines, 0);
+        journal.append(revocation("door")).await.unwrap();
+        let (_, replay) = fixture.open();
+        assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
+        assert_eq!((replay.foreign_lines, replay.unterminated), (0, false));
     }
 
     #[test]
-    fn a_line_that_a_full_disk_cut_short_does_not_swallow_the_next_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let home: HomeId = "home-1".parse().unwrap();
-        let root = RootKey::generate();
-        let (mut journal, _) = Journal::open(dir.path(), &root, &home).unwrap();
-        journal.append(&revocation("lamp")).unwrap();
-        let whole = journal.file.try_clone().unwrap();
-        // A file that cannot be written stands for the disk that is full.
-        journal.file = File::open(dir.path().join(JOURNAL_FILE)).unwrap();
-        assert!(journal.append(&revocation("door")).is_err());
-        journal.file = whole;
-        journal.file.write_all(br#"{"device":"do"#).unwrap();
-        journal.append(&revocation("door")).unwrap();
-        let (_, replay) = Journal::open(dir.path(), &root, &home).unwrap();
-        assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
+    fn a_line_that_a_full_disk_cut_short_does_not_merge_with_the_next() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        let whole = Arc::clone(&locked(&journal.written).file);
+        let mut pen = Pen {
+            dir: Arc::clone(&journal.dir),
+            // A file that cannot be written stands for the disk that is full.
+            file: Arc::new(File::open(fixture.path()).unwrap()),
+            key: fixture.root.journal(&"home-1".parse().unwrap()),
+            torn: false,
+            written: Arc::clone(&journal.written),
+        };
+        let line = || Line {
+            revocation: revocation("door"),
+            reply: oneshot::channel().0,
+        };
+        assert!(pen.write(&[line()]).is_err());
+        pen.file = whole;
+        pen.file.as_ref().write_all(br#"{"device":"do"#).unwrap();
+        pen.write(&[line(), line()]).unwrap();
+        let (_, replay) = fixture.open();
+        assert_eq!(replay.revocations, [revocation("door"), revocation("door")]);
         assert_eq!(replay.foreign_lines, 1);
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_was_taken_away_is_begun_anew_and_that_is_known() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        let lamp: DeviceId = "lamp".parse().unwrap();
+        journal.append(revocation("lamp")).await.unwrap();
+        assert!(journal.is_there() && journal.holds(&lamp));
+        std::fs::remove_file(fixture.path()).unwrap();
+        assert!(!journal.is_there());
+        journal.append(revocation("door")).await.unwrap();
+        assert!(journal.is_there() && !journal.holds(&lamp));
+        let (_, replay) = fixture.open();
+        assert_eq!(replay.revocations, [revocation("door")]);
     }
 }

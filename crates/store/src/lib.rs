@@ -10,6 +10,7 @@
 //! | what can be changed? | [`change`] |
 //! | what is known? | [`registry`], [`devices`], [`tokens`], [`people`] |
 //! | what was written down, and is it whole? | [`log`], [`log_check`], [`log_search`], [`log_count`], [`anchor`], [`journal`] |
+//! | how are the files beside the database opened and replaced? | [`files`] |
 //! | where do secrets lie? | [`vault`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
@@ -18,6 +19,7 @@ pub mod change;
 mod connection;
 pub mod devices;
 mod errands;
+pub mod files;
 pub mod inventory;
 pub mod journal;
 pub mod keys;

@@ -6,7 +6,7 @@ use hearthkey_core::role::Mandate;
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
-use crate::change::{ApplyError, one};
+use crate::change::{ApplyError, misplaced, one};
 use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 
 /// What can be changed about people.
@@ -198,7 +198,7 @@ fn apply_to_passkey(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             params![person, id],
         )
         .and_then(one),
-        _ => Ok(()),
+        other => misplaced(other),
     }
 }
 
@@ -255,7 +255,7 @@ fn apply_to_session(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             let sql = "DELETE FROM web_session WHERE last_used_at <= ?1 OR created_at <= ?2";
             run(tx, sql, params![idle.as_ms(), begun.as_ms()]).map(|_| ())
         }
-        _ => Ok(()),
+        other => misplaced(other),
     }
 }
 

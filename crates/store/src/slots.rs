@@ -4,7 +4,6 @@
 //! a key file (0600, protects nothing against who can read the card), a passphrase (Argon2id,
 //! RFC 9106), or the recovery code that was printed once.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use hearthkey_core::id::{HomeId, hex, unhex};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::anchor::write_durably;
+use crate::files::DataDir;
 use crate::keys::{RootKey, random};
 use crate::vault;
 
@@ -127,16 +126,20 @@ impl Slots {
 
     /// Reads the slots of a data directory.
     pub fn read(data_dir: &Path) -> Result<Self, UnsealError> {
-        let path = data_dir.join(SLOTS_FILE);
-        let text =
-            fs::read_to_string(&path).map_err(|source| UnsealError::Unreadable { path, source })?;
-        serde_json::from_str(&text).map_err(|error| UnsealError::Damaged(error.to_string()))
+        let text = DataDir::open(data_dir)
+            .and_then(|dir| dir.read(SLOTS_FILE))
+            .and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(|source| UnsealError::Unreadable {
+                path: data_dir.join(SLOTS_FILE),
+                source,
+            })?;
+        serde_json::from_slice(&text).map_err(|error| UnsealError::Damaged(error.to_string()))
     }
 
     /// Writes the slots to a data directory, whole or not at all.
-    pub fn write(&self, data_dir: &Path) -> io::Result<()> {
+    pub fn write(&self, data_dir: &DataDir) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self)?;
-        write_durably(&data_dir.join(SLOTS_FILE), &text)
+        data_dir.replace(SLOTS_FILE, &text)
     }
 
     fn add(&mut self, kind: SlotKind, root: &RootKey, secret: &[u8]) {
@@ -156,9 +159,9 @@ impl Slots {
     }
 
     /// Adds a slot for a new key file and writes that file.
-    pub fn add_key_file(&mut self, root: &RootKey, data_dir: &Path) -> Result<(), SlotError> {
+    pub fn add_key_file(&mut self, root: &RootKey, data_dir: &DataDir) -> Result<(), SlotError> {
         let key = random::<32>();
-        write_durably(&data_dir.join(KEY_FILE), key.as_slice())?;
+        data_dir.replace(KEY_FILE, key.as_slice())?;
         self.add(SlotKind::KeyFile, root, key.as_slice());
         Ok(())
     }
@@ -215,8 +218,10 @@ impl Slots {
 
 /// The key file of a data directory, if there is one.
 pub fn key_file(data_dir: &Path) -> Option<Way> {
-    fs::read(data_dir.join(KEY_FILE))
+    let content = DataDir::open(data_dir).and_then(|dir| dir.read(KEY_FILE));
+    content
         .ok()
+        .flatten()
         .map(|content| Way::KeyFile(Zeroizing::new(content)))
 }
 
@@ -260,16 +265,16 @@ mod tests {
     #[test]
     fn each_slot_opens_the_same_root_key_and_nothing_else_does() {
         let root = RootKey::generate();
-        let dir = std::env::temp_dir().join(format!("hearthkey-slots-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(place.path()).unwrap();
         let mut slots = Slots::new("home-1".parse().unwrap());
         slots.add_key_file(&root, &dir).unwrap();
         slots.add_passphrase(&root, "correct horse").unwrap();
         let code = slots.add_recovery_code(&root);
         slots.write(&dir).unwrap();
-        let slots = Slots::read(&dir).unwrap();
+        let slots = Slots::read(place.path()).unwrap();
         for way in [
-            key_file(&dir).unwrap(),
+            key_file(place.path()).unwrap(),
             words("correct horse"),
             words(&code),
             words(&code.to_uppercase().replace('-', " ")),
@@ -283,7 +288,6 @@ mod tests {
         ] {
             assert!(matches!(slots.unseal(&wrong), Err(UnsealError::NoFit)));
         }
-        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! The store as the gateway holds it: opened with a root key, closed when the home is sealed.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
-use hearthkey_core::posture::witness::Anchor;
+use hearthkey_core::posture::Named;
+use hearthkey_core::posture::witness::{Anchor, JournalGaps};
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::anchor::{ANCHOR_FILE, Incident, write_durably};
+use crate::anchor::{ANCHOR_FILE, Incident};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
+use crate::files::DataDir;
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
@@ -45,6 +45,16 @@ pub enum OpenError {
         "some pages of the database are damaged, among them one that describes it. Restore a backup"
     )]
     Unreadable,
+    /// A newer program has written it.
+    #[error(
+        "the database has schema {found}, and this program knows schemas up to {known}: a newer Hearthkey has written it. Run that one, or restore a backup from before it"
+    )]
+    Newer {
+        /// The number of the last migration that was applied.
+        found: usize,
+        /// The number of the last that this program has.
+        known: usize,
+    },
     /// It cannot be read or written.
     #[error("the database cannot be opened: {0}. Free or mend the disk")]
     Database(#[from] rusqlite::Error),
@@ -83,12 +93,12 @@ pub struct Opened {
 
 /// An open home's storage.
 pub struct Store {
-    data_dir: PathBuf,
+    dir: DataDir,
     path: PathBuf,
     key: Arc<DerivedKey>,
     vault: Vault,
     vkey: String,
-    journal: Mutex<Journal>,
+    journal: Journal,
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Option<Arc<Writer>>>,
     read_only: Arc<Mutex<Option<Incident>>>,
@@ -114,13 +124,9 @@ impl Store {
     ) -> Result<(), OpenError> {
         let path = data_dir.join(DATABASE_FILE);
         // SQLite gives its journals the mode of the database.
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
+        DataDir::open(data_dir)?.create(DATABASE_FILE)?;
         let mut connection = connection::open(&path, &root.database(home), Use::Write)?;
-        connection::migrate(&mut connection)?;
+        migrate(&mut connection)?;
         let (private, vkey) = LogKey::generate(&origin(home));
         let vault = Vault::new(home.clone(), RootKey::new(Zeroizing::new(*root.bytes())));
         let sealed = vault.seal(LOG_KEY, private.as_bytes());
@@ -147,12 +153,13 @@ impl Store {
     /// Opens a home: checks every page, the log's edge, its anchor, and reads the journal.
     pub fn open(data_dir: &Path, root: RootKey, home: &HomeId) -> Result<Opened, OpenError> {
         let path = data_dir.join(DATABASE_FILE);
-        if !path.exists() {
+        let dir = DataDir::open(data_dir)?;
+        if !dir.has(DATABASE_FILE)? {
             return Err(OpenError::Missing("file"));
         }
         let key = Arc::new(root.database(home));
         let mut connection = open_checked(&path, &key)?;
-        connection::migrate(&mut connection)?;
+        migrate(&mut connection)?;
         connection::only_read(&connection)?;
         let registry = Registry(&connection);
         let vkey = registry
@@ -162,8 +169,8 @@ impl Store {
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
-        let anchored = data_dir.join(ANCHOR_FILE).exists();
-        let incident = examine_log(&connection, data_dir, &vkey)?;
+        let anchored = dir.has(ANCHOR_FILE)?;
+        let incident = examine_log(&connection, &dir, &vkey)?;
         let read_only = Arc::new(Mutex::new(incident.clone()));
         if is_large(&path) {
             check_in_background(path.clone(), Arc::clone(&key), Arc::clone(&read_only));
@@ -178,12 +185,12 @@ impl Store {
             sender,
         )?);
         let store = Self {
-            data_dir: data_dir.to_owned(),
+            dir,
             path,
             key,
             vault,
             vkey,
-            journal: Mutex::new(journal),
+            journal,
             readers: Mutex::new(vec![connection]),
             writer: Mutex::new(Some(writer)),
             read_only,
@@ -226,8 +233,21 @@ impl Store {
     }
 
     /// Writes a revocation into the journal and waits until it is on the disk.
-    pub fn journal(&self, revocation: &Revocation) -> std::io::Result<()> {
-        locked(&self.journal).append(revocation)
+    pub async fn journal(&self, revocation: Revocation) -> std::io::Result<()> {
+        self.journal.append(revocation).await
+    }
+
+    /// What of the revocations that the registry knows the journal does not hold.
+    pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
+        let over = self.read(|registry| registry.devices_that_are_over())?;
+        let mut unwritten = Named::default();
+        for device in over.iter().filter(|device| !self.journal.holds(device)) {
+            unwritten.add(device.to_string());
+        }
+        Ok(JournalGaps {
+            missing: !self.journal.is_there(),
+            unwritten,
+        })
     }
 
     /// The keys that open this home's secrets.
@@ -277,7 +297,7 @@ impl Store {
         }
         let newest = self.checkpoints.borrow().clone();
         match newest {
-            Some(checkpoint) => write_durably(&self.data_dir.join(ANCHOR_FILE), &checkpoint.note),
+            Some(checkpoint) => self.dir.replace(ANCHOR_FILE, &checkpoint.note),
             None => Ok(()),
         }
     }
@@ -288,7 +308,7 @@ impl Store {
         let (Some(newest), None) = (newest, self.incident()) else {
             return Ok(Anchor::Current);
         };
-        let Ok(note) = std::fs::read(self.data_dir.join(ANCHOR_FILE)) else {
+        let Ok(Some(note)) = self.dir.read(ANCHOR_FILE) else {
             return Ok(Anchor::Missing);
         };
         let Ok(anchor) = open_checkpoint(&note, &self.vkey) else {
@@ -308,10 +328,9 @@ impl Store {
         writer.ok_or(CommitError::Sealed)?.commit(record).await?;
         {
             let mut read_only = locked(&self.read_only);
-            let anchor = self.data_dir.join(ANCHOR_FILE);
             // Somebody else may have accepted it first.
-            if read_only.take().is_some() && anchor.exists() {
-                let moved = std::fs::rename(&anchor, anchor.with_extension("anchor.refuted"));
+            if read_only.take().is_some() && self.dir.has(ANCHOR_FILE).unwrap_or_default() {
+                let moved = self.dir.rename(ANCHOR_FILE, "checkpoint.anchor.refuted");
                 if let Err(error) = moved {
                     tracing::error!(%error, "the refuted anchor could not be put aside");
                 }
@@ -368,6 +387,15 @@ const LOG_KEY: SecretName<'static> = SecretName {
     name: "checkpoint",
     version: 1,
 };
+
+/// Brings the schema up to date. One that is newer than this program is left as it is.
+fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let (found, known) = (connection::schema(connection)?, connection::SCHEMA);
+    if found > known {
+        return Err(OpenError::Newer { found, known });
+    }
+    Ok(connection::migrate(connection)?)
+}
 
 fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> {
     let connection = connection::open(path, key, Use::Write).map_err(|error| {
@@ -447,7 +475,7 @@ fn stored_checkpoint(connection: &Connection, vkey: &str) -> Option<SignedCheckp
 /// Compares the log with its own checkpoint and with the anchor outside the database.
 fn examine_log(
     connection: &Connection,
-    data_dir: &Path,
+    dir: &DataDir,
     vkey: &str,
 ) -> Result<Option<Incident>, OpenError> {
     let size = log_size(connection)?;
@@ -464,10 +492,8 @@ fn examine_log(
             return Ok(Some(Incident::RecordAltered(size - 1)));
         }
     }
-    let anchor = match std::fs::read(data_dir.join(ANCHOR_FILE)) {
-        Ok(note) => note,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(anchor) = dir.read(ANCHOR_FILE)? else {
+        return Ok(None);
     };
     Ok(match open_checkpoint(&anchor, vkey) {
         Err(_) => Some(Incident::AnchorAltered),

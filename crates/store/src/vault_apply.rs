@@ -7,7 +7,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::{Transaction, params};
 use serde::Serialize;
 
-use crate::change::{ApplyError, one};
+use crate::change::{ApplyError, misplaced, one};
 use crate::errands;
 use crate::vault::{CredentialPlace, SealedSecret};
 use crate::vault_change::{NewVersion, VaultWrite};
@@ -486,14 +486,4 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
         other => return misplaced(other),
     }
     Ok(())
-}
-
-/// A write that [`apply`] handed to the wrong room is not lost in silence.
-fn misplaced(write: &VaultWrite) -> Result<(), ApplyError> {
-    let name = format!("{write:?}");
-    let name = name.split(|c: char| !c.is_alphanumeric()).next();
-    Err(ApplyError::Log(format!(
-        "nobody writes {}",
-        name.unwrap_or_default()
-    )))
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tlog_tiles::{Error as TlogError, Hash, HashReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::change::{ApplyError, Change, apply};
+use crate::change::{ApplyError, Change, apply, check};
 use crate::connection::{self, Use};
 use crate::keys::DerivedKey;
 use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
@@ -25,18 +25,26 @@ pub struct Committed {
     pub first_seq: u64,
 }
 
-/// Why a change was not committed. Nothing of it has happened.
+/// Why a change was not committed. Nothing of it has happened, except where that is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// The facts have changed since the decision: read them again and decide anew.
     #[error("the registry changed in the meantime. Try again")]
     Conflict,
+    /// The thing is not as the decision saw it: what the change expects to be the newest about it is not.
+    #[error("it has changed since it was looked at. Look at it again, and decide anew")]
+    Changed,
     /// The registry cannot hold the change, now or later: a defect of the program.
     #[error("the registry cannot hold the change: {0}. Report it with the gateway's log")]
     Unfit(String),
     /// The database cannot be written.
     #[error("the storage cannot be written: {0}. Free or mend the disk; no restart is needed")]
     Unavailable(String),
+    /// The storage failed while it was taking the change: whether it has it is not known. Read the facts again.
+    #[error(
+        "the storage failed at the end of the change: {0}. Look whether it happened before you try again"
+    )]
+    Unknown(String),
     /// The log does not match its anchor, so nothing is added to it.
     #[error(
         "the home is read-only: {0}. Look at `hearthkey status`, then accept it with `hearthkey log accept`"
@@ -84,7 +92,8 @@ impl Writer {
             .send(Job { change, reply })
             .await
             .map_err(|_| CommitError::Sealed)?;
-        answer.await.map_err(|_| CommitError::Sealed)?
+        let ended = || CommitError::Unknown("the writer ended".into());
+        answer.await.map_err(|_| ended())?
     }
 
     /// Ends the thread once everything that waits is committed. Blocks until then.
@@ -159,7 +168,7 @@ impl State {
                 self.open = None;
                 tracing::error!(%error, "a commit failed");
                 for reply in replies {
-                    let _ = reply.send(Err(CommitError::Unavailable(error.clone())));
+                    let _ = reply.send(Err(error.clone()));
                 }
             }
         }
@@ -168,13 +177,15 @@ impl State {
     fn try_commit(
         &mut self,
         changes: Vec<Change>,
-    ) -> Result<(Vec<Verdict>, Option<SignedCheckpoint>), String> {
-        let text = |error: rusqlite::Error| error.to_string();
+    ) -> Result<(Vec<Verdict>, Option<SignedCheckpoint>), CommitError> {
+        // Until the commit itself, a failure leaves nothing behind.
+        let nothing = CommitError::Unavailable;
+        let text = |error: rusqlite::Error| nothing(error.to_string());
         if self.open.is_none() {
-            self.open = Some(self.reopen()?);
+            self.open = Some(self.reopen().map_err(nothing)?);
         }
         let Some((connection, edge)) = self.open.as_mut() else {
-            return Err("the database is closed".into());
+            return Err(nothing("the database is closed".into()));
         };
         let before = edge.size();
         let mut grown = edge.clone();
@@ -183,14 +194,15 @@ impl State {
             .map_err(text)?;
         let mut verdicts = Vec::with_capacity(changes.len());
         for change in changes {
-            verdicts.push(apply_in_savepoint(&mut tx, &mut grown, change)?);
+            verdicts.push(apply_in_savepoint(&mut tx, &mut grown, change).map_err(nothing)?);
         }
         let checkpoint = if grown.size() > before {
-            Some(sign_and_store(&tx, &self.log_key, &grown)?)
+            Some(sign_and_store(&tx, &self.log_key, &grown).map_err(nothing)?)
         } else {
             None
         };
-        tx.commit().map_err(text)?;
+        tx.commit()
+            .map_err(|error| CommitError::Unknown(error.to_string()))?;
         *edge = grown;
         Ok((verdicts, checkpoint))
     }
@@ -245,6 +257,11 @@ fn own_fault(error: ApplyError) -> Result<CommitError, String> {
     use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
     match error {
         ApplyError::Conflict => Ok(CommitError::Conflict),
+        ApplyError::Changed => Ok(CommitError::Changed),
+        ApplyError::Defect(error) => {
+            tracing::error!(error, "a change could not be applied");
+            Ok(CommitError::Unfit(error))
+        }
         ApplyError::Database(error) => match error.sqlite_error_code() {
             Some(ConstraintViolation | TooBig | TypeMismatch) => {
                 tracing::error!(%error, "a change does not fit the registry");
@@ -257,6 +274,9 @@ fn own_fault(error: ApplyError) -> Result<CommitError, String> {
 }
 
 fn apply_change(tx: &Transaction<'_>, edge: &mut Edge, change: Change) -> Result<(), ApplyError> {
+    if let Some(expected) = &change.expects {
+        check(tx, expected)?;
+    }
     for write in &change.writes {
         apply(tx, write)?;
     }
@@ -395,6 +415,23 @@ mod tests {
         let verdicts = fixture.group(vec![recorded("a"), conflict, recorded("c")]);
         assert_eq!(verdicts, [Ok(0), Err(CommitError::Conflict), Ok(1)]);
         assert_eq!(fixture.settings(), ["a", "c"]);
+        assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn a_change_that_rests_on_what_is_not_the_newest_record_does_not_happen() {
+        let mut fixture = fixture();
+        let expecting = |name, newest| recorded(name).expecting("a".into(), newest);
+        let verdicts = fixture.group(vec![
+            expecting("a", None),
+            // The first is in the same group, and has happened all the same.
+            expecting("b", None),
+            expecting("a", Some(0)),
+            expecting("c", Some(0)),
+        ]);
+        let changed = || Err(CommitError::Changed);
+        assert_eq!(verdicts, [Ok(0), changed(), Ok(1), changed()]);
+        assert_eq!(fixture.settings(), ["a"]);
         assert_eq!(fixture.verified(), 2);
     }
 

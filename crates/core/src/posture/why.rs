@@ -47,6 +47,12 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::Untested => {
             "Whether a backup can be read is found out either now or when it is needed."
         }
+        FindingKind::JournalIncomplete => {
+            "A restored database could let a revoked device in again, and nobody would notice."
+        }
+        FindingKind::ClockNotTrusted => {
+            "While the time is not known, nothing is issued, and an expiry may be noticed late."
+        }
         FindingKind::LogAltered => {
             "Somebody who has the home's keys has changed what is on record, or the disk has."
         }

@@ -1,5 +1,6 @@
-//! What outlives the database: the anchor of its log, and its backups.
+//! What outlives the database: the anchor of its log, the journal of its revocations, and its backups.
 
+use super::Named;
 use crate::finding::{Finding, FindingKind, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -22,6 +23,26 @@ pub enum Anchor {
     Missing,
     /// It does not carry this home's signature.
     Foreign,
+}
+
+/// What the revocation journal lacks now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalGaps {
+    /// Whether the file is not there.
+    pub missing: bool,
+    /// Revoked and retired devices that it does not hold.
+    pub unwritten: Named,
+}
+
+/// What the revocation journal lacked when the home opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JournalOpened {
+    /// Whether the file was not there.
+    pub missing: bool,
+    /// Whether its last line had no end.
+    pub unterminated: bool,
+    /// Lines that this home did not write, or not to their end.
+    pub foreign_lines: usize,
 }
 
 /// When backups were made and tried, as far as the log knows.
@@ -55,6 +76,67 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
         "See that checkpoint.anchor in the data directory can be written, and that the disk is not full; the \
          gateway's own messages name the error. It is written again with the next record.",
     ))
+}
+
+impl JournalOpened {
+    /// What was wrong, a sentence for each.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.missing {
+            sentences.push("The revocation journal was missing when the home opened.".to_owned());
+        }
+        if self.unterminated {
+            let what = "The last line of the revocation journal had no end when the home opened.";
+            sentences.push(what.to_owned());
+        }
+        if self.foreign_lines > 0 {
+            sentences.push(format!(
+                "The revocation journal has {} lines that this home did not write, or not to their end.",
+                self.foreign_lines
+            ));
+        }
+        sentences
+    }
+}
+
+/// What is wrong with the revocation journal.
+pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> Option<Finding> {
+    let mut what = opened.sentences();
+    if gaps.missing && !opened.missing {
+        what.push("The revocation journal is not where it was when the home opened.".into());
+    }
+    if gaps.unwritten.count > 0 {
+        let devices = gaps.unwritten.text("revoked or retired device");
+        what.push(format!("The revocation journal does not hold {devices}."));
+    }
+    if what.is_empty() {
+        return None;
+    }
+    let finding = Finding::new(
+        FindingKind::JournalIncomplete,
+        Severity::High,
+        object.to_owned(),
+        "",
+    );
+    Some(finding.saying(
+        what.join(" "),
+        "Put revocations.journal back from a copy, or revoke each of these devices again: that writes it down anew. Find out \
+         who or what has changed the file, and then accept this.",
+    ))
+}
+
+/// What waits for a clock that is believed.
+pub fn of_clock(trusted: bool, object: &str) -> Option<Finding> {
+    let finding = Finding::new(
+        FindingKind::ClockNotTrusted,
+        Severity::High,
+        object.to_owned(),
+        "",
+    );
+    let what = "The machine's clock is not trusted: it jumped, or it is behind what the home has recorded. Home time goes on \
+         without it, no certificate is issued, and nothing is rotated or destroyed.";
+    let remedy = "Set the machine's clock right, for example with NTP. If it is right already, say so: `hearthkey clock confirm`.";
+    (!trusted).then(|| finding.saying(what, remedy))
 }
 
 /// What is wrong with the backups: there is none, it is old, or nobody has tried one.
@@ -114,6 +196,38 @@ mod tests {
         assert_eq!(kind(Anchor::Behind(written), late), found);
         assert_eq!(kind(Anchor::Missing, written), found);
         assert_eq!(kind(Anchor::Foreign, written), found);
+    }
+
+    #[test]
+    fn a_journal_that_is_gone_or_short_is_found_and_the_devices_are_named() {
+        let whole = JournalGaps::default();
+        assert_eq!(of_journal(&JournalOpened::default(), &whole, OBJECT), None);
+        let opened = JournalOpened {
+            missing: true,
+            unterminated: true,
+            foreign_lines: 2,
+        };
+        let found = of_journal(&opened, &whole, OBJECT).unwrap();
+        assert_eq!(found.kind, FindingKind::JournalIncomplete);
+        for said in ["was missing", "had no end", "2 lines"] {
+            assert!(found.what.contains(said), "{}", found.what);
+        }
+        let mut gaps = JournalGaps {
+            missing: true,
+            ..JournalGaps::default()
+        };
+        gaps.unwritten.add("lamp".into());
+        let found = of_journal(&JournalOpened::default(), &gaps, OBJECT).unwrap();
+        for said in ["not where it was", "1 revoked or retired device: lamp."] {
+            assert!(found.what.contains(said), "{}", found.what);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_not_trusted_is_found() {
+        assert_eq!(of_clock(true, OBJECT), None);
+        let kind = of_clock(false, OBJECT).unwrap().kind;
+        assert_eq!(kind, FindingKind::ClockNotTrusted);
     }
 
     #[test]

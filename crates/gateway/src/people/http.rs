@@ -198,8 +198,9 @@ async fn session(State(gateway): Gate, Extension(caller): Who) -> Answer<api::Se
 async fn log_out(State(gateway): Gate, Extension(caller): Who) -> WithCookie<api::Ended> {
     let home = gateway.home()?;
     let ended = caller.person()?.session.id.clone();
-    home.end_session(&caller, &ended).await?;
-    Ok((cookie(forget_cookie()), Json(api::Ended { ended })))
+    let durable = home.end_session(&caller, &ended).await?;
+    let ended = api::Ended { ended, durable };
+    Ok((cookie(forget_cookie()), Json(ended)))
 }
 
 /// Begins to show a passkey again.
@@ -247,8 +248,9 @@ async fn end_session(
     Extension(caller): Who,
     Path(id): Path<String>,
 ) -> Answer<api::Ended> {
-    gateway.home()?.end_session(&caller, &id).await?;
-    Ok(Json(api::Ended { ended: id }))
+    let durable = gateway.home()?.end_session(&caller, &id).await?;
+    let ended = id;
+    Ok(Json(api::Ended { ended, durable }))
 }
 
 /// Lists people.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{EnvironmentName, PersonName};
-use hearthkey_core::person::{INVITATION_LIFETIME, PEOPLE_MAX, Person};
+use hearthkey_core::person::{INVITATION_LIFETIME, PEOPLE_MAX, Person, Standing};
 use hearthkey_core::role::{Mandate, Role};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
@@ -186,15 +186,31 @@ impl Home {
         let person = self.person_named(name)?;
         owners_matter(caller, &[&person.mandate])?;
         let entry = self.entry_about(caller.actor(), "person.end", &person);
-        let write = PersonWrite::End(person.id.clone(), self.now());
-        self.commit(Change::record(entry).write(Write::Person(write)))
-            .await
-            .map_err(|error| RosterError::from(error).or(last_owner))?;
+        let owns = person.mandate.role() == Role::Owner && person.standing() == Standing::Active;
+        if owns && !self.has_another_owner(&person)? {
+            return Err(last_owner());
+        }
+        let durable = self.cut_person(&person, entry).is_durable().await;
+        if !durable && !self.is_gone(&person)? {
+            return Err(last_owner());
+        }
         self.revoke_roles_given_by(&caller.actor(), &person, None)
             .await?;
         Ok(api::Ended {
             ended: person.name.to_string(),
+            durable,
         })
+    }
+
+    /// Whether somebody else owns the home and can log in. It is asked again when the end of an owner is written down.
+    fn has_another_owner(&self, person: &Person) -> Result<bool, Failure> {
+        let people = self.store.read(|registry| registry.people())?;
+        let owns = |other: &Person| {
+            other.mandate.role() == Role::Owner
+                && other.standing() == Standing::Active
+                && other.id != person.id
+        };
+        Ok(people.iter().any(owns))
     }
 
     fn entry_about(&self, actor: Actor, action: &'static str, person: &Person) -> Entry {

@@ -198,7 +198,10 @@ impl Home {
         let hash = hash_of(secret);
         let found = self.store.read(|registry| registry.web_session(&hash))?;
         let now = self.now();
-        match found.filter(|(session, _)| session.is_live(now)) {
+        let here = |(session, person): &(WebSession, Person)| {
+            session.is_live(now) && !self.people.gone.has(session, person)
+        };
+        match found.filter(here) {
             Some((session, person)) => Ok(Some(Visit {
                 person,
                 session,
@@ -214,7 +217,10 @@ impl Home {
     pub(crate) fn still_here(&self, visit: &Visit) -> Result<(), Failure> {
         let hash = visit.session.hash;
         let found = self.store.read(|registry| registry.web_session(&hash))?;
-        match found.is_some_and(|(session, _)| session.is_live(self.now())) {
+        let here = |(session, person): (WebSession, Person)| {
+            session.is_live(self.now()) && !self.people.gone.has(&session, &person)
+        };
+        match found.is_some_and(here) {
             true => Ok(()),
             false => Err(not_logged_in("Your session has ended.")),
         }
@@ -331,8 +337,8 @@ impl Home {
         })
     }
 
-    /// Ends a session that the caller may see.
-    pub(crate) async fn end_session(&self, caller: &Caller, id: &str) -> Result<(), Failure> {
+    /// Ends a session that the caller may see. Returns whether that is on the disk.
+    pub(crate) async fn end_session(&self, caller: &Caller, id: &str) -> Result<bool, Failure> {
         let seen = self.web_sessions(caller)?;
         let Some(session) = seen.sessions.iter().find(|session| session.id == id) else {
             let shown: String = id.chars().take(40).collect();
@@ -341,9 +347,7 @@ impl Home {
         let object = format!("person:{}", session.person);
         let entry = Entry::new(self.now(), caller.actor(), "session.end", object)
             .with("session", id.to_owned());
-        let change = Change::record(entry).write(Write::Person(PersonWrite::EndSession(id.into())));
-        self.commit(change).await?;
-        Ok(())
+        Ok(self.cut_session(id, entry).is_durable().await)
     }
 }
 

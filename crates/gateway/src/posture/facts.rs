@@ -75,7 +75,7 @@ fn privileges(used: RightsUsed, profile: &Profile, changed_at: Option<Timestamp>
 impl Home {
     /// What is known of the home.
     pub(super) fn facts(&self, now: Timestamp) -> Result<Facts, ReadError> {
-        let anchor = self.store.anchor()?;
+        let (anchor, journal) = (self.store.anchor()?, self.store.journal_gaps()?);
         let connected: HashSet<DeviceId> = self
             .broker
             .sessions()
@@ -91,6 +91,9 @@ impl Home {
                 key_file: self.key_file,
                 anchored: self.anchored,
                 anchor,
+                journal_opened: self.journal_opened,
+                journal,
+                clock_doubted: !self.clock.now_and_trust().1,
                 backups: registry.backups()?,
                 log_problem: self.log_problem(),
                 authorities: self.authorities(),

@@ -98,10 +98,13 @@ fn the_live_facts_are_asked_and_the_client_is_told_their_answer() {
     device(DeviceState::Active);
     certificate(CertificateState::Superseded);
     told(Some(AlertDescription::CertificateRevoked));
-    certificate(CertificateState::Revoked);
-    told(Some(AlertDescription::CertificateRevoked));
     certificate(CertificateState::Active);
     told(None);
+    certificate(CertificateState::Revoked);
+    told(Some(AlertDescription::CertificateRevoked));
+    // Revoked is for good.
+    certificate(CertificateState::Active);
+    told(Some(AlertDescription::CertificateRevoked));
 }
 
 #[test]

@@ -34,11 +34,11 @@ fn server_leaf(ca: &CertificateAuthority, key: &SigningKey) -> Vec<u8> {
 
 #[test]
 fn nobody_resumes_a_session_and_so_a_revoked_device_cannot() {
-    let home = Home::new();
-    let key = SigningKey::generate().unwrap();
-    let der = home.enroll(&key).der;
-    let door = home.door();
     for version in VERSIONS {
+        let home = Home::new();
+        let key = SigningKey::generate().unwrap();
+        let der = home.enroll(&key).der;
+        let door = home.door();
         let client = Arc::new(home.client(version, Some((&der, &key.to_pkcs8()))));
         let state = |state| {
             let mut access = home.access.write().unwrap();
@@ -53,7 +53,6 @@ fn nobody_resumes_a_session_and_so_a_revoked_device_cannot() {
         state(CertificateState::Revoked);
         let told = shake(&door, &client).alert();
         assert_eq!(told, Some(AlertDescription::CertificateRevoked));
-        state(CertificateState::Active);
     }
 }
 

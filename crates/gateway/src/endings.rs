@@ -1,0 +1,266 @@
+//! Access that ends: it is cut off in memory first, and written down then.
+//!
+//! A revocation waits for nothing that could be held up: for no lock, no disk, no bridge. Whatever ends access goes this one
+//! way. The caller cuts it off in memory and hands it over; a task of its own writes it into the journal and into the
+//! registry, both at the same time, and tries each again every second until it is there. The caller waits for that no
+//! longer than [`PATIENCE`], and answers whether it is durable. Until it is, the end is pending, `status` counts it, and
+//! nothing that would give the same thing access again is begun.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hearthkey_store::CommitError;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::journal::Revocation;
+use hearthkey_store::registry::{ReadError, Registry};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::home::{Home, locked};
+
+/// How long an answer waits for the disk. The access has ended before.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// An end of access, as it is written down.
+pub(crate) trait End: Send + Sync {
+    /// What audit records call the thing whose access has ended.
+    fn object(&self) -> String;
+
+    /// What tells it from other ends of the same thing.
+    fn kind(&self) -> String;
+
+    /// What the journal gets, if it is for the journal.
+    fn revocation(&self) -> Option<&Revocation> {
+        None
+    }
+
+    /// What the registry gets. It is the same for each try.
+    fn change(&self) -> Change;
+
+    /// Whether the registry has it.
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError>;
+
+    /// It is in the registry now.
+    fn written(&self, _: &Home) {}
+
+    /// The registry does not take it, because of what it knows. Returns whether it is given up then, and takes back what was
+    /// done in memory.
+    fn is_refused(&self, _: &Home) -> bool {
+        false
+    }
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Done,
+    Failed,
+    Refused,
+}
+
+/// The ends of access that are not on the disk yet. They are bounded by the things that can end: the same end of the same
+/// thing is one.
+pub(crate) struct Endings {
+    pending: Mutex<HashMap<(String, String), watch::Receiver<bool>>>,
+    begun: mpsc::UnboundedSender<Begun>,
+    queue: Mutex<Option<mpsc::UnboundedReceiver<Begun>>>,
+}
+
+struct Begun {
+    end: Box<dyn End>,
+    durable: watch::Sender<bool>,
+}
+
+/// An end of access that is being written down.
+pub(crate) struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// Whether it is on the disk within the patience of an answer.
+    pub(crate) async fn is_durable(mut self) -> bool {
+        let durable = self.0.wait_for(|durable| *durable);
+        matches!(timeout(PATIENCE, durable).await, Ok(Ok(_)))
+    }
+}
+
+impl Default for Endings {
+    fn default() -> Self {
+        let (begun, queue) = mpsc::unbounded_channel();
+        Self {
+            pending: Mutex::default(),
+            begun,
+            queue: Mutex::new(Some(queue)),
+        }
+    }
+}
+
+impl Endings {
+    /// Hands over what has been cut off in memory.
+    pub(crate) fn begin(&self, end: impl End + 'static) -> Ending {
+        let mut pending = locked(&self.pending);
+        let key = (end.object(), end.kind());
+        if let Some(before) = pending.get(&key) {
+            return Ending(before.clone());
+        }
+        let (durable, told) = watch::channel(false);
+        pending.insert(key, told.clone());
+        let end = Box::new(end);
+        if self.begun.send(Begun { end, durable }).is_err() {
+            tracing::error!("an end of access cannot be written down: the home is closed");
+        }
+        Ending(told)
+    }
+
+    /// How many are not on the disk yet.
+    pub(crate) fn pending(&self) -> usize {
+        locked(&self.pending).len()
+    }
+
+    /// Whether an end of a thing is not on the disk yet.
+    pub(crate) fn is_pending(&self, object: &str) -> bool {
+        let pending = locked(&self.pending);
+        pending.keys().any(|(its, _)| its == object)
+    }
+
+    /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
+    pub(crate) async fn settled(&self, object: &str) -> bool {
+        let of_it = || {
+            let pending = locked(&self.pending);
+            let mut all = pending.iter().filter(|((its, _), _)| its == object);
+            all.next().map(|(_, told)| told.clone())
+        };
+        let none_left = async {
+            while let Some(mut told) = of_it() {
+                // It is taken off the list before this is told, and when its task ends.
+                if told.wait_for(|durable| *durable).await.is_err() {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, none_left).await.is_ok() && of_it().is_none()
+    }
+}
+
+/// Writes down what ends, until the home closes.
+pub(crate) async fn keep(home: Arc<Home>) {
+    let Some(mut queue) = locked(&home.endings.queue).take() else {
+        return;
+    };
+    let mut stopping = home.stopping.subscribe();
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            begun = queue.recv() => match begun {
+                Some(begun) => { tasks.spawn(write_down(Arc::clone(&home), begun)); }
+                None => break,
+            },
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "an end of access was not written down");
+                }
+            }
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    // What is being written gets to its end, unless the disk hangs.
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    if timeout(PATIENCE, rest).await.is_err() {
+        tracing::error!("some ends of access are not on the disk: they held in memory only");
+    }
+}
+
+async fn write_down(home: Arc<Home>, begun: Begun) {
+    let Begun { end, durable } = begun;
+    let end = end.as_ref();
+    let stopping = home.stopping.subscribe();
+    let (journaled, registered) = tokio::join!(
+        home.keep_journaling(end, stopping.clone()),
+        home.keep_registering(end, stopping),
+    );
+    // What is left because the home closes is told as it is: not durable.
+    if (journaled && registered) || !*home.stopping.borrow() {
+        locked(&home.endings.pending).remove(&(end.object(), end.kind()));
+    }
+    durable.send_replace(journaled && registered);
+}
+
+/// Waits before another try. Returns false if the home closes meanwhile.
+async fn again(stopping: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = sleep(AGAIN) => true,
+        _ = stopping.wait_for(|stop| *stop) => false,
+    }
+}
+
+impl Home {
+    async fn keep_journaling(&self, end: &dyn End, mut stopping: watch::Receiver<bool>) -> bool {
+        while !self.write_into_journal(end).await {
+            if !again(&mut stopping).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn keep_registering(&self, end: &dyn End, mut stopping: watch::Receiver<bool>) -> bool {
+        loop {
+            match self.write_into_registry(end).await {
+                Tried::Done => return true,
+                Tried::Refused => return false,
+                Tried::Failed => {}
+            }
+            if !again(&mut stopping).await {
+                return false;
+            }
+        }
+    }
+
+    async fn write_into_journal(&self, end: &dyn End) -> bool {
+        let Some(revocation) = end.revocation() else {
+            return true;
+        };
+        let written = self.store.journal(revocation.clone()).await;
+        if let Err(error) = &written {
+            tracing::error!(%error, object = end.object(), "the journal does not have a revocation yet");
+        }
+        written.is_ok()
+    }
+
+    async fn write_into_registry(&self, end: &dyn End) -> Tried {
+        let error = match self.commit_with_effects(end.change()).await {
+            Ok(_) => {
+                end.written(self);
+                return Tried::Done;
+            }
+            Err(error) => error,
+        };
+        tracing::error!(%error, object = end.object(), "an end of access is not durable yet");
+        match error {
+            CommitError::Conflict | CommitError::Unknown(_) => {}
+            _ => return Tried::Failed,
+        }
+        match self.store.read(|registry| end.holds(registry)) {
+            // What is read may be on the disk in part only, until something else is committed after it.
+            Ok(true) if self.commit_something().await => {
+                end.written(self);
+                Tried::Done
+            }
+            Ok(true) => Tried::Failed,
+            Ok(false) if error == CommitError::Conflict && end.is_refused(self) => Tried::Refused,
+            Ok(false) => Tried::Failed,
+            Err(error) => {
+                tracing::error!(%error, "an end of access could not be looked up");
+                Tried::Failed
+            }
+        }
+    }
+
+    async fn commit_something(&self) -> bool {
+        let now = self.now().to_string().into_bytes();
+        let change = Change::default().write(Write::Setting("last_time", now));
+        self.commit(change).await.is_ok()
+    }
+}

@@ -1,0 +1,237 @@
+//! The files beside the database: each is opened by its name in a directory that is held open, and is replaced whole.
+//!
+//! Nothing here follows a link, and nothing writes into a file that somebody else has put there.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+/// The data directory, held open: its files are reached through it, also if something else takes its path.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    handle: File,
+}
+
+/// A file that is locked beside the directory, for programs from before the directory was.
+pub const LOCK_FILE: &str = "hearthkey.lock";
+
+/// The right to work on a home, given up when it is dropped.
+#[derive(Debug)]
+#[allow(dead_code)] // The locks are the open files.
+pub struct HomeLock {
+    directory: File,
+    file: File,
+}
+
+/// For its owner alone.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+impl DataDir {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self {
+            path: path.to_owned(),
+            handle: handle.into(),
+        })
+    }
+
+    /// The path by which it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Locks the home, by the directory itself: no file in it can be removed or replaced to let a second gateway in. Returns
+    /// nothing if another program holds the lock.
+    pub fn lock(&self) -> io::Result<Option<HomeLock>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory: File = openat(&self.handle, ".", flags, Mode::empty())?.into();
+        let file = self.append(LOCK_FILE)?;
+        for open in [&directory, &file] {
+            match flock(open, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(HomeLock { directory, file }))
+    }
+
+    /// The names of what is in it, at most `limit`.
+    pub fn names(&self, limit: usize) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.handle)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." && names.len() < limit {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether only its owner can put files into it, and its owner is this user or root.
+    pub fn is_private(&self) -> io::Result<bool> {
+        let stat = fstat(&self.handle)?;
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw() || stat.st_uid == 0;
+        let writable = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+        Ok(ours && !writable)
+    }
+
+    /// Lets its owner write and its group read, and nobody else.
+    pub fn close_to_others(&self) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(
+            &self.handle,
+            Mode::RWXU | Mode::RGRP | Mode::XGRP,
+        )?)
+    }
+
+    /// Whether there is something of this name, whatever it is.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The content of a file; nothing if there is none.
+    pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file: File = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(file) => file.into(),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok(Some(content))
+    }
+
+    /// Creates a file that was not there.
+    pub fn create(&self, name: &str) -> io::Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.handle, name, flags, PRIVATE)?.into())
+    }
+
+    /// Opens a file to read and to append to, and creates it if it was not there.
+    pub fn append(&self, name: &str) -> io::Result<File> {
+        let flags =
+            OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.handle, name, flags, PRIVATE)?.into())
+    }
+
+    /// Whether a name is that of an open file.
+    pub fn is_still(&self, name: &str, file: &File) -> io::Result<bool> {
+        let open = fstat(file)?;
+        match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file; it is no error if there is none.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a file another name, and waits until that is on the disk.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        renameat(&self.handle, from, &self.handle, to)?;
+        self.sync()
+    }
+
+    /// Replaces a file so that a crash leaves the old content or the new, never half of one.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let draft = format!("{name}.new");
+        // A draft that a crash has left, or that somebody has put there, is not written into.
+        self.remove(&draft)?;
+        let mut file = self.create(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        self.rename(&draft, name)
+    }
+
+    /// Waits until the names in it are on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn data_dir() -> (tempfile::TempDir, DataDir) {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(place.path()).unwrap();
+        (place, dir)
+    }
+
+    #[test]
+    fn a_file_is_never_written_through_a_link_that_somebody_has_put_there() {
+        let (place, dir) = data_dir();
+        let victim = place.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        for name in ["key.new", "key", "journal"] {
+            symlink(&victim, place.path().join(name)).unwrap();
+        }
+        dir.replace("key", b"secret").unwrap();
+        assert!(dir.append("journal").is_err());
+        assert!(dir.read("journal").is_err());
+        assert!(dir.create("journal").is_err());
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        let key = std::fs::symlink_metadata(place.path().join("key")).unwrap();
+        assert!(key.is_file());
+        assert_eq!(key.mode() & 0o777, 0o600);
+        assert_eq!(dir.read("key").unwrap().unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_home_has_one_lock_whatever_is_removed_from_it() {
+        let (place, dir) = data_dir();
+        let held = dir.lock().unwrap();
+        assert!(held.is_some());
+        let other = DataDir::open(place.path()).unwrap();
+        assert!(other.lock().unwrap().is_none());
+        std::fs::remove_file(place.path().join(LOCK_FILE)).unwrap();
+        assert!(other.lock().unwrap().is_none());
+        drop(held);
+        assert!(other.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_not_private() {
+        let (place, dir) = data_dir();
+        assert!(dir.is_private().unwrap());
+        for mode in [0o770, 0o707] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(place.path(), mode).unwrap();
+            assert!(!dir.is_private().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_or_replaced_is_not_the_one_that_is_open() {
+        let (place, dir) = data_dir();
+        let file = dir.append("journal").unwrap();
+        assert!(dir.is_still("journal", &file).unwrap());
+        std::fs::rename(place.path().join("journal"), place.path().join("old")).unwrap();
+        assert!(!dir.is_still("journal", &file).unwrap());
+        std::fs::write(place.path().join("journal"), "").unwrap();
+        assert!(!dir.is_still("journal", &file).unwrap());
+    }
+}

@@ -1,0 +1,218 @@
+//! A file that the user names for an answer: written whole, never over another unasked, and never in place of a device or a
+//! link.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::failure::{Failure, code};
+
+/// An output file that is being written.
+pub struct OutFile {
+    /// As the user named it.
+    named: PathBuf,
+    place: Place,
+}
+
+enum Place {
+    /// A new file beside its target, for its owner only. It goes again unless it is finished.
+    Beside {
+        draft: NamedTempFile,
+        target: PathBuf,
+        replace: bool,
+    },
+    /// A pipe, a terminal or another device: written through, as the user asked.
+    Through(File),
+}
+
+impl OutFile {
+    /// Begins to write. A file that is there is replaced only if that was asked for, and then where it lies: a link to it
+    /// stays a link.
+    pub fn begin(path: &Path, replace: bool) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::file("write", path, &error);
+        let place = match fs::metadata(path) {
+            Ok(known) => match stream(path, &known) {
+                Some(stream) => Place::Through(stream.map_err(failed)?),
+                None if !known.is_file() => return Err(not_a_file(path)),
+                None if !replace => return Err(there_already(path)),
+                None => fs::canonicalize(path)
+                    .and_then(|target| Place::beside(target, true))
+                    .map_err(failed)?,
+            },
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            // A link that leads nowhere is somebody's, too.
+            Err(_) if fs::symlink_metadata(path).is_ok() => return Err(not_a_file(path)),
+            Err(_) => Place::beside(path.to_owned(), false).map_err(failed)?,
+        };
+        let named = path.to_owned();
+        Ok(Self { named, place })
+    }
+
+    /// Whether it goes into a pipe, a terminal or another device.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.place, Place::Through(_))
+    }
+
+    /// Where to write to.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.place {
+            Place::Beside { draft, .. } => draft,
+            Place::Through(file) => file,
+        }
+    }
+
+    /// Puts it where it belongs, whole.
+    pub fn finish(self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::file("write", &self.named, &error);
+        let (draft, target, replace) = match self.place {
+            Place::Through(mut file) => return file.flush().map_err(failed),
+            Place::Beside {
+                draft,
+                target,
+                replace,
+            } => (draft, target, replace),
+        };
+        draft.as_file().sync_all().map_err(failed)?;
+        let put = match replace {
+            true => draft.persist(&target),
+            false => draft.persist_noclobber(&target),
+        };
+        match put {
+            Ok(_) => Ok(()),
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(there_already(&self.named))
+            }
+            Err(refused) => Err(failed(refused.error)),
+        }
+    }
+
+    /// Writes all of a text and finishes. Returns whether it went into a pipe, a terminal or another device: it may be
+    /// standard output, where nothing else belongs then.
+    pub fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<bool, Failure> {
+        let mut file = Self::begin(path, replace)?;
+        file.writer()
+            .write_all(bytes)
+            .map_err(|error| Failure::file("write", path, &error))?;
+        let is_stream = file.is_stream();
+        file.finish()?;
+        Ok(is_stream)
+    }
+}
+
+impl Place {
+    fn beside(target: PathBuf, replace: bool) -> io::Result<Self> {
+        let directory = target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let draft = tempfile::Builder::new()
+            .prefix(".hearthkey-")
+            .suffix(".partial")
+            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+        Ok(Self::Beside {
+            draft,
+            target,
+            replace,
+        })
+    }
+}
+
+/// What is written through: a pipe, a character device, or what this program's own output is.
+fn stream(path: &Path, known: &Metadata) -> Option<io::Result<File>> {
+    use std::os::fd::AsFd;
+    let kind = known.file_type();
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    for own in [stdout.as_fd(), stderr.as_fd()] {
+        let is_it = rustix::fs::fstat(own)
+            .is_ok_and(|its| (its.st_dev, its.st_ino) == (known.dev(), known.ino()));
+        if is_it {
+            return Some(own.try_clone_to_owned().map(File::from));
+        }
+    }
+    let through = kind.is_fifo() || kind.is_char_device();
+    through.then(|| OpenOptions::new().write(true).open(path))
+}
+
+fn there_already(path: &Path) -> Failure {
+    Failure::local(
+        code::SYSTEM,
+        &format!("{} is there already.", path.display()),
+        "Nothing was written.".into(),
+        "Choose another file, or add --replace.",
+    )
+}
+
+fn not_a_file(path: &Path) -> Failure {
+    Failure::local(
+        code::SYSTEM,
+        &format!("{} cannot be written to.", path.display()),
+        "It is a directory, a disk, a socket, or a link that leads nowhere. Nothing was written.".into(),
+        "Choose another file.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn title<T>(result: Result<T, Failure>) -> String {
+        match result {
+            Err(Failure::Told { problem, .. }) => problem.title,
+            _ => panic!("it was written"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_replaced_only_if_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        OutFile::write(&path, b"one", false).unwrap();
+        assert!(title(OutFile::write(&path, b"two", false)).ends_with("is there already."));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        OutFile::write(&path, b"two", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        symlink(&file, &link).unwrap();
+        assert!(title(OutFile::write(&link, b"one", true)).ends_with("cannot be written to."));
+        fs::write(&file, "precious").unwrap();
+        assert!(title(OutFile::write(&link, b"one", false)).ends_with("is there already."));
+        OutFile::write(&link, b"one", true).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_device_is_written_through_and_stays_a_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("nothing");
+        symlink("/dev/null", &link).unwrap();
+        for path in [Path::new("/dev/null"), &link] {
+            OutFile::write(path, b"one", true).unwrap();
+            let kind = fs::metadata(path).unwrap().file_type();
+            assert!(kind.is_char_device(), "{}", path.display());
+        }
+        assert!(title(OutFile::write(dir.path(), b"one", true)).ends_with("cannot be written to."));
+    }
+
+    #[test]
+    fn what_appears_meanwhile_is_not_written_over_and_no_draft_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let file = OutFile::begin(&path, false).unwrap();
+        fs::write(&path, "meanwhile").unwrap();
+        assert!(title(file.finish()).ends_with("is there already."));
+        assert_eq!(fs::read(&path).unwrap(), b"meanwhile");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
