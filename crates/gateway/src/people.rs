@@ -35,7 +35,7 @@ mod roster;
 mod sessions;
 pub(crate) mod setup;
 mod step_up;
-mod throttle;
+pub(crate) mod throttle;
 mod ways;
 
 use ceremonies::Ceremonies;

@@ -16,7 +16,7 @@ use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
 use crate::caller::Caller;
-use crate::home::Home;
+use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::guarding::code_does_not_fit;
 use crate::vault::{making, views};
@@ -380,15 +380,20 @@ impl Home {
             entry = entry.with("second_factor", shown.person.name.as_str());
         }
         let mut change = Change::record(entry).vault(VaultWrite::Describe(credential));
-        let by_code = second_factor.is_some();
+        let mut attempt = None;
         if let Some(shown) = second_factor {
-            change = change.write(shown.used_up());
+            let (write, counted) = shown.used_up();
+            change = change.write(write);
+            attempt = Some(counted);
         }
         match self.commit(change).await {
-            Err(CommitError::Conflict) if by_code => return Err(code_does_not_fit()),
+            Err(CommitError::Conflict) if attempt.is_some() => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
         };
+        if let Some(attempt) = attempt {
+            locked(&self.people.throttle).give_back(attempt);
+        }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(id)?, now),
             warnings: Vec::new(),

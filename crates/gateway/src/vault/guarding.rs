@@ -13,6 +13,7 @@ use hearthkey_store::people::PersonWrite;
 
 use crate::caller::{Caller, tokens_have_one_factor};
 use crate::home::{Home, locked};
+use crate::people::throttle::Attempt;
 use crate::people::too_often;
 use crate::problem::Failure;
 use crate::role_routes::second_factor_needed;
@@ -21,11 +22,14 @@ use crate::role_routes::second_factor_needed;
 pub(super) struct Shown {
     pub(super) person: Person,
     step: u64,
+    attempt: Attempt,
 }
 
 impl Shown {
-    pub(super) fn used_up(self) -> Write {
-        Write::Person(PersonWrite::TotpStep(self.person.id, self.step))
+    /// What uses the code up, and the attempt to take out of the count once it has.
+    pub(super) fn used_up(self) -> (Write, Attempt) {
+        let used = PersonWrite::TotpStep(self.person.id, self.step);
+        (Write::Person(used), self.attempt)
     }
 }
 
@@ -127,14 +131,9 @@ impl Home {
         let now = self.now();
         // Whoever is on this machine counts by the name alone.
         let here = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        {
-            let mut throttle = locked(&self.people.throttle);
-            if throttle.holds(here, Some(&shown.person), now) {
-                return Err(too_often());
-            }
-            // Counted before it is judged: guesses at the same moment share one budget.
-            throttle.failed(here, Some(&shown.person), now);
-        }
+        // Counted before it is judged: guesses at the same moment share one budget.
+        let attempt = locked(&self.people.throttle).attempt(here, Some(&shown.person), now);
+        let attempt = attempt.ok_or_else(too_often)?;
         let person = self
             .store
             .read(|registry| registry.person_named(&shown.person))?;
@@ -145,8 +144,12 @@ impl Home {
                 && mandate.permits(Act::CredentialWrite, &id.environment)
         });
         let found = person.and_then(|person| {
-            let step = self.step_of(&person, &shown.code)?;
-            Some(Shown { person, step })
+            let step = self.step_of(&person.id, &shown.code)?;
+            Some(Shown {
+                person,
+                step,
+                attempt,
+            })
         });
         found.ok_or_else(code_does_not_fit)
     }
