@@ -151,6 +151,7 @@ impl Drop for Answer {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use hyper::body::Body as _;
 
     use super::*;
 

@@ -129,11 +129,11 @@ impl Home {
         if !is_failed {
             locked(&self.tokens.attempts).give_back(address, now);
         }
-        if let NotLetIn::Token(refusal, _) = &refused {
-            if *refusal != TokenRefusal::NeedsNonce {
-                self.record_refusal(peer, token.as_deref(), &evidence, *refusal)
-                    .await;
-            }
+        if let NotLetIn::Token(refusal, _) = &refused
+            && *refusal != TokenRefusal::NeedsNonce
+        {
+            self.record_refusal(peer, token.as_deref(), &evidence, *refusal)
+                .await;
         }
         Err(self.challenge(refused))
     }

@@ -7,6 +7,7 @@
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Entry, Outcome};
+use hearthkey_core::id::PersonName;
 use hearthkey_core::person::Person;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
@@ -122,7 +123,7 @@ impl Home {
         visitor: &Visitor,
         ceremony: &str,
         answer: &Value,
-    ) -> Result<(Person, PersonWrite), (Why, Option<Person>)> {
+    ) -> Result<(Person, PersonWrite), (Why, Option<PersonName>)> {
         let now = self.now();
         let taken = locked(&self.people.ceremonies).take(ceremony, now);
         let Some(Ceremony::Login(state, authority)) = taken else {
@@ -140,7 +141,7 @@ impl Home {
             return Err(("unknown_passkey", None));
         };
         if kept.person != person.id || person.ended_at.is_some() {
-            return Err(("unknown_passkey", Some(person)));
+            return Err(("unknown_passkey", Some(person.name)));
         }
         match passkeys::finish_login(party, &answer, *state, &kept.data) {
             Ok(data) => {
@@ -149,7 +150,7 @@ impl Home {
             }
             Err(error) => {
                 tracing::warn!(%error, "a passkey did not prove itself");
-                Err(("wrong_proof", Some(person)))
+                Err(("wrong_proof", Some(person.name)))
             }
         }
     }
@@ -175,7 +176,7 @@ impl Home {
     async fn judge_password(
         &self,
         login: &api::PasswordLogin,
-    ) -> Result<Result<(Person, u64), (Why, Option<Person>)>, Failure> {
+    ) -> Result<Result<(Person, u64), (Why, Option<PersonName>)>, Failure> {
         let (person, ways) = self.found(&login.name)?;
         let stretching = self.people.stretching.acquire().await;
         let stretching = stretching.map_err(|error| Failure::internal(&error))?;
@@ -185,12 +186,13 @@ impl Home {
         drop(stretching);
         let id = person.as_ref().map_or(NOBODY, |person| person.id.as_str());
         let step = self.step_of(id, &login.code);
+        let name = person.as_ref().map(|person| person.name.clone());
         Ok(match (person, fits, step) {
-            (None, ..) => Err(("unknown_name", None)),
-            (known, false, _) => Err(("wrong_password", known)),
-            (known, _, None) => Err(("wrong_code", known)),
+            (None, ..) => Err(("unknown_name", name)),
+            (_, false, _) => Err(("wrong_password", name)),
+            (_, _, None) => Err(("wrong_code", name)),
             (Some(person), _, Some(step)) if step > ways.totp_step => Ok((person, step)),
-            (known, ..) => Err(("used_code", known)),
+            _ => Err(("used_code", name)),
         })
     }
 
@@ -216,7 +218,7 @@ impl Home {
             }
             Some(known) => {
                 let why = "wrong_recovery_code";
-                Err(self.turn_away(visitor, tried, Some(&known), why).await)
+                Err(self.turn_away(visitor, tried, Some(&known.name), why).await)
             }
             None => Err(self.turn_away(visitor, tried, None, "unknown_name").await),
         }
@@ -282,9 +284,9 @@ impl Home {
         tried: Tried,
         used: Vec<PersonWrite>,
     ) -> Result<Opened, Failure> {
-        let known = person.clone();
+        let name = person.name.clone();
         let opened = open(person, visitor, self.now());
-        let object = format!("person:{}", known.name);
+        let object = format!("person:{name}");
         let mut entry = Entry::new(self.now(), opened.visit.actor(), "session.begin", object)
             .with("way", tried.way)
             .with("agent", visitor.agent.clone());
@@ -298,9 +300,9 @@ impl Home {
                 self.succeeded(tried);
                 Ok(opened)
             }
-            Err(CommitError::Conflict) => Err(self
-                .turn_away(visitor, tried, Some(&known), "used_up")
-                .await),
+            Err(CommitError::Conflict) => {
+                Err(self.turn_away(visitor, tried, Some(&name), "used_up").await)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -310,7 +312,7 @@ impl Home {
         &self,
         visitor: &Visitor,
         tried: Tried,
-        known: Option<&Person>,
+        known: Option<&PersonName>,
         why: Why,
     ) -> Failure {
         self.record_failure(visitor, tried, known, why).await;
@@ -324,15 +326,13 @@ impl Home {
         &self,
         visitor: &Visitor,
         Tried { way, about, .. }: Tried,
-        known: Option<&Person>,
+        known: Option<&PersonName>,
         why: Why,
     ) {
         let (now, address) = (self.now(), visitor.address.ip());
         let entered = locked(&self.people.refusals).enter_about(about, way, address, now);
         let Some(omitted) = entered else { return };
-        let object = known.map_or("session".to_owned(), |person| {
-            format!("person:{}", person.name)
-        });
+        let object = known.map_or("session".to_owned(), |name| format!("person:{name}"));
         let mut entry = Entry::new(now, visitor.actor(), "session.refuse", object)
             .ended(Outcome::Refused, why)
             .with("way", way);
