@@ -127,7 +127,7 @@ impl Front {
                 return Err(failure);
             }
         }
-        self.home.note_session_use(&visit).await;
+        self.home.note_session_use(&visit);
         let caller = Caller::Person(Box::new(visit));
         request.extensions_mut().insert(caller);
         self.run(request, next).await

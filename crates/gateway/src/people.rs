@@ -12,6 +12,7 @@
 //! | a person's own ways in | `ways.rs` |
 //! | how far a limited role reaches | `reach.rs` |
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use hearthkey_core::id::Fingerprint;
@@ -48,6 +49,8 @@ pub(crate) struct People {
     passkeys: Passkeys,
     /// Whose access has ended in memory.
     gone: leaving::Gone,
+    /// Sessions that were used lately, and when; not written down yet.
+    uses: Mutex<HashMap<Fingerprint, Timestamp>>,
     ceremonies: Mutex<Ceremonies>,
     throttle: Mutex<Throttle>,
     /// Refusals that are written down.
@@ -69,6 +72,7 @@ impl People {
         Self {
             passkeys: Passkeys::new(hosts, port),
             gone: leaving::Gone::default(),
+            uses: Mutex::default(),
             ceremonies: Mutex::default(),
             throttle: Mutex::default(),
             refusals: Mutex::default(),
