@@ -237,7 +237,8 @@ mod tests {
             ("/api/v1/log/records?from=1&limit=2", records(&[], 1)),
         ]);
         let out = gateway.data_dir().join("records.jsonl");
-        let Err(Failure::Told { problem, .. }) = export(&gateway.client(), to(&out, false)).await else {
+        let Err(Failure::Told { problem, .. }) = export(&gateway.client(), to(&out, false)).await
+        else {
             panic!("it was exported");
         };
         assert_eq!(problem.title, "The audit log could not be read whole.");

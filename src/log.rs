@@ -232,18 +232,17 @@ fn exported_text(exported: &Exported) -> String {
     let records = count(exported.size, "record");
     let out = exported.out.display();
     match &exported.checkpoint {
-        Some(checkpoint) => format!("{records} in {out}, signed for in {}.", checkpoint.display()),
+        Some(checkpoint) => format!(
+            "{records} in {out}, signed for in {}.",
+            checkpoint.display()
+        ),
         None => format!(
             "{records} in {out}. Their checkpoint was not written: name a file with --checkpoint."
         ),
     }
 }
 
-async fn prove(
-    context: &Context,
-    seq: u64,
-    out: Option<(&Path, bool)>,
-) -> Result<(), Failure> {
+async fn prove(context: &Context, seq: u64, out: Option<(&Path, bool)>) -> Result<(), Failure> {
     let path = format!("/api/v1/log/proof/{seq}");
     let proof = context.client()?.get_bytes(&path).await?.to_vec();
     let proof =

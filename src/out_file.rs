@@ -148,7 +148,8 @@ fn not_a_file(path: &Path) -> Failure {
     Failure::local(
         code::SYSTEM,
         &format!("{} cannot be written to.", path.display()),
-        "It is a directory, a disk, a socket, or a link that leads nowhere. Nothing was written.".into(),
+        "It is a directory, a disk, a socket, or a link that leads nowhere. Nothing was written."
+            .into(),
         "Choose another file.",
     )
 }

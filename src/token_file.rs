@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use hearthkey_api::TokenFile;
 use zeroize::Zeroizing;
 
-use crate::out_file::OutFile;
 use crate::failure::{Failure, code};
+use crate::out_file::OutFile;
 use crate::output::Output;
 
 /// The longest token file, in bytes: a root, a token and a key have four thousand.

@@ -72,16 +72,26 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A tracer that makes every durable write of a process fail, detached when it is dropped.
-struct FailingDisk(Child);
+/// A tracer that makes every durable write of a process fail or hang, detached when it is dropped.
+pub struct FailingDisk(Child);
 
 const WRITES: &str = "inject=pwrite64,fdatasync,fsync,ftruncate,write:error=EIO";
 
 impl FailingDisk {
     /// None where tracing is not permitted or strace is not installed.
     async fn of(rig: &Rig) -> Option<Self> {
-        let said = rig.work.path().join("strace.log");
         let paths = ["hearthkey.db", "hearthkey.db-wal", "revocations.journal"];
+        Self::that(rig, WRITES, &paths).await
+    }
+
+    /// A disk on which each sync of these files takes a while.
+    pub async fn hanging(rig: &Rig, paths: &[&str], for_s: u32) -> Option<Self> {
+        let hangs = format!("inject=fdatasync,fsync:delay_enter={for_s}s");
+        Self::that(rig, &hangs, paths).await
+    }
+
+    async fn that(rig: &Rig, fault: &str, paths: &[&str]) -> Option<Self> {
+        let said = rig.work.path().join("strace.log");
         let paths = paths
             .iter()
             .flat_map(|name| ["-P".into(), rig.data_dir.join(name)]);
@@ -90,7 +100,7 @@ impl FailingDisk {
                 "-f",
                 "-qq",
                 "-e",
-                WRITES,
+                fault,
                 "-e",
                 "trace=pwrite64,fdatasync,fsync,ftruncate,write",
             ])

@@ -260,7 +260,8 @@ impl Home {
         if let Some(before) = before {
             entry = entry.with("address_before", before);
         }
-        self.record(entry).await;
+        // What comes after may end somebody's access: it does not wait for a disk that hangs.
+        let _ = tokio::time::timeout(crate::endings::PATIENCE, self.record(entry)).await;
     }
 
     async fn record_refusal(

@@ -80,7 +80,7 @@ pub(crate) struct Ending(watch::Receiver<bool>);
 
 impl Ending {
     /// Whether it is on the disk within the patience of an answer.
-    pub(crate) async fn is_durable(mut self) -> bool {
+    pub(crate) async fn durable_in_time(mut self) -> bool {
         let durable = self.0.wait_for(|durable| *durable);
         matches!(timeout(PATIENCE, durable).await, Ok(Ok(_)))
     }

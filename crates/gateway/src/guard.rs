@@ -129,7 +129,7 @@ impl Front {
             }
         }
         shows_who_it_is(&request);
-        self.home.note_session_use(&visit).await;
+        self.home.note_session_use(&visit);
         let caller = Caller::Person(Box::new(visit));
         request.extensions_mut().insert(caller);
         self.run(request, next).await

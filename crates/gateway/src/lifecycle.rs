@@ -96,7 +96,7 @@ impl Home {
         Ok(DeviceCutOff {
             state: to,
             sessions_dropped,
-            durable: suspended.is_durable().await,
+            durable: suspended.durable_in_time().await,
         })
     }
 

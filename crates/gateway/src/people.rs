@@ -13,6 +13,7 @@
 //! | the setup link on its way to a person | `setup.rs` |
 //! | how far a limited role reaches | `reach.rs` |
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -52,6 +53,8 @@ pub(crate) struct People {
     passkeys: Passkeys,
     /// Whose access has ended in memory.
     gone: leaving::Gone,
+    /// Sessions that were used lately, and when; not written down yet.
+    uses: Mutex<HashMap<Fingerprint, Timestamp>>,
     ceremonies: Mutex<Ceremonies>,
     pub(crate) throttle: Mutex<Throttle>,
     /// Refusals that are written down.
@@ -75,6 +78,7 @@ impl People {
         Self {
             passkeys: Passkeys::new(hosts, port),
             gone: leaving::Gone::default(),
+            uses: Mutex::default(),
             ceremonies: Mutex::default(),
             throttle: Mutex::default(),
             refusals: Mutex::default(),

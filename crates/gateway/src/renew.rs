@@ -173,7 +173,7 @@ impl Home {
         self.access_mut().cut_off(device, DeviceState::Suspended);
         // The answer goes out first; the session ends with the next look at the access.
         let suspended = self.endings.begin(DeviceCut::suspension(device, entry));
-        suspended.is_durable().await;
+        suspended.durable_in_time().await;
         self.owe_notice(device);
     }
 }

@@ -18,7 +18,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
-use crate::home::locked;
+use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::run::Gateway;
 
@@ -82,6 +82,8 @@ enum Known {
     Answered(Arc<Answer>),
     Underway,
     OfAnother,
+    /// Every place of the caller is taken by a request that is being worked on.
+    Full,
 }
 
 /// Looks a request up, and takes note of one that is new.
@@ -100,7 +102,11 @@ fn note(repeats: &Repeats, caller: &str, key: &str, request: Fingerprint, now: T
         };
     }
     if asked.len() >= PER_CALLER_MAX {
-        asked.pop_front();
+        // What is being worked on keeps its place: without it, it could be done twice.
+        match asked.iter().position(|one| one.answer.is_some()) {
+            Some(oldest) => asked.remove(oldest),
+            None => return Known::Full,
+        };
     }
     asked.push_back(Asked {
         key: key.to_owned(),
@@ -123,7 +129,8 @@ fn settle(repeats: &Repeats, caller: &str, key: &str, answer: Option<Answer>) {
                 one.answer = Some(Arc::new(answer));
             }
         }
-        None => asked.retain(|one| one.key != key),
+        // An answer that was given stays.
+        None => asked.retain(|one| one.key != key || one.answer.is_some()),
     }
 }
 
@@ -154,11 +161,16 @@ pub(crate) async fn once(
         Known::Answered(answer) => return answer.again(),
         Known::Underway => return underway().into_response(),
         Known::OfAnother => return of_another().into_response(),
+        Known::Full => return too_many().into_response(),
         Known::Nothing => {}
     }
+    let underway_now = Underway {
+        home: &home,
+        caller: &caller,
+        key,
+    };
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if !response.status().is_success() {
-        settle(&home.repeats, &caller, key, None);
         return response;
     }
     let (parts, body) = response.into_parts();
@@ -169,13 +181,29 @@ pub(crate) async fn once(
                 headers: parts.headers.clone(),
                 body: Zeroizing::new(body.to_vec()),
             };
-            settle(&home.repeats, &caller, key, Some(answer));
+            underway_now.settle(answer);
             Response::from_parts(parts, Body::from(body))
         }
-        Err(error) => {
-            settle(&home.repeats, &caller, key, None);
-            Failure::internal(&error).into_response()
-        }
+        Err(error) => Failure::internal(&error).into_response(),
+    }
+}
+
+/// A request that is being worked on. If it is not settled, whatever happened, it may be asked again.
+struct Underway<'a> {
+    home: &'a Home,
+    caller: &'a str,
+    key: &'a str,
+}
+
+impl Underway<'_> {
+    fn settle(self, answer: Answer) {
+        settle(&self.home.repeats, self.caller, self.key, Some(answer));
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        settle(&self.home.repeats, self.caller, self.key, None);
     }
 }
 
@@ -194,6 +222,16 @@ fn underway() -> Failure {
         code::CONFLICT,
         "The same request is still being worked on.",
         "Another one with its Idempotency-Key came before it and has no answer yet.",
+        "Ask again in a second.",
+    )
+}
+
+fn too_many() -> Failure {
+    Failure::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        code::RATE_LIMITED,
+        "Too many requests of yours are being worked on.",
+        format!("{PER_CALLER_MAX} with an Idempotency-Key have no answer yet."),
         "Ask again in a second.",
     )
 }
@@ -264,11 +302,18 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_too_many_makes_way() {
+    fn the_oldest_answer_of_too_many_makes_way_and_no_request_that_is_worked_on() {
         let repeats = Repeats::default();
-        for n in 0..=PER_CALLER_MAX {
+        for n in 0..PER_CALLER_MAX {
             note(&repeats, "uid:0", &n.to_string(), ASKED, at(0));
         }
+        assert!(matches!(
+            note(&repeats, "uid:0", "more", ASKED, at(0)),
+            Known::Full
+        ));
+        settle(&repeats, "uid:0", "0", Some(answer("made")));
+        note(&repeats, "uid:0", "more", ASKED, at(0));
+        settle(&repeats, "uid:0", "more", Some(answer("made")));
         assert_eq!(locked(&repeats)["uid:0"].len(), PER_CALLER_MAX);
         assert!(matches!(
             note(&repeats, "uid:0", "0", ASKED, at(0)),

@@ -169,7 +169,7 @@ impl Home {
             certificates_revoked,
             sessions_dropped: dropped.sessions,
             latency_us,
-            durable: ending.is_durable().await,
+            durable: ending.durable_in_time().await,
         })
     }
 
@@ -218,7 +218,7 @@ impl Home {
         let wanted = replayed.len();
         let mut durable = 0;
         for ending in replayed {
-            if !ending.is_durable().await {
+            if !ending.durable_in_time().await {
                 break;
             }
             durable += 1;

@@ -50,6 +50,7 @@ impl Home {
     async fn every_second(&self, anchored: &mut u64) {
         self.note_sightings().await;
         self.note_token_uses().await;
+        self.note_session_uses().await;
         let newest = self.store.checkpoints().borrow().clone();
         if let Some(checkpoint) = newest.filter(|newest| newest.size != *anchored) {
             match tokio::task::block_in_place(|| self.store.write_anchor()) {

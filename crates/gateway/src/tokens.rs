@@ -199,7 +199,9 @@ impl End for TokenEnd {
 
     fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
         let tokens = registry.tokens()?;
-        let mut live = tokens.iter().filter(|(token, _)| token.revoked_at.is_none());
+        let mut live = tokens
+            .iter()
+            .filter(|(token, _)| token.revoked_at.is_none());
         Ok(!live.any(|(token, _)| token.id == self.token))
     }
 }
@@ -225,7 +227,7 @@ impl Home {
         let mut patient = true;
         for (token, ending) in ended {
             // They are all out. Where the disk hangs, one wait is enough.
-            patient = patient && ending.is_durable().await;
+            patient = patient && ending.durable_in_time().await;
             self.end_leases_of(&object(token), actor).await;
             revoked.push(token.name.to_string());
         }
@@ -488,7 +490,7 @@ impl Home {
             let why = format!("the token {} has been revoked before", token.name);
             return Err(Failure::refused(&why, "Nothing needs to be done."));
         }
-        let durable = self.cut_token(&actor, &token).is_durable().await;
+        let durable = self.cut_token(&actor, &token).durable_in_time().await;
         // What it has borrowed goes with it.
         let leases_left = self.end_leases_of(&object(&token), &actor).await;
         Ok(api::TokenRevoked {

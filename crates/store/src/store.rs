@@ -520,3 +520,32 @@ fn last_durable(registry: &Registry<'_>) -> Result<Option<Timestamp>, OpenError>
         .and_then(|text| text.parse().ok());
     Ok(recorded.max(noted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_a_newer_program_is_refused_and_left_as_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let again = Zeroizing::new(*b"0123456789abcdef0123456789abcdef");
+        let root = RootKey::new(again.clone());
+        Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
+        let path = place.path().join(DATABASE_FILE);
+        let newer = connection::SCHEMA + 1;
+        let connection = connection::open(&path, &root.database(&home), Use::Write).unwrap();
+        connection
+            .pragma_update(None, "user_version", newer)
+            .unwrap();
+        drop(connection);
+        let refused = Store::open(place.path(), RootKey::new(again), &home)
+            .err()
+            .unwrap();
+        assert!(matches!(refused, OpenError::Newer { found, .. } if found == newer));
+        let said = refused.to_string();
+        assert!(said.contains("a newer Hearthkey has written it"), "{said}");
+        let connection = connection::open(&path, &root.database(&home), Use::Read).unwrap();
+        assert_eq!(connection::schema(&connection).unwrap(), newer);
+    }
+}

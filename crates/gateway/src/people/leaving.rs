@@ -48,7 +48,9 @@ impl End for SessionEnd {
 
     fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
         let sessions = registry.web_sessions(None)?;
-        Ok(!sessions.iter().any(|(session, _)| session.id == self.session))
+        Ok(!sessions
+            .iter()
+            .any(|(session, _)| session.id == self.session))
     }
 
     fn written(&self, home: &Home) {

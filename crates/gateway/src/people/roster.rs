@@ -190,7 +190,7 @@ impl Home {
         if owns && !self.has_another_owner(&person)? {
             return Err(last_owner());
         }
-        let durable = self.cut_person(&person, entry).is_durable().await;
+        let durable = self.cut_person(&person, entry).durable_in_time().await;
         if !durable && !self.is_gone(&person)? {
             return Err(last_owner());
         }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::caller::{Caller, Visit};
-use crate::home::Home;
+use crate::home::{Home, locked};
 use crate::https::Peer;
 use crate::people::{hash_of, new_secret};
 use crate::problem::Failure;
@@ -226,18 +226,27 @@ impl Home {
         }
     }
 
-    /// Notes that a session was used, to the minute.
-    pub(crate) async fn note_session_use(&self, visit: &Visit) {
+    /// Notes that a session was used, to the minute. It is written down within a second: no request waits for that.
+    pub(crate) fn note_session_use(&self, visit: &Visit) {
         let now = self.now();
-        if now < visit.session.last_used_at.after(NOTED_EVERY) {
+        if now >= visit.session.last_used_at.after(NOTED_EVERY) {
+            locked(&self.people.uses).insert(visit.session.hash, now);
+        }
+    }
+
+    /// Writes down which sessions were used since the last time.
+    pub(crate) async fn note_session_uses(&self) {
+        let uses = std::mem::take(&mut *locked(&self.people.uses));
+        if uses.is_empty() {
             return;
         }
-        let used = PersonWrite::SessionUsed(visit.session.hash, now);
-        if let Err(error) = self
-            .commit(Change::default().write(Write::Person(used)))
-            .await
-        {
-            tracing::warn!(%error, "a session's use could not be noted");
+        let used = |(hash, at)| Write::Person(PersonWrite::SessionUsed(hash, at));
+        let change = Change {
+            writes: uses.into_iter().map(used).collect(),
+            ..Change::default()
+        };
+        if let Err(error) = self.commit(change).await {
+            tracing::warn!(%error, "the use of sessions could not be noted");
         }
     }
 
@@ -347,7 +356,7 @@ impl Home {
         let object = format!("person:{}", session.person);
         let entry = Entry::new(self.now(), caller.actor(), "session.end", object)
             .with("session", id.to_owned());
-        Ok(self.cut_session(id, entry).is_durable().await)
+        Ok(self.cut_session(id, entry).durable_in_time().await)
     }
 }
 

@@ -1,0 +1,191 @@
+//! The files of a home and of an export: whose they are, and what is never written over.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::rig::{Rig, hearthkey, json};
+use crate::stock::said;
+
+const DATABASE: [&str; 3] = ["hearthkey.db", "hearthkey.db-wal", "hearthkey.db-shm"];
+
+async fn journal_findings(rig: &Rig) -> Vec<String> {
+    let found = json(&rig.cli(&["check", "--json"]).await);
+    let all = found.as_array().unwrap().iter();
+    all.filter(|finding| finding["kind"] == "journal-incomplete")
+        .map(|finding| finding["what"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_has_one_gateway_also_without_its_lock_file() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    fs::remove_file(rig.data_dir.join("hearthkey.lock")).unwrap();
+    assert_ne!(rig.fails_to_start().await, Some(0));
+    assert!(
+        rig.failure().contains("Another gateway runs on"),
+        "{}",
+        rig.failure()
+    );
+    rig.claim("lamp").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_line_without_its_end_is_told_and_takes_no_other_with_it() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let mut alpha = rig.enroll("alpha").await;
+    let mut beta = rig.enroll("beta").await;
+    rig.stop().await;
+    let backup = rig.work.path().join("backup");
+    fs::create_dir(&backup).unwrap();
+    for file in DATABASE
+        .iter()
+        .filter(|file| rig.data_dir.join(file).exists())
+    {
+        fs::copy(rig.data_dir.join(file), backup.join(file)).unwrap();
+    }
+    rig.start().await;
+    rig.revoke("alpha").await.unwrap();
+    rig.stop().await;
+    let journal = rig.data_dir.join("revocations.journal");
+    let mut bytes = fs::read(&journal).unwrap();
+    assert_eq!(bytes.pop(), Some(b'\n'));
+    fs::write(&journal, bytes).unwrap();
+    rig.start().await;
+    let warnings = rig.status().await.warnings.join(" ");
+    assert!(warnings.contains("had no end"), "{warnings}");
+    assert!(journal_findings(&rig).await[0].contains("had no end"));
+    rig.revoke("beta").await.unwrap();
+    rig.stop().await;
+    for file in DATABASE {
+        let _ = fs::remove_file(rig.data_dir.join(file));
+        if backup.join(file).exists() {
+            fs::copy(backup.join(file), rig.data_dir.join(file)).unwrap();
+        }
+    }
+    rig.start().await;
+    assert!(alpha.connect().await.is_err());
+    assert!(beta.connect().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_gone_is_a_finding_until_its_devices_are_written_down_again() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    rig.enroll("lamp").await;
+    rig.enroll("hall").await;
+    rig.revoke("lamp").await.unwrap();
+    rig.act("hall", "retire").await.unwrap();
+    assert_eq!(journal_findings(&rig).await, [] as [String; 0]);
+    let journal = rig.data_dir.join("revocations.journal");
+    fs::remove_file(&journal).unwrap();
+    assert!(journal_findings(&rig).await[0].contains("not where it was"));
+    // What is revoked now is in a new journal, and what was revoked before is not.
+    rig.revoke("lamp").await.unwrap();
+    let found = journal_findings(&rig).await;
+    assert!(
+        found[0].contains("1 revoked or retired device: hall"),
+        "{found:?}"
+    );
+    rig.stop().await;
+    fs::remove_file(&journal).unwrap();
+    rig.start().await;
+    let found = journal_findings(&rig).await;
+    for said in [
+        "was missing when the home opened",
+        "2 revoked or retired devices",
+    ] {
+        assert!(found[0].contains(said), "{found:?}");
+    }
+    for device in ["lamp", "hall"] {
+        rig.revoke(device).await.unwrap();
+    }
+    rig.restart().await;
+    assert_eq!(journal_findings(&rig).await, [] as [String; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_made_where_nobody_else_can_write_and_nothing_else_lies() {
+    let place = tempfile::tempdir().unwrap();
+    let init = async |name: &str| {
+        let data_dir = place.path().join(name);
+        let args = ["init", "--home", "attic", "--slot", "keyfile", "--json"];
+        let mut command = hearthkey();
+        let output = command.arg("--data-dir").arg(&data_dir).args(args).output();
+        json(&output.await.unwrap())
+    };
+    let victim = place.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    for (name, mode, link) in [
+        ("open-to-all", 0o777, false),
+        ("open-to-group", 0o770, false),
+        ("planted", 0o700, true),
+    ] {
+        let dir = place.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        if link {
+            symlink(&victim, dir.join("unseal.key.new")).unwrap();
+            fs::write(dir.join("holiday.jpg"), "").unwrap();
+        }
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = init(name).await;
+        assert_eq!(refused["error"]["code"], "init_failed", "{refused}");
+        assert!(!dir.join("slots.json").exists());
+    }
+    fs::remove_file(place.path().join("planted/holiday.jpg")).unwrap();
+    let made = init("planted").await;
+    assert_ne!(made["home"], Value::Null, "{made}");
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    let key = place.path().join("planted/unseal.key");
+    assert!(fs::symlink_metadata(key).unwrap().is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_replaces_nothing_unasked_and_never_a_device() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let out = rig.work.path().join("log.jsonl");
+    let export = ["log", "export", "--out", out.to_str().unwrap()];
+    assert!(rig.cli(&export).await.status.success());
+    let before = fs::read(&out).unwrap();
+    let again = rig.cli(&export).await;
+    assert!(!again.status.success());
+    assert!(said(&again).contains("--replace"), "{}", said(&again));
+    assert_eq!(fs::read(&out).unwrap(), before);
+    rig.claim("lamp").await.unwrap();
+    let replaced = rig.cli(&[&export[..], &["--replace"]].concat()).await;
+    assert!(replaced.status.success(), "{}", said(&replaced));
+    assert!(fs::read(&out).unwrap().len() > before.len());
+
+    // Standard output is a pipe here: it gets the records and nothing else.
+    let link = rig.work.path().join("stdout");
+    symlink("/proc/self/fd/1", &link).unwrap();
+    let mut command = hearthkey();
+    let piped = command
+        .arg("--data-dir")
+        .arg(&rig.data_dir)
+        .args(["log", "export", "--out", link.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .output();
+    let piped = piped.await.unwrap();
+    assert!(piped.status.success(), "{}", said(&piped));
+    let lines = String::from_utf8(piped.stdout).unwrap();
+    assert!(
+        lines
+            .lines()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+    );
+    assert!(lines.contains("claim.open"));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(!rig.work.path().join("stdout.checkpoint").exists());
+    let nothing = rig
+        .cli(&["log", "export", "--out", "/dev/null", "--replace"])
+        .await;
+    assert!(nothing.status.success(), "{}", said(&nothing));
+    let kind = fs::metadata("/dev/null").unwrap().file_type();
+    assert!(kind.is_char_device());
+}
