@@ -1,8 +1,5 @@
 //! `hearthkey credential register`: the open register of everything that is kept and who answers for it.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -11,12 +8,13 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::credential::all;
+use crate::credential::render::replace;
 use crate::failure::Failure;
 
 /// Where the register goes.
 #[derive(Debug, Args)]
 pub struct Register {
-    /// The file to write.
+    /// The file to write, readable by you alone; one that is there is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Its form; otherwise as the file's name says, and JSON if it says nothing.
@@ -53,16 +51,8 @@ impl Register {
             Format::Csv => csv(&credentials),
             Format::Json => serde_json::to_string_pretty(&credentials).unwrap_or_default() + "\n",
         };
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&self.out)?;
-            file.write_all(text.as_bytes())
-        };
-        write().map_err(|error| Failure::file("write", &self.out, &error))?;
+        replace(&self.out, text.as_bytes())
+            .map_err(|error| Failure::file("write", &self.out, &error))?;
         let written = Written {
             file: &self.out,
             credentials: credentials.len(),

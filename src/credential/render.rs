@@ -253,8 +253,14 @@ fn field_of(value: &str, field: &str) -> Option<Zeroizing<String>> {
     }
 }
 
-/// Replaces a file in one step by one with mode 0600.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Replaces a file in one step by one with mode 0600: a plain file, and neither a link nor a device.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let there = std::fs::symlink_metadata(path);
+    if there.is_ok_and(|there| !there.file_type().is_file()) {
+        return Err(std::io::Error::other(
+            "a link, a directory or a device is there, and is not replaced",
+        ));
+    }
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -316,6 +322,18 @@ mod tests {
             r#""\u2028""#
         );
         assert_eq!(text(Form::Base64, b"\xff\x00").unwrap(), "/wA=");
+    }
+
+    #[test]
+    fn a_link_is_not_replaced_and_a_plain_file_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        replace(&file, b"one").unwrap();
+        replace(&file, b"two").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(replace(&link, b"three").is_err());
+        assert!(replace(Path::new("/dev/null"), b"three").is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
     }
 
     #[test]
