@@ -60,7 +60,11 @@ async fn importing_a_file_again_is_quiet_and_another_value_is_an_offer() {
     assert_eq!(findings(&rig).await, 0);
 
     // A value that has changed since, of eight bytes and more and of fewer.
-    fs::write(&path, file.replace("123\n", "124\n").replace("4711", "4712")).unwrap();
+    fs::write(
+        &path,
+        file.replace("123\n", "124\n").replace("4711", "4712"),
+    )
+    .unwrap();
     let differs = [
         is("differs", &["smtp/password"]),
         is("already_here", &["hue/api-key"]),
@@ -105,11 +109,13 @@ async fn the_dry_run_refuses_what_the_real_run_refuses() {
         "--rename",
         "b/two=No Name",
         "--rename",
-        "own/four=hearthkey/x",
+        "own/four=server/four",
         "--rename",
         "e/five=a/one",
     ];
-    let dry = rig.cli(&[&import(&path, &renames)[..], &["--json"]].concat()).await;
+    let dry = rig
+        .cli(&[&import(&path, &renames)[..], &["--json"]].concat())
+        .await;
     let real = rig
         .cli(&[&import(&path, &renames)[..], &["--take", "--json"]].concat())
         .await;
@@ -117,11 +123,16 @@ async fn the_dry_run_refuses_what_the_real_run_refuses() {
     let (dry, real) = (json(&dry), json(&real));
     assert_eq!(outcomes(&dry), outcomes(&real));
     assert!(
-        outcomes(&real).iter().all(|(_, outcome)| outcome == "refused"),
+        outcomes(&real)
+            .iter()
+            .all(|(_, outcome)| outcome == "refused"),
         "{real}"
     );
     for number in 0..5 {
-        assert_eq!(dry["entries"][number]["why"], real["entries"][number]["why"]);
+        assert_eq!(
+            dry["entries"][number]["why"],
+            real["entries"][number]["why"]
+        );
     }
 }
 
@@ -150,16 +161,35 @@ async fn what_is_rendered_is_imported_again_as_the_same_value() {
     let out = out.to_str().unwrap();
     let render = async |template: &str, out: &str| {
         let template = written(&rig, "template", template.as_bytes());
-        let render = ["credential", "render", &template, "--env", "home", "--out", out];
+        let render = [
+            "credential",
+            "render",
+            &template,
+            "--env",
+            "home",
+            "--out",
+            out,
+        ];
         told(&rig, &render).await;
         fs::read_to_string(out).unwrap()
     };
     for form in ["env", "dotenv"] {
-        render(&format!("NAS_PASSWORD={{{{ hearthkey:nas/password | {form} }}}}\n"), out).await;
+        render(
+            &format!("NAS_PASSWORD={{{{ hearthkey:nas/password | {form} }}}}\n"),
+            out,
+        )
+        .await;
         let again = told(&rig, &import(out, &[])).await;
-        assert_eq!(outcomes(&again), is("already_here", &["nas/password"]), "{form}");
+        assert_eq!(
+            outcomes(&again),
+            is("already_here", &["nas/password"]),
+            "{form}"
+        );
     }
-    assert_eq!(fs::metadata(out).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(out).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let list = "[7, 3, 5, 71, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 13]";
     let text = format!("serial:\n  port: /dev/ttyUSB0\nadvanced:\n  network_key: {list}\n");
     let path = written(&rig, "configuration.yaml", text.as_bytes());
@@ -167,16 +197,30 @@ async fn what_is_rendered_is_imported_again_as_the_same_value() {
     let out = rig.work.path().join("secret.yaml");
     let out = out.to_str().unwrap();
     let template = "network_key: {{ hearthkey:zigbee2mqtt/network-key | .network_key }}\n";
-    assert_eq!(render(template, out).await, format!("network_key: {list}\n"));
+    assert_eq!(
+        render(template, out).await,
+        format!("network_key: {list}\n")
+    );
     let again = told(&rig, &import(out, &["--take"])).await;
     let is_here = is("already_here", &["zigbee2mqtt/network-key"]);
     assert_eq!(outcomes(&again), is_here);
     added(&rig, "a/refused", "home", b"a ${b} c", &[]).await;
     let template = written(&rig, "template", b"A={{ hearthkey:a/refused | dotenv }}\n");
-    let render = ["credential", "render", &template, "--env", "home", "--out", out];
+    let render = [
+        "credential",
+        "render",
+        &template,
+        "--env",
+        "home",
+        "--out",
+        out,
+    ];
     let why = refused(&rig, &render).await;
     assert_eq!(why["code"], "value_unfit");
-    assert!(why["remedy"].as_str().unwrap().contains("| base64"), "{why}");
+    assert!(
+        why["remedy"].as_str().unwrap().contains("| base64"),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +234,15 @@ async fn a_value_from_windows_is_kept_without_its_mark_or_refused() {
     let wide = written(&rig, "wide.txt", &wide);
     let doubtful = written(&rig, "doubtful", b"p\0w\0");
     let add = |name, path| {
-        let mut add = vec!["credential", "add", name, "--env", "home", "--kind", "password"];
+        let mut add = vec![
+            "credential",
+            "add",
+            name,
+            "--env",
+            "home",
+            "--kind",
+            "password",
+        ];
         add.extend(["--owner", "anna", "--purpose", "x", "--from-file", path]);
         add
     };

@@ -14,7 +14,7 @@ use crate::out_file::OutFile;
 /// Where the register goes.
 #[derive(Debug, Args)]
 pub struct Register {
-    /// The file to write.
+    /// The file to write, readable by you alone.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Replace a file that is there already.

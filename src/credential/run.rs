@@ -105,7 +105,7 @@ impl Run {
                 .map(|wanted| wanted.name.clone())
                 .collect(),
             r#use: "run".into(),
-            reason: self.reason,
+            reason: self.reason.clone(),
             version: None,
         };
         let (program, arguments) = self
@@ -118,19 +118,8 @@ impl Run {
         let values = obtain(&context.client()?, &self.env, &request).await?;
         let mut command = Command::new(program);
         command.args(arguments);
-        for (wanted, given) in self.names.iter().zip(&values) {
-            if let Some(id) = &given.remote_id {
-                command.env(format!("{}_ID", wanted.variable), id);
-            }
-            if self.as_files {
-                let file = in_memory(&wanted.variable, given)
-                    .map_err(|error| Failure::system("make a file in memory", &error))?;
-                // It outlives this program by being inherited, and dies with the last that holds it.
-                let path = format!("/proc/self/fd/{}", file.into_raw_fd());
-                command.env(format!("{}_FILE", wanted.variable), path);
-            } else {
-                command.env(&wanted.variable, as_variable(&wanted.name, given)?);
-            }
+        for (variable, value) in self.variables(&values)? {
+            command.env(variable, value);
         }
         let error = command.exec();
         let given = "The values were obtained, and are on record as given to it.";
@@ -211,6 +200,43 @@ fn executable(path: &Path) -> Result<(), Missing> {
     }
 }
 
+impl Run {
+    /// The variables of the command: values or the files that hold them, and what bridges call them.
+    fn variables(&self, values: &[Given]) -> Result<Vec<(String, OsString)>, Failure> {
+        let mut variables: Vec<(String, OsString)> = Vec::new();
+        for (wanted, given) in self.names.iter().zip(values) {
+            if let Some(id) = &given.remote_id {
+                variables.push((format!("{}_ID", wanted.variable), id.into()));
+            }
+            if !self.as_files {
+                let value = as_variable(&wanted.name, given)?;
+                variables.push((wanted.variable.clone(), value));
+                continue;
+            }
+            let file = in_memory(&wanted.variable, given)
+                .map_err(|error| Failure::system("make a file in memory", &error))?;
+            // It outlives this program by being inherited, and dies with the last that holds it.
+            let path = format!("/proc/self/fd/{}", file.into_raw_fd());
+            variables.push((format!("{}_FILE", wanted.variable), path.into()));
+        }
+        distinct(&variables)?;
+        Ok(variables)
+    }
+}
+
+/// Refuses what would put two values into one variable, of which the command would see one.
+fn distinct(variables: &[(String, OsString)]) -> Result<(), Failure> {
+    let mut names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(twice) => Err(Failure::usage(&format!(
+            "{} would be the value of one credential and the id of another: write VARIABLE=NAME",
+            twice[0]
+        ))),
+    }
+}
+
 /// A value as a variable can hold it.
 fn as_variable(name: &str, given: &Given) -> Result<OsString, Failure> {
     let bytes = given.value.expose();
@@ -276,6 +302,14 @@ mod tests {
             (exit, problem.title.as_str()),
             (127, "x: command not found.")
         );
+    }
+
+    #[test]
+    fn an_id_never_takes_the_place_of_a_value() {
+        let pair = |name: &str| (name.to_owned(), OsString::from("x"));
+        assert!(distinct(&[pair("HUE_KEY"), pair("HUE_KEY_ID")]).is_ok());
+        let twice = [pair("HUE_KEY_ID"), pair("HUE_KEY"), pair("HUE_KEY_ID")];
+        assert!(distinct(&twice).is_err());
     }
 
     #[test]

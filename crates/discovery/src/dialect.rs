@@ -60,14 +60,13 @@ pub fn forms(value: &str) -> Vec<String> {
     }
     // A field of a CSV file (RFC 4180 §2.7), and of SQL in single quotes.
     add(Some(format!("\"{}\"", value.replace('"', "\"\""))));
-    for list in [
+    let lists = [
         zigbee2mqtt::network_key(value),
         zigbee2mqtt::ext_pan_id(value),
-    ] {
-        if let Some(list) = list {
-            add(Some(list.to_string()));
-            add(Some(list.replace(", ", ",")));
-        }
+    ];
+    for list in lists.into_iter().flatten() {
+        add(Some(list.to_string()));
+        add(Some(list.replace(", ", ",")));
     }
     all
 }

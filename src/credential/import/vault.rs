@@ -38,7 +38,9 @@ impl Vault {
         let query = format!("&environment={}", encode(environment));
         let mut credentials = all(&client, &query).await?;
         credentials.retain(|credential| credential.environment == environment);
-        let marks = if credentials.iter().any(|known| known.version.is_some()) {
+        // The home's own keys are in the inventory, too, and have no marks.
+        let kept = |known: &CredentialView| known.custody == "vault" && known.version.is_some();
+        let marks = if credentials.iter().any(kept) {
             let view: MarksView = client
                 .post("/api/v1/credentials/marks", &Nothing {})
                 .await?;

@@ -339,7 +339,11 @@ fn is_number_of_another_form(text: &str) -> bool {
         let exact = shown && !digits.contains('_') && digits.len() < 16 && !rest.is_empty();
         plain && !(exact && (rest == "0" || !rest.ends_with('0')))
     });
-    octal || sexagesimal || grouped || signed || fraction
+    let exponent = digits.contains(['e', 'E'])
+        && digits.contains('.')
+        && digits.contains(['+', '-'])
+        && digits.parse::<f64>().is_ok();
+    octal || sexagesimal || grouped || signed || fraction || exponent
 }
 
 #[cfg(test)]
@@ -415,6 +419,7 @@ mod tests {
             "190:20:30",
             "+5",
             "1.10",
+            "1.5e+3",
             "0b11",
             "00.5",
             ".5",

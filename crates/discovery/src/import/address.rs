@@ -119,10 +119,8 @@ fn is_value(text: &str) -> bool {
     let template = ["{", "}", "<", ">", "%("]
         .iter()
         .any(|mark| text.contains(mark));
-    placeholder::reason(text).is_none()
-        && !template
-        && !text.starts_with('$')
-        && !(text.starts_with('%') && text.ends_with('%'))
+    let variable = text.starts_with('$') || text.starts_with('%') && text.ends_with('%');
+    placeholder::reason(text).is_none() && !template && !variable
 }
 
 fn of_a_service(address: &Address<'_>) -> bool {

@@ -280,7 +280,7 @@ mod tests {
                 Verdict::Plain("it is a name, not a secret"),
             ),
             (
-                "state",
+                "where",
                 "home/attic/sensor01/temperature2",
                 Verdict::Unclear,
             ),

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use hearthkey_core::credential::CredentialName;
+use hearthkey_core::credential::{CredentialName, OWN_BRIDGES};
 
 /// The longest part that is suggested; the rest of the 63 is for a number that makes it unique.
-const PART_MAX_BYTES: usize = 56;
+const PART_MAX_BYTES: usize = 48;
 
 /// A text as one part of a credential's name.
 pub(super) fn part(text: &str) -> String {
@@ -36,7 +36,11 @@ impl Names {
     /// A name that was not given before. A second one of the same text gets `-2`.
     pub(super) fn give(&mut self, bridge: &str, key: &str) -> CredentialName {
         let (bridge, key) = (part(bridge), part(key));
-        self.first_free(format!("{bridge}/{key}"))
+        // Some bridges are the gateway's own, and nobody else may have a name there.
+        match OWN_BRIDGES.contains(&bridge.as_str()) {
+            true => self.first_free(format!("imported/{bridge}-{key}")),
+            false => self.first_free(format!("{bridge}/{key}")),
+        }
     }
 
     /// A name that the file itself gives, or the nearest valid one.
@@ -90,6 +94,10 @@ mod tests {
         assert_eq!(names.give("hue", "api key").as_str(), "hue/api-key-2");
         assert_eq!(names.keep("hue/api_key").as_str(), "hue/api_key");
         assert_eq!(names.keep("hue/api_key").as_str(), "hue/api-key-3");
+        assert_eq!(
+            names.give("SERVER", "PASSWORD").as_str(),
+            "imported/server-password"
+        );
         assert_eq!(names.keep("one").as_str(), "imported/one");
     }
 }

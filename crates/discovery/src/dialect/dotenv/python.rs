@@ -127,7 +127,7 @@ fn escape(next: char, quote: char) -> Option<char> {
 fn without_comment(line: &str) -> &str {
     let hash = line.match_indices('#').find(|(at, _)| {
         let before = line[..*at].chars().next_back();
-        before.is_some_and(|c| is_blank(c))
+        before.is_some_and(is_blank)
     });
     let end = hash.map_or(line.len(), |(at, _)| at);
     line[..end].trim_end_matches(is_blank)
