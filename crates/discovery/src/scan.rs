@@ -39,7 +39,9 @@ pub use decode::Encoding;
 pub use gap::{Gap, Skipped};
 pub use git::{GitError, repository_around};
 pub use hook::{HookError, Installed, install_hook};
-pub use ignores::{Accepted, IGNORE_FILE, IgnoreError, IgnoreState, IgnoreUse, Ignores, Report, Suppressed};
+pub use ignores::{
+    Accepted, IGNORE_FILE, IgnoreError, IgnoreState, IgnoreUse, Ignores, Report, Suppressed,
+};
 pub use leak::{At, Leak, LeakId, ObjectKind, Place, What};
 pub use marks::{
     InvalidMarks, LABEL_MAX_BYTES, MARKS_MAX, MarkKey, Marked, Marks, VALUE_MIN_BYTES, mark,

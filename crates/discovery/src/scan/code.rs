@@ -25,7 +25,7 @@ enum Quote {
     Double,
     /// A literal of Python, JavaScript or C# into which `{…}` or `${…}` is put when the program runs.
     Formatted,
-    /// A part of an address.
+    /// A part of an address, or of a database's connection string.
     Address,
 }
 
@@ -37,6 +37,7 @@ impl Context<'_> {
             [.., b'`'] => Quote::Formatted,
             [.., b'\''] => Quote::Single,
             [.., b'"'] => Quote::Double,
+            [b';', ..] => Quote::Address,
             _ if before.windows(3).any(|three| three == b"://") => Quote::Address,
             _ => Quote::None,
         }
@@ -74,7 +75,10 @@ pattern!(
     r"(?i)\$\{[a-z_][^{}]*\}|\{\{[^{}]*\}\}|\$\([a-z_][^()]*\)|#\{[^{}]*\}|\{[a-z_.]*(?:pass|pwd|secret|token|key|psk)[a-z0-9_.]*\}"
 );
 pattern!(FORMATTED, r"\{[^{}]*\}");
-pattern!(VARIABLE, r"^\$\$?[A-Za-z_][A-Za-z0-9_]*$|^\$\{?[A-Za-z_]|^\$this->");
+pattern!(
+    VARIABLE,
+    r"^\$\$?[A-Za-z_][A-Za-z0-9_]*$|^\$\{?[A-Za-z_]|^\$this->"
+);
 pattern!(WHOLE_VARIABLE, r"^\$\$?[A-Za-z_][A-Za-z0-9_]*$");
 // A call, an index, a generic type, a member by an arrow.
 pattern!(
@@ -102,8 +106,14 @@ pattern!(
         | (?:pass(?:word|wd|phrase)?|pwd|psk|secret|token|key|credential)s?(?:_[a-z0-9]+)+
     )$"
 );
-pattern!(NAMED_JOINED, r"^[a-z]+[a-z0-9]*(?:Pass(?:word|wd|phrase)?|Pwd|Psk|Secret|Token|Key)[A-Z0-9]?[A-Za-z0-9]{0,12}$");
-pattern!(PLAIN_PASSWORD, r"(?i)^(?:pass(?:word|wd)?|pwd|secret|token|key)[0-9]*$");
+pattern!(
+    NAMED_JOINED,
+    r"^[a-z]+[a-z0-9]*(?:Pass(?:word|wd|phrase)?|Pwd|Psk|Secret|Token|Key)[A-Z0-9]?[A-Za-z0-9]{0,12}$"
+);
+pattern!(
+    PLAIN_PASSWORD,
+    r"(?i)^(?:pass(?:word|wd)?|pwd|secret|token|key)[0-9]*$"
+);
 pattern!(
     SAMPLE,
     r"(?x)(?i)^(?:(?:my|the|some|any|your|our|a|an|test|testing|dummy|fake|mock|sample|example|demo|default|new|old|
@@ -116,7 +126,10 @@ pattern!(
     r"^(?:~|\.{1,2})?/(?:run|etc|var|home|opt|usr|mnt|srv|tmp|root|dev|config|data|secrets?)/|^(?:~|\.{1,2})/|^[A-Za-z]:\\"
 );
 // An expression that matches passwords.
-pattern!(REGULAR, r"\\[wdsSWD]|\(\?|\[\^|\[[a-zA-Z0-9]-|\{\d+,\d*\}|\.\*|\.\+");
+pattern!(
+    REGULAR,
+    r"\\[wdsSWD]|\(\?|\[\^|\[[a-zA-Z0-9]-|\{\d+,\d*\}|\.\*|\.\+"
+);
 pattern!(ADDRESS, r"^[a-z][a-z0-9+.-]*://");
 
 /// Whether a match is no value that somebody wrote down: a place for one, an expression, or a sample.
@@ -127,16 +140,21 @@ pub(super) fn is_no_literal(text: &str, context: &Context<'_>) -> bool {
     }
     match quote {
         Quote::Formatted => FORMATTED.is_match(text),
-        Quote::Address => WHOLE_VARIABLE.is_match(text) || VARIABLE.is_match(text) && text.contains("->"),
+        Quote::Address => {
+            WHOLE_VARIABLE.is_match(text) || VARIABLE.is_match(text) && text.contains("->")
+        }
         Quote::Double => WHOLE_VARIABLE.is_match(text) || is_wording(text),
         Quote::Single => is_wording(text),
         Quote::None => is_expression(text, context) || is_wording(text),
     }
 }
 
-/// Whether it only stands for a value: `changeme123`, `test_password_1`. A bare `password1` is somebody's password.
+/// Whether it only stands for a value: `changeme123`, `test_password_1`. A bare `password1` is somebody's password,
+/// `PASSWORD1` is not.
 fn is_sample(text: &str) -> bool {
-    SAMPLE.is_match(text) && !(PLAIN_PASSWORD.is_match(text) && text.bytes().any(|b| b.is_ascii_digit()))
+    let lower = text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    SAMPLE.is_match(text) && !(PLAIN_PASSWORD.is_match(text) && lower && digit)
 }
 
 /// Whether it is an expression of a program.
@@ -147,10 +165,15 @@ fn is_expression(text: &str, context: &Context<'_>) -> bool {
         .is_some_and(|byte| matches!(byte, b',' | b';' | b')'));
     let named = |text: &str| NAMED.is_match(text) || NAMED_JOINED.is_match(text);
     let last = text.rsplit(['.', ':', '>']).next().unwrap_or(text);
+    let of_object = [&b"self."[..], b"this."]
+        .iter()
+        .any(|root| context.before.trim_ascii_start().starts_with(root));
     ended
+        || of_object
         || WHOLE_VARIABLE.is_match(text)
         || EXPRESSION.is_match(text)
-        || MEMBER.is_match(text) && (ROOT.is_match(text) || named(last))
+        || MEMBER.is_match(text)
+            && (ROOT.is_match(text) || named(last) || PLAIN_PASSWORD.is_match(last))
         || named(text) && !PLAIN_PASSWORD.is_match(text)
 }
 
@@ -158,10 +181,7 @@ fn is_expression(text: &str, context: &Context<'_>) -> bool {
 fn is_wording(text: &str) -> bool {
     let words = text.split(' ').filter(|word| word.len() >= 3);
     let letters = words.filter(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    letters.count() >= 2
-        || PATH.is_match(text)
-        || REGULAR.is_match(text)
-        || ADDRESS.is_match(text)
+    letters.count() >= 2 || PATH.is_match(text) || REGULAR.is_match(text) || ADDRESS.is_match(text)
 }
 
 /// Whether it is made of words, as names of things are: `grafana-admin-credentials-2`.
@@ -229,12 +249,24 @@ mod tests {
 
     #[test]
     fn a_password_that_looks_like_code_is_a_secret_in_quotes() {
-        for text in ["$ecret123!", "p{a}ss1234", "self.password1", "Summer(2026)", "a.b.c.d.1"] {
+        for text in [
+            "$ecret123!",
+            "p{a}ss1234",
+            "self.password1",
+            "Summer(2026)",
+            "a.b.c.d.1",
+        ] {
             for before in ["password='", "password: \""] {
                 assert!(!is_code(before, text, "\n"), "{before}{text}");
             }
         }
-        for text in ["$ecret123!", "p{a}ss1234", "hunter2hunter2", "Password123", "x1.y2.z3"] {
+        for text in [
+            "$ecret123!",
+            "p{a}ss1234",
+            "hunter2hunter2",
+            "Password123",
+            "x1.y2.z3",
+        ] {
             assert!(!is_code("password: ", text, "\n"), "{text}");
         }
         assert!(!is_code("password: '", "$ecret123", "'"));

@@ -370,9 +370,25 @@ fn percent(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(
         let start = sign - before.take_while(|byte| graphic(byte)).count();
         let end = sign + text[sign..].iter().take_while(|byte| graphic(byte)).count();
         done = end;
-        units(text, start..end, Encoding::Percent, percent_unit, shortest, room, visit);
+        units(
+            text,
+            start..end,
+            Encoding::Percent,
+            percent_unit,
+            shortest,
+            room,
+            visit,
+        );
         if text[start..end].contains(&b'+') {
-            units(text, start..end, Encoding::Percent, form_unit, shortest, room, visit);
+            units(
+                text,
+                start..end,
+                Encoding::Percent,
+                form_unit,
+                shortest,
+                room,
+                visit,
+            );
         }
     }
 }

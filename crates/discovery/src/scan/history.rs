@@ -354,7 +354,11 @@ pub(super) fn top_of(repository: Option<&FilePath>) -> FilePath {
         .unwrap_or_else(|| FilePath::from_bytes(b"."))
 }
 
-fn name_commits(leak: &mut Leak, repository: Option<&FilePath>, arrivals: &HashMap<String, Arrival>) {
+fn name_commits(
+    leak: &mut Leak,
+    repository: Option<&FilePath>,
+    arrivals: &HashMap<String, Arrival>,
+) {
     let Place::History {
         object,
         kind,

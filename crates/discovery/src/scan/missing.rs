@@ -54,7 +54,13 @@ pub(super) fn look(repository: &Repository, name: Option<&FilePath>, scan: &mut 
 
 /// How many objects that references lead to are not there.
 fn lost(repository: &Repository) -> Result<u64, GitError> {
-    let list = ["rev-list", "--objects", "--all", "--missing=print", "--quiet"];
+    let list = [
+        "rev-list",
+        "--objects",
+        "--all",
+        "--missing=print",
+        "--quiet",
+    ];
     let mut answer = repository.ask(&list, Stdio::null())?;
     let mut number = 0;
     let read: io::Result<()> = (|| {
@@ -72,7 +78,10 @@ fn lost(repository: &Repository) -> Result<u64, GitError> {
 fn absent_submodules(repository: &Repository) -> Result<Vec<FilePath>, GitError> {
     let bare = repository.line(&["rev-parse", "--is-bare-repository"])? == "true";
     let arguments: &[&str] = if bare {
-        if repository.line(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() {
+        if repository
+            .line(&["rev-parse", "--verify", "--quiet", "HEAD"])
+            .is_err()
+        {
             return Ok(Vec::new());
         }
         &["ls-tree", "-r", "-z", "HEAD"]

@@ -49,6 +49,8 @@ pub struct Rule {
     mixed: bool,
     #[serde(default)]
     random: bool,
+    #[serde(default)]
+    setting: bool,
     #[serde(default = "usual_reach")]
     reach: usize,
     /// Examples for its test, which are no part of the program's memory.
@@ -135,6 +137,9 @@ impl Patterns {
         let mut windows: Vec<Option<Range<usize>>> = vec![None; self.patterns.len()];
         for word in self.keywords.find_overlapping_iter(text) {
             let rule = self.rule_of[word.pattern().as_usize()];
+            if RULES[rule].setting && !sets_something(text, word.range()) {
+                continue;
+            }
             let start = word.start().saturating_sub(BEFORE_BYTES);
             let end = text.len().min(word.end() + RULES[rule].reach);
             match &mut windows[rule] {
@@ -181,6 +186,32 @@ impl Patterns {
             }
         }
     }
+}
+
+/// The longest rest of a setting's name after a keyword, in bytes.
+const NAME_REST_MAX: usize = 24;
+/// The most blanks between a setting's name and what follows it.
+const BLANKS_MAX: usize = 20;
+
+/// Whether something follows a keyword's word that sets a value, or the word is an option of a command. In prose none
+/// does, which spares most patterns.
+fn sets_something(text: &[u8], word: Range<usize>) -> bool {
+    let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'-';
+    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let before = text[..word.start].iter().rev().take(NAME_REST_MAX);
+    let name = before.take_while(in_name).count();
+    let option = text[word.start - name..].starts_with(b"--");
+    let rest = &text[word.end..];
+    let rest = &rest[rest.iter().take(NAME_REST_MAX).take_while(in_name).count()..];
+    let closing = |byte: &&u8| matches!(byte, b'\\' | b'"' | b'\'' | b']');
+    let rest = &rest[rest.iter().take(3).take_while(closing).count()..];
+    let blanks = rest.iter().take(BLANKS_MAX).take_while(blank).count();
+    option && blanks == 1
+        || matches!(text[..word.end].last(), Some(b'=' | b':'))
+        || matches!(
+            rest.get(blanks),
+            Some(b'=' | b':' | b'>' | b'"' | b'\'' | b'\\' | b',' | b'(')
+        )
 }
 
 /// Whether what has the form may be a secret, and not an example of one, or code that gets one.

@@ -216,7 +216,10 @@ fn notifications(report: &Report) -> Vec<Notification> {
         plain(level(*gap), text)
     });
     let more = (scan.more_leaks > 0).then(|| {
-        let text = format!("{} leaks are beyond the bounds and no results", scan.more_leaks);
+        let text = format!(
+            "{} leaks are beyond the bounds and no results",
+            scan.more_leaks
+        );
         plain("warning", text)
     });
     let left_out = scan.left_out.iter().map(|what| plain("note", what.clone()));

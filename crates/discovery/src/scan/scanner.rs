@@ -174,7 +174,10 @@ impl Scan {
     pub fn merge(&mut self, other: Self) {
         let told_in_detail: u64 = other.more.iter().map(|more| more.number).sum();
         self.more_leaks += other.more_leaks - told_in_detail;
-        other.more.into_iter().for_each(|more| self.count_more(more));
+        other
+            .more
+            .into_iter()
+            .for_each(|more| self.count_more(more));
         other.leaks.into_iter().for_each(|leak| self.push(leak));
         for one in other.skipped {
             self.skip(one.gap, one.path, one.why);

@@ -82,7 +82,10 @@ const COMPRESSED: [(&[u8], &str); 13] = [
 impl Head {
     /// Why a file that begins so holds more than was read, if it does.
     pub(super) fn gap(&self) -> Option<(Gap, String)> {
-        if self.0.starts_with(b"version https://git-lfs.github.com/spec/") {
+        if self
+            .0
+            .starts_with(b"version https://git-lfs.github.com/spec/")
+        {
             let why = "its content is in Git LFS: run git lfs pull and scan again";
             return Some((Gap::Lfs, why.to_owned()));
         }
@@ -155,11 +158,7 @@ impl Sweeper {
     }
 
     /// Reads a text to its end, or to where it cannot be read. `told` gets the number of bytes read, at most every MiB.
-    pub(super) fn sweep(
-        &mut self,
-        text: &mut dyn Read,
-        told: &mut dyn FnMut(u64),
-    ) -> Swept {
+    pub(super) fn sweep(&mut self, text: &mut dyn Read, told: &mut dyn FnMut(u64)) -> Swept {
         let mut swept = Swept::default();
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut origin = Origin::default();

@@ -150,12 +150,7 @@ impl Walker<'_> {
         let Some(directory) = entry.path().parent().filter(|_| entry.depth() > 0) else {
             return;
         };
-        let bare = || {
-            entry.file_name() == "HEAD"
-                && directory.join("objects").is_dir()
-                && directory.join("refs").is_dir()
-        };
-        if entry.file_name() == ".git" || bare() {
+        if entry.file_name() == ".git" || (entry.file_name() == "HEAD" && is_bare(directory)) {
             self.repositories.push(directory.to_owned());
         }
     }
@@ -209,10 +204,24 @@ fn open(path: &Path, follow: bool) -> Result<File, (Gap, String)> {
     Ok(file)
 }
 
-/// A directory named `.git` is a repository's inside, unless it was named itself. Keeps the repository's directory.
+/// Whether git would take a directory for a bare repository.
+fn is_bare(directory: &Path) -> bool {
+    directory.join("HEAD").is_file()
+        && directory.join("objects").is_dir()
+        && directory.join("refs").is_dir()
+}
+
+/// A directory named `.git` is a repository's inside, unless it was named itself, and so are the objects of a bare
+/// repository. Keeps the directory of the former.
 fn is_entered(entry: &DirEntry, insides: &Mutex<Vec<PathBuf>>) -> bool {
     let directory = entry.file_type().is_some_and(|kind| kind.is_dir());
-    let entered = entry.depth() == 0 || !directory || entry.file_name() != ".git";
+    if entry.depth() == 0 || !directory {
+        return true;
+    }
+    if entry.file_name() == "objects" {
+        return !entry.path().parent().is_some_and(is_bare);
+    }
+    let entered = entry.file_name() != ".git";
     if !entered
         && let Some(repository) = entry.path().parent()
         && let Ok(mut insides) = insides.lock()

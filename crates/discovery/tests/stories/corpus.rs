@@ -13,7 +13,7 @@ use crate::wanted::{noise, rules, token, tree};
 /// How often each shape is filled.
 const COPIES: u64 = 4;
 /// What `docs/LEAKS.md` says. What is found may only get more, what is found wrongly only less.
-const FOUND_MIN: usize = 0;
+const FOUND_MIN: usize = 292;
 const WRONG_MAX: usize = 0;
 
 #[derive(Deserialize)]
@@ -56,7 +56,10 @@ fn hex(seed: u64, bytes: usize) -> String {
 fn phrase(seed: u64) -> String {
     let letters = noise(seed, 18);
     let letter = |byte: &u8| char::from(b'a' + byte % 26);
-    let words: Vec<String> = letters.chunks(6).map(|six| six.iter().map(letter).collect()).collect();
+    let words: Vec<String> = letters
+        .chunks(6)
+        .map(|six| six.iter().map(letter).collect())
+        .collect();
     words.join("-")
 }
 
@@ -88,18 +91,40 @@ fn value(kind: &str, seed: u64) -> String {
         "github" => format!("{}_{}", "ghp", word(seed, 36)),
         "aws" => {
             let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-            let id: String = noise(seed, 16).iter().map(|b| char::from(letters[usize::from(b % 32)])).collect();
+            let id: String = noise(seed, 16)
+                .iter()
+                .map(|b| char::from(letters[usize::from(b % 32)]))
+                .collect();
             format!("{}{id}", "AKIA")
         }
-        "slack" => format!("{}-{}-{}-{}", "xoxb", 100_000_000_000 + seed, 2_000_000_000_000 + seed, word(seed, 24)),
+        "slack" => format!(
+            "{}-{}-{}-{}",
+            "xoxb",
+            100_000_000_000 + seed,
+            2_000_000_000_000 + seed,
+            word(seed, 24)
+        ),
         "jwt" => {
             let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-            let payload = format!("{{\"iss\":\"{}\",\"iat\":1700000000,\"exp\":2015360000}}", hex(seed, 16));
+            let payload = format!(
+                "{{\"iss\":\"{}\",\"iat\":1700000000,\"exp\":2015360000}}",
+                hex(seed, 16)
+            );
             let signature = URL_SAFE_NO_PAD.encode(noise(seed, 32));
-            format!("{}.{}.{signature}", part("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"), part(&payload))
+            format!(
+                "{}.{}.{signature}",
+                part("{\"alg\":\"HS256\",\"typ\":\"JWT\"}"),
+                part(&payload)
+            )
         }
         "keykind" => ["PRIVATE", "KEY"].join(" "),
-        "pem" => STANDARD.encode(noise(seed, 144)).as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n"),
+        "pem" => STANDARD
+            .encode(noise(seed, 144))
+            .as_bytes()
+            .chunks(64)
+            .map(|line| str::from_utf8(line).unwrap())
+            .collect::<Vec<_>>()
+            .join("\n"),
         other => panic!("no such kind: {other}"),
     }
 }
@@ -179,15 +204,24 @@ fn what_the_manual_says_of_a_corpus_of_public_shapes_is_true() {
         *found += usize::from(is_found);
         if is_found != sample.leaks {
             let content = String::from_utf8_lossy(&sample.content);
-            println!("{} {}: {content:?}", if is_found { "wrong:" } else { "missed:" }, sample.path);
+            println!(
+                "{} {}: {content:?}",
+                if is_found { "wrong:" } else { "missed:" },
+                sample.path
+            );
         }
     }
     let sum = |leaks: bool| {
         let of_side = kinds.iter().filter(|((side, _), _)| *side == leaks);
-        of_side.fold((0, 0), |sum, (_, (found, all))| (sum.0 + found, sum.1 + all))
+        of_side.fold((0, 0), |sum, (_, (found, all))| {
+            (sum.0 + found, sum.1 + all)
+        })
     };
     for ((leaks, kind), (found, all)) in &kinds {
-        println!("{} {kind}: {found} of {all}", if *leaks { "found in" } else { "wrongly in" });
+        println!(
+            "{} {kind}: {found} of {all}",
+            if *leaks { "found in" } else { "wrongly in" }
+        );
     }
     let (found, leaks) = sum(true);
     let (wrong, clean) = sum(false);

@@ -87,7 +87,10 @@ fn an_object_that_is_lost_is_a_gap() {
     let blob = repository.git(&["rev-parse", "HEAD~1:a"]);
     let object = repository.at(&format!(".git/objects/{}/{}", &blob[..2], &blob[2..]));
     fs::remove_file(object).unwrap();
-    assert_eq!(gaps(&everything(repository.path())), [(Gap::Missing, ".".to_owned())]);
+    assert_eq!(
+        gaps(&everything(repository.path())),
+        [(Gap::Missing, ".".to_owned())]
+    );
 }
 
 #[test]
@@ -98,15 +101,23 @@ fn the_histories_of_all_repositories_in_a_folder_are_read_each_once() {
     fs::create_dir(at("deep")).unwrap();
     clone(&first, &at("deep/one"), &[]);
     clone(&first, &at("bare.git"), &["--bare"]);
-    let one = Command::at(&at("deep/one"));
-    one.git(&["worktree", "add", "-q", "--detach", at("tree").to_str().unwrap()]);
+    let one = at("deep/one");
+    Command::at(&one).git(&[
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        at("tree").to_str().unwrap(),
+    ]);
     let scan = everything(folder.path());
     assert_eq!(gaps(&scan), []);
     let mut places: Vec<(String, String)> = scan
         .leaks
         .iter()
         .map(|leak| match &leak.place {
-            Place::History { repository, path, .. } => (
+            Place::History {
+                repository, path, ..
+            } => (
                 repository.as_ref().unwrap().to_string(),
                 path.as_ref().unwrap().to_string(),
             ),
@@ -115,7 +126,10 @@ fn the_histories_of_all_repositories_in_a_folder_are_read_each_once() {
         .collect();
     places.sort();
     let one = ("deep/one".to_owned(), "deep/one/a".to_owned());
-    assert_eq!(places, [("bare.git".to_owned(), "bare.git/a".to_owned()), one]);
+    assert_eq!(
+        places,
+        [("bare.git".to_owned(), "bare.git/a".to_owned()), one]
+    );
 }
 
 /// Git in a directory that the story did not make.
@@ -128,7 +142,10 @@ impl<'a> Command<'a> {
 
     fn git(&self, arguments: &[&str]) {
         let mut command = std::process::Command::new("git");
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").arg("-C").arg(self.0);
+        command
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .arg("-C")
+            .arg(self.0);
         assert!(command.args(arguments).status().unwrap().success());
     }
 }
@@ -151,7 +168,11 @@ fn submodules_are_read_where_they_are_and_named_where_they_are_not() {
     for (name, how) in [("plain", &[][..]), ("bare", &["--bare"][..])] {
         let path = directory.path().join(name);
         clone(&outer, &path, how);
-        assert_eq!(gaps(&everything(&path)), [(Gap::Submodule, "inner".to_owned())], "{name}");
+        assert_eq!(
+            gaps(&everything(&path)),
+            [(Gap::Submodule, "inner".to_owned())],
+            "{name}"
+        );
     }
 }
 
@@ -165,7 +186,9 @@ fn a_repository_that_cannot_be_read_does_not_hide_the_others() {
     fs::create_dir_all(at("torn/.git")).unwrap();
     let scan = everything(folder.path());
     assert_eq!(scan.leaks.len(), 1);
-    let named = [Gap::Repository; 2].into_iter().zip(["lost".to_owned(), "torn".to_owned()]);
+    let named = [Gap::Repository; 2]
+        .into_iter()
+        .zip(["lost".to_owned(), "torn".to_owned()]);
     assert_eq!(gaps(&scan), named.collect::<Vec<_>>());
 }
 
@@ -176,7 +199,10 @@ fn compressed_files_pointers_and_links_that_lead_out_are_gaps() {
     let at = |path: &str| repository.at(path);
     repository.write("a.zip", b"PK\x03\x04rest");
     repository.write("b.gz", b"\x1f\x8b\x08rest");
-    repository.write("c.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    repository.write(
+        "c.bin",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    );
     repository.write("d", "d\n");
     symlink(outside.path(), at("out")).unwrap();
     symlink("d", at("in")).unwrap();
@@ -191,14 +217,18 @@ fn compressed_files_pointers_and_links_that_lead_out_are_gaps() {
     repository.commit("one");
     fs::remove_file(at("a.zip")).unwrap();
     let scan = everything(repository.path());
-    let objects = gaps(&scan).into_iter().filter(|(_, path)| path.starts_with("object "));
+    let objects = gaps(&scan)
+        .into_iter()
+        .filter(|(_, path)| path.starts_with("object "));
     assert_eq!(objects.count(), 3);
     // What is staged is read, and its gaps are told of.
     repository.git(&["rm", "-q", "--cached", "b.gz"]);
     repository.commit("without");
     repository.write("e.gz", b"\x1f\x8b\x08other");
     repository.git(&["add", "e.gz"]);
-    let staged = scanner(VALUE).staged(repository.path(), None, &mut |_| {}).unwrap();
+    let staged = scanner(VALUE)
+        .staged(repository.path(), None, &mut |_| {})
+        .unwrap();
     assert_eq!(gaps(&staged), [(Gap::Archive, "e.gz".to_owned())]);
 }
 
@@ -208,21 +238,33 @@ fn a_gap_is_accepted_by_its_kind_with_a_reason_and_by_nothing_else() {
     repository.write("old/a.zip", b"PK\x03\x04rest");
     repository.write("new/a.zip", b"PK\x03\x04rest");
     let scan = || scanner(VALUE).tree(repository.path(), &mut |_| {}).unwrap();
-    let report = judged(scan(), "[[ignore]]\npath = \"**\"\nreason = \"leaks only\"\n");
+    let report = judged(
+        scan(),
+        "[[ignore]]\npath = \"**\"\nreason = \"leaks only\"\n",
+    );
     assert!(!report.scan.is_whole());
     let entry = "[[ignore]]\ngap = \"archive\"\npath = \"old/**\"\nreason = \"scanned before\"\n";
     let report = judged(scan(), entry);
     assert_eq!(gaps(&report.scan), [(Gap::Archive, "new/a.zip".to_owned())]);
     assert_eq!(report.accepted[0].reason, "scanned before");
-    let report = judged(scan(), "[[ignore]]\ngap = \"archive\"\nreason = \"scanned before\"\n");
+    let report = judged(
+        scan(),
+        "[[ignore]]\ngap = \"archive\"\nreason = \"scanned before\"\n",
+    );
     assert!(report.scan.is_whole() && report.accepted.len() == 2);
     let log: Value = serde_json::from_str(&sarif(&report, "1")).unwrap();
-    assert_eq!(log["runs"][0]["invocations"][0]["executionSuccessful"], true);
+    assert_eq!(
+        log["runs"][0]["invocations"][0]["executionSuccessful"],
+        true
+    );
     let log: Value = serde_json::from_str(&sarif(&judged(scan(), ""), "1")).unwrap();
     let invocation = &log["runs"][0]["invocations"][0];
     assert_eq!(invocation["executionSuccessful"], false);
     let notes = invocation["toolExecutionNotifications"].as_array().unwrap();
-    assert_eq!((notes.len(), &notes[0]["level"]), (2, &Value::from("error")));
+    assert_eq!(
+        (notes.len(), &notes[0]["level"]),
+        (2, &Value::from("error"))
+    );
     for bad in ["gap = \"zip\"", "gap = \"link\"\nrule = \"github-token\""] {
         let file = format!("[[ignore]]\n{bad}\nreason = \"r\"\n");
         assert!(Ignores::from_toml(&file).is_err(), "{bad}");
@@ -236,7 +278,10 @@ fn gaps_of_one_kind_are_named_a_hundred_times_and_counted_beyond() {
         fs::write(directory.path().join(format!("{n:03}.zip")), b"PK\x03\x04").unwrap();
     }
     let scan = scanner(VALUE).tree(directory.path(), &mut |_| {}).unwrap();
-    assert_eq!((scan.skipped.len(), scan.more_skipped[&Gap::Archive]), (100, 30));
+    assert_eq!(
+        (scan.skipped.len(), scan.more_skipped[&Gap::Archive]),
+        (100, 30)
+    );
     let report = judged(scan, "[[ignore]]\ngap = \"archive\"\nreason = \"r\"\n");
     assert!(report.scan.is_whole());
 }
@@ -244,20 +289,31 @@ fn gaps_of_one_kind_are_named_a_hundred_times_and_counted_beyond() {
 #[test]
 fn a_list_of_passwords_hides_no_token_and_the_rest_is_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let lines: String = (0..1200).map(|n| format!("password: hunter2hunter{n}\n")).collect();
+    let lines: String = (0..1200)
+        .map(|n| format!("password: hunter2hunter{n}\n"))
+        .collect();
     let token = format!("ghp_{}", token(9, 36));
     let text = format!("{lines}token: {token}\npassword: {token}\n");
     fs::write(directory.path().join("list"), text).unwrap();
     let scan = rules().tree(directory.path(), &mut |_| {}).unwrap();
-    let sure = scan.leaks.iter().filter(|leak| told(leak) == "github-token");
-    assert_eq!((sure.count(), scan.leaks.len(), scan.more_leaks), (2, 102, 1100));
+    let sure = scan
+        .leaks
+        .iter()
+        .filter(|leak| told(leak) == "github-token");
+    assert_eq!(
+        (sure.count(), scan.leaks.len(), scan.more_leaks),
+        (2, 102, 1100)
+    );
     assert_eq!(scan.more[0].rule.as_deref(), Some("config-password"));
     assert_eq!(scan.more[0].number, 1100);
     // An entry that hides the rule hides the rest of it, and nothing else.
     let entry = "[[ignore]]\nrule = \"config-password\"\nreason = \"a list\"\n";
     let report = judged(scan.clone(), entry);
     assert_eq!((report.scan.leaks.len(), report.scan.more_leaks), (2, 0));
-    assert_eq!((report.suppressed.len(), report.suppressed_more), (100, 1100));
+    assert_eq!(
+        (report.suppressed.len(), report.suppressed_more),
+        (100, 1100)
+    );
     let fingerprint = scan.leaks[0].fingerprint;
     let entry = format!("[[ignore]]\nfinding = \"{fingerprint}\"\nreason = \"one\"\n");
     assert_eq!(judged(scan, &entry).scan.more_leaks, 1100);
@@ -266,7 +322,9 @@ fn a_list_of_passwords_hides_no_token_and_the_rest_is_counted() {
 #[test]
 fn files_full_of_one_rule_leave_room_for_others_and_for_own_values() {
     let directory = tempfile::tempdir().unwrap();
-    let lines: String = (0..100).map(|n| format!("password: hunter2hunter{n}\n")).collect();
+    let lines: String = (0..100)
+        .map(|n| format!("password: hunter2hunter{n}\n"))
+        .collect();
     for n in 0..26 {
         fs::write(directory.path().join(format!("{n:02}")), &lines).unwrap();
     }
@@ -280,6 +338,9 @@ fn files_full_of_one_rule_leave_room_for_others_and_for_own_values() {
     assert_eq!((of(&scan, "github-token"), of(&scan, LABEL)), (1, 1));
     let again = scan.clone();
     scan.merge(again);
-    assert_eq!((of(&scan, "config-password"), scan.more_leaks), (2500, 2700));
+    assert_eq!(
+        (of(&scan, "config-password"), scan.more_leaks),
+        (2500, 2700)
+    );
     assert_eq!((of(&scan, "github-token"), of(&scan, LABEL)), (2, 2));
 }

@@ -48,16 +48,32 @@ fn it_is_found_quoted_for_a_shell() {
     let python = format!("echo '{}' x\n", HOSTILE.replace('\'', "'\"'\"'"));
     is_found_once(HOSTILE, &python, "quoted");
     let special = |c: char| matches!(c, '"' | '\\' | '$' | '`');
-    let double = each(HOSTILE, |c| if special(c) { format!("\\{c}") } else { c.to_string() });
+    let double = each(HOSTILE, |c| {
+        if special(c) {
+            format!("\\{c}")
+        } else {
+            c.to_string()
+        }
+    });
     is_found_once(HOSTILE, format!("export P=\"{double}\""), "escaped");
     let bare = each(HOSTILE, |c| {
         let plain = c.is_ascii_alphanumeric() || !c.is_ascii();
-        if plain { c.to_string() } else { format!("\\{c}") }
+        if plain {
+            c.to_string()
+        } else {
+            format!("\\{c}")
+        }
     });
     is_found_once(HOSTILE, format!("x={bare} y"), "escaped");
     let octal: String = "pä$s'w0rd"
         .bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("\\{byte:03o}") })
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                char::from(byte).to_string()
+            } else {
+                format!("\\{byte:03o}")
+            }
+        })
         .collect();
     is_found_once("pä$s'w0rd", format!("x=$'{octal}'"), "escaped");
 }
@@ -77,9 +93,21 @@ fn it_is_found_quoted_as_in_dotenv_files_and_over_lines() {
 
 #[test]
 fn it_is_found_quoted_as_in_yaml_toml_csv_and_sql() {
-    is_found_once(HOSTILE, format!("p: '{}'", HOSTILE.replace('\'', "''")), "quoted");
-    is_found_once(HOSTILE, format!("('{}')", HOSTILE.replace('\'', "''")), "quoted");
-    is_found_once(HOSTILE, format!("a,\"{}\",b", HOSTILE.replace('"', "\"\"")), "quoted");
+    is_found_once(
+        HOSTILE,
+        format!("p: '{}'", HOSTILE.replace('\'', "''")),
+        "quoted",
+    );
+    is_found_once(
+        HOSTILE,
+        format!("('{}')", HOSTILE.replace('\'', "''")),
+        "quoted",
+    );
+    is_found_once(
+        HOSTILE,
+        format!("a,\"{}\",b", HOSTILE.replace('"', "\"\"")),
+        "quoted",
+    );
     is_found_once("a 'b c d e", "p: 'a ''b c d e'", "quoted");
     is_found_once("\"quoted\" all", "x,\"\"\"quoted\"\" all\"", "quoted");
     let basic = each(HOSTILE, |c| match c {
@@ -152,9 +180,21 @@ fn it_is_found_in_blocks_of_yaml_and_in_lines_that_are_continued() {
     }
     let folded = "p: >-\n  correct horse\n  battery staple\nq: 1\n";
     is_found_once("correct horse battery staple", folded, "block");
-    is_found_once("correct-horse-battery", "p: \"correct-\\\n   horse-battery\"\n", "escaped");
-    is_found_once("correct-horse-battery", "P=correct-\\\nhorse-battery\n", "escaped");
-    is_found_once("correct   horse battery", "P=\"correct\\\n   horse battery\"\n", "escaped");
+    is_found_once(
+        "correct-horse-battery",
+        "p: \"correct-\\\n   horse-battery\"\n",
+        "escaped",
+    );
+    is_found_once(
+        "correct-horse-battery",
+        "P=correct-\\\nhorse-battery\n",
+        "escaped",
+    );
+    is_found_once(
+        "correct   horse battery",
+        "P=\"correct\\\n   horse battery\"\n",
+        "escaped",
+    );
 }
 
 #[test]
@@ -185,7 +225,10 @@ fn a_private_key_is_found_however_its_lines_are_broken() {
             .map(|line| str::from_utf8(line).unwrap())
             .collect();
         let kind = "PRIVATE KEY";
-        format!("-----BEGIN {kind}-----{end}{}{end}-----END {kind}-----{end}", lines.join(end))
+        format!(
+            "-----BEGIN {kind}-----{end}{}{end}-----END {kind}-----{end}",
+            lines.join(end)
+        )
     };
     let value = pem(64, "\n");
     is_found_once(&value, &value, "");

@@ -22,7 +22,11 @@ pub(super) fn pieces(
         let Some(first) = header_end(text, sign) else {
             continue;
         };
-        let style = if text[sign] == b'|' { Style::Literal } else { Style::Folded };
+        let style = if text[sign] == b'|' {
+            Style::Literal
+        } else {
+            Style::Folded
+        };
         let range = first..block_end(text, first);
         room.bytes.clear();
         let bytes = &mut room.bytes;

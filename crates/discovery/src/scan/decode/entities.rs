@@ -7,14 +7,54 @@ const LONGEST: usize = 12;
 
 /// Names of ASCII characters (HTML, "Named character references"), each before its character.
 const NAMES: [(&str, char); 48] = [
-    ("amp", '&'), ("AMP", '&'), ("lt", '<'), ("LT", '<'), ("gt", '>'), ("GT", '>'),
-    ("quot", '"'), ("QUOT", '"'), ("apos", '\''), ("excl", '!'), ("num", '#'), ("dollar", '$'),
-    ("percnt", '%'), ("lpar", '('), ("rpar", ')'), ("ast", '*'), ("midast", '*'), ("plus", '+'),
-    ("comma", ','), ("period", '.'), ("sol", '/'), ("colon", ':'), ("semi", ';'), ("equals", '='),
-    ("quest", '?'), ("commat", '@'), ("lsqb", '['), ("lbrack", '['), ("bsol", '\\'), ("rsqb", ']'),
-    ("rbrack", ']'), ("Hat", '^'), ("lowbar", '_'), ("grave", '`'), ("lcub", '{'), ("lbrace", '{'),
-    ("verbar", '|'), ("vert", '|'), ("VerticalLine", '|'), ("rcub", '}'), ("rbrace", '}'), ("Tab", '\t'),
-    ("NewLine", '\n'), ("euro", '€'), ("ndash", '–'), ("mdash", '—'), ("hellip", '…'), ("tilde", '˜'),
+    ("amp", '&'),
+    ("AMP", '&'),
+    ("lt", '<'),
+    ("LT", '<'),
+    ("gt", '>'),
+    ("GT", '>'),
+    ("quot", '"'),
+    ("QUOT", '"'),
+    ("apos", '\''),
+    ("excl", '!'),
+    ("num", '#'),
+    ("dollar", '$'),
+    ("percnt", '%'),
+    ("lpar", '('),
+    ("rpar", ')'),
+    ("ast", '*'),
+    ("midast", '*'),
+    ("plus", '+'),
+    ("comma", ','),
+    ("period", '.'),
+    ("sol", '/'),
+    ("colon", ':'),
+    ("semi", ';'),
+    ("equals", '='),
+    ("quest", '?'),
+    ("commat", '@'),
+    ("lsqb", '['),
+    ("lbrack", '['),
+    ("bsol", '\\'),
+    ("rsqb", ']'),
+    ("rbrack", ']'),
+    ("Hat", '^'),
+    ("lowbar", '_'),
+    ("grave", '`'),
+    ("lcub", '{'),
+    ("lbrace", '{'),
+    ("verbar", '|'),
+    ("vert", '|'),
+    ("VerticalLine", '|'),
+    ("rcub", '}'),
+    ("rbrace", '}'),
+    ("Tab", '\t'),
+    ("NewLine", '\n'),
+    ("euro", '€'),
+    ("ndash", '–'),
+    ("mdash", '—'),
+    ("hellip", '…'),
+    ("tilde", '˜'),
 ];
 
 /// Names of the characters from U+00A0 on, in order.
@@ -52,10 +92,16 @@ fn reference(rest: &[u8]) -> Option<Unit> {
     let [b'&', inner @ ..] = rest else {
         return None;
     };
-    if !inner.first().is_some_and(|byte| *byte == b'#' || byte.is_ascii_alphabetic()) {
+    if !inner
+        .first()
+        .is_some_and(|byte| *byte == b'#' || byte.is_ascii_alphabetic())
+    {
         return None;
     }
-    let length = inner.iter().take(LONGEST + 1).position(|byte| *byte == b';')?;
+    let length = inner
+        .iter()
+        .take(LONGEST + 1)
+        .position(|byte| *byte == b';')?;
     let name = str::from_utf8(&inner[..length]).ok()?;
     let c = match name.strip_prefix('#') {
         Some(number) => {
@@ -73,7 +119,9 @@ fn reference(rest: &[u8]) -> Option<Unit> {
 fn named(name: &str) -> Option<char> {
     let known = NAMES.iter().find(|(known, _)| *known == name);
     known.map(|(_, c)| *c).or_else(|| {
-        let at = LATIN.split_ascii_whitespace().position(|known| known == name)?;
+        let at = LATIN
+            .split_ascii_whitespace()
+            .position(|known| known == name)?;
         char::from_u32(0xa0 + u32::try_from(at).ok()?)
     })
 }

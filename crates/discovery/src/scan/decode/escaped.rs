@@ -26,10 +26,26 @@ pub(super) fn pieces(
         let literal = text[range.clone()].windows(2).any(|two| {
             two[0] == b'\\' && (two[1].is_ascii_alphanumeric() || matches!(two[1], b'\n' | b'\r'))
         });
-        units(text, range.clone(), Encoding::Escaped, escaped_unit, shortest, room, visit);
+        units(
+            text,
+            range.clone(),
+            Encoding::Escaped,
+            escaped_unit,
+            shortest,
+            room,
+            visit,
+        );
         // Where `\n` means itself: double quotes of a shell, single ones of dotenv.
         if literal && text[range.clone()].windows(2).any(|two| is_shell(two)) {
-            units(text, range, Encoding::Escaped, shell_unit, shortest, room, visit);
+            units(
+                text,
+                range,
+                Encoding::Escaped,
+                shell_unit,
+                shortest,
+                room,
+                visit,
+            );
         }
     }
 }

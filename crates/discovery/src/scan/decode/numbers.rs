@@ -46,7 +46,11 @@ pub(super) fn pieces(
         at = range.end;
         for form in [Form::Counted, Form::Pair] {
             let source = &text[range.clone()];
-            let mut lists = Lists { source, form, at: 0 };
+            let mut lists = Lists {
+                source,
+                form,
+                at: 0,
+            };
             while let Some((start, end)) = lists.next_list(shortest, &mut room.bytes) {
                 visit(&Piece {
                     encoding: Encoding::Numbers,
@@ -113,10 +117,14 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn next(&mut self) -> Option<(usize, &'a [u8])> {
-        let separator = |byte: &u8| ALPHABET[usize::from(*byte)] == 1 && !matches!(byte, b'x' | b'X');
+        let separator =
+            |byte: &u8| ALPHABET[usize::from(*byte)] == 1 && !matches!(byte, b'x' | b'X');
         let rest = &self.source[self.at.min(self.source.len())..];
         let start = rest.iter().position(|byte| !separator(byte))?;
-        let length = rest[start..].iter().position(separator).unwrap_or(rest.len() - start);
+        let length = rest[start..]
+            .iter()
+            .position(separator)
+            .unwrap_or(rest.len() - start);
         let at = self.at + start;
         self.at = at + length;
         Some((at, &self.source[at..at + length]))

@@ -13,9 +13,7 @@ pub(super) fn pieces(
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
     let mut go = |sign: usize, done: &mut usize, quote: u8, unit: fn(&[u8]) -> Unit| {
-        let range = lines(text, *done, sign, |line| {
-            memchr::memchr_iter(quote, line).count() % 2 == 1
-        });
+        let range = lines(text, *done, sign, |line| is_open(line, quote));
         *done = range.end;
         units(text, range, Encoding::Quoted, unit, shortest, room, visit);
     };
@@ -48,6 +46,21 @@ pub(super) fn pieces(
     }
 }
 
+/// Whether a quote stays open on a line.
+fn is_open(line: &[u8], quote: u8) -> bool {
+    let quotes = memchr::memchr_iter(quote, line).count();
+    // One of the quotes in each of a shell's ways is a part of the value.
+    let literal = if quote == b'\'' {
+        let ways = SHELL
+            .iter()
+            .map(|way| memchr::memmem::find_iter(line, way).count());
+        ways.sum()
+    } else {
+        0
+    };
+    (quotes - literal) % 2 == 1
+}
+
 /// Whether a quote is doubled here, and the two are not an empty text of a program: `x = ""`, `f('', 1)`.
 fn is_doubled(text: &[u8], at: usize) -> bool {
     if text.get(at + 1) != Some(&text[at]) {
@@ -60,12 +73,28 @@ fn is_doubled(text: &[u8], at: usize) -> bool {
         .copied();
     let opens = matches!(
         before,
-        None | Some(b'=' | b'(' | b'[' | b'{' | b',' | b':' | b'\n' | b'!' | b'?' | b'+' | b'<' | b'>' | b'|' | b'&')
+        None | Some(
+            b'=' | b'('
+                | b'['
+                | b'{'
+                | b','
+                | b':'
+                | b'\n'
+                | b'!'
+                | b'?'
+                | b'+'
+                | b'<'
+                | b'>'
+                | b'|'
+                | b'&'
+        )
     );
     let after = text.get(at + 2).copied();
     let closes = matches!(
         after,
-        None | Some(b' ' | b',' | b')' | b']' | b'}' | b';' | b':' | b'\n' | b'\r' | b'.' | b'>' | b'/')
+        None | Some(
+            b' ' | b',' | b')' | b']' | b'}' | b';' | b':' | b'\n' | b'\r' | b'.' | b'>' | b'/'
+        )
     );
     !(opens && closes)
 }

@@ -24,7 +24,11 @@ pub(in super::super) fn pieces(
     while let Some(zero) = memchr::memchr(0, &text[from..]).map(|at| from + at) {
         // A zero after a character is the high byte of little-endian, one before it that of big-endian.
         let after = zero > from && text[zero - 1] != 0;
-        let little = if after { run(text, zero - 1, from, 1) } else { None };
+        let little = if after {
+            run(text, zero - 1, from, 1)
+        } else {
+            None
+        };
         let big = run(text, zero, from, 0);
         let end = [&little, &big].into_iter().flatten().map(|range| range.end);
         let next = end.max().unwrap_or_default().max(zero + 1);
