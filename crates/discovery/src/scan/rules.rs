@@ -90,7 +90,29 @@ pub(super) struct Patterns {
     keywords: AhoCorasick,
     /// The rule of each keyword.
     rule_of: Vec<usize>,
-    patterns: Vec<Vec<Regex>>,
+    patterns: Vec<Ways>,
+}
+
+/// The patterns of one rule.
+struct Ways {
+    each: Vec<Regex>,
+    /// Matches where one of several does: most texts are passed over after one look.
+    any: Option<Regex>,
+}
+
+impl Ways {
+    fn of(rule: &Rule) -> Result<Self, regex::Error> {
+        let build = |pattern: &str| RegexBuilder::new(pattern).unicode(false).build();
+        let patterns: Vec<&String> = std::iter::once(&rule.pattern).chain(&rule.also).collect();
+        let each: Result<Vec<Regex>, _> = patterns.iter().map(|pattern| build(pattern)).collect();
+        let unnamed = |pattern: &&String| format!("(?:{})", pattern.replace("(?P<secret>", "(?:"));
+        let any: Vec<String> = patterns.iter().map(unnamed).collect();
+        let any = (any.len() > 1).then(|| build(&any.join("|")));
+        Ok(Self {
+            each: each?,
+            any: any.transpose()?,
+        })
+    }
 }
 
 /// A known form in a text.
@@ -114,12 +136,7 @@ impl Patterns {
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
             .build(words);
-        let patterns = |rule: &Rule| {
-            let each = std::iter::once(&rule.pattern).chain(&rule.also);
-            each.map(|pattern| RegexBuilder::new(pattern).unicode(false).build())
-                .collect()
-        };
-        let patterns: Result<Vec<Vec<Regex>>, _> = RULES.iter().map(patterns).collect();
+        let patterns: Result<Vec<Ways>, _> = RULES.iter().map(Ways::of).collect();
         match (automaton, patterns) {
             (Ok(automaton), Ok(patterns)) => Self {
                 keywords: automaton,
@@ -164,7 +181,15 @@ impl Patterns {
 
     /// Every match of one rule within a window.
     fn try_rule(&self, rule: usize, text: &[u8], window: Range<usize>, found: &mut Vec<Match>) {
-        for pattern in &self.patterns[rule] {
+        let Ways { each, any } = &self.patterns[rule];
+        // Cut out of its text, a window matches at least where it does within it.
+        if any
+            .as_ref()
+            .is_some_and(|any| !any.is_match(&text[window.clone()]))
+        {
+            return;
+        }
+        for pattern in each {
             let mut at = window.start;
             while at < window.end
                 && let Some(captures) = pattern.captures_at(&text[..window.end], at)

@@ -15,7 +15,7 @@ pub(super) fn pieces(
         if sign < done || escaped_unit(&text[sign..]).2 == 1 {
             continue;
         }
-        let mut range = lines(text, done, sign, |line| is_open(line));
+        let mut range = lines(text, done, sign, is_open);
         while text[range.clone()].ends_with(b"\\") || text[range.clone()].ends_with(b"\\\r") {
             let Some(next) = text.get(range.end + 1..) else {
                 break;
@@ -36,7 +36,7 @@ pub(super) fn pieces(
             visit,
         );
         // Where `\n` means itself: double quotes of a shell, single ones of dotenv.
-        if literal && text[range.clone()].windows(2).any(|two| is_shell(two)) {
+        if literal && text[range.clone()].windows(2).any(is_shell) {
             units(
                 text,
                 range,
