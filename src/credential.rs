@@ -68,7 +68,7 @@ pub enum Credential {
     Retire(rotate::Retire),
     /// Move secrets from configuration files into the vault; the first run only shows what it would do.
     Import(import::Import),
-    /// Look for leaked secrets in directories and git histories; exit code 3 if there are any.
+    /// Look for leaked secrets in directories and git histories; exit code 3 if there are any, 4 if not everything was looked at.
     Scan(scan::Scan),
     /// Fill the values into a template, as a file that only you can read.
     Render(render::Render),

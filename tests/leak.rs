@@ -224,6 +224,130 @@ async fn a_commit_that_would_carry_a_value_is_refused_by_the_hook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_could_not_look_everywhere_ends_with_a_code_of_its_own() {
+    let rig = home().await;
+    added(&rig, "hue/api-key", "home", LEAKED.as_bytes(), &[]).await;
+    let repository = repository(&rig, LEAKED).await;
+    fs::write(repository.join("config.yaml"), "key: none\n").unwrap();
+    git(&repository, &["commit", "-q", "-am", "removed"]).await;
+    let folder = rig.work.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let from = format!("file://{}", repository.display());
+    git(&folder, &["clone", "-q", "--depth=1", &from, "shallow"]).await;
+    let sarif = rig.work.path().join("out.sarif");
+    let (code, found) = scan(&rig, &folder, &["--sarif", sarif.to_str().unwrap()]).await;
+    assert_eq!(code, Some(4), "{found}");
+    let skipped = &found["scan"]["skipped"][0];
+    assert_eq!(
+        (&skipped["gap"], &skipped["path"]),
+        (&"shallow".into(), &"shallow".into())
+    );
+    let written: Value = serde_json::from_str(&fs::read_to_string(&sarif).unwrap()).unwrap();
+    let invocation = &written["runs"][0]["invocations"][0];
+    assert_eq!(invocation["executionSuccessful"], false);
+    let shown = rig
+        .cli(&["credential", "scan", folder.to_str().unwrap(), "--offline"])
+        .await;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("not read: shallow: it is a shallow clone")
+            && shown.contains("not looked at: 1 thing"),
+        "{shown}"
+    );
+
+    // Accepted with a reason, it is clean; with the whole history beside it, the leak is found.
+    fs::write(
+        folder.join(".hearthkeyignore.toml"),
+        "[[ignore]]\ngap = \"shallow\"\nreason = \"the whole one is scanned at night\"\n",
+    )
+    .unwrap();
+    let (code, found) = scan(&rig, &folder, &[]).await;
+    assert_eq!(code, Some(0), "{found}");
+    git(&folder, &["clone", "-q", &from, "whole"]).await;
+    let (code, found) = scan(&rig, &folder, &[]).await;
+    let place = &found["scan"]["leaks"][0]["place"];
+    assert_eq!(
+        (code, &place["path"]),
+        (Some(3), &"whole/config.yaml".into()),
+        "{found}"
+    );
+    assert_eq!(place["repository"], "whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_found_in_every_form_in_which_a_template_writes_it() {
+    let rig = home().await;
+    let value = "Tr0ub4dor&3'x\"y\\n €";
+    added(&rig, "app/pw", "home", value.as_bytes(), &[]).await;
+    let tree = rig.work.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let forms = ["text", "yaml", "json", "env", "base64"];
+    for form in forms {
+        let template = rig.work.path().join("template");
+        fs::write(
+            &template,
+            format!("P={{{{ hearthkey:app/pw | {form} }}}}\n"),
+        )
+        .unwrap();
+        let out = tree.join(form);
+        let (template, out) = (template.to_str().unwrap(), out.to_str().unwrap());
+        told(
+            &rig,
+            &[
+                "credential",
+                "render",
+                template,
+                "--env",
+                "home",
+                "--out",
+                out,
+            ],
+        )
+        .await;
+    }
+    let (code, found) = scan(&rig, &tree, &["--own-only", "--no-report"]).await;
+    let leaks = found["scan"]["leaks"].as_array().unwrap();
+    assert_eq!((code, leaks.len()), (Some(3), forms.len()), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_lets_templates_code_and_archives_pass() {
+    let rig = home().await;
+    let repository = repository(&rig, "key: none\n").await;
+    let texts = [
+        (
+            "url.py",
+            "url = f\"postgres://{user}:{password}@db.lan/ha\"\n",
+        ),
+        ("run.sh", "curl https://lamp:$password@nas.lan/\n"),
+        ("run.bat", "set U=https://user:%PASSWORD%@nas.lan/\n"),
+        ("app.js", "  password: process.env.MQTT_PASSWORD1,\n"),
+        ("a.zip", "PK\u{3}\u{4}rest"),
+    ];
+    for (file, text) in texts {
+        fs::write(repository.join(file), text).unwrap();
+    }
+    git(&repository, &["add", "."]).await;
+    let staged = repository.to_str().unwrap();
+    let output = rig
+        .cli(&["credential", "scan", "--staged", staged, "--json"])
+        .await;
+    let answer = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{answer}");
+    assert_eq!(answer["scan"]["skipped"][0]["gap"], "archive");
+    fs::write(
+        repository.join("app.py"),
+        "login('ha', password='$ecret123!')\n",
+    )
+    .unwrap();
+    git(&repository, &["add", "."]).await;
+    let output = rig
+        .cli(&["credential", "scan", "--staged", staged, "--json"])
+        .await;
+    assert_eq!(output.status.code(), Some(3), "{}", json(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
     let rig = home().await;
     let file = rig.work.path().join("secrets.yaml");

@@ -309,18 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_not_replaced_and_a_plain_file_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
-        replace(&file, b"one").unwrap();
-        replace(&file, b"two").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert!(replace(&link, b"three").is_err());
-        assert!(replace(Path::new("/dev/null"), b"three").is_err());
-        assert_eq!(std::fs::read(&file).unwrap(), b"two");
-    }
-
-    #[test]
     fn one_field_of_an_object_is_written_as_it_stands_there() {
         let network = br#"{"network_key": [7, 3, 5], "pan_id": 6754, "name": "a\"b"}"#;
         let field = |field| {

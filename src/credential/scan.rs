@@ -1,12 +1,13 @@
 //! `hearthkey credential scan`: leaked values, in trees, whole git histories and what is staged.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::{Client, FindingReport, FindingView, MarksView};
 use hearthkey_discovery::scan::{
     IGNORE_FILE, IgnoreState, Ignores, Leak, MarkKey, Marks, Place, Progress as At, Report,
-    Scan as Found, Scanner, What, install_hook, repository_around, sarif,
+    Scan as Found, Scanner, What, enclosing_repository, install_hook, repository_around, sarif,
 };
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ use crate::table::count;
 
 /// The exit code when something was found.
 const EXIT_FOUND: u8 = 3;
+/// The exit code when nothing was found, and not everything could be looked at.
+const EXIT_NOT_WHOLE: u8 = 4;
 /// The longest ignore file, in bytes.
 const IGNORE_MAX_BYTES: u64 = 1024 * 1024;
 /// Findings that are reported to the gateway by one scan at most.
@@ -25,7 +28,7 @@ const REPORTED_MAX: usize = 100;
 /// What is scanned.
 #[derive(Debug, Args)]
 pub struct Scan {
-    /// Directories, files and repositories; of a repository, its whole history too.
+    /// Directories, files and repositories; of every repository in them, its whole history too.
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
     /// Look at what is staged for the next commit only, as the pre-commit hook does.
@@ -81,7 +84,7 @@ fn failed(error: &impl std::fmt::Display) -> Failure {
 }
 
 impl Scan {
-    /// Scans, and fails with exit code 3 if something was found.
+    /// Scans, and fails with exit code 3 if something was found, 4 if nothing was and not everything was looked at.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let first = self.paths.first().map_or(Path::new("."), PathBuf::as_path);
         if self.install_hook {
@@ -110,7 +113,11 @@ impl Scan {
         let found = tokio::task::block_in_place(|| self.scan(&mut scanner, &progress));
         progress.done();
         let now = crate::clock::now();
-        let report = ignores.judge(found?, now);
+        let mut found = found?;
+        for what in &not_looked_for {
+            found.leave_out(format!("not looked for: {what}"));
+        }
+        let report = ignores.judge(found, now);
         if let Some(path) = &self.sarif {
             let text = sarif(&report, env!("CARGO_PKG_VERSION"));
             crate::out_file::OutFile::write(path, text.as_bytes(), self.replace)?;
@@ -123,13 +130,25 @@ impl Scan {
             not_looked_for: &not_looked_for,
         };
         context.output.answer(&answer, || text(&answer))?;
-        match report.scan.leaks.len() {
-            0 => Ok(()),
-            n => Err(Failure::Answered {
-                why: format!("{} found.", count(n as u64, "leak")),
+        self.verdict(&report)
+    }
+
+    /// The exit code. A commit is refused for what was found in it, not for what cannot be looked into.
+    fn verdict(&self, report: &Report) -> Result<(), Failure> {
+        let found = report.scan.leaks.len() as u64 + report.scan.more_leaks;
+        if found > 0 {
+            return Err(Failure::Answered {
+                why: format!("{} found.", count(found, "leak")),
                 exit: EXIT_FOUND,
-            }),
+            });
         }
+        if report.scan.is_whole() || self.staged {
+            return Ok(());
+        }
+        Err(Failure::Answered {
+            why: "No leak found, but not everything was looked at.".to_owned(),
+            exit: EXIT_NOT_WHOLE,
+        })
     }
 
     fn ignores(&self, first: &Path) -> Result<Ignores, Failure> {
@@ -179,21 +198,27 @@ impl Scan {
                 all.merge(found.map_err(|error| failed(&error))?);
                 continue;
             }
-            all.merge(
-                scanner
-                    .tree(path, &mut told)
-                    .map_err(|error| failed(&error))?,
-            );
-            let around = repository_around(path);
-            let is_top =
-                around.is_some_and(|top| std::path::absolute(path).is_ok_and(|path| top == path));
-            if is_top && !self.tree_only {
-                all.merge(
-                    scanner
-                        .history(path, &mut told)
-                        .map_err(|error| failed(&error))?,
-                );
+            let found = if self.tree_only {
+                scanner.tree(path, &mut told)
+            } else {
+                scanner.everything(path, &mut told)
+            };
+            all.merge(found.map_err(|error| failed(&error))?);
+            if let Some(around) = enclosing_repository(path) {
+                all.leave_out(format!(
+                    "not read: the history of {around}, of which {} is a part: name its top directory",
+                    path.display()
+                ));
             }
+        }
+        if self.tree_only {
+            all.leave_out("not read: histories (--tree-only)");
+        }
+        if self.offline {
+            all.leave_out("not looked for: the vault's own values (--offline)");
+        }
+        if self.own_only {
+            all.leave_out("not looked for: known forms of secrets (--own-only)");
         }
         Ok(all)
     }
@@ -238,13 +263,16 @@ fn place_of(place: &Place) -> String {
         Place::Staged { path, .. } => format!("staged {path}:{}:{}", at.line, at.column),
         Place::History {
             object,
+            repository,
             path,
             commits,
             ..
         } => {
-            let path = path
-                .as_ref()
-                .map_or("no path".to_owned(), ToString::to_string);
+            let path = match (path, repository) {
+                (Some(path), _) => path.to_string(),
+                (None, Some(repository)) => format!("no path in {repository}"),
+                (None, None) => "no path".to_owned(),
+            };
             let commit = commits.first().map_or("no commit", String::as_str);
             format!(
                 "commit {commit:.12} {path}:{}:{} (object {object:.12})",
@@ -305,14 +333,14 @@ fn text(answer: &Answer<'_>) -> String {
         }
     }
     for skipped in &report.scan.skipped {
-        lines.push(format!("not read: {}: {}", skipped.path, skipped.why));
+        lines.push(format!(
+            "not read: {}: {} ({})",
+            skipped.path, skipped.why, skipped.gap
+        ));
     }
-    lines.extend(
-        answer
-            .not_looked_for
-            .iter()
-            .map(|what| format!("not looked for: {what}")),
-    );
+    let beyond = report.scan.more_skipped.iter();
+    lines.extend(beyond.map(|(gap, number)| format!("not read: {number} more ({gap})")));
+    lines.extend(report.scan.left_out.iter().cloned());
     for ignore in &report.ignores {
         match ignore.state {
             IgnoreState::Unused => lines.push(format!(
@@ -326,16 +354,49 @@ fn text(answer: &Answer<'_>) -> String {
             IgnoreState::Used(_) => {}
         }
     }
-    let more = match report.scan.more_leaks {
-        0 => String::new(),
-        n => format!(", and {n} beyond the bounds"),
-    };
-    lines.push(format!(
-        "{} in {} read ({} bytes){more}; {} ignored.",
-        count(report.scan.leaks.len() as u64, "leak"),
-        count(report.scan.texts, "text"),
-        report.scan.bytes,
-        report.suppressed.len(),
-    ));
+    lines.push(summary(report));
     lines.join("\n")
+}
+
+/// The last line: how much was found, read, left unread and ignored.
+fn summary(report: &Report) -> String {
+    let scan = &report.scan;
+    let more = match scan.more_leaks {
+        0 => String::new(),
+        number => format!(", and {number} beyond the bounds{}", by_rule(scan)),
+    };
+    let named = scan.skipped.iter().filter(|one| one.gap.may_hide()).count() as u64;
+    let beyond = scan.more_skipped.iter().filter(|(gap, _)| gap.may_hide());
+    let unread = match named + beyond.map(|(_, number)| number).sum::<u64>() {
+        0 => String::new(),
+        number => format!("; not looked at: {}", count(number, "thing")),
+    };
+    let accepted = match report.accepted.len() as u64 {
+        0 => String::new(),
+        number => format!(" ({} not looked at and accepted)", count(number, "thing")),
+    };
+    format!(
+        "{} in {} read ({} bytes){more}{unread}; {} ignored{accepted}.",
+        count(scan.leaks.len() as u64, "leak"),
+        count(scan.texts, "text"),
+        scan.bytes,
+        report.suppressed.len() as u64 + report.suppressed_more,
+    )
+}
+
+/// How many leaks beyond the bounds each rule has.
+fn by_rule(scan: &Found) -> String {
+    let mut numbers: BTreeMap<&str, u64> = BTreeMap::new();
+    for more in &scan.more {
+        let rule = more.rule.as_deref().unwrap_or("own values");
+        *numbers.entry(rule).or_default() += more.number;
+    }
+    let each: Vec<String> = numbers
+        .iter()
+        .map(|(rule, number)| format!("{rule} {number}"))
+        .collect();
+    if each.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", each.join(", "))
 }

@@ -4,8 +4,17 @@
 //! at each of the three alignments (`user:value` too), wrapped over lines, hexadecimal digits in either case, percent-
 //! encoding of whichever characters.
 
+mod block;
+mod entities;
+mod escaped;
+mod numbers;
+mod quoted;
+mod wide;
+
 use std::fmt;
 use std::ops::Range;
+
+pub(super) use wide::pieces as wide;
 
 /// A way of writing bytes as other bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,8 +27,16 @@ pub enum Encoding {
     Percent,
     /// Backslashes as in JSON (RFC 8259 §7) and many languages.
     Escaped,
-    /// UTF-16 of either byte order, for values of Latin-1 characters.
+    /// UTF-16 of either byte order, with or without a byte order mark.
     Utf16,
+    /// Quotes as shells, YAML, CSV and SQL have them within quotes, and doubled `$` and `%`.
+    Quoted,
+    /// Character references of HTML and XML.
+    Entities,
+    /// A list of numbers, one for each byte.
+    Numbers,
+    /// A block of YAML: indented, or folded.
+    Block,
 }
 
 impl Encoding {
@@ -31,6 +48,10 @@ impl Encoding {
             Self::Percent => "percent",
             Self::Escaped => "escaped",
             Self::Utf16 => "utf-16",
+            Self::Quoted => "quoted",
+            Self::Entities => "entities",
+            Self::Numbers => "numbers",
+            Self::Block => "block",
         }
     }
 }
@@ -53,20 +74,34 @@ pub(super) struct Piece<'a> {
     pub encoding: Encoding,
     pub bytes: &'a [u8],
     range: Range<usize>,
-    /// Base64 and hex: characters that are skipped at the beginning. Percent: 1 if `+` is a space.
-    phase: usize,
+    way: Way,
+}
+
+/// How the places in a decoded stretch belong to those in the text.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Characters of base64 that are skipped at the beginning.
+    Base64(usize),
+    /// Digits that are skipped at the beginning.
+    Hex(usize),
+    /// One unit after another.
+    Units(fn(&[u8]) -> Unit),
+    /// Numbers of a form.
+    Numbers(numbers::Form),
+    /// Lines of a block.
+    Block(block::Style),
 }
 
 impl Piece<'_> {
     /// Where in the text the decoded byte at a position comes from.
     pub(super) fn origin(&self, text: &[u8], position: usize) -> usize {
         let source = &text[self.range.clone()];
-        let within = match self.encoding {
-            Encoding::Base64 => nth_kept(source, self.phase + position / 3 * 4 + position % 3),
-            Encoding::Hex => nth_kept(source, self.phase + position * 2),
-            Encoding::Utf16 => position * 2,
-            Encoding::Percent => nth_unit(source, position, |rest| percent_unit(rest, false)),
-            Encoding::Escaped => nth_unit(source, position, escaped_unit),
+        let within = match self.way {
+            Way::Base64(phase) => nth_kept(source, phase + position / 3 * 4 + position % 3),
+            Way::Hex(phase) => nth_kept(source, phase + position * 2),
+            Way::Units(unit) => nth_unit(source, position, unit),
+            Way::Numbers(form) => numbers::nth(source, form, position),
+            Way::Block(style) => block::nth(source, style, position),
         };
         self.range.start + within
     }
@@ -122,8 +157,12 @@ pub(super) fn pieces(
 ) {
     letters(text, shortest, room, visit);
     percent(text, shortest, room, visit);
-    escaped(text, shortest, room, visit);
-    utf16(text, shortest, room, visit);
+    escaped::pieces(text, shortest, room, visit);
+    quoted::pieces(text, shortest, room, visit);
+    entities::pieces(text, shortest, room, visit);
+    numbers::pieces(text, shortest, room, visit);
+    block::pieces(text, shortest, room, visit);
+    wide(text, shortest, room, visit);
 }
 
 /// The next stretch of at least `least` characters of an alphabet. Most of a text is passed over in steps of that
@@ -205,7 +244,7 @@ fn run(
                 encoding: Encoding::Base64,
                 bytes,
                 range: range.clone(),
-                phase,
+                way: Way::Base64(phase),
             });
         }
     }
@@ -219,7 +258,7 @@ fn run(
                     encoding: Encoding::Hex,
                     bytes,
                     range: range.clone(),
-                    phase,
+                    way: Way::Hex(phase),
                 });
             }
         }
@@ -270,60 +309,31 @@ fn plain(byte: u8) -> Unit {
     ([byte, 0, 0, 0], 1, 1)
 }
 
-fn percent_unit(rest: &[u8], plus_is_space: bool) -> Unit {
+fn percent_unit(rest: &[u8]) -> Unit {
     match rest {
         [b'%', high, low, ..]
             if NIBBLES[usize::from(*high)] != NONE && NIBBLES[usize::from(*low)] != NONE =>
         {
-            (
-                [
-                    NIBBLES[usize::from(*high)] << 4 | NIBBLES[usize::from(*low)],
-                    0,
-                    0,
-                    0,
-                ],
-                1,
-                3,
-            )
+            let byte = NIBBLES[usize::from(*high)] << 4 | NIBBLES[usize::from(*low)];
+            ([byte, 0, 0, 0], 1, 3)
         }
-        [b'+', ..] if plus_is_space => plain(b' '),
         [byte, ..] => plain(*byte),
         [] => ([0; 4], 0, 1),
     }
 }
 
-fn escaped_unit(rest: &[u8]) -> Unit {
-    let number = |digits: &[u8]| {
-        digits
-            .iter()
-            .try_fold(0u32, |n, digit| match NIBBLES[usize::from(*digit)] {
-                NONE => None,
-                nibble => Some(n << 4 | u32::from(nibble)),
-            })
-    };
-    let short = |byte: u8| ([byte, 0, 0, 0], 1, 2);
+fn form_unit(rest: &[u8]) -> Unit {
     match rest {
-        [b'\\', b'n', ..] => short(b'\n'),
-        [b'\\', b'r', ..] => short(b'\r'),
-        [b'\\', b't', ..] => short(b'\t'),
-        [b'\\', byte @ (b'"' | b'\\' | b'/' | b'\'' | b'$'), ..] => short(*byte),
-        [b'\\', b'x', digits @ ..] if digits.len() >= 2 => match number(&digits[..2]) {
-            Some(byte) => ([byte as u8, 0, 0, 0], 1, 4),
-            None => plain(b'\\'),
-        },
-        [b'\\', b'u', digits @ ..] if digits.len() >= 4 => {
-            match number(&digits[..4]).and_then(char::from_u32) {
-                Some(c) => {
-                    let mut bytes = [0; 4];
-                    let length = c.encode_utf8(&mut bytes).len();
-                    (bytes, length, 6)
-                }
-                None => plain(b'\\'),
-            }
-        }
-        [byte, ..] => plain(*byte),
-        [] => ([0; 4], 0, 1),
+        [b'+', ..] => plain(b' '),
+        _ => percent_unit(rest),
     }
+}
+
+/// One decoded character that took some bytes of the source.
+fn character(c: char, taken: usize) -> Unit {
+    let mut bytes = [0; 4];
+    let length = c.encode_utf8(&mut bytes).len();
+    (bytes, length, taken)
 }
 
 fn decode_units(source: &[u8], bytes: &mut Vec<u8>, unit: impl Fn(&[u8]) -> Unit) {
@@ -353,82 +363,88 @@ fn percent(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(
     let graphic = |byte: &u8| byte.is_ascii_graphic() || *byte >= 0x80;
     let mut done = 0;
     for sign in memchr::memchr_iter(b'%', text) {
-        if sign < done || percent_unit(&text[sign..], false).2 == 1 {
+        if sign < done || percent_unit(&text[sign..]).2 == 1 {
             continue;
         }
-        let start = sign
-            - text[done..sign]
-                .iter()
-                .rev()
-                .take_while(|byte| graphic(byte))
-                .count();
+        let before = text[done..sign].iter().rev();
+        let start = sign - before.take_while(|byte| graphic(byte)).count();
         let end = sign + text[sign..].iter().take_while(|byte| graphic(byte)).count();
         done = end;
-        let source = &text[start..end];
-        for phase in 0..=usize::from(source.contains(&b'+')) {
-            decode_units(source, &mut room.bytes, |rest| {
-                percent_unit(rest, phase == 1)
-            });
-            if room.bytes.len() >= shortest {
-                visit(&Piece {
-                    encoding: Encoding::Percent,
-                    bytes: &room.bytes,
-                    range: start..end,
-                    phase,
-                });
-            }
+        units(
+            text,
+            start..end,
+            Encoding::Percent,
+            percent_unit,
+            shortest,
+            room,
+            visit,
+        );
+        if text[start..end].contains(&b'+') {
+            units(
+                text,
+                start..end,
+                Encoding::Percent,
+                form_unit,
+                shortest,
+                room,
+                visit,
+            );
         }
     }
 }
 
-/// An escaped text stands on one line.
-fn escaped(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(&Piece<'_>)) {
-    let mut done = 0;
-    for sign in memchr::memchr_iter(b'\\', text) {
-        if sign < done || escaped_unit(&text[sign..]).2 == 1 {
-            continue;
-        }
-        let start =
-            memchr::memrchr(b'\n', &text[done..sign]).map_or(done, |before| done + before + 1);
-        let end = memchr::memchr(b'\n', &text[sign..]).map_or(text.len(), |after| sign + after);
-        done = end;
-        decode_units(&text[start..end], &mut room.bytes, escaped_unit);
-        if room.bytes.len() >= shortest {
-            visit(&Piece {
-                encoding: Encoding::Escaped,
-                bytes: &room.bytes,
-                range: start..end,
-                phase: 0,
-            });
-        }
+/// Decodes a stretch unit by unit.
+fn units(
+    text: &[u8],
+    range: Range<usize>,
+    encoding: Encoding,
+    unit: fn(&[u8]) -> Unit,
+    shortest: usize,
+    room: &mut Room,
+    visit: &mut dyn FnMut(&Piece<'_>),
+) {
+    decode_units(&text[range.clone()], &mut room.bytes, unit);
+    if room.bytes.len() >= shortest {
+        visit(&Piece {
+            encoding,
+            bytes: &room.bytes,
+            range,
+            way: Way::Units(unit),
+        });
     }
 }
 
-/// Every second byte is zero. Both byte orders look the same from the first byte that is not.
-fn utf16(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(&Piece<'_>)) {
-    let mut at = 0;
-    while let Some(zero) = memchr::memchr(0, &text[at..]).map(|zero| at + zero) {
-        let start = if zero > at {
-            zero - 1
-        } else {
-            zero + text[zero..].iter().take_while(|byte| **byte == 0).count()
-        };
-        let pairs = text[start..]
-            .chunks_exact(2)
-            .take_while(|pair| pair[0] != 0 && pair[1] == 0)
-            .count();
-        let half = text.get(start + pairs * 2).is_some_and(|byte| *byte != 0);
-        let end = start + pairs * 2 + usize::from(half);
-        if pairs + usize::from(half) >= shortest {
-            room.bytes.clear();
-            room.bytes.extend(text[start..end].iter().step_by(2));
-            visit(&Piece {
-                encoding: Encoding::Utf16,
-                bytes: &room.bytes,
-                range: start..end,
-                phase: 0,
-            });
-        }
-        at = (start + pairs * 2).max(zero + 1);
+/// The most lines of one quoted text that are taken together, before and after the line that asks for it.
+const QUOTED_LINES_MAX: usize = 64;
+
+/// The lines around a place: its own and, where a quote stays open on it, those up to where it is closed.
+fn lines(text: &[u8], done: usize, at: usize, open: impl Fn(&[u8]) -> bool) -> Range<usize> {
+    let begin = |at: usize| memchr::memrchr(b'\n', &text[done..at]).map_or(done, |n| done + n + 1);
+    let end = |at: usize| memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |n| at + n);
+    let own = begin(at)..end(at);
+    if !open(&text[own.clone()]) {
+        return own;
     }
+    let mut range = own.clone();
+    for _ in 0..QUOTED_LINES_MAX {
+        if range.start <= done {
+            break;
+        }
+        let before = begin(range.start - 1)..range.start - 1;
+        range.start = before.start;
+        if open(&text[before]) {
+            break;
+        }
+    }
+    for _ in 0..QUOTED_LINES_MAX {
+        if range.end >= text.len() {
+            break;
+        }
+        let after = range.end + 1..end(range.end + 1);
+        range.end = after.end;
+        if open(&text[after]) {
+            break;
+        }
+    }
+    range
 }

@@ -6,18 +6,18 @@ use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 use std::thread;
 
+use super::gap::Gap;
 use super::git::{Answer, GitError, Repository, clearer};
 use super::leak::{Leak, ObjectKind, Place};
+use super::missing;
 use super::path::FilePath;
 use super::progress::{Progress, Stage};
 use super::scanner::{Scan, Scanner, sweep};
 
 /// The most commits that are named for one leak.
 const COMMITS_MAX: usize = 5;
-/// The most damaged objects that are named.
-const UNREADABLE_MAX: usize = 100;
 /// The longest line of git's that is read, in bytes: an object's header, or a path.
-const LINE_MAX_BYTES: u64 = 64 * 1024;
+pub(super) const LINE_MAX_BYTES: u64 = 64 * 1024;
 /// What git prints of each object, for the list of them.
 const LIST: &str = "--batch-check=%(objectname) %(objecttype)";
 
@@ -34,16 +34,31 @@ impl Scanner {
     /// Reads every object of a repository: of its top directory, a worktree, a submodule or a bare repository.
     ///
     /// Each leak is told once for each object that holds it, with the commits that brought the object in. Objects
-    /// that are written meanwhile may or may not be read. A damaged loose object is told of in [`Scan::skipped`]; a
-    /// damaged pack is an error.
+    /// that are written meanwhile may or may not be read. A damaged loose object is in [`Scan::skipped`], and so is
+    /// what a shallow or partial clone does not have; a damaged pack is an error.
     pub fn history(
         &mut self,
         repository: &Path,
         told: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Scan, GitError> {
         let repository = Repository::open(repository)?;
-        let total = count(&repository)?;
         let mut scan = Scan::default();
+        self.read_history(&repository, None, &mut scan, told)?;
+        Ok(scan)
+    }
+
+    /// Reads a repository's objects into a scan. What was found before an error stays in it. `name`: the repository
+    /// below what is scanned.
+    pub(super) fn read_history(
+        &mut self,
+        repository: &Repository,
+        name: Option<&FilePath>,
+        scan: &mut Scan,
+        told: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), GitError> {
+        let first = scan.leaks.len();
+        let total = count(repository)?;
+        missing::look(repository, name, scan);
         let (mut answer, stdin) = repository.converse(&["cat-file", "--batch", "--buffer"])?;
         let mut list = repository.ask(
             &["cat-file", "--batch-all-objects", "--unordered", LIST],
@@ -55,7 +70,7 @@ impl Scanner {
                     matches!(kind, "blob" | "commit" | "tag")
                 })
             });
-            let read = self.objects(&repository, &mut answer, total, &mut scan, told);
+            let read = self.objects(repository, name, &mut answer, total, scan, told);
             // With git gone, the list finds nobody to write to, and ends.
             if read.is_err() {
                 answer.stop();
@@ -69,15 +84,28 @@ impl Scanner {
             Err(error) => (Err(error), Vec::new()),
         };
         clearer(feed, whole)?;
-        for object in unreadable.iter().take(UNREADABLE_MAX) {
-            let name = format!("object {object}");
+        for object in unreadable {
             scan.skip(
-                FilePath::from_bytes(name.as_bytes()),
+                Gap::Unreadable,
+                object_in(name, &object),
                 "it is damaged: run git fsck in the repository",
             );
         }
-        if scan.leaks.is_empty() {
-            return Ok(scan);
+        self.trace(repository, name, first, scan, told);
+        Ok(())
+    }
+
+    /// Names the commits of the leaks from the first on.
+    fn trace(
+        &self,
+        repository: &Repository,
+        name: Option<&FilePath>,
+        first: usize,
+        scan: &mut Scan,
+        told: &mut dyn FnMut(Progress<'_>),
+    ) {
+        if scan.leaks.len() == first {
+            return;
         }
         told(Progress {
             stage: Stage::Commits,
@@ -86,16 +114,28 @@ impl Scanner {
             bytes: scan.bytes,
             now: None,
         });
-        let arrivals = arrivals(&repository, &scan.leaks)?;
-        for leak in &mut scan.leaks {
-            name_commits(leak, &arrivals);
+        let arrivals = match arrivals(repository, &scan.leaks[first..]) {
+            Ok(arrivals) => arrivals,
+            Err(error) => {
+                let why = format!("the commits of its leaks could not be found out: {error}");
+                return scan.skip(Gap::Repository, top_of(name), why);
+            }
+        };
+        for leak in &mut scan.leaks[first..] {
+            name_commits(leak, name, &arrivals);
         }
-        Ok(scan)
+        for more in &mut scan.more {
+            let object = more.object.as_deref().filter(|_| more.path.is_none());
+            if let Some(arrival) = object.and_then(|object| arrivals.get(object)) {
+                more.path = arrival.path.as_ref().map(|path| path_in(name, path));
+            }
+        }
     }
 
     fn objects(
         &mut self,
         repository: &Repository,
+        name: Option<&FilePath>,
         answer: &mut Answer,
         total: Option<u64>,
         scan: &mut Scan,
@@ -121,30 +161,29 @@ impl Scanner {
                 _ => ObjectKind::Tag,
             };
             let mut content = answer.stdout.by_ref().take(size);
-            let swept = sweep(
-                &mut self.sweeper,
-                &mut content,
-                scan,
-                (Stage::Objects, total, None),
-                told,
-            )
-            .map_err(|error| repository.damaged(error))?;
-            if swept.bytes < size {
-                return Err(repository.damaged("an object ends early"));
+            let stage = (Stage::Objects, total, None);
+            let mut swept = sweep(&mut self.sweeper, &mut content, scan, stage, told);
+            let cut = swept.cut.take();
+            let short = swept.bytes < size;
+            if let Some((gap, why)) = swept.head.gap() {
+                scan.skip(gap, object_in(name, object), why);
             }
-            let mut newline = [0];
-            answer
-                .stdout
-                .read_exact(&mut newline)
-                .map_err(|_| repository.damaged("an object ends early"))?;
             scan.add(swept, object.as_bytes(), |at| Place::History {
                 object: object.to_owned(),
                 kind,
                 at,
+                repository: name.cloned(),
                 path: None,
                 commits: Vec::new(),
                 commits_total: 0,
             });
+            if let Some(error) = cut {
+                return Err(repository.damaged(error));
+            }
+            let mut newline = [0];
+            if short || answer.stdout.read_exact(&mut newline).is_err() {
+                return Err(repository.damaged("an object ends early"));
+            }
         }
     }
 }
@@ -201,7 +240,7 @@ fn forward(
 }
 
 /// The bytes up to an end mark, without it; nothing at the end of what git says.
-fn line(from: &mut impl BufRead, end: u8) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn line(from: &mut impl BufRead, end: u8) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     from.by_ref()
         .take(LINE_MAX_BYTES)
@@ -297,7 +336,29 @@ fn arrive(arrival: &mut Arrival, commit: &(i64, String), path: &[u8]) {
     }
 }
 
-fn name_commits(leak: &mut Leak, arrivals: &HashMap<String, Arrival>) {
+/// A path within a repository, below what is scanned.
+fn path_in(repository: Option<&FilePath>, path: &FilePath) -> FilePath {
+    repository.map_or_else(|| path.clone(), |repository| repository.join(path))
+}
+
+/// How an object is named where it has no path.
+fn object_in(repository: Option<&FilePath>, object: &str) -> FilePath {
+    let object = FilePath::from_bytes(format!("object {object}").as_bytes());
+    path_in(repository, &object)
+}
+
+/// How a repository itself is named.
+pub(super) fn top_of(repository: Option<&FilePath>) -> FilePath {
+    repository
+        .cloned()
+        .unwrap_or_else(|| FilePath::from_bytes(b"."))
+}
+
+fn name_commits(
+    leak: &mut Leak,
+    repository: Option<&FilePath>,
+    arrivals: &HashMap<String, Arrival>,
+) {
     let Place::History {
         object,
         kind,
@@ -317,7 +378,7 @@ fn name_commits(leak: &mut Leak, arrivals: &HashMap<String, Arrival>) {
         ObjectKind::Tag => {}
         ObjectKind::Blob => {
             if let Some(arrival) = arrivals.get(object.as_str()) {
-                *path = arrival.path.clone();
+                *path = arrival.path.as_ref().map(|path| path_in(repository, path));
                 *commits = arrival.commits.iter().map(|(_, id)| id.clone()).collect();
                 *commits_total = arrival.total;
             }

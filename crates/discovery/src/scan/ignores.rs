@@ -10,6 +10,11 @@
 //! [[ignore]]
 //! finding = "0123456789abcdef0123456789abcdef"
 //! reason = "rotated; the old commit stays"
+//!
+//! [[ignore]]
+//! gap = "archive"                # what was not looked at: a kind of gap
+//! path = "backups/**"
+//! reason = "scanned before they were packed"
 //! ```
 //!
 //! An entry applies where everything that it names agrees. The vault's own values can be ignored by their exact
@@ -19,9 +24,11 @@ use globset::{Candidate, GlobBuilder, GlobMatcher};
 use hearthkey_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gap::{Gap, Skipped};
 use super::leak::{Leak, LeakId, What};
+use super::path::FilePath;
 use super::rules::RULES;
-use super::scanner::Scan;
+use super::scanner::{More, Scan};
 
 /// The name of the ignore file, at the top of what is scanned.
 pub const IGNORE_FILE: &str = ".hearthkeyignore.toml";
@@ -62,6 +69,7 @@ struct Written {
     path: Option<String>,
     rule: Option<String>,
     finding: Option<String>,
+    gap: Option<Gap>,
     reason: Option<String>,
     until: Option<toml::value::Datetime>,
 }
@@ -71,6 +79,7 @@ struct Entry {
     path: Option<GlobMatcher>,
     rule: Option<String>,
     finding: Option<LeakId>,
+    gap: Option<Gap>,
     reason: String,
     /// A day, as RFC 3339 writes it.
     until: Option<String>,
@@ -84,7 +93,7 @@ pub struct Ignores(Vec<Entry>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoreState {
-    /// It hides this many leaks.
+    /// It hides this many leaks or gaps.
     Used(usize),
     /// It hides nothing: it can go.
     Unused,
@@ -112,6 +121,15 @@ pub struct Suppressed {
     pub reason: String,
 }
 
+/// A gap that is accepted, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// What was not looked at.
+    pub skipped: Skipped,
+    /// The entry's reason.
+    pub reason: String,
+}
+
 /// A scan, judged by an ignore file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -119,6 +137,10 @@ pub struct Report {
     pub scan: Scan,
     /// The leaks that are.
     pub suppressed: Vec<Suppressed>,
+    /// How many of the leaks beyond the bounds are ignored. They are not in the scan's number any more.
+    pub suppressed_more: u64,
+    /// The gaps that are accepted.
+    pub accepted: Vec<Accepted>,
     /// What became of each entry.
     pub ignores: Vec<IgnoreUse>,
 }
@@ -156,14 +178,12 @@ impl Ignores {
             .collect();
         let mut used = vec![0; self.0.len()];
         let mut suppressed = Vec::new();
-        let leaks = std::mem::take(&mut scan.leaks);
-        for leak in leaks {
-            let at = self
-                .0
-                .iter()
-                .zip(&expired)
-                .position(|(entry, expired)| !expired && entry.hides(&leak));
-            match at {
+        let first = |hides: &dyn Fn(&Entry) -> bool| {
+            let mut entries = self.0.iter().zip(&expired);
+            entries.position(|(entry, expired)| !expired && hides(entry))
+        };
+        for leak in std::mem::take(&mut scan.leaks) {
+            match first(&|entry| entry.hides(&leak)) {
                 Some(at) => {
                     used[at] += 1;
                     suppressed.push(Suppressed {
@@ -174,6 +194,31 @@ impl Ignores {
                 None => scan.leaks.push(leak),
             }
         }
+        let mut suppressed_more = 0;
+        scan.more.retain(|more| {
+            let hidden = first(&|entry| entry.hides_more(more));
+            if let Some(at) = hidden {
+                used[at] += 1;
+                suppressed_more += more.number;
+            }
+            hidden.is_none()
+        });
+        scan.more_leaks -= suppressed_more;
+        let mut accepted = Vec::new();
+        for skipped in std::mem::take(&mut scan.skipped) {
+            match first(&|entry| entry.accepts(skipped.gap, Some(&skipped.path))) {
+                Some(at) => {
+                    used[at] += 1;
+                    accepted.push(Accepted {
+                        skipped,
+                        reason: self.0[at].reason.clone(),
+                    });
+                }
+                None => scan.skipped.push(skipped),
+            }
+        }
+        scan.more_skipped
+            .retain(|gap, _| first(&|entry| entry.accepts(*gap, None)).is_none());
         let state = |at: usize| match (expired[at], used[at]) {
             (true, _) => IgnoreState::Expired,
             (false, 0) => IgnoreState::Unused,
@@ -189,6 +234,8 @@ impl Ignores {
             ignores: ignores.collect(),
             scan,
             suppressed,
+            suppressed_more,
+            accepted,
         }
     }
 }
@@ -200,6 +247,28 @@ impl Entry {
             .is_some_and(|until| today.get(..until.len()).is_none_or(|today| until < today))
     }
 
+    fn path_agrees(&self, path: Option<&FilePath>) -> bool {
+        self.path.as_ref().is_none_or(|glob| {
+            path.is_some_and(|path| {
+                glob.is_match_candidate(&Candidate::from_bytes(path.as_bytes()))
+            })
+        })
+    }
+
+    /// Whether it hides leaks that are counted only. The vault's own are never hidden so.
+    fn hides_more(&self, more: &More) -> bool {
+        more.rule.is_some()
+            && self.gap.is_none()
+            && self.finding.is_none()
+            && (self.rule.is_none() || self.rule == more.rule)
+            && self.path_agrees(more.path.as_ref())
+    }
+
+    /// Whether it accepts a gap. Only an entry that names the kind does.
+    fn accepts(&self, gap: Gap, path: Option<&FilePath>) -> bool {
+        self.gap == Some(gap) && self.path_agrees(path)
+    }
+
     fn hides(&self, leak: &Leak) -> bool {
         let rule_agrees = match (&leak.what, &self.rule) {
             (What::Own { .. }, _) if self.finding.is_none() => return false,
@@ -207,13 +276,9 @@ impl Entry {
             (What::Rule { id, .. }, Some(rule)) => id == rule,
             (What::Own { .. }, Some(_)) => false,
         };
-        let path_agrees = self.path.as_ref().is_none_or(|glob| {
-            leak.place.path().is_some_and(|path| {
-                glob.is_match_candidate(&Candidate::from_bytes(path.as_bytes()))
-            })
-        });
-        rule_agrees
-            && path_agrees
+        self.gap.is_none()
+            && rule_agrees
+            && self.path_agrees(leak.place.path())
             && self
                 .finding
                 .is_none_or(|finding| finding == leak.fingerprint)
@@ -225,13 +290,17 @@ fn check(written: Written) -> Result<Entry, &'static str> {
         path,
         rule,
         finding,
+        gap,
         reason,
         until,
     } = written;
     let reason = reason.filter(|reason| !reason.trim().is_empty());
     let reason = reason.ok_or("it gives no reason: say why this leak is accepted")?;
-    if path.is_none() && rule.is_none() && finding.is_none() {
-        return Err("it names nothing: give a path, a rule or a finding");
+    if path.is_none() && rule.is_none() && finding.is_none() && gap.is_none() {
+        return Err("it names nothing: give a path, a rule, a finding or a gap");
+    }
+    if gap.is_some() && (rule.is_some() || finding.is_some()) {
+        return Err("a gap has no rule and no finding: make two entries");
     }
     let path = path.map(|glob| {
         GlobBuilder::new(&glob)
@@ -264,6 +333,7 @@ fn check(written: Written) -> Result<Entry, &'static str> {
         path,
         rule,
         finding,
+        gap,
         reason,
         until,
     })

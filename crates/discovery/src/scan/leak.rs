@@ -86,7 +86,9 @@ pub enum Place {
         kind: ObjectKind,
         /// Where in the object.
         at: At,
-        /// The path under which it came in first; none if no commit holds it.
+        /// The repository, below what was scanned; none if it is what was scanned.
+        repository: Option<FilePath>,
+        /// The path under which it came in first, below what was scanned; none if no commit holds it.
         path: Option<FilePath>,
         /// Commits that brought it in, the earliest first, five at most. Empty if no commit holds it: then it is left
         /// over, and goes when git collects its garbage.

@@ -20,7 +20,7 @@ use std::fmt;
 use std::fmt::Write;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hearthkey_core::secret::{Secret, VALUE_MAX_BYTES};
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -231,7 +231,8 @@ impl Marks {
 /// Blanks and line ends around the value are left out: a key is leaked without its last newline, too.
 ///
 /// A value that is itself written in hexadecimal digits is marked as the bytes that they stand for, too, so that it
-/// is found in either case of letters.
+/// is found in either case of letters; so are a list of numbers and the private key of a PEM text, which is found
+/// however its lines are broken.
 pub fn mark(marks: &mut Marks, label: &str, value: &Secret) -> Marked {
     if !is_label(label) {
         return Marked::BadLabel;
@@ -243,6 +244,8 @@ pub fn mark(marks: &mut Marks, label: &str, value: &Secret) -> Marked {
     let marked = marks.push(label, value);
     if marked == Marked::Yes
         && let Some(bytes) = unhex(value)
+            .or_else(|| unlist(value))
+            .or_else(|| private_key(value))
     {
         marks.push(label, &bytes);
     }
@@ -256,6 +259,34 @@ fn unhex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         bytes.push((digit(0)? << 4 | digit(1)?) as u8);
     }
     Some(bytes)
+}
+
+/// The bytes of a list of numbers, as Zigbee2MQTT has keys: `[1, 0x0b, 255]`.
+fn unlist(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let inner = text.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(inner.len() / 2));
+    for number in str::from_utf8(inner).ok()?.split(',') {
+        let number = number.trim();
+        let byte = match number.strip_prefix("0x") {
+            Some(digits) => u8::from_str_radix(digits, 16),
+            None => number.parse(),
+        };
+        bytes.push(byte.ok()?);
+    }
+    Some(bytes)
+}
+
+/// The bytes of the first private key of a PEM text (RFC 7468).
+fn private_key(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = str::from_utf8(text).ok()?;
+    let (_, body) = text.split_once("PRIVATE KEY-----")?;
+    let (body, _) = body.split_once("-----END")?;
+    let digits = Zeroizing::new(
+        body.chars()
+            .filter(|c| !c.is_ascii_whitespace())
+            .collect::<String>(),
+    );
+    STANDARD.decode(&*digits).map(Zeroizing::new).ok()
 }
 
 fn is_label(label: &str) -> bool {

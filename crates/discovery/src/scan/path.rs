@@ -24,6 +24,24 @@ impl FilePath {
         Self::from_bytes(path.as_os_str().as_encoded_bytes())
     }
 
+    /// A path below this one.
+    pub(super) fn join(&self, below: &Self) -> Self {
+        Self([self.as_bytes(), b"/", below.as_bytes()].concat().into())
+    }
+
+    /// The path for the system, if these bytes may be one.
+    pub(super) fn to_path(&self) -> Option<&Path> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            Some(Path::new(std::ffi::OsStr::from_bytes(&self.0)))
+        }
+        #[cfg(not(unix))]
+        {
+            str::from_utf8(&self.0).ok().map(Path::new)
+        }
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -10,10 +10,12 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
+use super::code::{self, Context};
+use super::disjoint::Disjoint;
 use crate::placeholder;
 
 /// How sure a rule is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// The form is unmistakable.
@@ -40,8 +42,15 @@ pub struct Rule {
     pub level: Level,
     keywords: Vec<String>,
     pattern: String,
+    /// Further patterns of the same kind of secret.
+    #[serde(default)]
+    also: Vec<String>,
     #[serde(default)]
     mixed: bool,
+    #[serde(default)]
+    random: bool,
+    #[serde(default)]
+    setting: bool,
     #[serde(default = "usual_reach")]
     reach: usize,
     /// Examples for its test, which are no part of the program's memory.
@@ -76,14 +85,34 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 pub(super) const BEFORE_BYTES: usize = 128;
 /// How far after a keyword any pattern may end, in bytes.
 pub(super) const REACH_MAX_BYTES: usize = 4096;
-/// The most matches in one buffer; a file with more is a list of them.
-const MATCHES_MAX: usize = 1000;
 /// Rules, prepared for looking.
 pub(super) struct Patterns {
     keywords: AhoCorasick,
     /// The rule of each keyword.
     rule_of: Vec<usize>,
-    patterns: Vec<Regex>,
+    patterns: Vec<Ways>,
+}
+
+/// The patterns of one rule.
+struct Ways {
+    each: Vec<Regex>,
+    /// Matches where one of several does: most texts are passed over after one look.
+    any: Option<Regex>,
+}
+
+impl Ways {
+    fn of(rule: &Rule) -> Result<Self, regex::Error> {
+        let build = |pattern: &str| RegexBuilder::new(pattern).unicode(false).build();
+        let patterns: Vec<&String> = std::iter::once(&rule.pattern).chain(&rule.also).collect();
+        let each: Result<Vec<Regex>, _> = patterns.iter().map(|pattern| build(pattern)).collect();
+        let unnamed = |pattern: &&String| format!("(?:{})", pattern.replace("(?P<secret>", "(?:"));
+        let any: Vec<String> = patterns.iter().map(unnamed).collect();
+        let any = (any.len() > 1).then(|| build(&any.join("|")));
+        Ok(Self {
+            each: each?,
+            any: any.transpose()?,
+        })
+    }
 }
 
 /// A known form in a text.
@@ -91,6 +120,8 @@ pub(super) struct Match {
     pub rule: usize,
     pub start: usize,
     pub end: usize,
+    /// The secret, if the text has it encoded.
+    pub decoded: Option<Vec<u8>>,
 }
 
 impl Patterns {
@@ -105,8 +136,7 @@ impl Patterns {
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
             .build(words);
-        let pattern = |rule: &Rule| RegexBuilder::new(&rule.pattern).unicode(false).build();
-        let patterns: Result<Vec<Regex>, _> = RULES.iter().map(pattern).collect();
+        let patterns: Result<Vec<Ways>, _> = RULES.iter().map(Ways::of).collect();
         match (automaton, patterns) {
             (Ok(automaton), Ok(patterns)) => Self {
                 keywords: automaton,
@@ -117,13 +147,16 @@ impl Patterns {
         }
     }
 
-    /// Every known form in a text. Where two overlap, the rule that stands first in the file wins.
+    /// Every known form in a text. Where two overlap, the surer rule wins, and of two equally sure the first in the file.
     pub(super) fn look(&self, text: &[u8]) -> Vec<Match> {
         let mut found: Vec<Match> = Vec::new();
         // Where each rule is still to look: windows of keywords that stand close together are one.
         let mut windows: Vec<Option<Range<usize>>> = vec![None; self.patterns.len()];
         for word in self.keywords.find_overlapping_iter(text) {
             let rule = self.rule_of[word.pattern().as_usize()];
+            if RULES[rule].setting && !sets_something(text, word.range()) {
+                continue;
+            }
             let start = word.start().saturating_sub(BEFORE_BYTES);
             let end = text.len().min(word.end() + RULES[rule].reach);
             match &mut windows[rule] {
@@ -140,41 +173,74 @@ impl Patterns {
                 self.try_rule(rule, text, window, &mut found);
             }
         }
-        found.sort_by_key(|one| (one.rule, one.start));
-        let mut kept: Vec<Match> = Vec::new();
-        for one in found {
-            if !kept
-                .iter()
-                .any(|other| one.start < other.end && other.start < one.end)
-            {
-                kept.push(one);
-            }
-        }
-        kept
+        found.sort_by_key(|one| (RULES[one.rule].level, one.rule, one.start));
+        let mut taken = Disjoint::default();
+        found.retain(|one| taken.take(one.start..one.end));
+        found
     }
 
     /// Every match of one rule within a window.
     fn try_rule(&self, rule: usize, text: &[u8], window: Range<usize>, found: &mut Vec<Match>) {
-        let mut at = window.start;
-        while at < window.end
-            && found.len() < MATCHES_MAX
-            && let Some(captures) = self.patterns[rule].captures_at(&text[..window.end], at)
-            && let (Some(whole), Some(secret)) = (captures.get(0), captures.name("secret"))
+        let Ways { each, any } = &self.patterns[rule];
+        // Cut out of its text, a window matches at least where it does within it.
+        if any
+            .as_ref()
+            .is_some_and(|any| !any.is_match(&text[window.clone()]))
         {
-            at = whole.end().max(at + 1);
-            if is_told(&RULES[rule], secret.as_bytes()) {
-                found.push(Match {
-                    rule,
-                    start: secret.start(),
-                    end: secret.end(),
-                });
+            return;
+        }
+        for pattern in each {
+            let mut at = window.start;
+            while at < window.end
+                && let Some(captures) = pattern.captures_at(&text[..window.end], at)
+                && let (Some(whole), Some(secret)) = (captures.get(0), captures.name("secret"))
+            {
+                at = whole.end().max(at + 1);
+                let context = Context {
+                    before: &text[whole.start()..secret.start()],
+                    after: &text[secret.end()..],
+                };
+                if is_told(&RULES[rule], secret.as_bytes(), &context) {
+                    found.push(Match {
+                        rule,
+                        start: secret.start(),
+                        end: secret.end(),
+                        decoded: None,
+                    });
+                }
             }
         }
     }
 }
 
-/// Whether what has the form may be a secret, and not an example of one.
-fn is_told(rule: &Rule, secret: &[u8]) -> bool {
+/// The longest rest of a setting's name after a keyword, in bytes.
+const NAME_REST_MAX: usize = 24;
+/// The most blanks between a setting's name and what follows it.
+const BLANKS_MAX: usize = 20;
+
+/// Whether something follows a keyword's word that sets a value, or the word is an option of a command. In prose none
+/// does, which spares most patterns.
+fn sets_something(text: &[u8], word: Range<usize>) -> bool {
+    let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'-';
+    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let before = text[..word.start].iter().rev().take(NAME_REST_MAX);
+    let name = before.take_while(in_name).count();
+    let option = text[word.start - name..].starts_with(b"--");
+    let rest = &text[word.end..];
+    let rest = &rest[rest.iter().take(NAME_REST_MAX).take_while(in_name).count()..];
+    let closing = |byte: &&u8| matches!(byte, b'\\' | b'"' | b'\'' | b']');
+    let rest = &rest[rest.iter().take(3).take_while(closing).count()..];
+    let blanks = rest.iter().take(BLANKS_MAX).take_while(blank).count();
+    option && blanks == 1
+        || matches!(text[..word.end].last(), Some(b'=' | b':'))
+        || matches!(
+            rest.get(blanks),
+            Some(b'=' | b':' | b'>' | b'"' | b'\'' | b'\\' | b',' | b'(')
+        )
+}
+
+/// Whether what has the form may be a secret, and not an example of one, or code that gets one.
+fn is_told(rule: &Rule, secret: &[u8], context: &Context<'_>) -> bool {
     let text = String::from_utf8_lossy(secret);
     let lower = text.to_ascii_lowercase();
     let mut seen = [false; 256];
@@ -184,13 +250,13 @@ fn is_told(rule: &Rule, secret: &[u8]) -> bool {
     let distinct = seen.iter().filter(|seen| **seen).count();
     let mixed = secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic);
     placeholder::reason(&text).is_none()
-        && !text.starts_with("${")
-        && !text.starts_with("{{")
         && !["example", "xxxxxx", "your-", "your_"]
             .iter()
             .any(|sample| lower.contains(sample))
         && distinct >= 5.min(secret.len())
         && (mixed || !rule.mixed)
+        && (!rule.random || (distinct >= 10 && !code::is_name(&text)))
+        && !code::is_no_literal(&text, context)
 }
 
 /// What every secret of the rule begins with, if there is such a beginning, and the secret's length.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::gap::{Gap, Skipped};
 use super::ignores::Report;
 use super::leak::{Leak, ObjectKind, Place, What};
+use super::path::FilePath;
 use super::rules::{Level, RULES, Rule};
 
 /// The id under which the vault's own values are told of.
@@ -139,7 +141,8 @@ struct LogicalLocation {
 
 /// The report as a SARIF log: JSON, on several lines. `version` is the program's.
 ///
-/// Ignored leaks are results with a suppression. What was not read is a notification. A leak in a history has its
+/// Ignored leaks are results with a suppression. What was not read is a notification, and unless it was accepted, the
+/// invocation is not successful. A leak in a history has its
 /// commits as logical locations of the kind `commit`.
 pub fn sarif(report: &Report, version: &str) -> String {
     let suppressed = report
@@ -152,21 +155,6 @@ pub fn sarif(report: &Report, version: &str) -> String {
         .iter()
         .map(|leak| (leak, None))
         .chain(suppressed);
-    let skipped = report.scan.skipped.iter().map(|one| Notification {
-        level: "warning",
-        message: Text {
-            text: format!("{} was not scanned: {}", one.path, one.why),
-        },
-        locations: vec![Location {
-            physical_location: PhysicalLocation {
-                artifact_location: Artifact {
-                    uri: one.path.to_uri(),
-                },
-                region: None,
-            },
-            logical_locations: Vec::new(),
-        }],
-    });
     let log = Log {
         schema: SCHEMA,
         version: "2.1.0",
@@ -183,8 +171,8 @@ pub fn sarif(report: &Report, version: &str) -> String {
             },
             column_kind: "unicodeCodePoints",
             invocations: [Invocation {
-                execution_successful: true,
-                tool_execution_notifications: skipped.collect(),
+                execution_successful: report.scan.is_whole(),
+                tool_execution_notifications: notifications(report),
             }],
             results: results
                 .map(|(leak, reason)| outcome(leak, reason))
@@ -193,6 +181,54 @@ pub fn sarif(report: &Report, version: &str) -> String {
     };
     // Numbers and texts are all there is; they can always be written.
     serde_json::to_string_pretty(&log).unwrap_or_default()
+}
+
+/// What was not looked at, and what is beyond the bounds.
+fn notifications(report: &Report) -> Vec<Notification> {
+    let plain = |level, text| Notification {
+        level,
+        message: Text { text },
+        locations: Vec::new(),
+    };
+    let at = |level, text, path: &FilePath| Notification {
+        locations: vec![Location {
+            physical_location: PhysicalLocation {
+                artifact_location: Artifact { uri: path.to_uri() },
+                region: None,
+            },
+            logical_locations: Vec::new(),
+        }],
+        ..plain(level, text)
+    };
+    let level = |gap: Gap| if gap.may_hide() { "error" } else { "note" };
+    let scan = &report.scan;
+    let skipped = scan.skipped.iter().map(|one| {
+        let text = format!("{} was not scanned: {}", one.path, one.why);
+        at(level(one.gap), text, &one.path)
+    });
+    let accepted = report.accepted.iter().map(|one| {
+        let Skipped { path, why, .. } = &one.skipped;
+        let text = format!("{path} was not scanned: {why} (accepted: {})", one.reason);
+        at("note", text, path)
+    });
+    let beyond = scan.more_skipped.iter().map(|(gap, number)| {
+        let text = format!("{number} more were not scanned: {gap}");
+        plain(level(*gap), text)
+    });
+    let more = (scan.more_leaks > 0).then(|| {
+        let text = format!(
+            "{} leaks are beyond the bounds and no results",
+            scan.more_leaks
+        );
+        plain("warning", text)
+    });
+    let left_out = scan.left_out.iter().map(|what| plain("note", what.clone()));
+    skipped
+        .chain(accepted)
+        .chain(beyond)
+        .chain(more)
+        .chain(left_out)
+        .collect()
 }
 
 fn own() -> Descriptor<'static> {

@@ -1,9 +1,11 @@
 //! The scanner: what is looked for, and what a scan returns.
 
-use std::io::{self, Read};
+use std::collections::BTreeMap;
+use std::io::Read;
 
 use serde::Serialize;
 
+use super::gap::{Gap, SAME_GAPS_MAX, Skipped};
 use super::leak::{At, Leak, LeakId, Place, What};
 use super::marks::Marks;
 use super::matcher::Matcher;
@@ -14,8 +16,12 @@ use super::sweep::{Sweeper, Swept};
 
 /// The largest file of a tree that is read, in bytes. A larger one is skipped and said so.
 pub const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
-/// The most leaks of one scan. More are counted, not told.
-pub const LEAKS_MAX: usize = 10_000;
+/// The most leaks of the vault's own values in one scan. More are counted, not told.
+pub const OWN_LEAKS_MAX: usize = 10_000;
+/// The most leaks of one rule in one scan. More are counted, not told; other rules have bounds of their own.
+pub const RULE_LEAKS_MAX: usize = 2_500;
+/// The most entries of [`Scan::more`]. Beyond them, only the sum is kept.
+const MORE_MAX: usize = 10_000;
 
 /// Looks for marked values and known forms. It needs about 10 MiB, whatever it reads.
 pub struct Scanner {
@@ -27,23 +33,39 @@ pub struct Scanner {
 pub struct Scan {
     /// The leaks, in the order in which they were found.
     pub leaks: Vec<Leak>,
-    /// Leaks beyond the bounds: [`LEAKS_MAX`] of a scan, 100 of the same in one file.
+    /// How many leaks there are beyond the bounds: [`OWN_LEAKS_MAX`] and [`RULE_LEAKS_MAX`] of a scan, 100 of the same
+    /// in one text.
     pub more_leaks: u64,
+    /// What they are, and where.
+    pub more: Vec<More>,
     /// What was not read.
     pub skipped: Vec<Skipped>,
+    /// How many gaps there are beyond those that are named, 100 of each kind.
+    pub more_skipped: BTreeMap<Gap, u64>,
+    /// What was left out because the caller asked for it.
+    pub left_out: Vec<String>,
     /// Files or objects that were read.
     pub texts: u64,
     /// Bytes that were read.
     pub bytes: u64,
+    /// How many are told of each rule, and of own values under the empty name.
+    #[serde(skip)]
+    told: BTreeMap<String, usize>,
+    #[serde(skip)]
+    gaps: BTreeMap<Gap, u64>,
 }
 
-/// Something that was not read.
+/// Leaks of one kind in one place that are counted and not told one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// What.
-    pub path: FilePath,
-    /// Why, and what to do.
-    pub why: String,
+pub struct More {
+    /// The rule; none for the vault's own values.
+    pub rule: Option<String>,
+    /// The file, or the path under which the object came in.
+    pub path: Option<FilePath>,
+    /// The object of a history.
+    pub object: Option<String>,
+    /// How many.
+    pub number: u64,
 }
 
 impl Scanner {
@@ -57,38 +79,113 @@ impl Scanner {
 }
 
 impl Scan {
-    pub(super) fn skip(&mut self, path: FilePath, why: impl Into<String>) {
+    pub(super) fn skip(&mut self, gap: Gap, path: FilePath, why: impl Into<String>) {
+        let known = self.gaps.entry(gap).or_default();
+        *known += 1;
+        if *known > SAME_GAPS_MAX {
+            *self.more_skipped.entry(gap).or_default() += 1;
+            return;
+        }
         self.skipped.push(Skipped {
             path,
+            gap,
             why: why.into(),
         });
+    }
+
+    /// Says what was left out on purpose.
+    pub fn leave_out(&mut self, what: impl Into<String>) {
+        self.left_out.push(what.into());
+    }
+
+    /// Whether everything that was to be looked at was.
+    pub fn is_whole(&self) -> bool {
+        let named = self.skipped.iter().map(|one| one.gap);
+        !named
+            .chain(self.more_skipped.keys().copied())
+            .any(Gap::may_hide)
     }
 
     /// Adds what one text held.
     pub(super) fn add(&mut self, swept: Swept, scope: &[u8], place: impl Fn(At) -> Place) {
         self.texts += 1;
         self.bytes += swept.bytes;
-        self.more_leaks += swept.more;
+        let start = At {
+            line: 1,
+            column: 1,
+            offset: 0,
+        };
+        for (rule, number) in swept.more {
+            self.count(rule, &place(start), number);
+        }
         for find in swept.finds {
-            if self.leaks.len() >= LEAKS_MAX {
-                self.more_leaks += 1;
-                continue;
-            }
             let fingerprint = LeakId::of(&find.what, scope, find.number);
-            self.leaks.push(Leak {
-                what: find.what,
+            self.push(Leak {
                 place: place(find.at),
+                what: find.what,
                 fingerprint,
             });
         }
     }
 
+    /// Adds a leak, or counts it if there are enough of its kind.
+    fn push(&mut self, leak: Leak) {
+        let (rule, most) = match &leak.what {
+            What::Own { .. } => (None, OWN_LEAKS_MAX),
+            What::Rule { id, .. } => (Some(id.clone()), RULE_LEAKS_MAX),
+        };
+        let told = self
+            .told
+            .entry(rule.clone().unwrap_or_default())
+            .or_default();
+        if *told < most {
+            *told += 1;
+            self.leaks.push(leak);
+        } else {
+            self.count(rule, &leak.place, 1);
+        }
+    }
+
+    fn count(&mut self, rule: Option<String>, place: &Place, number: u64) {
+        let object = match place {
+            Place::History { object, .. } => Some(object.clone()),
+            Place::File { .. } | Place::Staged { .. } => None,
+        };
+        self.count_more(More {
+            rule,
+            path: place.path().cloned(),
+            object,
+            number,
+        });
+    }
+
+    fn count_more(&mut self, more: More) {
+        self.more_leaks += more.number;
+        let place = |one: &More| (one.rule.clone(), one.path.clone(), one.object.clone());
+        let full = self.more.len() >= MORE_MAX;
+        match self.more.last_mut() {
+            Some(last) if place(last) == place(&more) => last.number += more.number,
+            _ if full => {}
+            _ => self.more.push(more),
+        }
+    }
+
     /// Takes over another scan.
     pub fn merge(&mut self, other: Self) {
-        let room = LEAKS_MAX.saturating_sub(self.leaks.len());
-        self.more_leaks += other.more_leaks + other.leaks.len().saturating_sub(room) as u64;
-        self.leaks.extend(other.leaks.into_iter().take(room));
-        self.skipped.extend(other.skipped);
+        let told_in_detail: u64 = other.more.iter().map(|more| more.number).sum();
+        self.more_leaks += other.more_leaks - told_in_detail;
+        other
+            .more
+            .into_iter()
+            .for_each(|more| self.count_more(more));
+        other.leaks.into_iter().for_each(|leak| self.push(leak));
+        for one in other.skipped {
+            self.skip(one.gap, one.path, one.why);
+        }
+        for (gap, number) in other.more_skipped {
+            *self.more_skipped.entry(gap).or_default() += number;
+        }
+        self.left_out.extend(other.left_out);
         self.texts += other.texts;
         self.bytes += other.bytes;
     }
@@ -109,7 +206,7 @@ pub(super) fn sweep(
     scan: &Scan,
     stage: (Stage, Option<u64>, Option<&FilePath>),
     told: &mut dyn FnMut(Progress<'_>),
-) -> io::Result<Swept> {
+) -> Swept {
     let (stage, total, now) = stage;
     sweeper.sweep(text, &mut |bytes| {
         told(Progress {

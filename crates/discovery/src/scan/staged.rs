@@ -43,8 +43,16 @@ impl Scanner {
             };
             let mut content = answer.stdout.by_ref().take(size);
             let stage = (Stage::Staged, total, Some(&path));
-            let swept = sweep(&mut self.sweeper, &mut content, &scan, stage, told)
-                .map_err(|error| repository.damaged(error))?;
+            let mut swept = sweep(&mut self.sweeper, &mut content, &scan, stage, told);
+            if let Some(error) = swept.cut.take() {
+                return Err(repository.damaged(error));
+            }
+            if swept.bytes < size {
+                return Err(repository.damaged("an object ends early"));
+            }
+            if let Some((gap, why)) = swept.head.gap() {
+                scan.skip(gap, path.clone(), why);
+            }
             let mut newline = [0];
             answer
                 .stdout

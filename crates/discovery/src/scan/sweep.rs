@@ -4,10 +4,13 @@
 //! overlap is six times the longest marked value, which holds it in two encodings within one another, and more than
 //! any rule's reach. A find counts in the round in which it begins before the overlap.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
-use super::decode::Room;
+use super::decode::{self, Room};
+use super::disjoint::Disjoint;
+use super::gap::Gap;
 use super::leak::{At, What};
 use super::matcher::{Matcher, Sighting};
 use super::rules::{BEFORE_BYTES, Match, Patterns, REACH_MAX_BYTES, RULES, excerpt};
@@ -16,8 +19,13 @@ use super::rules::{BEFORE_BYTES, Match, Patterns, REACH_MAX_BYTES, RULES, excerp
 const ROUND_BYTES: usize = 1024 * 1024;
 /// What is kept before the overlap, so that patterns see what stands before a match.
 const LEAD_BYTES: usize = 2 * BEFORE_BYTES;
+/// The shortest text in UTF-16 in which known forms are looked for, in bytes of UTF-8.
+const WIDE_MIN_BYTES: usize = 16;
 /// The most finds of one value or rule in one text; more tell nothing new.
 const SAME_MAX: u64 = 100;
+
+/// How much of a text's beginning is kept, in bytes: what tells a kind of file.
+const HEAD_BYTES: usize = 512;
 
 /// What is looked for, and the memory for it.
 pub(super) struct Sweeper {
@@ -42,8 +50,51 @@ pub(super) struct Find {
 pub(super) struct Swept {
     pub finds: Vec<Find>,
     pub bytes: u64,
-    /// Finds beyond the bound, which are not told one by one.
-    pub more: u64,
+    /// How many finds are beyond the bound and not told one by one: by rule, and without one for own values.
+    pub more: BTreeMap<Option<String>, u64>,
+    /// What the text begins with.
+    pub head: Head,
+    /// Why the text could not be read to its end.
+    pub cut: Option<io::Error>,
+}
+
+/// The first bytes of a text.
+#[derive(Debug, Default)]
+pub(super) struct Head(Vec<u8>);
+
+/// What compressed files begin with.
+const COMPRESSED: [(&[u8], &str); 13] = [
+    (b"PK\x03\x04", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x1f\x9d", "compress"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"%PDF-", "PDF"),
+    (b"# v2 git bundle\n", "git bundle"),
+    (b"# v3 git bundle\n", "git bundle"),
+    (b"PACK\0\0\0", "git pack"),
+];
+
+impl Head {
+    /// Why a file that begins so holds more than was read, if it does.
+    pub(super) fn gap(&self) -> Option<(Gap, String)> {
+        if self
+            .0
+            .starts_with(b"version https://git-lfs.github.com/spec/")
+        {
+            let why = "its content is in Git LFS: run git lfs pull and scan again";
+            return Some((Gap::Lfs, why.to_owned()));
+        }
+        let (_, kind) = COMPRESSED
+            .iter()
+            .find(|(magic, _)| self.0.starts_with(magic))?;
+        let why = format!("it is compressed ({kind}): unpack it and scan what comes out");
+        Some((Gap::Archive, why))
+    }
 }
 
 /// Where the buffer begins in the text.
@@ -106,26 +157,27 @@ impl Sweeper {
         }
     }
 
-    /// Reads a text to its end. `told` hears how many bytes were read, at most every MiB; an error of it ends the pass.
-    pub(super) fn sweep(
-        &mut self,
-        text: &mut dyn Read,
-        told: &mut dyn FnMut(u64),
-    ) -> io::Result<Swept> {
+    /// Reads a text to its end, or to where it cannot be read. `told` gets the number of bytes read, at most every MiB.
+    pub(super) fn sweep(&mut self, text: &mut dyn Read, told: &mut dyn FnMut(u64)) -> Swept {
         let mut swept = Swept::default();
         let mut counts: HashMap<String, u64> = HashMap::new();
         let mut origin = Origin::default();
         let (mut lead, mut filled) = (0, 0);
         loop {
-            let read = fill(text, &mut self.buffer[filled..])?;
+            let (read, cut) = fill(text, &mut self.buffer[filled..]);
+            if swept.bytes == 0 {
+                let head = filled + read.min(HEAD_BYTES);
+                swept.head = Head(self.buffer[filled..head].to_vec());
+            }
             filled += read;
             swept.bytes += read as u64;
             told(swept.bytes);
-            let last = filled < self.buffer.len();
+            let last = filled < self.buffer.len() || cut.is_some();
+            swept.cut = cut;
             let end = if last { filled } else { filled - self.overlap };
             self.round(filled, lead..end, &origin, &mut counts, &mut swept);
             if last {
-                return Ok(swept);
+                return swept;
             }
             let next = end - LEAD_BYTES;
             origin.pass(&self.buffer[..next]);
@@ -138,7 +190,7 @@ impl Sweeper {
     fn round(
         &mut self,
         filled: usize,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         origin: &Origin,
         counts: &mut HashMap<String, u64>,
         swept: &mut Swept,
@@ -151,26 +203,29 @@ impl Sweeper {
         let mut sightings = Vec::new();
         self.matcher.look(text, &mut self.rooms, &mut sightings);
         // One secret in one place is told of once, as plainly written as it was seen.
-        sightings.sort_by_key(|one| (one.start, one.encodings.len()));
-        let mut seen: Vec<(usize, &str)> = Vec::new();
+        sightings.sort_by_key(|one| (one.encodings.len(), one.start));
         let matcher = &self.matcher;
+        let mut seen: HashMap<&str, Disjoint> = HashMap::new();
         sightings.retain(|one| {
-            let same = (one.start, matcher.label(one.mark));
-            seen.retain(|(start, _)| *start == one.start);
-            let new = !seen.contains(&same);
-            seen.push(same);
-            new
+            let of_label = seen.entry(matcher.label(one.mark)).or_default();
+            of_label.take(one.start..one.start + matcher.length(one.mark))
         });
-        let known = self
-            .patterns
-            .as_ref()
-            .map(|patterns| patterns.look(text))
-            .unwrap_or_default();
+        sightings.sort_by_key(|one| one.start);
+        let known = match &self.patterns {
+            Some(patterns) => known_forms(patterns, text, &mut self.rooms[0]),
+            None => Vec::new(),
+        };
+        let plain: Vec<&Sighting> = sightings
+            .iter()
+            .filter(|one| one.encodings.is_empty())
+            .collect();
+        let longest = matcher.longest();
         let own = |found: &Match| {
-            let plain = sightings.iter().filter(|one| one.encodings.is_empty());
-            plain.into_iter().any(|one| {
-                one.start < found.end && found.start < one.start + matcher.length(one.mark)
-            })
+            let first = plain.partition_point(|one| one.start + longest <= found.start);
+            plain[first..]
+                .iter()
+                .take_while(|one| one.start < found.end)
+                .any(|one| found.start < one.start + matcher.length(one.mark))
         };
         // What the vault's own value explains needs no rule.
         let known: Vec<Match> = known.into_iter().filter(|found| !own(found)).collect();
@@ -198,7 +253,11 @@ impl Sweeper {
                     number,
                 });
             } else {
-                swept.more += 1;
+                let rule = match what {
+                    What::Own { .. } => None,
+                    What::Rule { id, .. } => Some(id),
+                };
+                *swept.more.entry(rule).or_default() += 1;
             }
         }
     }
@@ -216,12 +275,17 @@ impl Sweeper {
                     What::Own { label, encodings },
                 )
             }
-            Raw::Rule(Match { rule, start, end }) => {
+            Raw::Rule(Match {
+                rule,
+                start,
+                end,
+                decoded,
+            }) => {
                 let rule = &RULES[rule];
                 let what = What::Rule {
                     id: rule.id.clone(),
                     name: rule.name.clone(),
-                    excerpt: excerpt(rule, &text[start..end]),
+                    excerpt: excerpt(rule, decoded.as_deref().unwrap_or(&text[start..end])),
                 };
                 (format!("rule {}", rule.id), what)
             }
@@ -229,16 +293,30 @@ impl Sweeper {
     }
 }
 
-/// Reads until the buffer is full or the text ends.
-fn fill(text: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Known forms in a text, and in what of it is UTF-16.
+fn known_forms(patterns: &Patterns, text: &[u8], room: &mut Room) -> Vec<Match> {
+    let mut known = patterns.look(text);
+    decode::wide(text, WIDE_MIN_BYTES, room, &mut |piece| {
+        known.extend(patterns.look(piece.bytes).into_iter().map(|found| Match {
+            start: piece.origin(text, found.start),
+            end: piece.origin(text, found.end),
+            decoded: Some(piece.bytes[found.start..found.end].to_vec()),
+            ..found
+        }));
+    });
+    known
+}
+
+/// Reads until the buffer is full, the text ends or reading fails.
+fn fill(text: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut filled = 0;
     while filled < buffer.len() {
         match text.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Some(error)),
         }
     }
-    Ok(filled)
+    (filled, None)
 }
