@@ -2018,6 +2018,7 @@ export interface components {
             rotation?: components["schemas"]["RotationPolicyView"] | null;
             /** @description What it may do. */
             scopes?: string[] | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
             /** @description `critical`, `high` or `standard`. */
             tier?: string | null;
             /** @description Where it is used. */
@@ -2146,6 +2147,8 @@ export interface components {
         DeviceChanged: {
             /** @description The device. */
             device: string;
+            /** @description Whether it is on the disk. If not, it holds in memory and is tried again until it is. */
+            durable: boolean;
             /** @description Sessions that were dropped. */
             sessions_dropped: number;
             /** @description Where it stands now. */
@@ -2233,6 +2236,8 @@ export interface components {
         };
         /** @description What was ended. */
         Ended: {
+            /** @description Whether it is on the disk. If not, it holds in memory and is tried again until it is. */
+            durable: boolean;
             /** @description Its id or name. */
             ended: string;
         };
@@ -3037,6 +3042,13 @@ export interface components {
         Sealing: {
             /** @description Whether the gateway is sealed now. */
             sealed: boolean;
+        };
+        /** @description What a person shows where they have no session. */
+        SecondFactor: {
+            /** @description What their authenticator shows. */
+            code: string;
+            /** @description The person's name. */
+            person: string;
         };
         /**
          * Format: byte
