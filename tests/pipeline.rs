@@ -348,7 +348,7 @@ async fn a_device_reads_with_a_token_file_and_its_own_certificate_and_with_no_ot
     let (_, wrong) = as_device("door", &reveal).await;
     assert_eq!(wrong["error"]["code"], "certificate_wrong", "{wrong}");
     let (code, none) = ask(&rig, &file, &reveal).await;
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2), "{none}");
     let why = none["error"]["remedy"].as_str().unwrap();
     assert!(why.contains("--client-cert"), "{none}");
     let half = ["--client-cert", "panel.crt", "token", "renew"];

@@ -15,7 +15,8 @@ mount --bind "$HOME/certs" /etc/ssl/certs
 known() { curl -s --max-time 20 "$URL/api/v1/health" >/dev/null && echo known || echo unknown; }
 browser() { certutil -L -d "sql:$HOME/.pki/nssdb" | grep -c '^hearthkey-.* C,,' || true; }
 echo "before: $(known)"
-"$HEARTHKEY" trust install --fingerprint 00 >"$HOME/wrong" 2>&1 && echo "wrong: trusted"
+wrong=$(printf %064d 0)
+"$HEARTHKEY" trust install --fingerprint "$wrong" >"$HOME/wrong" 2>&1 && echo "wrong: trusted"
 echo "after a wrong fingerprint: $(known)"
 "$HEARTHKEY" trust install --fingerprint "$("$HEARTHKEY" trust fingerprint)"
 echo "installed: $(known), $(browser) in the browser"
