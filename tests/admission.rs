@@ -182,6 +182,30 @@ async fn a_refusal_arrives_however_large_the_request_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_arrives_where_a_client_asks_whether_its_body_is_wanted() {
+    let (_rig, front) = home().await;
+    fs::write(front.bench.dir.join("body"), vec![b'a'; 3_000_000]).unwrap();
+    let (expect, origin) = ("Expect: 100-continue", format!("Origin: {}", front.url));
+    for (path, status) in [("/api/v1/tokens", 403), ("/api/v1/session/password", 413)] {
+        for version in ["--http1.1", "--http2"] {
+            for _ in 0..4 {
+                let args = [
+                    version,
+                    "-H",
+                    &origin,
+                    "-H",
+                    expect,
+                    "--data-binary",
+                    "@body",
+                ];
+                let answer = front.curl(path, &args).await;
+                assert_eq!(answer.status, status, "{path} {version}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_learns_nothing_of_a_credential_that_it_was_not_granted() {
     let (rig, front) = home().await;
     let key = front.key("ci").await;

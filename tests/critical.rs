@@ -220,6 +220,24 @@ async fn a_name_that_was_critical_is_not_taken_up_again_at_a_lower_tier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_retired_is_not_brought_back_under_its_name() {
+    let (rig, front) = home().await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "new-value").unwrap();
+    let new = new.to_str().unwrap();
+    added(&rig, "old/key", "lab", b"old-value", &[]).await;
+    told(&rig, &["credential", "retire", "old/key", "--env", "lab"]).await;
+    let allow = ["old/*:read", "old/*:write", "old/*:rotate", "old/*:list"];
+    let wide = token(&rig, &front, "wide", &allow).await;
+    added_by(&rig, &wide, "old/key", new).await;
+    let back = ["credential", "rollback", "old/key", "--env", "lab"];
+    is_refused(&rig, &wide, &back, "no earlier value of old/key is kept").await;
+    refused(&rig, &back).await;
+    let versions = shown(&rig, "old/key").await["versions"].clone();
+    assert_eq!(versions.as_array().map(Vec::len), Some(2), "{versions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_thing_at_a_bridge_belongs_to_one_credential() {
     let (rig, _front) = home().await;
     added(

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use crate::people::{Browser, PASSWORD, code, invite, setup_link};
 use crate::rig::Rig;
 use crate::service::{Front, home};
+use crate::vault::{added, with_input};
 
 /// A wrong guess, and what is said to it.
 async fn guess(front: &Front, name: &str, n: usize) -> String {
@@ -114,6 +115,44 @@ async fn a_code_that_was_shown_once_is_used_wherever_that_was() {
     rig.restart().await;
     let again = Browser::new(&front).post(path, &recovery).await;
     assert_eq!(again.code(), "login_failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_guesses_keeps_nobody_from_showing_a_second_factor() {
+    let (rig, front) = home().await;
+    added(
+        &rig,
+        "crit/key",
+        "lab",
+        b"critical-value",
+        &["--tier", "critical"],
+    )
+    .await;
+    let mut anna = Browser::new(&front);
+    let kept = anna.join(&setup_link(&rig).await, "anna").await;
+    // Until the name has to wait, and then the address.
+    for name in ["anna", "bert"] {
+        let guesses = (0..10).map(|n| guess(&front, name, n));
+        let said = futures_util::future::join_all(guesses).await;
+        assert!(said.iter().all(|code| code == "login_failed"), "{said:?}");
+    }
+    assert_eq!(guess(&front, "anna", 20).await, "rate_limited");
+    let step_up = "/api/v1/session/step-up/code";
+    let shown = code(&kept.totp, 1);
+    let fresh = anna.post(step_up, &json!({"code": shown})).await;
+    assert_eq!(fresh.status, 200, "{fresh:?}");
+    // On the gateway's own machine a code is judged too. This one has been used.
+    let lower = "credential change crit/key --env lab --tier high --person anna --json";
+    let lower: Vec<&str> = lower.split(' ').collect();
+    let refused = with_input(&rig, &lower, format!("{shown}\n").as_bytes()).await;
+    let said = String::from_utf8_lossy(&refused.stdout);
+    assert!(said.contains("second_factor_needed"), "{said}");
+    // Guesses there share a budget as well.
+    let wrong = json!({"code": "000000"});
+    let guesses = (0..14).map(|_| anna.post(step_up, &wrong));
+    let said = futures_util::future::join_all(guesses).await;
+    let judged = said.iter().filter(|answer| answer.status == 403).count();
+    assert_eq!(judged, 10, "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,7 +95,8 @@ impl Site {
         if let Some(why) = never(ip).or_else(|| never(plain)) {
             return Some(why);
         }
-        let ip = plain;
+        // What goes to a translator leaves this machine, wherever it ends.
+        let ip = ip.to_canonical();
         match (self.tls, ip.is_loopback(), is_private(ip), self.allow_plain) {
             (true, ..) | (_, true, ..) | (_, _, true, true) => None,
             (_, _, true, false) => Some(
@@ -185,8 +186,11 @@ const METADATA_V4: [Ipv4Addr; 5] = [
 fn is_metadata_v6(v6: Ipv6Addr) -> bool {
     matches!(
         v6.segments(),
-        // AWS; Google; Scaleway.
-        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+        // AWS; Google; Linode; Scaleway.
+        [0xfd00, 0xec2, ..]
+            | [0xfd20, 0xce, ..]
+            | [0xfd00, 0xa9fe, 0xa9fe, ..]
+            | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
     )
 }
 
@@ -287,6 +291,7 @@ mod tests {
             ("AWS", "fd00:ec2::254"),
             ("AWS, pods", "fd00:ec2::23"),
             ("Google", "fd20:ce::254"),
+            ("Linode", "fd00:a9fe:a9fe::1"),
             ("Scaleway", "fd00:42::42"),
             ("Oracle", "fd00:c1::a9fe:a9fe"),
             ("mapped", "::ffff:169.254.169.254"),
@@ -339,6 +344,7 @@ mod tests {
             "fd12::1",
             "fd00:ec3::254",
             "fd00:42::43",
+            "fd00:a9fe:a9ff::1",
         ] {
             let named = site("https://bridge.example", false).unwrap();
             assert_eq!(named.objection(good.parse().unwrap()), None, "{good}");
@@ -370,6 +376,10 @@ mod tests {
             assert!(site(private, true).is_ok(), "{private}");
             assert!(site(private, false).is_err(), "{private}");
         }
+        for translated in ["http://[64:ff9b::7f00:1]", "http://[64:ff9b::c0a8:102]"] {
+            assert!(site(translated, true).is_err(), "{translated}");
+        }
+        assert!(site("http://[::ffff:127.0.0.1]", false).is_ok());
         assert!(site("http://93.184.216.34", true).is_err());
         assert!(site("https://93.184.216.34", false).is_ok());
         let named = site("http://api.example", true).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use hearthkey_api::BODY_MAX_BYTES;
@@ -42,7 +42,9 @@ pub(crate) async fn linger(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let is_held_back = request.headers().contains_key(header::EXPECT);
+    // Over HTTP/2 nobody is asked for a body: it comes by itself, if later.
+    let is_held_back =
+        request.version() < Version::HTTP_2 && request.headers().contains_key(header::EXPECT);
     let (parts, body) = request.into_parts();
     let (body, end) = Lingering::around(body, is_held_back);
     let response = next.run(Request::from_parts(parts, body)).await;

@@ -1,7 +1,10 @@
 //! Ceremonies that have begun and wait for a browser's answer: in memory, few, and not for long.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
+use hearthkey_broker::origin;
 use hearthkey_core::id::{Fingerprint, PersonName, hex};
 use hearthkey_core::time::{Span, Timestamp};
 use webauthn_rs::prelude::{
@@ -11,7 +14,8 @@ use zeroize::Zeroizing;
 
 /// How long an answer may take.
 const LIFETIME: Span = Span::minutes(5);
-/// Ceremonies at a time. Another one takes the place of the oldest.
+/// Ceremonies of strangers at a time, and as many of people who have a session or an invitation. Another one takes the
+/// place of the oldest of whoever has begun the most.
 const CEREMONIES_MAX: usize = 512;
 
 /// Who joins, as far as it is known before they have.
@@ -35,8 +39,8 @@ pub(crate) struct NewPassword {
 
 /// What waits for an answer.
 pub(crate) enum Ceremony {
-    /// Somebody logs in.
-    Login(Box<DiscoverableAuthentication>, String),
+    /// Somebody at an address logs in.
+    Login(Box<DiscoverableAuthentication>, String, IpAddr),
     /// Somebody shows a passkey again, in this session.
     StepUp(Box<PasskeyAuthentication>, Fingerprint),
     /// Somebody joins with a passkey.
@@ -49,6 +53,35 @@ pub(crate) enum Ceremony {
     SetPassword(NewPassword, Fingerprint),
 }
 
+/// Whose a ceremony is. Strangers take no places of people who are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    /// Of somebody at an address.
+    Stranger(IpAddr),
+    /// Of a session, or of an invitation.
+    Known(Fingerprint),
+}
+
+impl Holder {
+    fn is_stranger(self) -> bool {
+        matches!(self, Self::Stranger(_))
+    }
+}
+
+impl Ceremony {
+    fn holder(&self) -> Holder {
+        match self {
+            Self::Login(_, _, address) => Holder::Stranger(origin(*address)),
+            Self::Join(joining, ..) | Self::JoinByPassword(joining, _) => {
+                Holder::Known(joining.invitation)
+            }
+            Self::StepUp(_, session)
+            | Self::AddPasskey(_, session, _)
+            | Self::SetPassword(_, session) => Holder::Known(*session),
+        }
+    }
+}
+
 /// The ceremonies under way, by their ids.
 #[derive(Default)]
 pub(crate) struct Ceremonies {
@@ -59,16 +92,32 @@ impl Ceremonies {
     /// Remembers a ceremony and gives its id.
     pub(crate) fn begin(&mut self, ceremony: Ceremony, now: Timestamp) -> String {
         self.waiting.retain(|_, (until, _)| now < *until);
-        if self.waiting.len() >= CEREMONIES_MAX {
-            let oldest = self.waiting.iter().min_by_key(|(_, (until, _))| *until);
-            if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                self.waiting.remove(&oldest);
-            }
-        }
+        self.make_room(ceremony.holder().is_stranger());
         let id = hex(hearthkey_store::keys::random::<16>().as_slice());
         self.waiting
             .insert(id.clone(), (now.after(LIFETIME), ceremony));
         id
+    }
+
+    /// Leaves room for one more ceremony of strangers, or of people who are known.
+    fn make_room(&mut self, of_strangers: bool) {
+        let mut counts: HashMap<Holder, usize> = HashMap::new();
+        let holders = self.waiting.values().map(|(_, other)| other.holder());
+        for holder in holders.filter(|holder| holder.is_stranger() == of_strangers) {
+            *counts.entry(holder).or_default() += 1;
+        }
+        if counts.values().sum::<usize>() < CEREMONIES_MAX {
+            return;
+        }
+        let gives_way = self
+            .waiting
+            .iter()
+            .filter_map(|(id, (until, other))| Some((counts.get(&other.holder())?, until, id)))
+            .max_by_key(|(count, until, _)| (*count, Reverse(*until)))
+            .map(|(_, _, id)| id.clone());
+        if let Some(id) = gives_way {
+            self.waiting.remove(&id);
+        }
     }
 
     /// Takes a ceremony out: it has one answer.
@@ -81,13 +130,44 @@ impl Ceremonies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::people::passkeys::{Passkeys, begin_login};
 
     fn ceremony() -> Ceremony {
+        of_session(0)
+    }
+
+    fn of_session(n: u8) -> Ceremony {
         let password = NewPassword {
             phc: String::new(),
             totp: Zeroizing::new(vec![0; 20]),
         };
-        Ceremony::SetPassword(password, Fingerprint([0; 32]))
+        Ceremony::SetPassword(password, Fingerprint([n; 32]))
+    }
+
+    fn of_stranger(n: u32) -> Ceremony {
+        let passkeys = Passkeys::new(&["gateway.home.arpa".into()], Some(8443));
+        let party = passkeys.under("gateway.home.arpa").unwrap();
+        let (_, state) = begin_login(party).unwrap();
+        Ceremony::Login(Box::new(state), String::new(), n.to_be_bytes().into())
+    }
+
+    #[test]
+    fn strangers_take_no_places_of_people_who_are_known_nor_of_other_strangers() {
+        let mut ceremonies = Ceremonies::default();
+        let (first, then) = (Timestamp::from_s(0), Timestamp::from_s(1));
+        let known = ceremonies.begin(of_session(1), first);
+        let stranger = ceremonies.begin(of_stranger(0), first);
+        for n in 0..CEREMONIES_MAX + 60 {
+            // Sixty each, as the throttle lets them.
+            ceremonies.begin(of_stranger(1 + n as u32 / 60), then);
+        }
+        assert_eq!(ceremonies.waiting.len(), CEREMONIES_MAX + 1);
+        for _ in 0..CEREMONIES_MAX {
+            ceremonies.begin(of_session(2), then);
+        }
+        assert_eq!(ceremonies.waiting.len(), 2 * CEREMONIES_MAX);
+        assert!(ceremonies.take(&known, then).is_some());
+        assert!(ceremonies.take(&stranger, then).is_some());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::attempts::About;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::sessions::{Opened, Visitor, open};
-use crate::people::throttle::{Attempt, counted};
+use crate::people::throttle::{Attempt, By, counted};
 use crate::people::{passkeys, passwords};
 use crate::problem::Failure;
 
@@ -99,7 +99,8 @@ impl Home {
         let party = self.people.passkeys.under(&visitor.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let (options, state) = passkeys::begin_login(party).ok_or_else(no_passkeys)?;
-        let ceremony = Ceremony::Login(Box::new(state), visitor.authority.clone());
+        let from = visitor.address.ip();
+        let ceremony = Ceremony::Login(Box::new(state), visitor.authority.clone(), from);
         let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
         Ok(api::CeremonyBegun { ceremony, options })
     }
@@ -126,7 +127,7 @@ impl Home {
     ) -> Result<(Person, PersonWrite), (Why, Option<PersonName>)> {
         let now = self.now();
         let taken = locked(&self.people.ceremonies).take(ceremony, now);
-        let Some(Ceremony::Login(state, authority)) = taken else {
+        let Some(Ceremony::Login(state, authority, _)) = taken else {
             return Err(("no_ceremony", None));
         };
         let party = self.people.passkeys.under(&authority);
@@ -239,7 +240,8 @@ impl Home {
         way: &'static str,
         name: Option<&str>,
     ) -> Result<Tried, Failure> {
-        let attempt = locked(&self.people.throttle).attempt(visitor.address.ip(), name, self.now());
+        let by = By::Stranger(visitor.address.ip(), name);
+        let attempt = locked(&self.people.throttle).attempt(by, self.now());
         let about = name.map_or(About::Nobody, |name| About::Name(counted(name)));
         match attempt {
             Some(attempt) => Ok(Tried {

@@ -13,7 +13,7 @@ use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::login::{no_passkeys, no_such_ceremony, too_often};
 use crate::people::passkeys;
-use crate::people::throttle::Attempt;
+use crate::people::throttle::{Attempt, By};
 use crate::problem::Failure;
 
 fn not_shown() -> Failure {
@@ -62,7 +62,7 @@ impl Home {
         }
         let party = self.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
-        let attempt = self.try_again(visit, None)?;
+        let attempt = self.try_again(visit)?;
         let known = self
             .store
             .read(|registry| registry.passkeys_of(&visit.person.id))?;
@@ -85,7 +85,7 @@ impl Home {
         code: &str,
     ) -> Result<api::SessionInfo, Failure> {
         let id = &visit.person.id;
-        let attempt = self.try_again(visit, Some(visit.person.name.as_str()))?;
+        let attempt = self.try_again(visit)?;
         let ways = self.store.read(|registry| registry.ways_of(id))?;
         match self.step_of(id, code) {
             Some(step) if step > ways.totp_step => {
@@ -97,9 +97,10 @@ impl Home {
         }
     }
 
-    /// An attempt, counted before it is judged, in the same budget as those to log in.
-    fn try_again(&self, visit: &Visit, name: Option<&str>) -> Result<Attempt, Failure> {
-        let attempt = locked(&self.people.throttle).attempt(visit.address.ip(), name, self.now());
+    /// An attempt, counted before it is judged, in a budget that nobody else can use up.
+    fn try_again(&self, visit: &Visit) -> Result<Attempt, Failure> {
+        let by = By::Session(&visit.person.id);
+        let attempt = locked(&self.people.throttle).attempt(by, self.now());
         attempt.ok_or_else(too_often)
     }
 

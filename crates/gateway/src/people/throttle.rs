@@ -5,6 +5,9 @@
 //!
 //! A name counts whether anybody has it or not, so that waiting tells nothing. Passkeys are not
 //! slowed by a name: they name nobody before they have proven who they are.
+//!
+//! A person in a session, and somebody on the gateway's own machine, have budgets of their own: a stranger who fails with
+//! a name, or from the same address, keeps nobody from showing a second factor there.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,12 +27,28 @@ const WINDOW: Span = Span::minutes(5);
 /// Origins and names that are counted. What comes from more waits until the window is over.
 const COUNTED_MAX: usize = 8192;
 
+/// Who makes an attempt, and so whose budget it counts in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// A stranger at an address, who says who they are, or names nobody.
+    Stranger(IpAddr, Option<&'a str>),
+    /// A person in their session, by the person's id.
+    Session(&'a str),
+    /// Somebody on the gateway's own machine, who says who they are.
+    Here(&'a str),
+}
+
 /// An attempt that counts as a failure as long as it is not given back.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     window: i64,
-    origin: IpAddr,
-    name: Option<Fingerprint>,
+    counted: Counted,
+}
+
+#[derive(Debug)]
+enum Counted {
+    Stranger(IpAddr, Option<Fingerprint>),
+    Known(Fingerprint),
 }
 
 /// The failures of the current window.
@@ -38,6 +57,7 @@ pub(crate) struct Throttle {
     window: i64,
     origins: HashMap<IpAddr, u32>,
     names: HashMap<Fingerprint, u32>,
+    known: HashMap<Fingerprint, u32>,
     begun: HashMap<IpAddr, u32>,
 }
 
@@ -79,8 +99,30 @@ impl Throttle {
         full(&self.origins, &origin(address), PER_ORIGIN_MAX)
     }
 
-    /// Counts an attempt as a failure, before it is judged; none if this address, or this name, has to wait.
-    pub(crate) fn attempt(
+    /// Counts an attempt as a failure, before it is judged; none if who makes it has to wait.
+    pub(crate) fn attempt(&mut self, by: By<'_>, now: Timestamp) -> Option<Attempt> {
+        match by {
+            By::Stranger(address, name) => self.attempt_of_stranger(address, name, now),
+            By::Session(person) => {
+                self.attempt_of_known(counted(&format!("session {person}")), now)
+            }
+            By::Here(name) => self.attempt_of_known(counted(&format!("here {name}")), now),
+        }
+    }
+
+    fn attempt_of_known(&mut self, who: Fingerprint, now: Timestamp) -> Option<Attempt> {
+        self.turn(now);
+        if full(&self.known, &who, PER_NAME_MAX) {
+            return None;
+        }
+        *self.known.entry(who).or_default() += 1;
+        Some(Attempt {
+            window: self.window,
+            counted: Counted::Known(who),
+        })
+    }
+
+    fn attempt_of_stranger(
         &mut self,
         address: IpAddr,
         name: Option<&str>,
@@ -100,8 +142,7 @@ impl Throttle {
         }
         Some(Attempt {
             window: self.window,
-            origin,
-            name,
+            counted: Counted::Stranger(origin, name),
         })
     }
 
@@ -110,9 +151,14 @@ impl Throttle {
         if attempt.window != self.window {
             return;
         }
-        take_one(&mut self.origins, &attempt.origin);
-        if let Some(name) = attempt.name {
-            take_one(&mut self.names, &name);
+        match attempt.counted {
+            Counted::Known(who) => take_one(&mut self.known, &who),
+            Counted::Stranger(origin, name) => {
+                take_one(&mut self.origins, &origin);
+                if let Some(name) = name {
+                    take_one(&mut self.names, &name);
+                }
+            }
         }
     }
 
@@ -141,14 +187,30 @@ mod tests {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         for n in 0..PER_NAME_MAX {
-            assert!(throttle.attempt(address(n), Some("Anna"), now).is_some());
+            assert!(
+                throttle
+                    .attempt(By::Stranger(address(n), Some("Anna")), now)
+                    .is_some()
+            );
         }
-        assert!(throttle.attempt(address(99), Some("anna"), now).is_none());
-        assert!(throttle.attempt(address(99), Some("bert"), now).is_some());
-        let passkey = throttle.attempt(address(99), None, now);
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(99), Some("anna")), now)
+                .is_none()
+        );
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(99), Some("bert")), now)
+                .is_some()
+        );
+        let passkey = throttle.attempt(By::Stranger(address(99), None), now);
         assert!(passkey.is_some(), "a passkey names nobody");
         let later = now.after(WINDOW);
-        assert!(throttle.attempt(address(99), Some("anna"), later).is_some());
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(99), Some("anna")), later)
+                .is_some()
+        );
     }
 
     #[test]
@@ -157,10 +219,18 @@ mod tests {
         let now = Timestamp::from_s(0);
         for n in 0..PER_ORIGIN_MAX {
             let name = n.to_string();
-            assert!(throttle.attempt(address(1), Some(&name), now).is_some());
+            assert!(
+                throttle
+                    .attempt(By::Stranger(address(1), Some(&name)), now)
+                    .is_some()
+            );
         }
         assert!(throttle.holds(address(1), now));
-        assert!(throttle.attempt(address(1), None, now).is_none());
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(1), None), now)
+                .is_none()
+        );
         assert!(!throttle.holds(address(2), now));
     }
 
@@ -169,18 +239,53 @@ mod tests {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         let mut under_way: Vec<Attempt> = (0..PER_NAME_MAX)
-            .map(|n| throttle.attempt(address(n), Some("anna"), now).unwrap())
+            .map(|n| {
+                throttle
+                    .attempt(By::Stranger(address(n), Some("anna")), now)
+                    .unwrap()
+            })
             .collect();
-        assert!(throttle.attempt(address(50), Some("anna"), now).is_none());
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(50), Some("anna")), now)
+                .is_none()
+        );
         let refused = throttle.origins.get(&address(50));
         assert_eq!(refused, None, "what was not judged counts nowhere");
         throttle.give_back(under_way.pop().unwrap());
-        assert!(throttle.attempt(address(50), Some("anna"), now).is_some());
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(50), Some("anna")), now)
+                .is_some()
+        );
         // One of the window before is no credit in this one.
         let later = now.after(WINDOW);
-        assert!(throttle.attempt(address(50), Some("anna"), later).is_some());
+        assert!(
+            throttle
+                .attempt(By::Stranger(address(50), Some("anna")), later)
+                .is_some()
+        );
         throttle.give_back(under_way.pop().unwrap());
         assert_eq!(throttle.names.get(&counted("anna")), Some(&1));
+    }
+
+    #[test]
+    fn whoever_is_known_has_a_budget_that_no_stranger_uses_up() {
+        let mut throttle = Throttle::default();
+        let now = Timestamp::from_s(0);
+        for n in 0..20_000 {
+            let name = format!("anna{}", n / 9);
+            throttle.attempt(By::Stranger(address(n), Some("anna")), now);
+            throttle.attempt(By::Stranger(address(n), Some(&name)), now);
+        }
+        for by in [By::Session("anna"), By::Here("anna")] {
+            let mut under_way: Vec<Attempt> = (0..PER_NAME_MAX)
+                .map(|_| throttle.attempt(by, now).unwrap())
+                .collect();
+            assert!(throttle.attempt(by, now).is_none(), "{by:?}");
+            throttle.give_back(under_way.pop().unwrap());
+            assert!(throttle.attempt(by, now).is_some(), "{by:?}");
+        }
     }
 
     #[test]
@@ -188,7 +293,7 @@ mod tests {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         for n in 0..20_000 {
-            throttle.attempt(address(n), Some(&n.to_string()), now);
+            throttle.attempt(By::Stranger(address(n), Some(&n.to_string())), now);
             throttle.may_begin(address(n), now);
         }
         assert_eq!(throttle.origins.len(), COUNTED_MAX);

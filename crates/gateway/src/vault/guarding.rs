@@ -13,7 +13,7 @@ use hearthkey_store::people::PersonWrite;
 
 use crate::caller::{Caller, tokens_have_one_factor};
 use crate::home::{Home, locked};
-use crate::people::throttle::Attempt;
+use crate::people::throttle::{Attempt, By};
 use crate::people::too_often;
 use crate::problem::Failure;
 use crate::role_routes::second_factor_needed;
@@ -129,10 +129,9 @@ impl Home {
         shown: &SecondFactor,
     ) -> Result<Shown, Failure> {
         let now = self.now();
-        // Whoever is on this machine counts by the name alone.
-        let here = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         // Counted before it is judged: guesses at the same moment share one budget.
-        let attempt = locked(&self.people.throttle).attempt(here, Some(&shown.person), now);
+        let by = By::Here(&shown.person);
+        let attempt = locked(&self.people.throttle).attempt(by, now);
         let attempt = attempt.ok_or_else(too_often)?;
         let person = self
             .store

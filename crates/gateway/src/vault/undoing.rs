@@ -102,6 +102,8 @@ impl Home {
         let versions = self.store.read(|registry| registry.versions(id))?;
         let last = versions
             .iter()
+            // Values of a credential that was retired under this name are not brought back.
+            .filter(|version| version.created_at >= known.credential.provenance.at)
             .find(|version| version.state == VersionState::Retired);
         let nothing = || {
             Failure::refused(
