@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use hearthkey_api::{DeviceChanged, RevokeRequest, Revoked};
+use hearthkey_api::{DeviceChanged, LeaseList, RevokeRequest, Revoked, TokenRevoked};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use crate::people::{Browser, invite, setup_link};
 use crate::rig::{Rig, json as answer, until};
+use crate::service::home;
+use crate::stock::said;
 use crate::storage_failure::FailingDisk;
 use crate::wire::within;
 
@@ -14,6 +17,9 @@ use crate::wire::within;
 const HANGS_S: u32 = 6;
 /// By then a device is out. A busy machine is slow, and the disk is slower.
 const OUT: Duration = Duration::from_secs(HANGS_S as u64 - 2);
+
+/// Devices of one act.
+const MANY: usize = 20;
 
 impl Rig {
     async fn put_out(&self, device: &str, verb: &str) -> bool {
@@ -129,6 +135,161 @@ async fn a_journal_that_hangs_holds_up_no_end_of_access() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_hangs_holds_up_no_end_of_access() {
     nobody_waits_for(&["hearthkey.db-wal", "hearthkey.db"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_devices_are_out_at_once_although_the_disk_hangs() {
+    let (rig, front) = home().await;
+    Browser::new(&front)
+        .join(&setup_link(&rig).await, "anna")
+        .await;
+    let mut bert = Browser::new(&front);
+    bert.join(&invite(&rig, "bert", "operator", &["home"]).await, "bert")
+        .await;
+    let names: Vec<String> = (0..MANY).map(|n| format!("plug-{n:02}")).collect();
+    let mut sessions = Vec::new();
+    for name in &names {
+        sessions.push(rig.enroll(name).await.connect().await.unwrap());
+    }
+    let files = ["hearthkey.db-wal", "hearthkey.db", "revocations.journal"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    // A name that is beyond the caller is recorded, and nothing waits for that.
+    let devices: Vec<_> = names.iter().cloned().chain(["ghost".into()]).collect();
+    let body = json!({"action": "revoke", "devices": devices});
+    let begun = Instant::now();
+    let out = async {
+        for session in sessions {
+            within("the end of a session", session.closed()).await;
+        }
+        begun.elapsed()
+    };
+    let asked = async {
+        let outcome = bert.post("/api/v1/devices/bulk", &body).await.json();
+        (outcome, begun.elapsed())
+    };
+    let (out, (outcome, answered)) = tokio::join!(out, asked);
+    assert!(out < OUT && answered < OUT, "{out:?} {answered:?}");
+    let done = outcome["done"].as_array().unwrap();
+    assert_eq!(done.len(), MANY, "{outcome}");
+    assert!(done.iter().all(|one| one["state"] == "revoked"));
+    assert_eq!(outcome["durable"], false);
+    assert!(
+        outcome["latency_us"].as_u64().unwrap() < 1_500_000,
+        "{outcome}"
+    );
+    drop(hanging);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_the_disk_keep_no_owner_from_a_revocation() {
+    let (rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let mut bert = Browser::new(&front);
+    bert.join(&invite(&rig, "bert", "operator", &["lab"]).await, "bert")
+        .await;
+    let session = rig.enroll("plug").await.connect().await.unwrap();
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    // Each claim waits for the disk, and then for the claim before it.
+    let claim = json!({
+        "device": "probe", "profile": "generic", "environment": "lab", "owner": "bert", "purpose": "test",
+        "lifetime": "15m",
+    })
+    .to_string();
+    let origin = format!("origin: {}", front.url);
+    let many = [
+        "-Z",
+        "--parallel-max",
+        "80",
+        "--http2",
+        "-X",
+        "POST",
+        "-H",
+        &origin,
+    ];
+    let many = [
+        &many[..],
+        &["-H", "content-type: application/json", "-d", &claim],
+    ]
+    .concat();
+    // Those that are answered meanwhile are asked again.
+    let waiting = async {
+        loop {
+            bert.ask("/api/v1/claims?n=[1-80]", &many).await;
+        }
+    };
+    let revoked = async {
+        until("every place to be taken", async || {
+            let answer = anna.get("/api/v1/people/me").await;
+            (answer.status == 503).then_some(())
+        })
+        .await;
+        let reason = json!({"reason": "key-compromise"});
+        let path = "/api/v1/devices/plug/revoke";
+        let (answer, ()) = tokio::join!(anna.post(path, &reason), async {
+            within("the end of a session", session.closed()).await;
+        });
+        answer
+    };
+    let revoked = tokio::select! {
+        _ = waiting => unreachable!("it asks for ever"),
+        revoked = revoked => revoked,
+    };
+    assert_eq!(revoked.status, 200, "{revoked:?}");
+    assert_eq!(revoked.json()["durable"], false);
+    drop(hanging);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_borrowed_something_is_out_although_the_disk_hangs() {
+    let (rig, front) = home().await;
+    let stored = [
+        &[
+            "credential",
+            "add",
+            "hue/api-key",
+            "--env",
+            "home",
+            "--generate",
+        ][..],
+        &["--kind", "password", "--owner", "anna", "--purpose", "test"],
+    ]
+    .concat();
+    let stored = rig.cli(&stored).await;
+    assert!(stored.status.success(), "{}", said(&stored));
+    let key = front.key("ci").await;
+    let public = front.bench.dir.join("ci.pub");
+    let more = ["--key", public.to_str().unwrap(), "--allow", "*:lease"];
+    let token = front.token_with(&rig, "ci", &more).await.token;
+    let path = "/api/v1/environments/home/credentials/hue/api-key/lease";
+    let body = ["-H", "content-type: application/json", "-d", "{}"];
+    let lent = front.post(path, &token, &key, &body).await;
+    assert_eq!(lent.status, 200, "{lent:?}");
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let begun = Instant::now();
+    let revoked: TokenRevoked = rig
+        .client()
+        .post("/api/v1/tokens/ci/revoke", &json!({}))
+        .await
+        .unwrap();
+    assert!(begun.elapsed() < OUT, "{:?}", begun.elapsed());
+    assert!(!revoked.durable, "{revoked:?}");
+    assert_eq!(revoked.leases_left, 1);
+    drop(hanging);
+    // What the answer did not wait for goes on.
+    until("the lease to be ended", async || {
+        let all: LeaseList = rig.client().get("/api/v1/leases").await.unwrap();
+        all.leases.is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

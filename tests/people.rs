@@ -62,7 +62,8 @@ impl<'a> Browser<'a> {
         }
     }
 
-    async fn ask(&self, path: &str, args: &[&str]) -> Answer {
+    /// Asks with curl, as the browser that is logged in.
+    pub async fn ask(&self, path: &str, args: &[&str]) -> Answer {
         let cookie = format!("cookie: __Host-hearthkey={}", self.cookie);
         let csrf = format!("x-hearthkey-csrf: {}", self.csrf);
         let mut all = vec!["-A", "Storybrowser/1.0"];

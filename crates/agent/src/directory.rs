@@ -3,7 +3,7 @@
 //! Files are written by their names in the directory that was opened, and never through a link that somebody has put there.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -174,8 +174,8 @@ impl DeviceDirectory {
     /// The bytes of a file, wiped after use: it may be a key. `None` if there is no such file.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DirectoryError> {
         let path = self.path.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        match read_file(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(at(&path, cause)),
         }
@@ -250,8 +250,26 @@ fn open_directory(path: &Path) -> io::Result<File> {
 
 /// Opens a file of a directory to write, for its owner alone, and creates it if it is not there.
 fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-    Ok(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    // Without waiting, so that a pipe of this name holds nobody up.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = flags | OFlags::CLOEXEC | more;
+    regular(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = regular(rustix::fs::open(path, flags, Mode::empty())?.into())?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The file, if it is one: whoever reads a pipe or a device waits for somebody else.
+fn regular(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
 }
 
 fn remove(directory: &File, name: &str) -> io::Result<()> {
@@ -317,6 +335,24 @@ mod tests {
         fs::remove_file(place.join(LOCK)).unwrap();
         std::os::unix::fs::symlink(&victim, place.join(LOCK)).unwrap();
         assert!(DeviceDirectory::open(&place).is_err());
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_refused_and_waited_for_by_nobody() {
+        let temp = tempfile::tempdir().unwrap();
+        let pipe = |name: &str| {
+            let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, temp.path().join(name), kind, mode, 0).unwrap();
+        };
+        pipe(TRUST);
+        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        let refused = directory.read(TRUST).unwrap_err();
+        assert!(refused.to_string().contains("not a regular file"));
+        directory.write(TRUST, b"roots").unwrap();
+        drop(directory);
+        fs::remove_file(temp.path().join(LOCK)).unwrap();
+        pipe(LOCK);
+        assert!(DeviceDirectory::open(temp.path()).is_err());
     }
 
     #[test]

@@ -12,16 +12,15 @@ use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::role::Scope;
-use hearthkey_core::token::Binding;
+use hearthkey_core::token::{Binding, Token};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::clock::Stopwatch;
-use crate::endings::PATIENCE;
+use crate::endings;
 use crate::home::Home;
 use crate::problem::{Failure, sentence};
 
-/// Devices that are worked on at a time: their commits share a transaction.
+/// Devices that are rotated or resumed at a time: their commits share a transaction.
 const AT_A_TIME: usize = 8;
 /// What is shown of a name that is none, in characters.
 const NAME_SHOWN: usize = 80;
@@ -33,32 +32,6 @@ pub(crate) struct Named {
     pub(crate) found: BTreeMap<DeviceId, Standing>,
     /// Names that are none, unknown, or out of reach, and what is said of them.
     pub(crate) missing: Vec<(String, Failure)>,
-}
-
-/// What was done to one device.
-struct Done {
-    state: DeviceState,
-    sessions_dropped: usize,
-    durable: bool,
-}
-
-impl Done {
-    fn durably(state: DeviceState) -> Self {
-        Self {
-            state,
-            sessions_dropped: 0,
-            durable: true,
-        }
-    }
-
-    fn told(&self, device: String) -> api::DeviceChanged {
-        api::DeviceChanged {
-            device,
-            state: self.state.as_str().into(),
-            sessions_dropped: self.sessions_dropped,
-            durable: self.durable,
-        }
-    }
 }
 
 impl Home {
@@ -133,14 +106,75 @@ impl Home {
         named: Named,
         arrived: Stopwatch,
     ) -> api::BulkOutcome {
-        let mut outcome = api::BulkOutcome {
-            done: Vec::with_capacity(named.found.len()),
-            failed: named.missing.into_iter().map(failed).collect(),
-            sessions_dropped: 0,
-            latency_us: 0,
-            durable: true,
+        let devices = named.found.into_keys();
+        let mut outcome = match act.change() {
+            Some(change) if change != StateChange::Resume => {
+                self.cut_off_all(actor, (change, reason), devices, arrived)
+                    .await
+            }
+            _ => self.act_on_each(actor, act, devices, arrived).await,
         };
-        let mut left = named.found.into_keys();
+        outcome.failed.extend(named.missing.into_iter().map(failed));
+        outcome.done.sort_by(|a, b| a.device.cmp(&b.device));
+        outcome.failed.sort_by(|a, b| a.device.cmp(&b.device));
+        outcome
+    }
+
+    /// Cuts devices off: every one of them is out before the disk, or a bridge, is waited for.
+    async fn cut_off_all(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (change, reason): (StateChange, RevocationReason),
+        devices: impl Iterator<Item = DeviceId>,
+        arrived: Stopwatch,
+    ) -> api::BulkOutcome {
+        let mut outcome = nothing_yet();
+        let (mut all, mut for_good) = (Vec::new(), BTreeSet::new());
+        for device in devices {
+            let out = match change {
+                StateChange::Suspend => self.suspend(actor.clone(), &device, arrived),
+                _ => self.revoke(actor.clone(), &device, (reason, change), arrived),
+            };
+            match out {
+                Ok(out) => {
+                    outcome.sessions_dropped += out.sessions_dropped;
+                    outcome.latency_us = out.latency_us;
+                    if out.state.is_over() {
+                        for_good.insert(device);
+                    }
+                    all.push(out);
+                }
+                Err(failure) => outcome.failed.push(failed((device.to_string(), failure))),
+            }
+            // Each is looked up in the registry: other requests are not kept waiting for all of them.
+            tokio::task::yield_now().await;
+        }
+        tokio::join!(
+            endings::all_in_time(all.iter_mut().map(|out| &mut out.ending)),
+            self.end_what_is_bound(actor, for_good),
+        );
+        for out in all {
+            let durable = out.ending.is_durable();
+            outcome.durable &= durable;
+            outcome.done.push(api::DeviceChanged {
+                device: out.device.to_string(),
+                state: out.state.as_str().into(),
+                sessions_dropped: out.sessions_dropped,
+                durable,
+            });
+        }
+        outcome
+    }
+
+    /// Rotates or resumes devices, each when the registry has it.
+    async fn act_on_each(
+        self: &Arc<Self>,
+        actor: &Actor,
+        act: BulkAct,
+        mut left: impl Iterator<Item = DeviceId>,
+        arrived: Stopwatch,
+    ) -> api::BulkOutcome {
+        let mut outcome = nothing_yet();
         let mut running = JoinSet::new();
         let mut worked_on = HashMap::new();
         loop {
@@ -148,8 +182,12 @@ impl Home {
                 && let Some(device) = left.next()
             {
                 let (home, actor, id) = (Arc::clone(self), actor.clone(), device.clone());
-                let task = running
-                    .spawn(async move { home.act_on(actor, &id, (act, reason), arrived).await });
+                let task = running.spawn(async move {
+                    match act.change() {
+                        None => home.rotate(actor, &id).await,
+                        Some(_) => home.resume(actor, &id).await,
+                    }
+                });
                 worked_on.insert(task.id(), device.to_string());
             }
             let Some(ended) = running.join_next_with_id().await else {
@@ -161,77 +199,58 @@ impl Home {
             };
             let device = worked_on.remove(&task).unwrap_or_default();
             match done {
-                Ok(done) => {
-                    outcome.sessions_dropped += done.sessions_dropped;
-                    outcome.durable &= done.durable;
-                    outcome.done.push(done.told(device));
-                }
+                Ok(state) => outcome.done.push(api::DeviceChanged {
+                    device,
+                    state: state.as_str().into(),
+                    sessions_dropped: 0,
+                    durable: true,
+                }),
                 Err(failure) => outcome.failed.push(failed((device, failure))),
             }
         }
-        outcome.done.sort_by(|a, b| a.device.cmp(&b.device));
-        outcome.failed.sort_by(|a, b| a.device.cmp(&b.device));
         outcome.latency_us = arrived.elapsed_us();
         outcome
     }
 
-    async fn act_on(
-        self: &Arc<Self>,
-        actor: Actor,
-        device: &DeviceId,
-        (act, reason): (BulkAct, RevocationReason),
-        arrived: Stopwatch,
-    ) -> Result<Done, Failure> {
-        match act.change() {
-            None => Ok(Done::durably(self.rotate(actor, device).await?)),
-            Some(StateChange::Resume) => Ok(Done::durably(self.resume(actor, device).await?)),
-            Some(StateChange::Suspend) => {
-                let cut = self.suspend(actor, device).await?;
-                Ok(Done {
-                    state: cut.state,
-                    sessions_dropped: cut.sessions_dropped,
-                    durable: cut.durable,
-                })
-            }
-            Some(change) => {
-                let out = self.put_out(actor, device, (reason, change), arrived);
-                let out = out.await?;
-                // The registry may not have it yet, if the disk did not take it.
-                let state = match change {
-                    StateChange::Retire => DeviceState::Retired,
-                    _ => DeviceState::Revoked,
-                };
-                Ok(Done {
-                    state,
-                    sessions_dropped: out.sessions_dropped,
-                    durable: out.durable,
-                })
-            }
-        }
-    }
-
-    /// Takes a device out for good, revoked or retired, and then the tokens that are bound to it.
+    /// Takes a device out for good, revoked or retired, and the tokens that are bound to it.
     pub(crate) async fn put_out(
         self: &Arc<Self>,
         actor: Actor,
         device: &DeviceId,
-        (reason, change): (RevocationReason, StateChange),
+        how: (RevocationReason, StateChange),
         arrived: Stopwatch,
     ) -> Result<api::Revoked, Failure> {
-        let revoked = self
-            .revoke(actor.clone(), device, (reason, change), arrived)
-            .await?;
-        // The device is out; a token that was bound to it opens nothing, and is said to be revoked too. What it has
-        // borrowed is ended at bridges, which may take their time: the answer does not wait for them.
-        let (home, bound_to) = (Arc::clone(self), device.clone());
-        let tokens = tokio::spawn(async move {
-            if let Err(failure) = home.end_access_of(&actor, &bound_to).await {
-                tracing::warn!(device = %bound_to, why = failure.0.detail, "a token of a device that is out could not be revoked yet");
-            }
-        });
-        // A panic there is written down by the runtime, and changes nothing about the device.
-        let _ = timeout(PATIENCE, tokens).await;
-        Ok(revoked)
+        let out = self.revoke(actor.clone(), device, how, arrived)?;
+        let (durable, ()) = tokio::join!(
+            out.ending.durable_in_time(),
+            self.end_what_is_bound(&actor, BTreeSet::from([out.device])),
+        );
+        Ok(api::Revoked {
+            device: device.to_string(),
+            certificates_revoked: out.certificates_revoked,
+            sessions_dropped: out.sessions_dropped,
+            latency_us: out.latency_us,
+            durable,
+        })
+    }
+
+    /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too.
+    async fn end_what_is_bound(self: &Arc<Self>, actor: &Actor, devices: BTreeSet<DeviceId>) {
+        let bound = |token: &Token| match &token.binding {
+            Binding::Device(device) => devices.contains(device),
+            _ => false,
+        };
+        self.revoke_tokens(actor, bound).await;
+    }
+}
+
+fn nothing_yet() -> api::BulkOutcome {
+    api::BulkOutcome {
+        done: Vec::new(),
+        failed: Vec::new(),
+        sessions_dropped: 0,
+        latency_us: 0,
+        durable: true,
     }
 }
 

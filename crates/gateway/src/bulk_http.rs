@@ -8,12 +8,14 @@ use hearthkey_api as api;
 use hearthkey_core::bulk::BulkAct;
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::role::{Act, Scope};
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::around::Arrived;
 use crate::bulk;
 use crate::caller::Caller;
+use crate::endings::PATIENCE;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::run::Gateway;
@@ -42,20 +44,29 @@ fn reason_of(act: BulkAct, reason: Option<&str>) -> Result<RevocationReason, Fai
     }
 }
 
-/// The devices that are named, as far as the caller may change them.
-async fn named(
+/// The devices that are named, as far as the caller may change them; and the first refusal that is to be recorded.
+fn named(
     home: &Home,
     caller: &Caller,
-    path: &str,
     devices: &[String],
-) -> Result<bulk::Named, Failure> {
+) -> Result<(bulk::Named, Option<Failure>), Failure> {
     let scope = caller.scope(Act::DeviceChange);
     let scope = scope.ok_or_else(crate::service_routes::not_for_services)?;
     let named = home.named_devices(devices, scope)?;
-    if let (Scope::These(_), Some((_, failure))) = (scope, named.missing.first()) {
-        home.record_beyond(caller, ("POST", path), failure).await;
+    let beyond = match (scope, named.missing.first()) {
+        (Scope::These(_), Some((_, Failure(problem)))) => Some(Failure(problem.clone())),
+        _ => None,
+    };
+    Ok((named, beyond))
+}
+
+/// Writes down what was beyond the caller's reach. Nothing that ends access waits for that longer than an answer does.
+async fn record(home: &Home, caller: &Caller, path: &str, beyond: Option<Failure>) {
+    if let Some(failure) = beyond {
+        let recorded = home.record_beyond(caller, ("POST", path), &failure);
+        // It is on its way to the disk, also if nobody waits for it any more.
+        let _ = timeout(PATIENCE, recorded).await;
     }
-    Ok(named)
 }
 
 /// Says what would happen to each device, and does nothing.
@@ -68,7 +79,8 @@ async fn preview(
     let act = parsed(&request.action)?;
     let home = gateway.home()?;
     let path = "/api/v1/devices/preview";
-    let named = named(&home, &caller, path, &request.devices).await?;
+    let (named, beyond) = named(&home, &caller, &request.devices)?;
+    record(&home, &caller, path, beyond).await;
     Ok(Json(bulk::preview(act, named)))
 }
 
@@ -84,8 +96,11 @@ async fn act(
     let reason = reason_of(act, request.reason.as_deref())?;
     let home = gateway.home()?;
     let path = "/api/v1/devices/bulk";
-    let named = named(&home, &caller, path, &request.devices).await?;
+    let (named, beyond) = named(&home, &caller, &request.devices)?;
     let actor = caller.actor();
-    let outcome = home.bulk(&actor, (act, reason), named, arrived);
-    Ok(Json(outcome.await))
+    let (outcome, ()) = tokio::join!(
+        home.bulk(&actor, (act, reason), named, arrived),
+        record(&home, &caller, path, beyond),
+    );
+    Ok(Json(outcome))
 }

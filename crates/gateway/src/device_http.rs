@@ -208,15 +208,16 @@ async fn show_device(State(gateway): Gate, Path(id): Path<String>) -> Answer<api
 async fn suspend(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
+    Extension(Arrived(arrived)): Extension<Arrived>,
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
     let device = device(&id)?;
-    let cut = gateway.home()?.suspend(caller.actor(), &device).await?;
+    let out = gateway.home()?.suspend(caller.actor(), &device, arrived)?;
     Ok(Json(api::DeviceChanged {
         device: device.to_string(),
-        state: cut.state.as_str().to_owned(),
-        sessions_dropped: cut.sessions_dropped,
-        durable: cut.durable,
+        state: out.state.as_str().to_owned(),
+        sessions_dropped: out.sessions_dropped,
+        durable: out.ending.durable_in_time().await,
     }))
 }
 

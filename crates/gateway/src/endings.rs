@@ -84,6 +84,23 @@ impl Ending {
         let durable = self.0.wait_for(|durable| *durable);
         matches!(timeout(PATIENCE, durable).await, Ok(Ok(_)))
     }
+
+    /// Whether it is on the disk by now.
+    pub(crate) fn is_durable(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+/// Waits until ends of access are on the disk, for all of them together no longer than one answer waits.
+pub(crate) async fn all_in_time(all: impl Iterator<Item = &mut Ending>) {
+    let each = async {
+        for ending in all {
+            // One that is given up is not waited for.
+            let _ = ending.0.wait_for(|durable| *durable).await;
+        }
+    };
+    // What is not durable by then is told so.
+    let _ = timeout(PATIENCE, each).await;
 }
 
 impl Default for Endings {

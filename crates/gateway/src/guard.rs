@@ -27,9 +27,10 @@ use crate::service_routes::{
     Open, asks_of_credential, elsewhere, is_about_itself, is_in_environment, not_for_services,
     open_to,
 };
+use crate::urgent::{Urgent, is_end};
 use crate::visitors::Visits;
 
-/// Requests that are worked on at a time. One more is answered 503.
+/// Requests that are worked on at a time, beside those that end access. One more is answered 503.
 const REQUESTS_MAX: usize = 64;
 
 /// What every request is judged by.
@@ -37,6 +38,7 @@ pub(crate) struct Front {
     home: Arc<Home>,
     hosts: Hosts,
     places: Semaphore,
+    urgent: Arc<Urgent>,
     visits: Visits,
 }
 
@@ -47,6 +49,7 @@ impl Front {
             home,
             hosts,
             places,
+            urgent: Arc::default(),
             visits: Visits::new(),
         })
     }
@@ -130,9 +133,10 @@ impl Front {
         }
         shows_who_it_is(&request);
         self.home.note_session_use(&visit);
+        let actor = visit.actor().name;
         let caller = Caller::Person(Box::new(visit));
         request.extensions_mut().insert(caller);
-        self.run(request, next).await
+        self.run(request, actor, next).await
     }
 
     async fn answer_service(
@@ -175,7 +179,7 @@ impl Front {
             Err(failure) => failure.into_response(),
             Ok(()) => {
                 request.extensions_mut().insert(caller);
-                let answer = self.run(request, next).await;
+                let answer = self.run(request, service.actor().name, next).await;
                 answer.map_err(IntoResponse::into_response)?
             }
         };
@@ -226,14 +230,16 @@ impl Front {
     }
 
     /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.
-    async fn run(&self, request: Request, next: Next) -> Result<Response, Failure> {
+    async fn run(&self, request: Request, caller: String, next: Next) -> Result<Response, Failure> {
         let request = whole(request, BODY_MAX_BYTES).await?;
-        if request
-            .extensions()
-            .get::<MatchedPath>()
-            .is_some_and(|path| path.as_str() == EVENTS)
-        {
+        let pattern = request.extensions().get::<MatchedPath>();
+        let pattern = pattern.map(MatchedPath::as_str).unwrap_or_default();
+        if pattern == EVENTS {
             // Whoever waits there works on nothing, and has places of their own.
+            return Ok(next.run(request).await);
+        }
+        if is_end(request.method(), pattern) {
+            let _place = self.urgent.enter(caller).ok_or_else(busy)?;
             return Ok(next.run(request).await);
         }
         let _place = self.places.try_acquire().map_err(|_| busy())?;

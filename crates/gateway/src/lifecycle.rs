@@ -9,17 +9,11 @@ use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{KnownDevice, ReadError};
 
+use crate::clock::Stopwatch;
 use crate::home::Home;
 use crate::issuance::DECISIONS_MAX;
 use crate::problem::Failure;
-use crate::revoke::DeviceCut;
-
-/// What became of a device that was cut off.
-pub(crate) struct DeviceCutOff {
-    pub(crate) state: DeviceState,
-    pub(crate) sessions_dropped: usize,
-    pub(crate) durable: bool,
-}
+use crate::revoke::{DeviceCut, Out};
 
 /// For what would give access to a thing whose end is not on the disk yet.
 pub(crate) fn still_ending(object: &str) -> Failure {
@@ -80,23 +74,27 @@ impl Home {
     }
 
     /// Cuts a device off for now. It is out at once, and that is written down then.
-    pub(crate) async fn suspend(
+    pub(crate) fn suspend(
         &self,
         actor: Actor,
         device: &DeviceId,
-    ) -> Result<DeviceCutOff, Failure> {
+        arrived: Stopwatch,
+    ) -> Result<Out, Failure> {
         let to = StateChange::Suspend
             .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
         self.access_mut().cut_off(device, to);
         let sessions_dropped = self.broker.drop_device(device).sessions;
+        let latency_us = arrived.elapsed_us();
         let object = format!("device:{device}");
         let entry = Entry::new(self.now(), actor, "device.suspend", object);
-        let suspended = self.endings.begin(DeviceCut::suspension(device, entry));
-        Ok(DeviceCutOff {
+        Ok(Out {
+            device: device.clone(),
             state: to,
+            certificates_revoked: 0,
             sessions_dropped,
-            durable: suspended.durable_in_time().await,
+            latency_us,
+            ending: self.endings.begin(DeviceCut::suspension(device, entry)),
         })
     }
 

@@ -2,7 +2,6 @@
 //!
 //! Out of the access first, its sessions cut, and then written down: see [`crate::endings`].
 
-use hearthkey_api::Revoked;
 use hearthkey_core::access::CertificateAccess;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
@@ -19,6 +18,16 @@ use crate::endings::{End, Ending};
 use crate::home::Home;
 use crate::lifecycle::refused_for;
 use crate::problem::Failure;
+
+/// A device that is out, and whose end is being written down.
+pub(crate) struct Out {
+    pub(crate) device: DeviceId,
+    pub(crate) state: DeviceState,
+    pub(crate) certificates_revoked: usize,
+    pub(crate) sessions_dropped: usize,
+    pub(crate) latency_us: u64,
+    pub(crate) ending: Ending,
+}
 
 /// A device that is suspended, retired or revoked in memory.
 pub(crate) struct DeviceCut {
@@ -135,14 +144,14 @@ impl End for DeviceCut {
 
 impl Home {
     /// Revokes or retires a device: every session cut, every certificate taken back, every claim closed. No lock is taken
-    /// and nothing is waited for until it is out.
-    pub(crate) async fn revoke(
+    /// and nothing is waited for.
+    pub(crate) fn revoke(
         &self,
         actor: Actor,
         device: &DeviceId,
         (reason, change): (RevocationReason, StateChange),
         arrived: Stopwatch,
-    ) -> Result<Revoked, Failure> {
+    ) -> Result<Out, Failure> {
         let environment = self
             .access()
             .device(device)
@@ -164,12 +173,13 @@ impl Home {
         self.owe_notice(device);
         let (broker, device_id) = (self.broker.clone(), device.clone());
         tokio::spawn(async move { broker.forget(&device_id).await });
-        Ok(Revoked {
-            device: device.to_string(),
+        Ok(Out {
+            device: device.clone(),
+            state: to,
             certificates_revoked,
             sessions_dropped: dropped.sessions,
             latency_us,
-            durable: ending.durable_in_time().await,
+            ending,
         })
     }
 

@@ -8,6 +8,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::profile::Rights;
 use hearthkey_core::right::{Narrowing, Right, decide};
+use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::rights::{RightWrite, Uses};
 
@@ -99,6 +100,7 @@ impl Home {
         device: &DeviceId,
         request: &api::NarrowRequest,
     ) -> Result<api::RightsView, Failure> {
+        let _turn = self.turns.of(device).await;
         let granted: Vec<Right> = self
             .granted(device)?
             .all()
@@ -123,8 +125,7 @@ impl Home {
             .with("rights_taken", taken);
         let write = RightWrite::Narrow(device.clone(), narrowing.clone(), now);
         let change = Change::record(entry).write(Write::Right(write));
-        self.commit(change).await?;
-        self.take_up(device, Some(narrowing));
+        self.commit_rights(device, change, Some(narrowing)).await?;
         self.rights_view(device).await
     }
 
@@ -134,6 +135,7 @@ impl Home {
         actor: Actor,
         device: &DeviceId,
     ) -> Result<api::RightsView, Failure> {
+        let _turn = self.turns.of(device).await;
         self.known(device)?;
         let entry = Entry::new(
             self.now(),
@@ -142,9 +144,28 @@ impl Home {
             format!("device:{device}"),
         );
         let write = Write::Right(RightWrite::Widen(device.clone()));
-        self.commit(Change::record(entry).write(write)).await?;
-        self.take_up(device, None);
+        let change = Change::record(entry).write(write);
+        self.commit_rights(device, change, None).await?;
         self.rights_view(device).await
+    }
+
+    /// Commits what a device keeps of its rights, and takes it up. Where the end is not known, what the registry has holds.
+    async fn commit_rights(
+        &self,
+        device: &DeviceId,
+        change: Change,
+        narrowing: Option<Narrowing>,
+    ) -> Result<(), Failure> {
+        let committed = self.commit(change).await;
+        match &committed {
+            Ok(_) => self.take_up(device, narrowing),
+            Err(CommitError::Unknown(_)) => {
+                let known = self.store.read(|registry| registry.rights_of(device))?;
+                self.take_up(device, known.narrowing);
+            }
+            Err(_) => {}
+        }
+        Ok(committed.map(drop)?)
     }
 
     fn take_up(&self, device: &DeviceId, narrowing: Option<Narrowing>) {

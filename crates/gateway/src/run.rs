@@ -85,6 +85,16 @@ pub enum RunError {
     /// Another gateway runs on this home.
     #[error("another gateway runs on {0}. Stop it first, or choose another --data-dir")]
     Running(PathBuf),
+    /// The home cannot be locked.
+    #[error(
+        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock in it is a file"
+    )]
+    Lock {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The socket.
     #[error(
         "the socket {path} cannot be used: {source}. Choose a data directory with a shorter path, or mend its rights"
@@ -192,9 +202,8 @@ impl Running {
 
 /// Locks the home and binds its socket: the holder of the data directory's lock is the only gateway of the home.
 fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
-    let path = data_dir.join(SOCKET_FILE);
-    let failed = |source| RunError::Socket {
-        path: path.clone(),
+    let failed = |source| RunError::Lock {
+        path: data_dir.to_owned(),
         source,
     };
     let dir = DataDir::open(data_dir).map_err(failed)?;

@@ -8,7 +8,6 @@ use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::grant::{Grant, InvalidGrant};
 use hearthkey_core::id::{DeviceId, EnvironmentName, TokenId, TokenName};
-use hearthkey_core::person::Person;
 use hearthkey_core::power::{OwnerlessOnly, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
 use hearthkey_core::time::Timestamp;
@@ -18,11 +17,9 @@ use hearthkey_core::token::{
 use hearthkey_pki::key_id_of_pem;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
-use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::tokens::{TokenUse, TokenWrite};
 
 use crate::caller::Caller;
-use crate::endings::{End, Ending};
 use crate::home::Home;
 use crate::host::bracketed;
 use crate::problem::Failure;
@@ -176,81 +173,11 @@ fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
     }
 }
 
-/// A token that is revoked in memory.
-struct TokenEnd {
-    token: TokenId,
-    at: Timestamp,
-    entry: Entry,
-}
-
-impl End for TokenEnd {
-    fn object(&self) -> String {
-        self.entry.object.clone()
-    }
-
-    fn kind(&self) -> String {
-        format!("revoke {}", self.token)
-    }
-
-    fn change(&self) -> Change {
-        let write = TokenWrite::Revoke(self.token.clone(), self.at);
-        Change::record(self.entry.clone()).write(Write::Token(write))
-    }
-
-    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
-        let tokens = registry.tokens()?;
-        let mut live = tokens
-            .iter()
-            .filter(|(token, _)| token.revoked_at.is_none());
-        Ok(!live.any(|(token, _)| token.id == self.token))
-    }
-}
-
-fn object(token: &Token) -> String {
+pub(crate) fn object(token: &Token) -> String {
     format!("token:{}", token.name)
 }
 
 impl Home {
-    /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
-    pub(crate) async fn revoke_tokens(
-        &self,
-        actor: &Actor,
-        over: impl Fn(&Token) -> bool,
-    ) -> Result<Vec<String>, Failure> {
-        let all = self.tokens.all();
-        let ended: Vec<_> = all
-            .iter()
-            .filter(|token| token.revoked_at.is_none() && over(token))
-            .map(|token| (token, self.cut_token(actor, token)))
-            .collect();
-        let mut revoked = Vec::with_capacity(ended.len());
-        let mut patient = true;
-        for (token, ending) in ended {
-            // They are all out. Where the disk hangs, one wait is enough.
-            patient = patient && ending.durable_in_time().await;
-            self.end_leases_of(&object(token), actor).await;
-            revoked.push(token.name.to_string());
-        }
-        Ok(revoked)
-    }
-
-    /// Revokes the tokens with a role that this person made and that reach further than they do now; all of theirs if
-    /// they may do nothing any more.
-    pub(crate) async fn revoke_roles_given_by(
-        &self,
-        actor: &Actor,
-        person: &Person,
-        mandate: Option<&Mandate>,
-    ) -> Result<(), Failure> {
-        let maker = format!("person:{}", person.name);
-        let beyond = |token: &Token| {
-            let given = token.power.mandate().filter(|_| token.made_by == maker);
-            given.is_some_and(|given| mandate.is_none_or(|mandate| !mandate.covers(given)))
-        };
-        self.revoke_tokens(actor, beyond).await?;
-        Ok(())
-    }
-
     fn token_view(&self, token: &Token) -> api::TokenView {
         view(token, self.tokens.used(&token.id), self.now())
     }
@@ -364,7 +291,7 @@ impl Home {
         seen.map(|token| self.token_view(token)).collect()
     }
 
-    fn token_named(&self, name: &str) -> Result<Arc<Token>, Failure> {
+    pub(crate) fn token_named(&self, name: &str) -> Result<Arc<Token>, Failure> {
         let name: TokenName = parse(name)?;
         let token = self.tokens.named(&name);
         token.ok_or_else(|| Failure::not_found("token", &name))
@@ -461,42 +388,5 @@ impl Home {
         self.commit(Change::record(entry).write(write)).await?;
         self.tokens.set(token.clone());
         Ok(token)
-    }
-
-    /// Takes a token out, without waiting for anything.
-    fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
-        let now = self.now();
-        let mut revoked = token.clone();
-        revoked.revoked_at.get_or_insert(now);
-        self.tokens.set(revoked);
-        let entry = Entry::new(now, actor.clone(), "token.revoke", object(token))
-            .with("token", token.id.as_str());
-        self.endings.begin(TokenEnd {
-            token: token.id.clone(),
-            at: now,
-            entry,
-        })
-    }
-
-    /// Revokes a token. It is out at once, also if the disk does not take it.
-    pub(crate) async fn revoke_token(
-        &self,
-        actor: Actor,
-        name: &str,
-    ) -> Result<api::TokenRevoked, Failure> {
-        let token = self.token_named(name)?;
-        let object_name = object(&token);
-        if token.revoked_at.is_some() && !self.endings.is_pending(&object_name) {
-            let why = format!("the token {} has been revoked before", token.name);
-            return Err(Failure::refused(&why, "Nothing needs to be done."));
-        }
-        let durable = self.cut_token(&actor, &token).durable_in_time().await;
-        // What it has borrowed goes with it.
-        let leases_left = self.end_leases_of(&object(&token), &actor).await;
-        Ok(api::TokenRevoked {
-            name: token.name.to_string(),
-            durable,
-            leases_left,
-        })
     }
 }

@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -103,12 +104,14 @@ impl DataDir {
 
     /// The content of a file; nothing if there is none.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file: File = match openat(&self.handle, name, flags, Mode::empty()) {
+        // Without waiting, so that a pipe of this name holds nobody up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.handle, name, flags, Mode::empty()) {
             Ok(file) => file.into(),
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let mut file = regular(file)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         Ok(Some(content))
@@ -125,7 +128,20 @@ impl DataDir {
     pub fn append(&self, name: &str) -> io::Result<File> {
         let flags =
             OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.handle, name, flags, PRIVATE)?.into())
+        regular(openat(&self.handle, name, flags, PRIVATE)?.into())
+    }
+
+    /// Fails if something of one of these names is neither a file nor a link to one.
+    pub fn are_files(&self, names: &[&str]) -> io::Result<()> {
+        for name in names {
+            match statat(&self.handle, *name, AtFlags::empty()) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
+                Ok(_) => return Err(no_file()),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether a name is that of an open file.
@@ -169,6 +185,19 @@ impl DataDir {
     }
 }
 
+/// The file, if it is one: whoever reads a pipe or a device waits for somebody else.
+fn regular(file: File) -> io::Result<File> {
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        FileType::Directory => Err(Errno::ISDIR.into()),
+        _ => Err(no_file()),
+    }
+}
+
+fn no_file() -> io::Error {
+    io::Error::other("it is a pipe, a socket or a device, and no file")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -198,6 +227,24 @@ mod tests {
         assert!(key.is_file());
         assert_eq!(key.mode() & 0o777, 0o600);
         assert_eq!(dir.read("key").unwrap().unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_refused_and_waited_for_by_nobody() {
+        let (place, dir) = data_dir();
+        let mode = Mode::RUSR | Mode::WUSR;
+        let pipe = place.path().join("slots.json");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        for error in [
+            dir.read("slots.json").map(drop).unwrap_err(),
+            dir.append("slots.json").map(drop).unwrap_err(),
+            dir.are_files(&["journal", "slots.json"]).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("no file"), "{error}");
+        }
+        assert!(dir.are_files(&["journal"]).is_ok());
+        dir.replace("slots.json", b"{}").unwrap();
+        assert_eq!(dir.read("slots.json").unwrap().unwrap(), b"{}");
     }
 
     #[test]

@@ -223,14 +223,21 @@ fn read(key: &DerivedKey, content: &[u8]) -> Replay {
         ..Replay::default()
     };
     for line in content.split(|byte| *byte == b'\n') {
-        match read_line(key, line) {
-            Some(revocation) => replay.revocations.push(revocation),
-            None if line.is_empty() => {}
-            None => replay.foreign_lines += 1,
+        let line = line.trim_ascii_end();
+        // What somebody, or a disk, has put before a line of ours takes nothing from it.
+        let begins = line.windows(BEGIN.len()).rposition(|part| part == BEGIN);
+        let (before, ours) = line.split_at(begins.unwrap_or(0));
+        let revocation = read_line(key, ours);
+        if !before.is_empty() || (revocation.is_none() && !ours.is_empty()) {
+            replay.foreign_lines += 1;
         }
+        replay.revocations.extend(revocation);
     }
     replay
 }
+
+/// How a line of ours begins.
+const BEGIN: &[u8] = br#"{"device":"#;
 
 fn mac(key: &DerivedKey, message: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length, so this cannot fail.
@@ -313,6 +320,22 @@ mod tests {
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("lamp"), revocation("door")]);
         assert!(!replay.unterminated);
+    }
+
+    #[tokio::test]
+    async fn what_an_editor_or_a_disk_adds_to_a_line_takes_nothing_from_it() {
+        let fixture = Fixture::new();
+        fixture.open().0.append(revocation("lamp")).await.unwrap();
+        let line = fixture.bytes();
+        let dos = [line.trim_ascii_end(), b"\r\n\r\n"].concat();
+        let marked = ["\u{feff}".as_bytes(), &line].concat();
+        let torn = [br#"{"device":"do"#.as_slice(), &[0, 0xff], &line].concat();
+        for (bytes, foreign_lines) in [(dos, 0), (marked, 1), (torn, 1)] {
+            std::fs::write(fixture.path(), bytes).unwrap();
+            let (_, replay) = fixture.open();
+            assert_eq!(replay.revocations, [revocation("lamp")]);
+            assert_eq!(replay.foreign_lines, foreign_lines);
+        }
     }
 
     #[tokio::test]

@@ -26,6 +26,13 @@ use crate::writer::{CommitError, Committed, StoredHashes, Writer, log_size};
 
 /// The database's name in the data directory.
 pub const DATABASE_FILE: &str = "hearthkey.db";
+/// The database, and what SQLite keeps beside it.
+const DATABASE_FILES: [&str; 4] = [
+    DATABASE_FILE,
+    "hearthkey.db-wal",
+    "hearthkey.db-shm",
+    "hearthkey.db-journal",
+];
 /// Connections that answer questions at the same time.
 const READERS: usize = 3;
 
@@ -157,6 +164,7 @@ impl Store {
         if !dir.has(DATABASE_FILE)? {
             return Err(OpenError::Missing("file"));
         }
+        dir.are_files(&DATABASE_FILES)?;
         let key = Arc::new(root.database(home));
         let mut connection = open_checked(&path, &key)?;
         migrate(&mut connection)?;

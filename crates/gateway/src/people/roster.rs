@@ -1,6 +1,7 @@
 //! Who there is, in which role: inviting people, changing what they may do, sending them away.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
@@ -158,7 +159,7 @@ impl Home {
 
     /// Gives somebody another role, from their next request on.
     pub(crate) async fn change_person(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         name: &str,
         request: &api::PersonChange,
@@ -172,14 +173,15 @@ impl Home {
         self.commit(Change::record(entry).write(Write::Person(write)))
             .await
             .map_err(|error| RosterError::from(error).or(last_owner))?;
-        self.revoke_roles_given_by(&caller.actor(), &person, Some(&person.mandate))
-            .await?;
+        let actor = caller.actor();
+        let tokens = self.cut_roles_given_by(&actor, &person, Some(&person.mandate));
+        self.after_the_cut(&actor, tokens).await;
         self.people_list()
     }
 
     /// Ends somebody's access: sessions, passkeys, password, codes.
     pub(crate) async fn end_person(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         name: &str,
     ) -> Result<api::Ended, Failure> {
@@ -190,12 +192,16 @@ impl Home {
         if owns && !self.has_another_owner(&person)? {
             return Err(last_owner());
         }
-        let durable = self.cut_person(&person, entry).durable_in_time().await;
+        let actor = caller.actor();
+        let ending = self.cut_person(&person, entry);
+        // The end of an owner may be refused, because another one has gone at the same moment: their tokens go after it.
+        let tokens = (!owns).then(|| self.cut_roles_given_by(&actor, &person, None));
+        let durable = ending.durable_in_time().await;
         if !durable && !self.is_gone(&person)? {
             return Err(last_owner());
         }
-        self.revoke_roles_given_by(&caller.actor(), &person, None)
-            .await?;
+        let tokens = tokens.unwrap_or_else(|| self.cut_roles_given_by(&actor, &person, None));
+        self.after_the_cut(&actor, tokens).await;
         Ok(api::Ended {
             ended: person.name.to_string(),
             durable,

@@ -1,5 +1,7 @@
 //! Bridges: connected, tested, disconnected, and asked on behalf of their credentials.
 
+use std::sync::Arc;
+
 use hearthkey_api as api;
 use hearthkey_bridges::{
     Abilities, BridgeError, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin,
@@ -423,7 +425,7 @@ impl Home {
 
     /// Disconnects a bridge, and retires its credentials with it if that was asked for.
     pub(crate) async fn disconnect_bridge(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         environment: &str,
         name: &str,
@@ -441,19 +443,27 @@ impl Home {
         }
         let mut retired = Vec::new();
         if retire {
+            let request = api::RetireRequest {
+                reason: Some(format!("the bridge {name} is disconnected")),
+                ..api::RetireRequest::default()
+            };
             let authority = bridge.authority.as_ref();
-            let mut credentials = self.credentials_of_bridge(name, &bridge.environment)?;
-            // The one by which the others are ended comes last.
-            credentials.sort_by_key(|known| Some(&known.credential.id.name) == authority);
-            for known in credentials {
-                let request = api::RetireRequest {
-                    reason: Some(format!("the bridge {name} is disconnected")),
-                    ..api::RetireRequest::default()
-                };
-                retired.push(
-                    self.retire_credential(actor.clone(), &known.credential.id, request)
-                        .await?,
-                );
+            let credentials = self.credentials_of_bridge(name, &bridge.environment)?;
+            let ids = credentials.into_iter().map(|known| known.credential.id);
+            let (last, others): (Vec<_>, Vec<_>) = ids.partition(|id| Some(&id.name) == authority);
+            let mut out = Vec::with_capacity(others.len());
+            for id in others {
+                let taken = self.take_out(&actor, &id, &request).await?;
+                out.push((id, taken));
+            }
+            // All of them are out of use before the bridge, which may take its time, is asked. The one by which they are
+            // ended there comes last.
+            for (id, taken) in out {
+                retired.push(self.end_what_is_out(&actor, &id, taken).await?);
+            }
+            for id in last {
+                let ended = self.retire_credential(actor.clone(), &id, &request);
+                retired.push(ended.await?);
             }
         }
         let entry = Entry::new(

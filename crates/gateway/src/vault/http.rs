@@ -271,7 +271,8 @@ async fn retire(
     caller.permit(Act::CredentialRetire, &id.environment)?;
     home.credential_id(id.environment.as_str(), id.name.as_str())?;
     Ok(Json(
-        home.retire_credential(caller.actor(), &id, request).await?,
+        home.retire_credential(caller.actor(), &id, &request)
+            .await?,
     ))
 }
 

@@ -261,6 +261,14 @@ impl Home {
         left
     }
 
+    /// How many leases somebody holds.
+    pub(crate) fn leases_left(&self, holder: &str) -> usize {
+        let held = self
+            .store
+            .read(|registry| registry.leases_held_by(holder, DUE_MAX));
+        held.map_or(0, |leases| leases.len())
+    }
+
     /// Ends a lease: its child at the bridge first, then here. Gives what is left to do by hand.
     pub(crate) async fn finish_lease(
         &self,

@@ -1,6 +1,8 @@
 //! A credential is retired: nothing is given out any more, what the bridge can end is ended, and its
 //! data keys are destroyed after a grace.
 
+use std::sync::Arc;
+
 use hearthkey_api::{RetireRequest, Retired};
 use hearthkey_bridges::Revoked;
 use hearthkey_core::audit::{Actor, Entry};
@@ -8,10 +10,8 @@ use hearthkey_core::credential::{
     Action, Credential, CredentialId, State, VersionState, checked_text,
 };
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::id::DeviceId;
 use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
-use hearthkey_core::token::Binding;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::Filter;
@@ -25,14 +25,33 @@ use crate::vault::credentials::{not_active, object};
 /// The longest grace.
 const GRACE_MAX: Span = Span::days(365);
 
+/// A credential that is out of use.
+pub(super) struct OutOfUse {
+    /// When its data keys are destroyed.
+    shred_at: Timestamp,
+    /// The versions that were in use.
+    live: Vec<u32>,
+}
+
 impl Home {
     /// Takes a credential out of use for good.
     pub(crate) async fn retire_credential(
-        &self,
+        self: &Arc<Self>,
         actor: Actor,
         id: &CredentialId,
-        request: RetireRequest,
+        request: &RetireRequest,
     ) -> Result<Retired, Failure> {
+        let out = self.take_out(&actor, id, request).await?;
+        self.end_what_is_out(&actor, id, out).await
+    }
+
+    /// From here on nothing of a credential is given out. No bridge is waited for.
+    pub(super) async fn take_out(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+        request: &RetireRequest,
+    ) -> Result<OutOfUse, Failure> {
         let grace = request.grace.as_deref().map(str::parse).transpose();
         let grace =
             grace.map_err(|error: hearthkey_core::time::InvalidSpan| Failure::invalid(&error))?;
@@ -44,19 +63,27 @@ impl Home {
         let reason = reason
             .map(|text| checked_text("reason", text))
             .transpose()?;
-        let taken = self.take_out_of_use(&actor, id, grace, reason).await?;
-        let Some((shred_at, live)) = taken else {
-            return Err(not_active(id));
-        };
-        // From here on nothing is given out. What follows may fail, or be cut short: then it is said, stays a finding, and
-        // is taken up again when the credential is retired again.
+        let taken = self.take_out_of_use(actor, id, grace, reason).await?;
+        taken.ok_or_else(|| not_active(id))
+    }
+
+    /// Ends at bridges what a credential that is out of use has opened. This may fail, or be cut short: then it is said,
+    /// stays a finding, and is taken up again when the credential is retired again.
+    pub(super) async fn end_what_is_out(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: &CredentialId,
+        OutOfUse { shred_at, live }: OutOfUse,
+    ) -> Result<Retired, Failure> {
         let known = self.credential(id)?;
         let now = self.now();
         let mut by_hand = Vec::new();
-        let tokens_revoked = self.revoke_tokens_for(&actor, id).await?;
+        // Those that were for this credential and nothing else.
+        let tokens = self.revoke_tokens(actor, |token| token.power.is_only_for(id));
+        let tokens_revoked = tokens.await;
         let mut leases_ended = 0;
         for lease in self.store.read(|registry| registry.leases_of(id))? {
-            match self.finish_lease(&lease, &actor, now).await {
+            match self.finish_lease(&lease, actor, now).await {
                 Ok(note) => {
                     leases_ended += 1;
                     by_hand.extend(note);
@@ -99,7 +126,7 @@ impl Home {
         id: &CredentialId,
         grace: Span,
         reason: Option<String>,
-    ) -> Result<Option<(Timestamp, Vec<u32>)>, Failure> {
+    ) -> Result<Option<OutOfUse>, Failure> {
         let _turn = self.credential_turns.of(id).await;
         let known = self.credential(id)?;
         let (versions, leases, rotation, left) = self.store.read(|registry| {
@@ -113,7 +140,10 @@ impl Home {
         if known.credential.state != State::Active {
             let unfinished = !(left.is_empty() && leases.is_empty());
             let shred_at = known.shred_at.filter(|_| unfinished);
-            return Ok(shred_at.map(|at| (at, Vec::new())));
+            return Ok(shred_at.map(|shred_at| OutOfUse {
+                shred_at,
+                live: Vec::new(),
+            }));
         }
         let now = self.now();
         let shred_at = now.after(grace);
@@ -188,35 +218,13 @@ impl Home {
         match self.commit(change).await {
             Err(CommitError::Conflict) => Err(not_active(id)),
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(Some((shred_at, live))),
+            Ok(_) => Ok(Some(OutOfUse { shred_at, live })),
         }
-    }
-
-    /// Revokes the tokens that were for this credential and nothing else.
-    async fn revoke_tokens_for(
-        &self,
-        actor: &Actor,
-        id: &CredentialId,
-    ) -> Result<Vec<String>, Failure> {
-        self.revoke_tokens(actor, |token| token.power.is_only_for(id))
-            .await
-    }
-
-    /// A device is out of service for good: tokens that are bound to it go, and what they have borrowed.
-    pub(crate) async fn end_access_of(
-        &self,
-        actor: &Actor,
-        device: &DeviceId,
-    ) -> Result<(), Failure> {
-        let bound = Binding::Device(device.clone());
-        self.revoke_tokens(actor, |token| token.binding == bound)
-            .await?;
-        Ok(())
     }
 
     /// Retires what is used in one place only, and takes the place out of everything else.
     pub(crate) async fn retire_project(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         place: &str,
         request: RetireRequest,
@@ -226,7 +234,7 @@ impl Home {
             state: Some(State::Active),
             ..Filter::default()
         };
-        let mut retired = Vec::new();
+        let mut out = Vec::new();
         let mut taken_out = 0;
         let mut after = (String::new(), String::new());
         loop {
@@ -245,21 +253,24 @@ impl Home {
                 }
                 self.permitted(caller, Action::Write, &id).await?;
                 if used_by.iter().all(|known| *known == place) {
-                    retired.push(
-                        self.retire_credential(caller.actor(), &id, request.clone())
-                            .await?,
-                    );
+                    let taken = self.take_out(&caller.actor(), &id, &request).await?;
+                    out.push((id, taken));
                 } else {
                     self.leave_place(caller, &id, &place).await?;
                     taken_out += 1;
                 }
             }
         }
-        if retired.is_empty() && taken_out == 0 {
+        if out.is_empty() && taken_out == 0 {
             return Err(Failure::refused(
                 &format!("no credential is used in {place:?}"),
                 "See where they are used with `hearthkey credential list --json`, or in the register.",
             ));
+        }
+        // All of them are out of use before a bridge, which may take its time, is asked.
+        let mut retired = Vec::with_capacity(out.len());
+        for (id, taken) in out {
+            retired.push(self.end_what_is_out(&caller.actor(), &id, taken).await?);
         }
         Ok(retired)
     }

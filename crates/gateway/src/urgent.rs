@@ -1,0 +1,100 @@
+//! Requests that end access: each caller has places of their own for them, so that nothing that others wait for, at a bridge
+//! or for the disk, keeps a revocation from being answered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::http::Method;
+
+use crate::home::locked;
+
+/// Requests that end access, of one caller at a time. One more is answered 503.
+const PER_CALLER_MAX: usize = 32;
+
+/// What ends access, or seals the home.
+const ENDS: [&str; 14] = [
+    "/api/v1/devices/bulk",
+    "/api/v1/devices/{id}/revoke",
+    "/api/v1/devices/{id}/retire",
+    "/api/v1/devices/{id}/suspend",
+    "/api/v1/environments/{environment}/bridges/{name}/disconnect",
+    "/api/v1/environments/{environment}/credentials/{bridge}/{key}/retire",
+    "/api/v1/leases/{lease}/end",
+    "/api/v1/people/me/passkeys/{id}/end",
+    "/api/v1/people/{name}/change",
+    "/api/v1/people/{name}/end",
+    "/api/v1/seal",
+    "/api/v1/session/end",
+    "/api/v1/sessions/{id}/end",
+    "/api/v1/tokens/{name}/revoke",
+];
+
+/// Whether a request ends access.
+pub(crate) fn is_end(method: &Method, pattern: &str) -> bool {
+    *method == Method::POST && ENDS.contains(&pattern)
+}
+
+/// How many of these requests each caller has under way.
+#[derive(Default)]
+pub(crate) struct Urgent(Mutex<HashMap<String, usize>>);
+
+/// A place, until it is dropped.
+pub(crate) struct UrgentPlace {
+    urgent: Arc<Urgent>,
+    caller: String,
+}
+
+impl Urgent {
+    /// A place for a caller, unless all of theirs are taken.
+    pub(crate) fn enter(self: &Arc<Self>, caller: String) -> Option<UrgentPlace> {
+        let mut taken = locked(&self.0);
+        let places = taken.entry(caller.clone()).or_default();
+        if *places >= PER_CALLER_MAX {
+            return None;
+        }
+        *places += 1;
+        Some(UrgentPlace {
+            urgent: Arc::clone(self),
+            caller,
+        })
+    }
+}
+
+impl Drop for UrgentPlace {
+    fn drop(&mut self) {
+        let mut taken = locked(&self.urgent.0);
+        if let Some(places) = taken.get_mut(&self.caller) {
+            *places -= 1;
+            if *places == 0 {
+                taken.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_caller_has_places_of_their_own_and_none_is_left_behind() {
+        let urgent = Arc::new(Urgent::default());
+        let enter = |caller: &str| urgent.enter(caller.to_owned());
+        let all: Vec<_> = (0..PER_CALLER_MAX).map(|_| enter("token:ci")).collect();
+        assert!(all.iter().all(Option::is_some));
+        assert!(enter("token:ci").is_none());
+        assert!(enter("person:ada").is_some());
+        drop(all);
+        assert!(enter("token:ci").is_some());
+        assert!(locked(&urgent.0).is_empty());
+    }
+
+    #[test]
+    fn each_of_these_requests_is_in_the_contract() {
+        let contract = serde_json::to_value(crate::openapi()).unwrap();
+        for pattern in ENDS {
+            assert!(contract["paths"][pattern]["post"].is_object(), "{pattern}");
+        }
+        assert!(!is_end(&Method::GET, "/api/v1/seal"));
+    }
+}
