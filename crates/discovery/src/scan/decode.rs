@@ -417,17 +417,18 @@ fn units(
 /// The most lines of one quoted text that are taken together, before and after the line that asks for it.
 const QUOTED_LINES_MAX: usize = 64;
 
-/// The lines around a place: its own and, where a quote stays open on it, those up to where it is closed.
+/// The lines around a place: its own and, where a quote stays open on it, those up to where it is closed. What is no
+/// UTF-8 ends a line, too: only texts are written so.
 fn lines(text: &[u8], done: usize, at: usize, open: impl Fn(&[u8]) -> bool) -> Range<usize> {
     let begin = |at: usize| memchr::memrchr(b'\n', &text[done..at]).map_or(done, |n| done + n + 1);
     let end = |at: usize| memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |n| at + n);
-    let own = begin(at)..end(at);
+    let own = readable(text, begin(at)..end(at), at);
     if !open(&text[own.clone()]) {
         return own;
     }
     let mut range = own.clone();
     for _ in 0..QUOTED_LINES_MAX {
-        if range.start <= done {
+        if range.start <= done || text[range.start - 1] != b'\n' {
             break;
         }
         let before = begin(range.start - 1)..range.start - 1;
@@ -437,7 +438,7 @@ fn lines(text: &[u8], done: usize, at: usize, open: impl Fn(&[u8]) -> bool) -> R
         }
     }
     for _ in 0..QUOTED_LINES_MAX {
-        if range.end >= text.len() {
+        if text.get(range.end) != Some(&b'\n') {
             break;
         }
         let after = range.end + 1..end(range.end + 1);
@@ -447,4 +448,48 @@ fn lines(text: &[u8], done: usize, at: usize, open: impl Fn(&[u8]) -> bool) -> R
         }
     }
     range
+}
+
+/// The part of a line around a place that is UTF-8. Bytes of programs and pictures are passed over by it at once.
+fn readable(text: &[u8], line: Range<usize>, at: usize) -> Range<usize> {
+    let end = match str::from_utf8(&text[at..line.end]) {
+        Ok(_) => line.end,
+        Err(error) => at + error.valid_up_to(),
+    };
+    let before = &text[line.start..at];
+    if str::from_utf8(before).is_ok() {
+        return line.start..end;
+    }
+    let mut kept = before;
+    loop {
+        let ascii = kept.iter().rev().take_while(|byte| byte.is_ascii());
+        kept = &kept[..kept.len() - ascii.count()];
+        let character = (2..=4).find_map(|length| {
+            let from = kept.len().checked_sub(length)?;
+            let one = str::from_utf8(&kept[from..]).ok()?;
+            (one.chars().count() == 1).then_some(from)
+        });
+        match character {
+            Some(from) => kept = &kept[..from],
+            None => return line.start + kept.len()..end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_it_is_no_text() {
+        let text = b"a\nbc\xff d\xc3\xa4\xe2\x82\xac\\e\xf0\x9f\x98\x80 f\xc3\ng";
+        let at = text.iter().position(|byte| *byte == b'\\').unwrap();
+        let own = lines(text, 0, at, |_| false);
+        assert_eq!(
+            &text[own.clone()],
+            " d\u{e4}\u{20ac}\\e\u{1f600} f".as_bytes()
+        );
+        assert_eq!(lines(text, 0, at, |_| true), own);
+        assert_eq!(lines(b"x\n\\a\ny", 0, 2, |_| true), 0..6);
+    }
 }

@@ -98,10 +98,13 @@ fn reference(rest: &[u8]) -> Option<Unit> {
     {
         return None;
     }
-    let length = inner
+    let length = 1 + inner[1..]
         .iter()
-        .take(LONGEST + 1)
-        .position(|byte| *byte == b';')?;
+        .take(LONGEST)
+        .position(|byte| !byte.is_ascii_alphanumeric())?;
+    if inner[length] != b';' {
+        return None;
+    }
     let name = str::from_utf8(&inner[..length]).ok()?;
     let c = match name.strip_prefix('#') {
         Some(number) => {

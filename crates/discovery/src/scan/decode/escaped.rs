@@ -16,10 +16,10 @@ pub(super) fn pieces(
             continue;
         }
         let mut range = lines(text, done, sign, is_open);
-        while text[range.clone()].ends_with(b"\\") || text[range.clone()].ends_with(b"\\\r") {
-            let Some(next) = text.get(range.end + 1..) else {
-                break;
-            };
+        while text.get(range.end) == Some(&b'\n')
+            && (text[range.clone()].ends_with(b"\\") || text[range.clone()].ends_with(b"\\\r"))
+        {
+            let next = &text[range.end + 1..];
             range.end += 1 + memchr::memchr(b'\n', next).unwrap_or(next.len());
         }
         done = range.end;

@@ -44,6 +44,12 @@ pub(super) fn pieces(
     let mut at = 0;
     while let Some(range) = stretch(text, at, LEAST, &ALPHABET) {
         at = range.end;
+        // Most such stretches are indentation.
+        let digits = text[range.clone()].iter();
+        let digits = digits.filter(|byte| ALPHABET[usize::from(**byte)] == 0);
+        if digits.count() < shortest {
+            continue;
+        }
         for form in [Form::Counted, Form::Pair] {
             let source = &text[range.clone()];
             let mut lists = Lists {
