@@ -87,7 +87,7 @@ pub enum RunError {
     Running(PathBuf),
     /// The socket.
     #[error(
-        "the socket {path} cannot be used: {source}. Choose a data directory with a shorter path, or mend its rights"
+        "the socket {path} cannot be used: {source}. Make the data directory writable for this user, or choose another --data-dir"
     )]
     Socket {
         /// The socket.
