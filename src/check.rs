@@ -178,6 +178,7 @@ fn read(path: &Path) -> Result<Manifest, Failure> {
             format!("It cannot be read: {why}."),
             "See docs/CI.md for what a manifest holds.",
         )
+        .of_usage()
     })
 }
 

@@ -83,11 +83,21 @@ impl Failure {
                 code: code.to_owned(),
                 status: 0,
                 title: title.to_owned(),
-                detail,
+                detail: without_numbers(&detail),
                 remedy: remedy.to_owned(),
             },
             exit: EXIT_FAILED,
         }
+    }
+
+    /// A file that would be written over. Its remedy does not name a flag: not every command has one for it.
+    pub fn there_already(path: &Path, remedy: &str) -> Self {
+        Self::local(
+            code::SYSTEM,
+            &format!("{} is there already.", path.display()),
+            "Nothing was written.".into(),
+            remedy,
+        )
     }
 
     /// The same failure, as one of the command line: an argument is at fault.
@@ -147,10 +157,15 @@ impl Failure {
 
     /// A file that cannot be read or written: `deed` is the verb.
     pub fn file(deed: &str, path: &Path, cause: &io::Error) -> Self {
+        let text = cause.to_string();
+        // The file is named already; the path that a library adds is that of a draft beside it.
+        let why = text
+            .split_once(" at path \"")
+            .map_or(text.as_str(), |(why, _)| why);
         Self::local(
             code::SYSTEM,
             &format!("Could not {deed} {}.", path.display()),
-            sentence(&cause.to_string()),
+            sentence(why),
             "Check the path, its permissions and the free space.",
         )
     }
@@ -387,6 +402,11 @@ mod tests {
         let gone = io::Error::from_raw_os_error(2);
         let (problem, _) = told(Failure::file("read", Path::new("/x"), &gone));
         assert_eq!(problem.detail, "No such file or directory.");
+        let draft = io::Error::new(gone.kind(), "No such file at path \"/n/.draft\"");
+        let (problem, _) = told(Failure::file("write", Path::new("/n/x"), &draft));
+        assert_eq!(problem.detail, "No such file.");
+        let elsewhere = Failure::local(code::SCAN, "No.", format!("/x: {gone}."), "Look.");
+        assert_eq!(told(elsewhere).0.detail, "/x: No such file or directory.");
         assert_eq!(
             without_numbers("a: gone (os error 2). b (os error x)"),
             "a: gone. b (os error x)"

@@ -36,7 +36,7 @@ pub enum Log {
     },
     /// Write all records to FILE, one a line, and their signed checkpoint to FILE.checkpoint.
     Export {
-        /// The file for the records, or a pipe like /dev/stdout.
+        /// The file for the records; `-` is standard output.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// The file for the checkpoint [default: FILE.checkpoint; none beside a pipe].
@@ -201,6 +201,11 @@ fn parsed(record: &str) -> Value {
 }
 
 fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Result<(), Failure> {
+    for path in [records, checkpoint] {
+        if let Err(error) = std::fs::metadata(path) {
+            return Err(Failure::file("read", path, &error));
+        }
+    }
     let verified =
         hearthkey_gateway::verify_log(records, checkpoint, key.trim()).map_err(|error| {
             let failure = Failure::with_cause(

@@ -33,6 +33,11 @@ impl OutFile {
     /// stays a link.
     pub fn begin(path: &Path, replace: bool) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::file("write", path, &error);
+        // As everywhere: a dash is the standard stream. A file of that name is ./-
+        let path = match path.as_os_str() == "-" {
+            true => Path::new("/dev/stdout"),
+            false => path,
+        };
         let place = match fs::metadata(path) {
             Ok(known) => match stream(path, &known) {
                 Some(stream) => Place::Through(stream.map_err(failed)?),
@@ -136,12 +141,7 @@ fn stream(path: &Path, known: &Metadata) -> Option<io::Result<File>> {
 }
 
 fn there_already(path: &Path) -> Failure {
-    Failure::local(
-        code::SYSTEM,
-        &format!("{} is there already.", path.display()),
-        "Nothing was written.".into(),
-        "Choose another file, or add --replace.",
-    )
+    Failure::there_already(path, "Choose another file, or add --replace.")
 }
 
 fn not_a_file(path: &Path) -> Failure {

@@ -67,7 +67,12 @@ struct Mandate {
     #[arg(long)]
     role: String,
     /// An environment in which it holds; repeatable. Without one, everywhere; a developer needs one.
-    #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
+    #[arg(
+        long = "env",
+        short,
+        visible_alias = "environment",
+        value_name = "NAME"
+    )]
     environments: Vec<String>,
 }
 

@@ -20,11 +20,11 @@ use crate::words;
 #[derive(Debug, Args)]
 pub struct Run {
     /// Where devices connect: an address and a port, like `0.0.0.0:8883`.
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     mqtt: SocketAddr,
     /// Where people and services come over HTTPS: an address and a port, like `0.0.0.0:8443`. Without it, only
     /// the socket answers.
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     http: Option<SocketAddr>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
     /// given to new devices.
@@ -71,8 +71,8 @@ impl Run {
             hosts: self.hosts,
             passphrase: words::in_environment()?,
         };
-        let host = config.hosts.first().cloned().unwrap_or_default();
-        let on_event = move |event| tell(output, &socket, &host, &event);
+        let hosts = config.hosts.clone();
+        let on_event = move |event| tell(output, &socket, &hosts, &event);
         hearthkey_gateway::run(config, on_event, stop)
             .await
             .map_err(|error| {
@@ -139,7 +139,7 @@ fn show_setup_link(output: Output, link: &SetupLink) {
 }
 
 /// Tells what became of the gateway. A reader that has gone away must not stop it.
-fn tell(output: Output, socket: &PathBuf, host: &str, event: &RunEvent) {
+fn tell(output: Output, socket: &PathBuf, hosts: &[String], event: &RunEvent) {
     let (word, mqtt, http) = match event {
         RunEvent::Ready { mqtt, http } => ("ready", Some(*mqtt), *http),
         RunEvent::Sealed => ("sealed", None, None),
@@ -158,9 +158,9 @@ fn tell(output: Output, socket: &PathBuf, host: &str, event: &RunEvent) {
     let _ = output.answer(&line, || word.to_owned());
     match mqtt {
         Some(mqtt) => {
-            output.aside(&format!("Devices connect to {}.", reached(host, mqtt)));
+            output.aside(&format!("Devices connect to {}.", reached(hosts, mqtt)));
             if let Some(http) = http {
-                let place = reached(host, http);
+                let place = reached(hosts, http);
                 output.aside(&format!("People and services come to https://{place}."));
             }
         }
@@ -171,13 +171,32 @@ fn tell(output: Output, socket: &PathBuf, host: &str, event: &RunEvent) {
     }
 }
 
-/// Where a listener is reached: one on all addresses by the first --host.
-fn reached(host: &str, listening: SocketAddr) -> String {
-    match (listening.ip().is_unspecified(), host.contains(':')) {
-        (false, _) => listening.to_string(),
-        (true, false) => format!("{host}:{}", listening.port()),
-        (true, true) => format!("[{host}]:{}", listening.port()),
+/// Where a listener is reached: at its address if the server certificate names it, otherwise under the first --host. Another
+/// address is refused by whoever checks the certificate.
+fn reached(hosts: &[String], listening: SocketAddr) -> String {
+    let address = listening.ip();
+    let is_named = |host: &String| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse() == Ok(address)
+    };
+    if hosts.iter().any(is_named) {
+        return listening.to_string();
     }
+    let first = hosts.first().map_or("", String::as_str);
+    let bare = first.trim_start_matches('[').trim_end_matches(']');
+    match bare.contains(':') {
+        true => format!("[{bare}]:{}", listening.port()),
+        false => format!("{bare}:{}", listening.port()),
+    }
+}
+
+/// An address and a port to listen on.
+fn listening(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{text} is not an IP address and a port. Write it like 0.0.0.0:8883, 127.0.0.1:8883 or [::]:8883"
+        )
+    })
 }
 
 /// Resolves at the first SIGTERM or SIGINT.
@@ -222,5 +241,21 @@ mod tests {
                 "http": "127.0.0.1:8443", "socket": "/d/hearthkey.sock"
             })
         );
+    }
+
+    #[test]
+    fn a_listener_is_named_as_its_certificate_names_it() {
+        let at = |hosts: &[&str], listening: &str| {
+            let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+            reached(&hosts, listening.parse().unwrap())
+        };
+        assert_eq!(at(&["gw.test"], "0.0.0.0:8443"), "gw.test:8443");
+        assert_eq!(at(&["gw.test"], "127.0.0.1:8443"), "gw.test:8443");
+        assert_eq!(
+            at(&["gw.test", "127.0.0.1"], "127.0.0.1:8443"),
+            "127.0.0.1:8443"
+        );
+        assert_eq!(at(&["::1"], "[::]:8443"), "[::1]:8443");
+        assert_eq!(at(&["gw.test", "[::1]"], "[::1]:8443"), "[::1]:8443");
     }
 }

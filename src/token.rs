@@ -55,6 +55,7 @@ pub struct Create {
     /// The one environment of --allow; or those that --role is limited to, repeatable.
     #[arg(
         long = "env",
+        short,
         visible_alias = "environment",
         value_name = "NAME",
         required_unless_present = "role"

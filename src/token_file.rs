@@ -41,6 +41,7 @@ pub fn read(path: &Path, output: Output) -> Result<TokenFile, Failure> {
             ),
             "Make one with `hearthkey token create … --out FILE`.",
         )
+        .of_usage()
     })
 }
 
@@ -66,7 +67,13 @@ impl Reserved {
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(|error| Failure::file("create", path, &error))?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Failure::there_already(
+                    path,
+                    "Choose another file, or remove it: it may hold a token that is in use.",
+                ),
+                _ => Failure::file("create", path, &error),
+            })?;
         Ok(Self {
             path: path.to_owned(),
             file: Some(file),

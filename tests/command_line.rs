@@ -29,6 +29,9 @@ fn is_plain(text: &str) {
         "docs.rs",
         "ParseIntError",
         "Kind(",
+        ".partial",
+        "entity not found",
+        "invalid socket address",
     ] {
         assert!(!text.contains(debug), "{debug} in {text}");
     }
@@ -198,6 +201,10 @@ async fn usage_errors_end_with_2_other_failures_with_1_and_both_name_what_is_wro
         ("trust install --fingerprint abc", 2, "abc"),
         ("profile add /no/such/file.toml", 1, "/no/such/file.toml"),
         ("log prove first", 2, "first"),
+        ("log prove 99999", 1, "shorter"),
+        ("run --mqtt localhost:8883 --host localhost", 2, "[::]:8883"),
+        ("log export --out /no/such/dir/x", 1, "/no/such/dir/x"),
+        ("credential scan /no/such/dir", 1, "/no/such/dir"),
         ("status --no-such-flag", 2, "--no-such-flag"),
         ("--gateway nowhere --root /dev/null status", 2, "nowhere"),
         ("frobnicate", 2, "frobnicate"),
@@ -212,6 +219,81 @@ async fn usage_errors_end_with_2_other_failures_with_1_and_both_name_what_is_wro
             is_plain(&text.replace("\"None\"", ""));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_as_it_must_be_is_named_and_left_as_it_is() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    added(&rig, "hue/api-key", "home", b"a-value", &[]).await;
+    let work = rig.work.path();
+    let file = |name: &str, text: &str| {
+        let path = work.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let template = file("a.tpl", "{{ hearthkey:hue/api-key }}\n");
+    let odd = file("odd.tpl", "{{ hearthkey:hue/api-key | odd }}\n");
+    let manifest = file("m.toml", "feature = 1\n");
+    let no_token = file("no.token", "no token\n");
+    let env = file("a.env", "PASSWORD=\"open\n");
+    let records = file("log.jsonl", "{}\n");
+    let missing = format!("{records}.checkpoint");
+    let key = json(&rig.cli(&["log", "key", "--json"]).await)["vkey"]
+        .as_str()
+        .unwrap()
+        .trim()
+        .to_owned();
+    let render = |from: &str| format!("credential render {from} --env home --out {template}");
+    let token = format!("token create ci --env home --allow hue/api-key:read --out {no_token}");
+    for (line, exit, why) in [
+        (render(&template), 2, "the template itself"),
+        (render(&odd), 2, odd.as_str()),
+        (format!("check --manifest {manifest}"), 2, "unknown field"),
+        (
+            format!("--token-file {no_token} token whoami"),
+            2,
+            "is no token file",
+        ),
+        (
+            format!("credential import {env} --env home"),
+            2,
+            "is opened and not closed",
+        ),
+        (token, 1, "is there already"),
+        (
+            format!("log verify {records} --key {key}"),
+            1,
+            missing.as_str(),
+        ),
+        (
+            format!(
+                "--data-dir {} run --mqtt 127.0.0.1:0 --host localhost",
+                work.join("none").display()
+            ),
+            1,
+            "hearthkey init",
+        ),
+        (
+            format!("--data-dir {records} init --home a --slot keyfile"),
+            1,
+            "The data directory",
+        ),
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        let refused = match line.starts_with("--data-dir") {
+            true => typed(&args).await,
+            false => rig.cli(&args).await,
+        };
+        let text = told(&refused);
+        assert_eq!(refused.status.code(), Some(exit), "{line}: {text}");
+        assert!(text.contains(why), "{line}: {text}");
+        is_plain(&text);
+    }
+    let kept = std::fs::read_to_string(&template).unwrap();
+    assert_eq!(kept, "{{ hearthkey:hue/api-key }}\n");
+    let dash = rig.cli(&["log", "export", "--out", "-"]).await;
+    assert!(dash.stdout.starts_with(b"{\"action\""), "{}", told(&dash));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,6 +84,7 @@ async fn importing_a_file_again_is_quiet_and_another_value_is_an_offer() {
     let all = told(&rig, &import(&path, &["--take", "--replace"])).await;
     assert_eq!(all["entries"][0]["outcome"], "already_here");
     assert_eq!(all["entries"][2]["outcome"], "replaced");
+    assert_eq!(findings(&rig).await, 0, "the vault has the value now");
     // The value of before is no news.
     fs::write(&path, file).unwrap();
     let old = told(&rig, &import(&path, &["--only", "smtp/password"])).await;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::{
-    Client, CredentialChanged, CredentialRequest, FindingReport, FindingView, RotateRequest,
-    RotationPolicyView, RotationView, SecretValue,
+    Client, CredentialChanged, CredentialRequest, RotateRequest, RotationPolicyView, RotationView,
+    SecretValue,
 };
 use hearthkey_discovery::import::{
-    FILE_MAX_BYTES, Found, Left, Reading, Recognized, Source, read, recognize,
+    FILE_MAX_BYTES, Found, Reading, Recognized, Source, read, recognize,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -25,6 +25,7 @@ use crate::table::{Table, count};
 use plan::{Fate, Planned, plan};
 use vault::Vault;
 
+mod noted;
 mod plan;
 mod vault;
 
@@ -107,8 +108,13 @@ impl Import {
             why: Some(left.why.clone()),
         }));
         if self.take {
-            self.note_what_stays(&context.client()?, source, &entries, &left)
+            let client = context.client()?;
+            self.note_what_stays(&client, source, &entries, &left)
                 .await?;
+            // Only a person or the operator resolves findings; a service's import leaves them.
+            if context.token_file()?.is_none() {
+                self.resolve_what_is_taken(&client, &entries).await?;
+            }
         }
         let imported = Imported {
             file: &self.file,
@@ -217,6 +223,7 @@ impl Import {
                 format!("{error}."),
                 "Correct the file, or name its kind with --from.",
             )
+            .of_usage()
         })?;
         Ok((source, reading))
     }
@@ -389,40 +396,6 @@ impl Import {
         };
         let added: CredentialChanged = client.post(PATH, &request).await?;
         Ok(added.warnings)
-    }
-
-    /// What was seen and is not in the vault stays known: each such entry is a finding.
-    async fn note_what_stays(
-        &self,
-        client: &Client,
-        source: Source,
-        entries: &[Entry<'_>],
-        left: &[Left],
-    ) -> Result<(), Failure> {
-        // A hash cannot be taken in, and is a secret all the same.
-        let secret = |entry: &&Entry<'_>| {
-            let in_file = left
-                .iter()
-                .find(|left| left.line == entry.line && left.what == entry.name);
-            let hash = source == Source::MosquittoPasswords && in_file.is_some();
-            hash || matches!(entry.outcome, "refused" | "differs")
-                || entry.kind.is_some() && entry.outcome == "left"
-        };
-        for entry in entries.iter().filter(secret) {
-            let place = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone());
-            let place = format!("{}:{}", place.display(), entry.line);
-            let report = FindingReport {
-                kind: "unmanaged".into(),
-                credential: None,
-                place: crate::output::visible(&place).chars().take(200).collect(),
-                what: crate::output::visible(&entry.name)
-                    .chars()
-                    .take(200)
-                    .collect(),
-            };
-            let _: FindingView = client.post("/api/v1/findings", &report).await?;
-        }
-        Ok(())
     }
 }
 

@@ -83,8 +83,15 @@ impl Render {
         if size > TEMPLATE_MAX_BYTES {
             return Err(Failure::usage("the template is larger than 1 MiB"));
         }
+        if same_file(&self.template, &self.out) {
+            return Err(Failure::usage(&format!(
+                "{} is the template itself, which would be lost: name another file with --out",
+                self.out.display()
+            )));
+        }
         let template = std::fs::read_to_string(&self.template).map_err(|error| failed(&error))?;
-        let pieces = pieces(&template).map_err(|why| Failure::usage(&why))?;
+        let pieces = pieces(&template)
+            .map_err(|why| Failure::usage(&format!("{}: {why}", self.template.display())))?;
         let mut names: Vec<&str> = Vec::new();
         for piece in &pieces {
             if let Piece::Place { name, .. } = piece
@@ -132,6 +139,17 @@ impl Render {
             )
         };
         context.output.answer(&rendered, shown)
+    }
+}
+
+/// Whether both paths lead to one regular file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(one), Ok(other)) => {
+            one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
+        }
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
 use rustls::{AlertDescription, CertificateError};
 use serde::Serialize;
@@ -121,16 +122,13 @@ impl ClosedReason {
             ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Lost {
                 why: "the gateway closed the connection".to_owned(),
             },
-            ConnectionError::Timeout(_) => Self::Lost {
-                why: "the gateway did not answer in time".to_owned(),
-            },
-            ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
+            ConnectionError::Timeout(_) | ConnectionError::MqttState(StateError::AwaitPingResp) => {
                 Self::Lost {
-                    why: io_words(error),
+                    why: "the gateway did not answer in time".to_owned(),
                 }
             }
             other => Self::Lost {
-                why: printable(&other.to_string()),
+                why: lost_words(other),
             },
         }
     }
@@ -225,12 +223,33 @@ fn distrust(why: &CertificateError) -> String {
     }
 }
 
+/// Why a connection was lost: the operating system's words if an I/O error is anywhere behind it, otherwise none of the
+/// library's, which are for programmers.
+fn lost_words(error: &ConnectionError) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io_words(io);
+        }
+        if let Some(StateError::Deserialization(MqttError::Io(io))) = error.downcast_ref() {
+            return io_words(io);
+        }
+        cause = error.source();
+    }
+    "the MQTT exchange failed".to_owned()
+}
+
 /// What an I/O error says, without the words that a library has for its programmers.
 fn io_words(error: &std::io::Error) -> String {
     if error.kind() == std::io::ErrorKind::UnexpectedEof {
         return "the gateway closed the connection".to_owned();
     }
-    printable(crate::explain::without_number(&error.to_string()))
+    let text = error.to_string();
+    let words = crate::explain::without_number(&text);
+    match words.strip_prefix("failed to lookup address information: ") {
+        Some(why) => printable(&format!("the name cannot be looked up: {why}")),
+        None => printable(words),
+    }
 }
 
 impl fmt::Display for ClosedReason {
@@ -327,6 +346,18 @@ mod tests {
         assert_eq!(
             told,
             "the connection was lost: the gateway closed the connection"
+        );
+        let eof = std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "peer closed connection: https://docs.rs/rustls",
+        );
+        let amid = ConnectionError::MqttState(StateError::Deserialization(MqttError::Io(eof)));
+        assert_eq!(ClosedReason::from_errors(None, &amid).to_string(), told);
+        let garbled =
+            ConnectionError::MqttState(StateError::Deserialization(MqttError::MalformedPacket));
+        assert_eq!(
+            ClosedReason::from_errors(None, &garbled).to_string(),
+            "the connection was lost: the MQTT exchange failed"
         );
         let refused = std::io::Error::from_raw_os_error(111);
         let told = ClosedReason::from_errors(None, &ConnectionError::Io(refused)).to_string();

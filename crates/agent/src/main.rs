@@ -296,7 +296,23 @@ fn tell_failure(told: &Explanation, json: bool) {
     if json {
         print_json(&FailureLine { error: told });
     } else {
-        say(&format!("{}.\n{}.\n{}.", told.what, told.why, told.remedy));
+        let [what, why, remedy] = [&told.what, &told.why, &told.remedy].map(|text| capital(text));
+        say(&format!("{what}.\n{why}.\n{remedy}."));
+    }
+}
+
+/// A sentence with a capital first, unless it begins with a path, a name or a number.
+fn capital(text: &str) -> String {
+    let first_word_is_plain = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '\''));
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if first_word_is_plain => {
+            first.to_ascii_uppercase().to_string() + chars.as_str()
+        }
+        _ => text.to_owned(),
     }
 }
 

@@ -111,11 +111,21 @@ pub fn built_in() -> Result<Vec<Profile>, InvalidProfile> {
     BUILT_IN.iter().map(|text| Profile::parse(text)).collect()
 }
 
+/// What is wrong and in which line, without the picture of it that the parser draws over several lines.
+fn in_one_line(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let message = error.message().replace('\n', " ");
+    match before {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
 impl Profile {
     /// Reads and checks a profile written in TOML.
     pub fn parse(text: &str) -> Result<Self, InvalidProfile> {
-        let profile: Self =
-            toml::from_str(text).map_err(|error| InvalidProfile::Toml(error.to_string()))?;
+        let profile: Self = toml::from_str(text)
+            .map_err(|error| InvalidProfile::Toml(in_one_line(&error, text)))?;
         profile.check()?;
         Ok(profile)
     }
@@ -348,6 +358,14 @@ fn use_up(found: Option<usize>, counts: &[Used]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_no_profile_is_refused_in_one_line_that_names_the_place() {
+        let refused = Profile::parse("name = \"a\"\nlight = 1\n").unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("line 2: unknown field `light`"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
 
     #[test]
     fn the_right_that_lets_a_message_through_is_counted_and_a_narrowed_one_is_gone() {

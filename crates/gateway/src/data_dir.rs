@@ -26,7 +26,7 @@ pub enum UnfitDataDir {
         over: usize,
     },
     /// Something else has this name.
-    #[error("{0} is not a directory. Choose another --data-dir")]
+    #[error("the data directory {0} is not a directory. Choose another --data-dir")]
     NotADirectory(PathBuf),
 }
 

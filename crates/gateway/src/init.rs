@@ -63,7 +63,7 @@ pub enum InitError {
     NotPrivate(PathBuf),
     /// Something else is in the directory.
     #[error(
-        "{path} holds other files already: {names}. Nothing was changed. Choose an empty --data-dir"
+        "the directory {path} holds other files already: {names}. Nothing was changed. Choose an empty --data-dir"
     )]
     NotEmpty {
         /// The directory.

@@ -287,7 +287,7 @@ async fn verified(State(gateway): Gate) -> Answer<api::LogVerified> {
 async fn checkpoint(State(gateway): Gate) -> Result<Response, Failure> {
     let home = gateway.home()?;
     let newest = home.store.checkpoints().borrow().clone();
-    let newest = newest.ok_or_else(|| Failure::not_found("log", &"checkpoint"))?;
+    let newest = newest.ok_or_else(|| Failure::not_found("log checkpoint", &"yet"))?;
     Ok(bytes("text/plain", newest.note.clone()))
 }
 
@@ -305,6 +305,6 @@ async fn proof(State(gateway): Gate, Path(seq): Path<u64>) -> Result<Response, F
     let proof = gateway.home()?.store.prove(seq)?;
     Ok(bytes(
         "text/plain",
-        proof.ok_or_else(|| Failure::not_found("log", &format!("record {seq}")))?,
+        proof.ok_or_else(|| Failure::not_found("log record", &seq))?,
     ))
 }

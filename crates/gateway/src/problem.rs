@@ -47,11 +47,20 @@ impl Failure {
             StatusCode::NOT_FOUND,
             code::NOT_FOUND,
             format!("There is no {kind} {name}."),
-            format!("This home knows no {kind} of that name."),
+            match kind {
+                "log record" => "The log of this home is shorter.".to_owned(),
+                "log checkpoint" => "The log of this home has no record.".to_owned(),
+                _ => format!("This home knows no {kind} of that name."),
+            },
             match kind {
                 "device" | "profile" | "environment" | "credential" | "bridge" | "token" => {
                     format!("See what there is with `hearthkey {kind} list`.")
                 }
+                "person" => "See who there is with `hearthkey person list`.".to_owned(),
+                "session" => "See what there is with `hearthkey person sessions`.".to_owned(),
+                "finding" => "See what there is with `hearthkey check`.".to_owned(),
+                "lease" => "See what there is with `hearthkey credential leases`.".to_owned(),
+                "log record" => "See the newest with `hearthkey log tail`.".to_owned(),
                 _ => "Check the name or the number, and try again.".to_owned(),
             },
         )

@@ -97,7 +97,7 @@ pub enum RunError {
     },
     /// The socket.
     #[error(
-        "the socket {path} cannot be used: {source}. Choose a data directory with a shorter path, or mend its rights"
+        "the socket {path} cannot be used: {source}. Make the data directory writable for this user, or choose another --data-dir"
     )]
     Socket {
         /// The socket.

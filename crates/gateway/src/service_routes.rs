@@ -142,8 +142,8 @@ pub(crate) fn not_for_services() -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "This is not open to services.",
-        "Over HTTPS a token reaches the credentials that it was granted, and itself.",
-        "Let an operator do it, on the gateway's own machine.",
+        "A token with grants reaches the credentials that it was granted, and itself.",
+        "Let an operator do it, or use a token with a role: `hearthkey token create … --role ROLE`.",
     )
 }
 

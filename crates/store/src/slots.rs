@@ -67,12 +67,23 @@ pub enum Way {
     Words(Zeroizing<String>),
 }
 
+/// What helps where the slots file cannot be read.
+fn remedy_of(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "Run this as the user that the home belongs to, or name another --data-dir"
+        }
+        _ => "Run `hearthkey init` first, or restore it from a backup",
+    }
+}
+
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsealError {
     /// The slots file cannot be read.
     #[error(
-        "the slots file {path} cannot be read: {source}. Run `hearthkey init` first, or restore it from a backup"
+        "the slots file {path} cannot be read: {source}. {}",
+        remedy_of(source)
     )]
     Unreadable {
         /// The file.
@@ -128,7 +139,7 @@ impl Slots {
     pub fn read(data_dir: &Path) -> Result<Self, UnsealError> {
         let text = DataDir::open(data_dir)
             .and_then(|dir| dir.read(SLOTS_FILE))
-            .and_then(|text| text.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .and_then(|text| text.ok_or_else(|| rustix::io::Errno::NOENT.into()))
             .map_err(|source| UnsealError::Unreadable {
                 path: data_dir.join(SLOTS_FILE),
                 source,
@@ -257,6 +268,17 @@ fn slot_key(kind: SlotKind, secret: &[u8], salt: &[u8]) -> Zeroizing<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_home_of_another_user_is_no_reason_to_make_one() {
+        let told = |kind: io::ErrorKind| {
+            let path = PathBuf::from("/h/slots.json");
+            let source = kind.into();
+            UnsealError::Unreadable { path, source }.to_string()
+        };
+        assert!(!told(io::ErrorKind::PermissionDenied).contains("init"));
+        assert!(told(io::ErrorKind::NotFound).contains("hearthkey init"));
+    }
 
     fn words(text: &str) -> Way {
         Way::Words(Zeroizing::new(text.into()))

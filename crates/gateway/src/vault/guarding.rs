@@ -15,7 +15,7 @@ use crate::caller::{Caller, tokens_have_one_factor};
 use crate::home::{Home, locked};
 use crate::people::throttle::{Attempt, By};
 use crate::people::too_often;
-use crate::problem::Failure;
+use crate::problem::{Failure, sentence};
 use crate::role_routes::second_factor_needed;
 
 /// A code that fits, and whose it is. It is used up in the commit of what it was shown for.
@@ -113,7 +113,9 @@ impl Home {
             }
             (_, Caller::Desktop | Caller::Local { .. }, None) => {
                 let mut failure = second_factor_needed();
-                failure.0.detail = format!("{guarded}: this home has an owner, who can show one.");
+                failure.0.detail = sentence(&format!(
+                    "{guarded}: this home has an owner, who can show one"
+                ));
                 failure.0.remedy =
                     "Say who you are with --person NAME, and type the code of your authenticator."
                         .into();
