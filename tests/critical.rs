@@ -231,7 +231,7 @@ async fn what_was_retired_is_not_brought_back_under_its_name() {
     let wide = token(&rig, &front, "wide", &allow).await;
     added_by(&rig, &wide, "old/key", new).await;
     let back = ["credential", "rollback", "old/key", "--env", "lab"];
-    is_refused(&rig, &wide, &back, "no earlier value of old/key is kept").await;
+    is_refused(&rig, &wide, &back, "earlier value of old/key is kept").await;
     refused(&rig, &back).await;
     let versions = shown(&rig, "old/key").await["versions"].clone();
     assert_eq!(versions.as_array().map(Vec::len), Some(2), "{versions}");
