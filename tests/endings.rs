@@ -217,12 +217,13 @@ async fn requests_that_wait_for_the_disk_keep_no_owner_from_a_revocation() {
         &["-H", "content-type: application/json", "-d", &claim],
     ]
     .concat();
-    // Those that are answered meanwhile are asked again.
-    let waiting = async {
+    // As many as one connection takes, on three of them. Those that are answered meanwhile are asked again.
+    let asking = || async {
         loop {
-            bert.ask("/api/v1/claims?n=[1-80]", &many).await;
+            bert.ask("/api/v1/claims?n=[1-32]", &many).await;
         }
     };
+    let waiting = async { tokio::join!(asking(), asking(), asking()) };
     let revoked = async {
         until("every place to be taken", async || {
             let answer = anna.get("/api/v1/people/me").await;
