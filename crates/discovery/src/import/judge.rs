@@ -341,7 +341,7 @@ mod tests {
                 Verdict::Secret("other"),
             ),
             (
-                "command",
+                "args",
                 "run --token-file /run/secrets/t1 --password ${PASSWORD1} --level 12345678",
                 Verdict::Unclear,
             ),
