@@ -76,6 +76,13 @@ pub struct NotYaml {
 
 /// Every scalar of a document, in its order. A tab behind the colon of a key is a blank, as libyaml has it.
 pub fn read(text: &str) -> Result<Vec<Scalar>, NotYaml> {
+    // Quoted or not, readers of YAML 1.1 fold them to blanks, or begin a line.
+    if let Some(at) = text.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return Err(NotYaml {
+            line: number(text[..at].matches('\n').count() + 1),
+            what: "a character here is a line break to some readers and none to others: write it as \\u0085, \\u2028 or \\u2029 in double quotes",
+        });
+    }
     let mut text = Cow::Borrowed(text);
     let mut again = 0;
     loop {
@@ -241,7 +248,34 @@ fn scalars(text: &str) -> Result<Vec<Scalar>, Broken> {
         });
         leave(&mut open, &mut found);
     }
+    merge(&mut found);
     Ok(found)
+}
+
+/// A key of the mapping itself is in force before one that is merged into it by `<<`.
+fn merge(found: &mut [Scalar]) {
+    let merged = |path: &[String]| path.iter().position(|key| key == "<<");
+    if !found.iter().any(|scalar| merged(&scalar.path).is_some()) {
+        return;
+    }
+    let own: HashMap<Vec<String>, u32> = found
+        .iter()
+        .filter(|scalar| merged(&scalar.path).is_none())
+        .map(|scalar| (scalar.path.clone(), scalar.line))
+        .collect();
+    for scalar in found {
+        let Some(at) = merged(&scalar.path) else {
+            continue;
+        };
+        let mut path = scalar.path.clone();
+        path.remove(at);
+        if path.get(at).is_some_and(|key| key.parse::<u32>().is_ok()) {
+            path.remove(at);
+        }
+        if let Some(line) = own.get(&path) {
+            scalar.set_again.get_or_insert(*line);
+        }
+    }
 }
 
 /// A tag as it is told, and whether it makes a text of what has it.
@@ -401,6 +435,25 @@ mod tests {
                 ("d".to_owned(), None),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_merged_is_in_force_only_where_the_mapping_has_nothing_of_its_own() {
+        let text = "a:\n  b: 1\n  <<: {b: 2, c: 3}\nd:\n  <<: [{b: 4}]\n  b: 5\n";
+        let found = read(text).unwrap_or_default();
+        let again: Vec<Option<u32>> = found.iter().map(|scalar| scalar.set_again).collect();
+        assert_eq!(again, [None, Some(2), None, Some(6), None]);
+    }
+
+    #[test]
+    fn a_character_that_only_some_readers_take_for_a_line_break_is_refused() {
+        for c in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            let line = read(&format!("a: b\nc: 'd{c}e'\n"))
+                .err()
+                .map(|why| why.line);
+            assert_eq!(line, Some(2));
+        }
+        assert_eq!(texts("a: \"\\u2028\"\n")[0].1, "\u{2028}");
     }
 
     #[test]

@@ -78,7 +78,19 @@ fn parts(value: &str) -> Option<Address<'_>> {
     if !named {
         return None;
     }
-    let end = rest.find(['/', '?', '#', ' ']).unwrap_or(rest.len());
+    let end_from = |at: usize| {
+        let end = rest[at..].find(['/', '?', '#', ' ']);
+        end.map_or(rest.len(), |end| at + end)
+    };
+    let mut end = end_from(0);
+    // A password that was not percent-encoded: what follows the colon is no port.
+    if let Some((_, port)) = rest[..end].rsplit_once(':')
+        && !rest[..end].contains(['@', '['])
+        && !port.bytes().all(|b| b.is_ascii_digit())
+        && let Some(at) = rest.find('@').filter(|at| !rest[..*at].contains(' '))
+    {
+        end = end_from(at);
+    }
     let (authority, rest) = rest.split_at(end);
     let (login, host) = match authority.rsplit_once('@') {
         Some((login, host)) => (Some(login), host),
@@ -105,13 +117,21 @@ pub(super) fn carries_password(value: &str) -> bool {
 /// Whether a value is an address that is a secret itself: a password or a key is in it, wherever.
 pub(super) fn is_secret(value: &str) -> bool {
     let Some(address) = parts(value).filter(|_| !value.trim().contains(char::is_whitespace)) else {
-        return carries_password(value);
+        return carries_password(value) || value.split_whitespace().any(is_secret_word);
     };
     carries_password(value)
         || address.login.is_some_and(is_random)
         || of_a_service(&address)
         || in_parameters(address.query)
         || in_path(&address)
+}
+
+/// Whether a word of a command or of a sentence is such an address.
+fn is_secret_word(word: &str) -> bool {
+    let word = word.trim_matches(['"', '\'', '(', ')', ',', ';']);
+    let address = parts(word);
+    carries_password(word)
+        || address.is_some_and(|address| of_a_service(&address) || in_parameters(address.query))
 }
 
 /// Whether a text can be a value: no placeholder, no template.
@@ -193,6 +213,9 @@ mod tests {
             format!("https://{key}@example.org/feed"),
             format!("https://example.org/feed#token={key}"),
             format!("https://nas.example/s/{key}"),
+            "rtsp://admin:pa#ss/wd1@192.168.1.20:554/h264".to_owned(),
+            "curl -s 'http://admin:Sommer24x@192.168.1.5/reboot'".to_owned(),
+            "-rtsp_transport tcp -i rtsp://admin:Sommer24x@192.168.1.20:554/h264".to_owned(),
         ] {
             assert!(is_secret(&address), "{address}");
         }
@@ -207,6 +230,8 @@ mod tests {
             "https://example.org/1c8ae1b0-6b2e-4a7f-9c3d-5e6f70819203/image.png",
             "https://discord.com/api/webhooks/<id>/<token>",
             "hello",
+            "http://nas:8080/x@y",
+            "ask http://nas:port/ or me@example.org",
             "say http://example.org now",
         ] {
             assert!(!is_secret(address), "{address}");

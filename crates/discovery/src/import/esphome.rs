@@ -68,6 +68,7 @@ fn known_kind(scalar: &Scalar) -> Option<&'static str> {
         ("wifi", "password") => Some("wifi-key"),
         ("api", "key") => Some("encryption-key"),
         ("ota" | "api" | "mqtt" | "web_server", "password") => Some("password"),
+        ("packet_transport" | "udp", "encryption") => Some("encryption-key"),
         // An alarm's codes open it; all other codes of ESPHome are those of radios and remote controls.
         ("alarm_control_panel", "codes" | "code") => Some("password"),
         _ => None,
@@ -116,8 +117,17 @@ fn is_told(scalar: &Scalar) -> bool {
         scalar.section(),
         "wifi" | "api" | "ota" | "mqtt" | "web_server" | "substitutions"
     );
+    // The keys of a keypad are those that people press.
+    let keypad = matches!(scalar.section(), "matrix_keypad" | "key_collector");
+    if keypad && !is_unmistakable(&scalar.text) {
+        return false;
+    }
     let lambda = scalar.tag.as_deref() == Some("lambda") || scalar.key() == "lambda";
     let code = lambda || scalar.text.contains('\n') && !names_a_secret(scalar.key());
     is_private_key(&scalar.text) && !lambda
-        || !code && (holds_secrets || names_a_secret(scalar.key()) || is_unmistakable(&scalar.text))
+        || !code
+            && (holds_secrets
+                || known_kind(scalar).is_some()
+                || names_a_secret(scalar.key())
+                || is_unmistakable(&scalar.text))
 }

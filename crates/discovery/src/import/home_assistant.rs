@@ -8,9 +8,18 @@ use super::ReadError;
 use super::judge::{is_unmistakable, names_a_secret};
 use super::references;
 use super::settings::{Collected, Named};
+use super::zigbee2mqtt;
+
+/// Where the integration ZHA has the network key: a list of numbers, as Zigbee2MQTT has it.
+const ZHA_KEY: [&str; 4] = ["zha", "zigpy_config", "network", "key"];
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
-    for scalar in &collected.yaml(text)? {
+    let scalars = collected.yaml(text)?;
+    zigbee2mqtt::network_key(&scalars, "home-assistant", &ZHA_KEY, collected)?;
+    for scalar in &scalars {
+        if scalar.path.starts_with(&ZHA_KEY.map(str::to_owned)) {
+            continue;
+        }
         if !(names_a_secret(scalar.key()) || is_unmistakable(&scalar.text)) {
             continue;
         }

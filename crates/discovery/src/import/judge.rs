@@ -32,7 +32,7 @@ pub(super) fn judge(name: &str, value: &str) -> Verdict {
     if let Some(why) = placeholder::reason(value) {
         return Verdict::Plain(why);
     }
-    if is_private_key(value) || address::is_secret(value) {
+    if is_unmistakable(value) {
         return Verdict::Secret("other");
     }
     let words = words::words_of(name);
@@ -61,7 +61,35 @@ pub(super) fn names_a_secret(name: &str) -> bool {
 
 /// Whether a value is a secret whatever its name is.
 pub(super) fn is_unmistakable(value: &str) -> bool {
-    is_private_key(value) || address::is_secret(value)
+    is_private_key(value) || address::is_secret(value) || is_command(value)
+}
+
+/// Whether a value is a command with a secret among its words: `--token …`, `--password=…`, `Bearer …`.
+fn is_command(value: &str) -> bool {
+    let secret = |text: &str| {
+        let text = text.trim_matches(['"', '\'']);
+        text.len() >= 8
+            && text.bytes().any(|b| b.is_ascii_digit())
+            && !text.contains(['$', '{', '<', '%'])
+            && !text.starts_with(['/', '.', '~'])
+            && placeholder::reason(text).is_none()
+    };
+    let mut words = value.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        let option = word.strip_prefix("--");
+        let (name, own) = match option.map(|option| option.split_once('=')) {
+            Some(Some((name, value))) => (name, Some(value)),
+            Some(None) => (option.unwrap_or_default(), None),
+            None if word == "Bearer" && value.starts_with("Bearer ") => continue,
+            None if word == "Bearer" => ("token", None),
+            None => continue,
+        };
+        let given = own.or_else(|| words.peek().copied());
+        if names_a_secret(name) && given.is_some_and(secret) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A private key as text (RFC 7468), of whatever kind.
@@ -302,6 +330,22 @@ mod tests {
             ),
             ("blob", "q8Zr2mT0vX4kLp7Yc1Wd9", Verdict::Secret("other")),
             ("greeting", "hello", Verdict::Unclear),
+            (
+                "command",
+                "tunnel run --token eyJhIjoiMTIzNDU2Nzg5In0=",
+                Verdict::Secret("other"),
+            ),
+            (
+                "command",
+                "curl -H 'Authorization: Bearer q8Zr2mT0vX4kLp7Y' http://nas/",
+                Verdict::Secret("other"),
+            ),
+            (
+                "args",
+                "run --token-file /run/secrets/t1 --password ${PASSWORD1} --level 12345678",
+                Verdict::Unclear,
+            ),
+            ("irk", "0x12", Verdict::Secret("other")),
             (
                 "bindkey",
                 "231d39c1d7cc1ab1aee224cd096db932",

@@ -281,6 +281,12 @@ fn of_yaml(stem: &str, text: &str) -> Recognized {
     if zigbee2mqtt && esphome == 0 && home_assistant == 0 {
         return Recognized::One(Source::Zigbee2mqtt);
     }
+    // Lists of automations, and scripts by their names.
+    let parts = below("0", &["alias", "trigger", "triggers", "action", "actions"])
+        || sections.values().flatten().any(|key| key == "sequence");
+    if fits.is_empty() && parts {
+        return Recognized::One(Source::HomeAssistant);
+    }
     if fits.is_empty() && count(&EITHER) > 0 {
         fits = match has("ota") || has("host") {
             true => vec![Source::Esphome],
@@ -400,6 +406,16 @@ mod tests {
             (
                 "garage.yaml",
                 "input_boolean:\n  open:\nautomation:\n  - alias: x\nmqtt:\n  cover: []\n",
+                Source::HomeAssistant,
+            ),
+            (
+                "automations.yaml",
+                "- id: '1'\n  alias: x\n  triggers: []\n",
+                Source::HomeAssistant,
+            ),
+            (
+                "scripts.yaml",
+                "arm:\n  sequence:\n    - delay: 1\n",
                 Source::HomeAssistant,
             ),
             (

@@ -9,7 +9,7 @@ use super::zigbee2mqtt;
 pub(super) fn read(text: &str, bridge: &str, collected: &mut Collected) -> Result<(), ReadError> {
     let scalars = collected.yaml(text)?;
     if bridge == zigbee2mqtt::BRIDGE {
-        zigbee2mqtt::network_key(&scalars, &["network_key"], collected)?;
+        zigbee2mqtt::network_key(&scalars, bridge, &["network_key"], collected)?;
     }
     for scalar in &scalars {
         let name = scalar.name();

@@ -274,8 +274,15 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         Some("api-key")
     } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"]) {
         Some("password")
-    } else if has(&["credential", "credentials", "salt", "private", "tlv"])
-        || ends("secret")
+    } else if has(&[
+        "credential",
+        "credentials",
+        "salt",
+        "private",
+        "tlv",
+        "pskc",
+        "irk",
+    ]) || ends("secret")
         || ends("secrets")
         || is_webhook(words)
     {

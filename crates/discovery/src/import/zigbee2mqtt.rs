@@ -15,7 +15,7 @@ pub(super) const BRIDGE: &str = "zigbee2mqtt";
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
     let scalars = collected.yaml(text)?;
-    network_key(&scalars, &["advanced", "network_key"], collected)?;
+    network_key(&scalars, BRIDGE, &["advanced", "network_key"], collected)?;
     let mut pan_id_seen = false;
     for scalar in &scalars {
         let name = scalar.name();
@@ -76,6 +76,7 @@ fn is_network_key(scalar: &Scalar) -> bool {
 /// [`crate::dialect::zigbee2mqtt::network_key`] writes the list again.
 pub(super) fn network_key(
     scalars: &[Scalar],
+    bridge: &str,
     place: &[&str],
     collected: &mut Collected,
 ) -> Result<(), ReadError> {
@@ -103,7 +104,7 @@ pub(super) fn network_key(
     };
     let named = Named {
         what: &what,
-        bridge: BRIDGE,
+        bridge,
         key: "network-key",
         line: first.line,
     };

@@ -193,6 +193,37 @@ fn of_esphome_keys_and_passwords_are_found_and_references_are_left() {
 }
 
 #[test]
+fn a_network_key_of_zha_is_one_secret() {
+    let numbers: Vec<String> = (1..17).map(|n| n.to_string()).collect();
+    let text = format!(
+        "zha:\n  zigpy_config:\n    network:\n      key: [{}]\n      pan_id: 0x1234\n",
+        numbers.join(", ")
+    );
+    let reading = read(Source::HomeAssistant, "configuration.yaml", &text);
+    let key = "0102030405060708090a0b0c0d0e0f10";
+    assert_eq!(
+        found(&reading),
+        [("home-assistant/network-key", "zigbee-key", key, 4)]
+    );
+}
+
+#[test]
+fn of_esphome_a_keypad_has_no_secrets_and_a_transport_has() {
+    let reading = read(
+        Source::Esphome,
+        "node.yaml",
+        "matrix_keypad:\n  keys: \"123A456B789C*0#D\"\nkey_collector:\n  - allowed_keys: \"0123456789\"\n\
+         packet_transport:\n  - platform: udp\n    encryption: \"Over-the-4ir\"\n",
+    );
+    let name = "esphome/node-packet-transport-encryption-0";
+    assert_eq!(
+        found(&reading),
+        [(name, "encryption-key", "Over-the-4ir", 7)]
+    );
+    assert!(reading.left.is_empty());
+}
+
+#[test]
 fn a_hash_in_a_password_file_is_recorded_and_never_taken_for_a_value() {
     let reading = read(
         Source::MosquittoPasswords,

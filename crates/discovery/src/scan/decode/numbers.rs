@@ -41,8 +41,10 @@ pub(super) fn pieces(
     room: &mut Room,
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
+    // A digit each, and something between two.
+    let least = LEAST.max(2 * shortest - 1);
     let mut at = 0;
-    while let Some(range) = stretch(text, at, LEAST, &ALPHABET) {
+    while let Some(range) = stretch(text, at, least, &ALPHABET) {
         at = range.end;
         // Most such stretches are indentation.
         let digits = text[range.clone()].iter();
