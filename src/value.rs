@@ -146,7 +146,7 @@ fn unmarked(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// Characters of which keys and passwords are: whoever finds only these in UTF-16 has text, and no bytes by chance.
 fn is_of_a_key(c: char) -> bool {
-    matches!(c, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{24f}' | '\n' | '\r' | '\t' | '€')
+    matches!(c, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{17f}' | '\n' | '\r' | '\t' | '€')
 }
 
 #[cfg(test)]
