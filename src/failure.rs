@@ -157,6 +157,9 @@ impl Failure {
 
     /// A file that cannot be read or written: `deed` is the verb.
     pub fn file(deed: &str, path: &Path, cause: &io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::BrokenPipe {
+            return Self::ReaderGone;
+        }
         let text = cause.to_string();
         // The file is named already; the path that a library adds is that of a draft beside it.
         let why = text
@@ -441,5 +444,7 @@ mod tests {
     fn a_reader_that_has_gone_away_is_no_failure_to_tell() {
         let error = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(matches!(Failure::writing(&error), Failure::ReaderGone));
+        let file = Failure::file("write", Path::new("/dev/stdout"), &error);
+        assert!(matches!(file, Failure::ReaderGone));
     }
 }

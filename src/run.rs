@@ -217,15 +217,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_on_all_addresses_is_told_by_a_name_that_works() {
-        let all = "0.0.0.0:8883".parse().unwrap();
-        assert_eq!(reached("attic.lan", all), "attic.lan:8883");
-        assert_eq!(reached("fd00::1", all), "[fd00::1]:8883");
-        let one = "[::1]:8883".parse().unwrap();
-        assert_eq!(reached("attic.lan", one), "[::1]:8883");
-    }
-
-    #[test]
     fn ready_names_the_address_and_the_socket() {
         let line = EventLine {
             ready: true,
