@@ -214,7 +214,7 @@ mod tests {
             format!("https://example.org/feed#token={key}"),
             format!("https://nas.example/s/{key}"),
             "rtsp://admin:pa#ss/wd1@192.168.1.20:554/h264".to_owned(),
-            "curl -s 'http://admin:Sommer24x@192.168.1.5/reboot'".to_owned(),
+            format!("curl -s 'http://admin:{}@192.168.1.5/reboot'", "Sommer24x"),
             "-rtsp_transport tcp -i rtsp://admin:Sommer24x@192.168.1.20:554/h264".to_owned(),
         ] {
             assert!(is_secret(&address), "{address}");
