@@ -159,7 +159,7 @@ fn ways(person: &PersonView) -> String {
 const NO_OWNER: &str = "This home has no owner yet. `hearthkey person setup-link` prints the link for the first one; \
                         the gateway must run with --http.";
 
-/// Where a person stands: an invitation that was not taken up in time is none.
+/// The state of a person: an invitation that was not accepted in time has ended.
 fn state(person: &PersonView) -> String {
     match (person.state.as_str(), &person.invited_until) {
         ("invited", Some(until)) => format!("invited until {until}"),

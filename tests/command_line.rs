@@ -18,7 +18,7 @@ fn told(output: &Output) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Fails where a text is for the programmers of a library, and not for whoever typed the command.
+/// Fails where a text is for the programmers of a library, and not for the person who typed the command.
 fn is_plain(text: &str) {
     for debug in [
         "Os {",

@@ -58,7 +58,7 @@ async fn a_pattern_does_nothing_with_a_critical_credential_but_see_it() {
     )
     .await;
     assert_eq!(seen["tier"], "critical");
-    // A guess that is equal is not told to whoever may not read.
+    // A caller who may not read does not learn that a guess is equal.
     added_by(&rig, &wide, "crit/guess", new).await;
     let (_, findings) = ask(&rig, &wide, &["check"]).await;
     assert!(!findings.to_string().contains("crit/key"), "{findings}");

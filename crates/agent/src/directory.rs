@@ -264,7 +264,7 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// The file, if it is one: whoever reads a pipe or a device waits for somebody else.
+/// The file, if it is a regular file: reading a pipe or a device would wait for its other end.
 fn regular(file: File) -> io::Result<File> {
     match file.metadata()?.is_file() {
         true => Ok(file),

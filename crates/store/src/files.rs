@@ -185,7 +185,7 @@ impl DataDir {
     }
 }
 
-/// The file, if it is one: whoever reads a pipe or a device waits for somebody else.
+/// The file, if it is a regular file: reading a pipe or a device would wait for its other end.
 fn regular(file: File) -> io::Result<File> {
     match FileType::from_raw_mode(fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(file),

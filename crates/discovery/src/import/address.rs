@@ -1,4 +1,4 @@
-//! Addresses that are secrets: whoever has one can do what it is for.
+//! Addresses that are secrets: knowing one is enough to use it.
 
 use crate::placeholder;
 

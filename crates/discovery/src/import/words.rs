@@ -234,7 +234,7 @@ pub(super) fn plain(words: &[String]) -> Option<&'static str> {
     listed.map(|(_, why)| *why)
 }
 
-/// Whoever has the id of a webhook can call it.
+/// Knowing the id of a webhook is enough to call it.
 fn is_webhook(words: &[String]) -> bool {
     let last = words.last().map_or("", String::as_str);
     words.iter().any(|word| word.starts_with("webhook"))

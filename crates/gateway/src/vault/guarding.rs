@@ -92,7 +92,7 @@ impl Home {
         }
     }
 
-    /// Whoever is on the socket shows a code of theirs instead of a fresh session.
+    /// A caller on the socket shows a code instead of a fresh session.
     async fn or_shown(
         &self,
         caller: &Caller,

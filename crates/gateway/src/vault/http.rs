@@ -99,7 +99,7 @@ async fn list(
     let environment = query.environment.as_deref();
     let environment = environment.map(|name| match caller.may_everywhere(Act::CredentialRead) {
         true => home.environment(name),
-        // Whether there is one is not told to whoever sees a part: nothing of theirs is in it.
+        // Callers limited to some environments do not learn whether there is one: nothing of theirs is in it.
         false => parsed(name),
     });
     let filter = Filter {

@@ -38,7 +38,7 @@ impl Home {
         manifest: &Manifest,
     ) -> Result<ManifestChecked, Failure> {
         let environment: EnvironmentName = parsed(&manifest.environment)?;
-        // Whether there is one is told only to whoever reaches it.
+        // Only callers who reach it learn whether there is one.
         match caller.granted_in() {
             Some(own) if *own != environment => {
                 let token = &caller.service()?.token;
