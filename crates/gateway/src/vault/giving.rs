@@ -63,11 +63,7 @@ impl Home {
         let mut opened = Vec::with_capacity(names.len());
         for name in &names {
             let id = named(environment, name)?;
-            self.permitted(caller, Action::Read, &id).await?;
-            let found = self.open_value(&id, version, now)?;
-            // Its tier may have been raised since.
-            self.reached(caller, Action::Read, &id, found.sealed.tier)
-                .await?;
+            let found = self.opened_for(caller, &id, version, now).await?;
             if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
                 let entry = Entry::new(now, caller.actor(), "credential.refuse", object(&id))
                     .ended(Outcome::Refused, "no_reason");
@@ -104,6 +100,43 @@ impl Home {
         })
     }
 
+    /// Opens a value for a caller who may read it. The tier that the caller must reach is the one read with the value.
+    async fn opened_for(
+        &self,
+        caller: &Caller,
+        id: &CredentialId,
+        version: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Opened, Failure> {
+        self.is_granted(caller, Action::Read, id).await?;
+        let sealed = self
+            .store
+            .read(|registry| registry.sealed_value(id, version))?;
+        let Some(sealed) = sealed else {
+            self.permitted(caller, Action::Read, id).await?;
+            return Err(self.no_value(id, version));
+        };
+        self.reached(caller, Action::Read, id, sealed.tier).await?;
+        self.open_sealed(id, sealed, now)
+    }
+
+    /// Whether the caller's grants or role say that it may; a refusal is recorded.
+    async fn is_granted(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: &CredentialId,
+    ) -> Result<(), Failure> {
+        let granted = caller.may(action, id);
+        if granted.is_err() {
+            let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
+                .ended(Outcome::Refused, "not_granted")
+                .with("action", action.as_str());
+            self.record_refused(caller, "not_granted", entry).await;
+        }
+        granted
+    }
+
     /// Whether the caller may; a refusal is recorded. Only who may is told whether there is such an environment.
     pub(crate) async fn permitted(
         &self,
@@ -111,14 +144,7 @@ impl Home {
         action: Action,
         id: &CredentialId,
     ) -> Result<(), Failure> {
-        let permitted = caller.may(action, id);
-        if permitted.is_err() {
-            let entry = Entry::new(self.now(), caller.actor(), "credential.refuse", object(id))
-                .ended(Outcome::Refused, "not_granted")
-                .with("action", action.as_str());
-            self.record_refused(caller, "not_granted", entry).await;
-            return permitted;
-        }
+        self.is_granted(caller, action, id).await?;
         self.environment(id.environment.as_str())?;
         // Whatever it is now, in use or not: what comes after it stands for the same.
         let known = self.store.read(|registry| registry.credential(id))?;
@@ -202,6 +228,15 @@ impl Home {
         else {
             return Err(self.no_value(id, version));
         };
+        self.open_sealed(id, sealed, now)
+    }
+
+    fn open_sealed(
+        &self,
+        id: &CredentialId,
+        sealed: SealedValue,
+        now: Timestamp,
+    ) -> Result<Opened, Failure> {
         if sealed.state != State::Active {
             return Err(not_active(id));
         }
