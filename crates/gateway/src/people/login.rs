@@ -300,6 +300,8 @@ impl Home {
         match self.commit(change.write(opened.write())).await {
             Ok(_) => {
                 self.succeeded(tried);
+                let from = visitor.address.ip();
+                locked(&self.people.throttle).remember(from, name.as_str());
                 Ok(opened)
             }
             Err(CommitError::Conflict) => {

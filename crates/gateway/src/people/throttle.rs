@@ -6,10 +6,11 @@
 //! A name counts whether anybody has it or not, so that waiting tells nothing. Passkeys are not
 //! slowed by a name: they name nobody before they have proven who they are.
 //!
-//! A person in a session, and somebody on the gateway's own machine, have budgets of their own: a stranger who fails with
-//! a name, or from the same address, keeps nobody from showing a second factor there.
+//! A person in a session, somebody on the gateway's own machine, and a name at an address from where it has logged in since
+//! the gateway started, have budgets of their own: a stranger who fails with a name elsewhere keeps nobody from logging in
+//! where they usually do, to take a lost device back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use hearthkey_broker::origin;
@@ -26,6 +27,8 @@ const BEGUN_MAX: u32 = 60;
 const WINDOW: Span = Span::minutes(5);
 /// Origins and names that are counted. What comes from more waits until the window is over.
 const COUNTED_MAX: usize = 8192;
+/// Names at addresses that are remembered for a login that succeeded; the oldest is forgotten.
+const FAMILIAR_MAX: usize = 256;
 
 /// Who makes an attempt, and so whose budget it counts in.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,8 @@ pub(crate) struct Throttle {
     names: HashMap<Fingerprint, u32>,
     known: HashMap<Fingerprint, u32>,
     begun: HashMap<IpAddr, u32>,
+    /// From where which names have logged in, the latest last.
+    familiar: VecDeque<(IpAddr, Fingerprint)>,
 }
 
 fn full<K: std::hash::Hash + Eq>(counts: &HashMap<K, u32>, key: &K, max: u32) -> bool {
@@ -88,6 +93,7 @@ impl Throttle {
         if window != self.window {
             *self = Self {
                 window,
+                familiar: std::mem::take(&mut self.familiar),
                 ..Self::default()
             };
         }
@@ -129,6 +135,9 @@ impl Throttle {
         now: Timestamp,
     ) -> Option<Attempt> {
         let (origin, name) = (origin(address), name.map(counted));
+        if let Some(name) = name.filter(|name| self.familiar.contains(&(origin, *name))) {
+            return self.attempt_of_known(counted(&format!("familiar {origin} {name}")), now);
+        }
         if self.holds(address, now) {
             return None;
         }
@@ -160,6 +169,16 @@ impl Throttle {
                 }
             }
         }
+    }
+
+    /// A name has logged in from an address: there it has a budget of its own from here on.
+    pub(crate) fn remember(&mut self, address: IpAddr, name: &str) {
+        let place = (origin(address), counted(name));
+        self.familiar.retain(|known| *known != place);
+        if self.familiar.len() >= FAMILIAR_MAX {
+            self.familiar.pop_front();
+        }
+        self.familiar.push_back(place);
     }
 
     /// Counts a ceremony that begins; false if there were too many.
@@ -289,13 +308,36 @@ mod tests {
     }
 
     #[test]
+    fn where_a_name_has_logged_in_no_stranger_elsewhere_keeps_it_out() {
+        let mut throttle = Throttle::default();
+        let now = Timestamp::from_s(0);
+        throttle.remember(address(7), "Anna");
+        let later = now.after(WINDOW);
+        for n in 0..20_000 {
+            let name = n.to_string();
+            throttle.attempt(By::Stranger(address(n), Some("anna")), later);
+            throttle.attempt(By::Stranger(address(7), Some(&name)), later);
+        }
+        let elsewhere = By::Stranger(address(8), Some("anna"));
+        assert!(throttle.attempt(elsewhere, later).is_none());
+        // One attempt of the loop came from there.
+        let at_home = By::Stranger(address(7), Some("anna"));
+        for _ in 1..PER_NAME_MAX {
+            assert!(throttle.attempt(at_home, later).is_some());
+        }
+        assert!(throttle.attempt(at_home, later).is_none(), "it is bounded");
+    }
+
+    #[test]
     fn a_flood_from_everywhere_is_bounded() {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         for n in 0..20_000 {
             throttle.attempt(By::Stranger(address(n), Some(&n.to_string())), now);
             throttle.may_begin(address(n), now);
+            throttle.remember(address(n), &n.to_string());
         }
+        assert_eq!(throttle.familiar.len(), FAMILIAR_MAX);
         assert_eq!(throttle.origins.len(), COUNTED_MAX);
         assert_eq!(throttle.names.len(), COUNTED_MAX);
         assert_eq!(throttle.begun.len(), COUNTED_MAX);
