@@ -1,5 +1,7 @@
 //! Finding marked values in a text: one pass over its windows, then an HMAC where the bits agree.
 
+use std::ops::Range;
+
 use hmac::Hmac;
 use sha2::Sha256;
 
@@ -11,6 +13,9 @@ const FILTER_BITS: u32 = 20;
 const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
 /// Bits by which marks are put in order.
 const BUCKET_BITS: u32 = 12;
+/// How many windows are asked about at once, and the bytes that they stand in.
+const TOGETHER: usize = 8;
+const PART_BYTES: usize = TOGETHER + WINDOW_BYTES - 1;
 
 /// Marks, prepared for looking.
 pub(super) struct Matcher {
@@ -107,23 +112,41 @@ impl Matcher {
         });
     }
 
-    /// Every marked value in a text as it is.
+    /// Every marked value in a text as it is. Nearly every window is passed over, so several are asked about at once.
     fn search(&self, text: &[u8], sightings: &mut Vec<Sighting>) {
-        let filter = &*self.filter;
-        let key = self.window_key;
-        let mut window = 0u64;
-        for (at, byte) in text.iter().enumerate() {
-            window = window >> 8 | u64::from(*byte) << 56;
-            let spread = spread(key, window);
-            let word = filter[(spread >> (64 - FILTER_BITS + 6)) as usize];
-            if word >> (spread >> (64 - FILTER_BITS) & 63) & 1 == 1 && at + 1 >= WINDOW_BYTES {
-                self.confirm(text, at + 1 - WINDOW_BYTES, spread, sightings);
+        let mut at = 0;
+        while let Some(part) = text[at..].first_chunk::<PART_BYTES>() {
+            let mut any = 0;
+            for window in part.windows(WINDOW_BYTES) {
+                any |= self.filtered(spread(self.window_key, number(window)));
+            }
+            if any & 1 == 1 {
+                self.confirm_each(text, at..at + TOGETHER, sightings);
+            }
+            at += TOGETHER;
+        }
+        let places = (text.len() + 1).saturating_sub(WINDOW_BYTES);
+        self.confirm_each(text, at..places, sightings);
+    }
+
+    /// What the filter says of a window's hash, in the lowest bit.
+    fn filtered(&self, spread: u64) -> u64 {
+        let word = self.filter[(spread >> (64 - FILTER_BITS + 6)) as usize];
+        word >> (spread >> (64 - FILTER_BITS) & 63)
+    }
+
+    /// Confirms the windows at some places that the filter lets through.
+    #[cold]
+    fn confirm_each(&self, text: &[u8], places: Range<usize>, sightings: &mut Vec<Sighting>) {
+        for at in places {
+            let spread = spread(self.window_key, number(&text[at..at + WINDOW_BYTES]));
+            if self.filtered(spread) & 1 == 1 {
+                self.confirm(text, at, spread, sightings);
             }
         }
     }
 
     /// The window at `at` may be a marked value's; the HMAC tells.
-    #[cold]
     fn confirm(&self, text: &[u8], at: usize, spread: u64, sightings: &mut Vec<Sighting>) {
         let tag = (spread >> (64 - self.bits)) as u32;
         let bucket = (spread >> (64 - BUCKET_BITS)) as usize;
@@ -151,4 +174,11 @@ impl Matcher {
             }
         }
     }
+}
+
+/// A window as the number that is hashed.
+fn number(window: &[u8]) -> u64 {
+    window
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
