@@ -11,8 +11,9 @@ use super::marks::{Mark, Marks, VALUE_MIN_BYTES, WINDOW_BYTES, WindowKey, proof,
 /// Bits of the first filter: 128 KiB, so that it stays in a core's own cache.
 const FILTER_BITS: u32 = 20;
 const FILTER_WORDS: usize = 1 << (FILTER_BITS - 6);
-/// Bits by which marks are put in order.
-const BUCKET_BITS: u32 = 12;
+/// The fewest and the most bits by which marks are put in order. About four times as many buckets as marks are best.
+const BUCKET_BITS_MIN: u32 = 12;
+const BUCKET_BITS_MAX: u32 = 16;
 /// How many windows are asked about at once, and the bytes that they stand in.
 const TOGETHER: usize = 8;
 const PART_BYTES: usize = TOGETHER + WINDOW_BYTES - 1;
@@ -20,10 +21,13 @@ const PART_BYTES: usize = TOGETHER + WINDOW_BYTES - 1;
 /// Marks, prepared for looking.
 pub(super) struct Matcher {
     marks: Vec<Mark>,
+    /// The tag of each mark, close together.
+    tags: Vec<u32>,
     mac: Hmac<Sha256>,
     window_key: WindowKey,
     bits: u32,
     filter: Box<[u64; FILTER_WORDS]>,
+    bucket_bits: u32,
     /// Where each bucket begins in `marks`; one more than there are buckets.
     buckets: Vec<u32>,
     shortest: usize,
@@ -50,7 +54,8 @@ impl Matcher {
         } = marks;
         marks.sort_by_key(|mark| mark.tag);
         let mut filter = Box::new([0u64; FILTER_WORDS]);
-        let mut buckets = vec![0u32; (1 << BUCKET_BITS) + 1];
+        let bucket_bits = (bits - 6).clamp(BUCKET_BITS_MIN, BUCKET_BITS_MAX);
+        let mut buckets = vec![0u32; (1 << bucket_bits) + 1];
         for mark in &marks {
             // A mark of fewer bits than the filter has takes every place that begins with them.
             let places = match FILTER_BITS.checked_sub(bits) {
@@ -58,7 +63,7 @@ impl Matcher {
                 None => mark.tag >> (bits - FILTER_BITS)..(mark.tag >> (bits - FILTER_BITS)) + 1,
             };
             places.for_each(|place| filter[(place >> 6) as usize] |= 1 << (place & 63));
-            buckets[(mark.tag >> (bits - BUCKET_BITS)) as usize + 1] += 1;
+            buckets[(mark.tag >> (bits - bucket_bits)) as usize + 1] += 1;
         }
         for at in 1..buckets.len() {
             buckets[at] += buckets[at - 1];
@@ -72,9 +77,11 @@ impl Matcher {
                 .min()
                 .unwrap_or(VALUE_MIN_BYTES),
             longest: marks.iter().map(|mark| mark.length).max().unwrap_or(0),
+            tags: marks.iter().map(|mark| mark.tag).collect(),
             marks,
             bits,
             filter,
+            bucket_bits,
             buckets,
         }
     }
@@ -135,24 +142,31 @@ impl Matcher {
         word >> (spread >> (64 - FILTER_BITS) & 63)
     }
 
-    /// Confirms the windows at some places that the filter lets through.
+    /// Confirms the windows at a few places that the filter lets through.
     #[cold]
     fn confirm_each(&self, text: &[u8], places: Range<usize>, sightings: &mut Vec<Sighting>) {
-        for at in places {
-            let spread = spread(self.window_key, number(&text[at..at + WINDOW_BYTES]));
-            if self.filtered(spread) & 1 == 1 {
-                self.confirm(text, at, spread, sightings);
-            }
+        let hash = |at: usize| spread(self.window_key, number(&text[at..at + WINDOW_BYTES]));
+        let mut passed = 0u64;
+        for (nth, at) in places.clone().enumerate() {
+            passed |= (self.filtered(hash(at)) & 1) << nth;
+        }
+        while passed != 0 {
+            let at = places.start + passed.trailing_zeros() as usize;
+            passed &= passed - 1;
+            self.confirm(text, at, hash(at), sightings);
         }
     }
 
     /// The window at `at` may be a marked value's; the HMAC tells.
     fn confirm(&self, text: &[u8], at: usize, spread: u64, sightings: &mut Vec<Sighting>) {
         let tag = (spread >> (64 - self.bits)) as u32;
-        let bucket = (spread >> (64 - BUCKET_BITS)) as usize;
+        let bucket = (spread >> (64 - self.bucket_bits)) as usize;
         for index in self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize {
+            if self.tags[index] != tag {
+                continue;
+            }
             let mark = &self.marks[index];
-            let Some(start) = at.checked_sub(mark.offset).filter(|_| mark.tag == tag) else {
+            let Some(start) = at.checked_sub(mark.offset) else {
                 continue;
             };
             let Some(value) = text.get(start..start + mark.length) else {
