@@ -113,3 +113,36 @@ fn place(bytes: [u8; 4]) -> usize {
     let begin = u32::from_le_bytes(bytes) & 0x00df_dfdf;
     (begin.wrapping_mul(0x9e37_79b1) >> (32 - FILTER_BITS)) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn they_are_found_as_a_look_at_every_place_finds_them(text in "[abcABC_ -]{0,200}") {
+            let words = ["abc", "bca", "a_b", "ABCA", "c-a", "bcab", "abc"];
+            let keywords = Keywords::new(&words).unwrap();
+            let mut found = Vec::new();
+            keywords.each(text.as_bytes(), &mut |word, range| found.push((range.end, range.start, word)));
+            let mut all = Vec::new();
+            for (number, word) in words.iter().enumerate() {
+                for start in 0..(text.len() + 1).saturating_sub(word.len()) {
+                    let end = start + word.len();
+                    if text[start..end].eq_ignore_ascii_case(word) {
+                        all.push((end, start, number));
+                    }
+                }
+            }
+            all.sort_unstable();
+            prop_assert_eq!(found, all);
+        }
+    }
+
+    #[test]
+    fn a_keyword_that_the_filter_cannot_know_is_refused() {
+        assert!(matches!(Keywords::new(&["ab"]), Err(BadKeywords::Short)));
+    }
+}
