@@ -21,6 +21,7 @@ mod git;
 mod history;
 mod hook;
 mod ignores;
+mod keywords;
 mod leak;
 mod marks;
 mod matcher;

@@ -7,7 +7,10 @@
 mod block;
 mod entities;
 mod escaped;
+mod letters;
 mod numbers;
+mod percent;
+mod places;
 mod quoted;
 mod wide;
 
@@ -97,8 +100,10 @@ impl Piece<'_> {
     pub(super) fn origin(&self, text: &[u8], position: usize) -> usize {
         let source = &text[self.range.clone()];
         let within = match self.way {
-            Way::Base64(phase) => nth_kept(source, phase + position / 3 * 4 + position % 3),
-            Way::Hex(phase) => nth_kept(source, phase + position * 2),
+            Way::Base64(phase) => {
+                letters::nth_kept(source, phase + position / 3 * 4 + position % 3)
+            }
+            Way::Hex(phase) => letters::nth_kept(source, phase + position * 2),
             Way::Units(unit) => nth_unit(source, position, unit),
             Way::Numbers(form) => numbers::nth(source, form, position),
             Way::Block(style) => block::nth(source, style, position),
@@ -108,29 +113,6 @@ impl Piece<'_> {
 }
 
 const NONE: u8 = 0xff;
-/// The shortest line that may be a wrapped one, in characters. Encoders wrap at 60 to 76.
-const WRAPPED_LINE_MIN: usize = 16;
-
-/// The six bits of each base64 character, of both alphabets.
-const SEXTETS: [u8; 256] = {
-    let mut table = [NONE; 256];
-    let mut n = 0u8;
-    while n < 64 {
-        let c = match n {
-            0..26 => b'A' + n,
-            26..52 => b'a' + n - 26,
-            52..62 => b'0' + n - 52,
-            62 => b'+',
-            _ => b'/',
-        };
-        table[c as usize] = n;
-        n += 1;
-    }
-    table[b'-' as usize] = 62;
-    table[b'_' as usize] = 63;
-    table
-};
-
 /// The four bits of each hexadecimal digit.
 const NIBBLES: [u8; 256] = {
     let mut table = [NONE; 256];
@@ -144,10 +126,6 @@ const NIBBLES: [u8; 256] = {
     table
 };
 
-fn is_base64(byte: u8) -> bool {
-    SEXTETS[usize::from(byte)] != NONE
-}
-
 /// Hands over every decoded stretch that can hold at least `shortest` bytes.
 pub(super) fn pieces(
     text: &[u8],
@@ -155,8 +133,8 @@ pub(super) fn pieces(
     room: &mut Room,
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
-    letters(text, shortest, room, visit);
-    percent(text, shortest, room, visit);
+    letters::pieces(text, shortest, room, visit);
+    percent::pieces(text, shortest, room, visit);
     escaped::pieces(text, shortest, room, visit);
     quoted::pieces(text, shortest, room, visit);
     entities::pieces(text, shortest, room, visit);
@@ -165,168 +143,19 @@ pub(super) fn pieces(
     wide(text, shortest, room, visit);
 }
 
-/// The next stretch of at least `least` characters of an alphabet. Most of a text is passed over in steps of that
-/// length: a stretch that long cannot hide between two steps.
-fn stretch(text: &[u8], from: usize, least: usize, alphabet: &[u8; 256]) -> Option<Range<usize>> {
-    let within = |byte: &&u8| alphabet[usize::from(**byte)] != NONE;
-    let mut at = from;
-    while let Some(probe) = text.get(at + least - 1) {
-        if !within(&probe) {
-            at += least;
-            continue;
-        }
-        let end = at + least - 1;
-        let start = end - text[at..end].iter().rev().take_while(within).count();
-        let end = end + text[end..].iter().take_while(within).count();
-        if end - start >= least {
-            return Some(start..end);
-        }
-        at = end + 1;
-    }
-    None
-}
-
-/// Base64, and hexadecimal digits, which are base64 characters too.
-fn letters(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(&Piece<'_>)) {
-    let least = (shortest * 4).div_ceil(3);
-    let mut at = 0;
-    while let Some(first) = stretch(text, at, least.min(WRAPPED_LINE_MIN), &SEXTETS) {
-        let mut kept = first.len();
-        let mut line = first.len();
-        at = first.end;
-        while line >= WRAPPED_LINE_MIN
-            && let Some(next) = after_break(text, at)
-        {
-            line = text[next..]
-                .iter()
-                .take_while(|byte| is_base64(**byte))
-                .count();
-            (at, kept) = (next + line, kept + line);
-        }
-        if kept >= least {
-            run(text, first.start..at, shortest, room, visit);
-        }
-    }
-}
-
-/// Where a wrapped line goes on, if one is wrapped here.
-fn after_break(text: &[u8], at: usize) -> Option<usize> {
-    let rest = text.get(at..)?;
-    let rest = rest
-        .strip_prefix(b"\r")
-        .unwrap_or(rest)
-        .strip_prefix(b"\n")?;
-    let blank = rest
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
-    let next = text.len() - rest.len() + blank;
-    text.get(next)
-        .is_some_and(|byte| is_base64(*byte))
-        .then_some(next)
-}
-
-fn run(
-    text: &[u8],
-    range: Range<usize>,
-    shortest: usize,
-    room: &mut Room,
-    visit: &mut dyn FnMut(&Piece<'_>),
-) {
-    let Room { kept, bytes } = room;
-    kept.clear();
-    let mut lines = text[range.clone()].split(|byte| !is_base64(*byte));
-    lines.by_ref().for_each(|line| kept.extend_from_slice(line));
-    for phase in 0..4 {
-        from_base64(kept.get(phase..).unwrap_or_default(), bytes);
-        if bytes.len() >= shortest {
-            visit(&Piece {
-                encoding: Encoding::Base64,
-                bytes,
-                range: range.clone(),
-                way: Way::Base64(phase),
-            });
-        }
-    }
-    let mut at = 0;
-    while let Some(digits) = stretch(kept, at, shortest * 2, &NIBBLES) {
-        at = digits.end;
-        for phase in digits.start..digits.start + 2 {
-            from_hex(&kept[phase..digits.end], bytes);
-            if bytes.len() >= shortest {
-                visit(&Piece {
-                    encoding: Encoding::Hex,
-                    bytes,
-                    range: range.clone(),
-                    way: Way::Hex(phase),
-                });
-            }
-        }
-    }
-}
-
-fn from_base64(characters: &[u8], bytes: &mut Vec<u8>) {
-    let sextet = |byte: u8| u32::from(SEXTETS[usize::from(byte)]);
-    let groups = characters.chunks_exact(4);
-    let tail = groups.remainder();
-    bytes.clear();
-    bytes.resize(groups.len() * 3, 0);
-    for (group, made) in groups.zip(bytes.chunks_exact_mut(3)) {
-        let bits = sextet(group[0]) << 18
-            | sextet(group[1]) << 12
-            | sextet(group[2]) << 6
-            | sextet(group[3]);
-        made.copy_from_slice(&bits.to_be_bytes()[1..]);
-    }
-    // Two characters more are one byte, three are two; one is none.
-    let bits = tail
-        .iter()
-        .enumerate()
-        .fold(0, |bits, (at, byte)| bits | sextet(*byte) << (18 - 6 * at));
-    bytes.extend_from_slice(&bits.to_be_bytes()[1..][..tail.len().saturating_sub(1)]);
-}
-
-fn from_hex(digits: &[u8], bytes: &mut Vec<u8>) {
-    let pairs = digits.chunks_exact(2);
-    bytes.clear();
-    bytes.extend(
-        pairs.map(|pair| NIBBLES[usize::from(pair[0])] << 4 | NIBBLES[usize::from(pair[1])]),
-    );
-}
-
-fn nth_kept(source: &[u8], n: usize) -> usize {
-    let mut kept = source
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| is_base64(**byte));
-    kept.nth(n).map_or(0, |(at, _)| at)
-}
-
 /// One decoded character: its bytes, how many there are, and how many bytes of the source they took.
 type Unit = ([u8; 4], usize, usize);
 
+/// An encoding of single characters.
+struct Units {
+    encoding: Encoding,
+    /// What begins with none of these bytes is plain.
+    signs: [u8; 2],
+    unit: fn(&[u8]) -> Unit,
+}
+
 fn plain(byte: u8) -> Unit {
     ([byte, 0, 0, 0], 1, 1)
-}
-
-fn percent_unit(rest: &[u8]) -> Unit {
-    match rest {
-        [b'%', high, low, ..]
-            if NIBBLES[usize::from(*high)] != NONE && NIBBLES[usize::from(*low)] != NONE =>
-        {
-            let byte = NIBBLES[usize::from(*high)] << 4 | NIBBLES[usize::from(*low)];
-            ([byte, 0, 0, 0], 1, 3)
-        }
-        [byte, ..] => plain(*byte),
-        [] => ([0; 4], 0, 1),
-    }
-}
-
-fn form_unit(rest: &[u8]) -> Unit {
-    match rest {
-        [b'+', ..] => plain(b' '),
-        _ => percent_unit(rest),
-    }
 }
 
 /// One decoded character that took some bytes of the source.
@@ -336,11 +165,18 @@ fn character(c: char, taken: usize) -> Unit {
     (bytes, length, taken)
 }
 
-fn decode_units(source: &[u8], bytes: &mut Vec<u8>, unit: impl Fn(&[u8]) -> Unit) {
+fn decode_units(source: &[u8], way: &Units, bytes: &mut Vec<u8>) {
     let mut at = 0;
     bytes.clear();
-    while at < source.len() {
-        let (made, length, taken) = unit(&source[at..]);
+    while let Some(rest) = source.get(at..) {
+        let [one, other] = way.signs;
+        let plain = memchr::memchr2(one, other, rest).unwrap_or(rest.len());
+        bytes.extend_from_slice(&rest[..plain]);
+        at += plain;
+        if at == source.len() {
+            break;
+        }
+        let (made, length, taken) = (way.unit)(&source[at..]);
         bytes.extend_from_slice(&made[..length]);
         at += taken;
     }
@@ -358,58 +194,22 @@ fn nth_unit(source: &[u8], position: usize, unit: impl Fn(&[u8]) -> Unit) -> usi
     at
 }
 
-/// Percent-encoding holds no blank, so a stretch ends at one.
-fn percent(text: &[u8], shortest: usize, room: &mut Room, visit: &mut dyn FnMut(&Piece<'_>)) {
-    let graphic = |byte: &u8| byte.is_ascii_graphic() || *byte >= 0x80;
-    let mut done = 0;
-    for sign in memchr::memchr_iter(b'%', text) {
-        if sign < done || percent_unit(&text[sign..]).2 == 1 {
-            continue;
-        }
-        let before = text[done..sign].iter().rev();
-        let start = sign - before.take_while(|byte| graphic(byte)).count();
-        let end = sign + text[sign..].iter().take_while(|byte| graphic(byte)).count();
-        done = end;
-        units(
-            text,
-            start..end,
-            Encoding::Percent,
-            percent_unit,
-            shortest,
-            room,
-            visit,
-        );
-        if text[start..end].contains(&b'+') {
-            units(
-                text,
-                start..end,
-                Encoding::Percent,
-                form_unit,
-                shortest,
-                room,
-                visit,
-            );
-        }
-    }
-}
-
 /// Decodes a stretch unit by unit.
 fn units(
     text: &[u8],
     range: Range<usize>,
-    encoding: Encoding,
-    unit: fn(&[u8]) -> Unit,
+    way: &Units,
     shortest: usize,
     room: &mut Room,
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
-    decode_units(&text[range.clone()], &mut room.bytes, unit);
+    decode_units(&text[range.clone()], way, &mut room.bytes);
     if room.bytes.len() >= shortest {
         visit(&Piece {
-            encoding,
+            encoding: way.encoding,
             bytes: &room.bytes,
             range,
-            way: Way::Units(unit),
+            way: Way::Units(way.unit),
         });
     }
 }

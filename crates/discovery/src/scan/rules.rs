@@ -4,14 +4,14 @@
 //! print what they find, ask for a newer compiler, or mix in licenses that ask for more than a notice.
 
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::code::{self, Context};
 use super::disjoint::Disjoint;
+use super::keywords::Keywords;
 use crate::placeholder;
 
 /// How sure a rule is.
@@ -87,13 +87,15 @@ pub(super) const BEFORE_BYTES: usize = 128;
 pub(super) const REACH_MAX_BYTES: usize = 4096;
 /// Rules, prepared for looking.
 pub(super) struct Patterns {
-    keywords: AhoCorasick,
+    keywords: Keywords,
     /// The rule of each keyword.
     rule_of: Vec<usize>,
-    patterns: Vec<Ways>,
+    /// Of each rule, built when a keyword of it is met: most scans meet few.
+    patterns: Vec<OnceLock<Ways>>,
 }
 
 /// The patterns of one rule.
+#[derive(Clone)]
 struct Ways {
     each: Vec<Regex>,
     /// Matches where one of several does: most texts are passed over after one look.
@@ -130,20 +132,12 @@ impl Patterns {
         let keywords: Vec<(usize, &str)> = each
             .flat_map(|(at, rule)| rule.keywords.iter().map(move |word| (at, word.as_str())))
             .collect();
-        let words = keywords.iter().map(|(_, word)| word);
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(words);
-        let patterns: Result<Vec<Ways>, _> = RULES.iter().map(Ways::of).collect();
-        match (automaton, patterns) {
-            (Ok(automaton), Ok(patterns)) => Self {
-                keywords: automaton,
-                rule_of: keywords.iter().map(|(rule, _)| *rule).collect(),
-                patterns,
-            },
-            _ => unreachable!("a test builds every rule"),
+        let words: Vec<&str> = keywords.iter().map(|(_, word)| *word).collect();
+        Self {
+            keywords: Keywords::new(&words)
+                .unwrap_or_else(|error| unreachable!("a test builds them: {error}")),
+            rule_of: keywords.iter().map(|(rule, _)| *rule).collect(),
+            patterns: vec![OnceLock::new(); RULES.len()],
         }
     }
 
@@ -152,13 +146,13 @@ impl Patterns {
         let mut found: Vec<Match> = Vec::new();
         // Where each rule is still to look: windows of keywords that stand close together are one.
         let mut windows: Vec<Option<Range<usize>>> = vec![None; self.patterns.len()];
-        for word in self.keywords.find_overlapping_iter(text) {
-            let rule = self.rule_of[word.pattern().as_usize()];
-            if RULES[rule].setting && !sets_something(text, word.range()) {
-                continue;
+        self.keywords.each(text, &mut |keyword, word| {
+            let rule = self.rule_of[keyword];
+            if RULES[rule].setting && !sets_something(text, word.clone()) {
+                return;
             }
-            let start = word.start().saturating_sub(BEFORE_BYTES);
-            let end = text.len().min(word.end() + RULES[rule].reach);
+            let start = word.start.saturating_sub(BEFORE_BYTES);
+            let end = text.len().min(word.end + RULES[rule].reach);
             match &mut windows[rule] {
                 Some(window) if start <= window.end => window.end = end.max(window.end),
                 window => {
@@ -167,7 +161,7 @@ impl Patterns {
                     }
                 }
             }
-        }
+        });
         for (rule, window) in windows.into_iter().enumerate() {
             if let Some(window) = window {
                 self.try_rule(rule, text, window, &mut found);
@@ -181,7 +175,9 @@ impl Patterns {
 
     /// Every match of one rule within a window.
     fn try_rule(&self, rule: usize, text: &[u8], window: Range<usize>, found: &mut Vec<Match>) {
-        let Ways { each, any } = &self.patterns[rule];
+        let Ways { each, any } = self.patterns[rule].get_or_init(|| {
+            Ways::of(&RULES[rule]).unwrap_or_else(|error| unreachable!("a test builds it: {error}"))
+        });
         // Cut out of its text, a window matches at least where it does within it.
         if any
             .as_ref()

@@ -1,5 +1,6 @@
 //! Blocks of YAML: lines that are indented after `|`, and folded after `>` (YAML 1.2.2 §8.1).
 
+use super::places::neighbours;
 use super::{Encoding, Piece, Room, Way};
 
 /// What becomes of line ends.
@@ -18,7 +19,10 @@ pub(super) fn pieces(
     room: &mut Room,
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
-    for sign in memchr::memchr2_iter(b'|', b'>', text) {
+    let mut from = 0;
+    while let Some(blank) = neighbours(text, from, is_indicated) {
+        let sign = blank + 1;
+        from = sign;
         let Some(first) = header_end(text, sign) else {
             continue;
         };
@@ -56,12 +60,13 @@ pub(super) fn nth(source: &[u8], style: Style, position: usize) -> usize {
     found
 }
 
+/// Whether an indicator follows a blank.
+fn is_indicated(one: u8, two: u8) -> bool {
+    ((one == b' ') | (one == b'\t')) & ((two == b'|') | (two == b'>'))
+}
+
 /// Where the first line of a block begins, if an indicator at the end of a line says that one follows.
 fn header_end(text: &[u8], sign: usize) -> Option<usize> {
-    let before = text[..sign].last().copied();
-    if !matches!(before, Some(b' ' | b'\t')) {
-        return None;
-    }
     let mut at = sign + 1;
     while matches!(text.get(at), Some(b'-' | b'+' | b'1'..=b'9')) {
         at += 1;

@@ -1,6 +1,6 @@
 //! Character references of HTML and XML: named, decimal and hexadecimal.
 
-use super::{Encoding, Piece, Room, Unit, character, lines, plain, units};
+use super::{Encoding, Piece, Room, Unit, Units, character, lines, plain, units};
 
 /// The longest reference that is known, in bytes after its `&`.
 const LONGEST: usize = 12;
@@ -65,6 +65,12 @@ const LATIN: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf 
     eacute ecirc euml igrave iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute \
     ucirc uuml yacute thorn yuml";
 
+const REFERENCES: Units = Units {
+    encoding: Encoding::Entities,
+    signs: [b'&', b'&'],
+    unit,
+};
+
 /// Hands over every line with a reference in it.
 pub(super) fn pieces(
     text: &[u8],
@@ -79,7 +85,7 @@ pub(super) fn pieces(
         }
         let range = lines(text, done, sign, |_| false);
         done = range.end;
-        units(text, range, Encoding::Entities, unit, shortest, room, visit);
+        units(text, range, &REFERENCES, shortest, room, visit);
     }
 }
 
@@ -137,7 +143,7 @@ mod tests {
     fn references_are_decoded_as_their_standard_says() {
         let text = "&amp;&#39;&#x27;&quot;&auml;&yuml;&euro;&#128512;";
         let mut out = Vec::new();
-        super::super::decode_units(text.as_bytes(), &mut out, unit);
+        super::super::decode_units(text.as_bytes(), &REFERENCES, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "&''\"äÿ€😀");
         for text in ["&;", "&x", "&#;", "&nosuch;", "a && b;"] {
             assert!(reference(text.as_bytes()).is_none(), "{text}");

@@ -1,7 +1,18 @@
 //! Backslashes: of JSON and programs, of double quotes in YAML, TOML and dotenv files, of shells, and lines that are
 //! continued after one.
 
-use super::{Encoding, NIBBLES, NONE, Piece, Room, Unit, character, lines, plain, units};
+use super::{Encoding, NIBBLES, NONE, Piece, Room, Unit, Units, character, lines, plain, units};
+
+const ESCAPED: Units = Units {
+    encoding: Encoding::Escaped,
+    signs: [b'\\', b'\\'],
+    unit: escaped_unit,
+};
+/// Where `\n` means itself: double quotes of a shell, single ones of dotenv.
+const OF_SHELLS: Units = Units {
+    unit: shell_unit,
+    ..ESCAPED
+};
 
 /// Hands over every stretch with backslashes that stand for something else: lines, continued ones together.
 pub(super) fn pieces(
@@ -23,31 +34,17 @@ pub(super) fn pieces(
             range.end += 1 + memchr::memchr(b'\n', next).unwrap_or(next.len());
         }
         done = range.end;
-        let literal = text[range.clone()].windows(2).any(|two| {
-            two[0] == b'\\' && (two[1].is_ascii_alphanumeric() || matches!(two[1], b'\n' | b'\r'))
-        });
-        units(
-            text,
-            range.clone(),
-            Encoding::Escaped,
-            escaped_unit,
-            shortest,
-            room,
-            visit,
-        );
-        // Where `\n` means itself: double quotes of a shell, single ones of dotenv.
-        if literal && text[range.clone()].windows(2).any(is_shell) {
-            units(
-                text,
-                range,
-                Encoding::Escaped,
-                shell_unit,
-                shortest,
-                room,
-                visit,
-            );
+        units(text, range.clone(), &ESCAPED, shortest, room, visit);
+        let source = &text[range.clone()];
+        if has(source, is_literal) && has(source, is_shell) {
+            units(text, range, &OF_SHELLS, shortest, room, visit);
         }
     }
+}
+
+/// Whether there is a backslash that fulfils a condition together with what follows it.
+fn has(source: &[u8], fulfil: fn(&[u8]) -> bool) -> bool {
+    memchr::memchr_iter(b'\\', source).any(|at| source.get(at..at + 2).is_some_and(fulfil))
 }
 
 /// Whether a quote stays open on a line.
@@ -67,6 +64,10 @@ fn is_open(line: &[u8]) -> bool {
         escaped = false;
     }
     single || double
+}
+
+fn is_literal(two: &[u8]) -> bool {
+    two[1].is_ascii_alphanumeric() || matches!(two[1], b'\n' | b'\r')
 }
 
 fn is_shell(two: &[u8]) -> bool {

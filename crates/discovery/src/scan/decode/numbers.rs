@@ -1,7 +1,8 @@
 //! Lists of numbers, one for each byte: `[1, 0x0b, 255]` and `- 11` on lines of their own, as Zigbee2MQTT has keys; and
 //! pairs of hexadecimal digits with something between them: `4f:0a:3b`.
 
-use super::{Encoding, NIBBLES, NONE, Piece, Room, Way, stretch};
+use super::places::stretch;
+use super::{Encoding, NIBBLES, NONE, Piece, Room, Way};
 
 /// How each number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

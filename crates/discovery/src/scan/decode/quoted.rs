@@ -1,49 +1,71 @@
 //! Quotes within quotes: `'a'\''b'` and `'a'"'"'b'` of shells, `'a''b'` of YAML and SQL, `"a""b"` of CSV; and `$$` and
 //! `%%`, by which Compose files, systemd units and INI files write one of each.
 
-use super::{Encoding, Piece, Room, Unit, lines, plain, units};
+use super::places::neighbours;
+use super::{Encoding, Piece, Room, Unit, Units, lines, plain, units};
 
 const SHELL: [&[u8]; 2] = [b"'\\''", b"'\"'\"'"];
 
-/// Hands over every stretch with such quotes.
+const fn way(sign: u8, unit: fn(&[u8]) -> Unit) -> Units {
+    Units {
+        encoding: Encoding::Quoted,
+        signs: [sign, sign],
+        unit,
+    }
+}
+
+const OF_SHELLS: Units = way(b'\'', shell_unit);
+const SINGLE: Units = way(b'\'', single_unit);
+const DOUBLE: Units = way(b'"', double_unit);
+const DOLLARS: Units = way(b'$', dollar_unit);
+const PERCENTS: Units = way(b'%', percent_unit);
+
+/// Hands over every stretch with such quotes. Each of them has two quotes side by side, or one of the others twice.
 pub(super) fn pieces(
     text: &[u8],
     shortest: usize,
     room: &mut Room,
     visit: &mut dyn FnMut(&Piece<'_>),
 ) {
-    let mut go = |sign: usize, done: &mut usize, quote: u8, unit: fn(&[u8]) -> Unit| {
-        let range = lines(text, *done, sign, |line| is_open(line, quote));
-        *done = range.end;
-        units(text, range, Encoding::Quoted, unit, shortest, room, visit);
+    let mut go = |sign: usize, done: &mut usize, quote: u8, way: &Units| {
+        if sign >= *done {
+            let range = lines(text, *done, sign, |line| is_open(line, quote));
+            *done = range.end;
+            units(text, range, way, shortest, room, visit);
+        }
     };
     let (mut shell, mut single, mut double) = (0, 0, 0);
-    for sign in memchr::memchr2_iter(b'\'', b'"', text) {
+    let (mut dollar, mut percent) = (0, 0);
+    let mut from = 0;
+    while let Some(sign) = neighbours(text, from, are_signs) {
+        from = sign + 1;
         match text[sign] {
-            b'\'' if sign >= shell && SHELL.iter().any(|way| text[sign..].starts_with(way)) => {
-                go(sign, &mut shell, b'\'', shell_unit);
+            b'$' => go(sign, &mut dollar, b'"', &DOLLARS),
+            b'%' => go(sign, &mut percent, b'"', &PERCENTS),
+            b'\'' => {
+                // The first way of shells has its two at its end, the second at its beginning.
+                let before = sign.checked_sub(2);
+                let before = before.filter(|at| text[*at..].starts_with(SHELL[0]));
+                let here = text[sign..].starts_with(SHELL[1]).then_some(sign);
+                for sign in before.into_iter().chain(here) {
+                    go(sign, &mut shell, b'\'', &OF_SHELLS);
+                }
+                if sign >= single && is_doubled(text, sign) {
+                    go(sign, &mut single, b'\'', &SINGLE);
+                }
             }
-            b'\'' if sign >= single && is_doubled(text, sign) => {
-                go(sign, &mut single, b'\'', single_unit);
-            }
-            b'"' if sign >= double && is_doubled(text, sign) => {
-                go(sign, &mut double, b'"', double_unit);
+            _ if sign >= double && is_doubled(text, sign) => {
+                go(sign, &mut double, b'"', &DOUBLE);
             }
             _ => {}
         }
     }
-    let mut done = 0;
-    for sign in memchr::memmem::find_iter(text, b"$$") {
-        if sign >= done {
-            go(sign, &mut done, b'"', dollar_unit);
-        }
-    }
-    done = 0;
-    for sign in memchr::memmem::find_iter(text, b"%%") {
-        if sign >= done {
-            go(sign, &mut done, b'"', percent_unit);
-        }
-    }
+}
+
+/// Whether two bytes are quotes, or the same of the others.
+fn are_signs(one: u8, two: u8) -> bool {
+    let quote = |byte: u8| (byte == b'\'') | (byte == b'"');
+    (quote(one) & quote(two)) | ((one == two) & ((one == b'$') | (one == b'%')))
 }
 
 /// Whether a quote stays open on a line.

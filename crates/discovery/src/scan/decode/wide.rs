@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Encoding, Piece, Room, Unit, character, plain, units};
+use super::{Encoding, Piece, Room, Unit, Way, character, plain};
 
 /// How many characters beyond Latin-1 may follow one another.
 const OTHERS_MAX: usize = 64;
@@ -34,12 +34,30 @@ pub(in super::super) fn pieces(
         let next = end.max().unwrap_or_default().max(zero + 1);
         for (range, unit) in [(little, little_unit as fn(&[u8]) -> Unit), (big, big_unit)] {
             if let Some(range) = range {
-                units(text, range, Encoding::Utf16, unit, shortest, room, visit);
+                decode(&text[range.clone()], unit, &mut room.bytes);
+                if room.bytes.len() >= shortest {
+                    visit(&Piece {
+                        encoding: Encoding::Utf16,
+                        bytes: &room.bytes,
+                        range,
+                        way: Way::Units(unit),
+                    });
+                }
             }
         }
         // A row of zeros is passed over at once, but for the last, which may belong to what follows.
         let zeros = text[next..].iter().take_while(|byte| **byte == 0).count();
         from = next + zeros.saturating_sub(1);
+    }
+}
+
+fn decode(source: &[u8], unit: fn(&[u8]) -> Unit, bytes: &mut Vec<u8>) {
+    let mut at = 0;
+    bytes.clear();
+    while at < source.len() {
+        let (made, length, taken) = unit(&source[at..]);
+        bytes.extend_from_slice(&made[..length]);
+        at += taken;
     }
 }
 
