@@ -30,7 +30,7 @@ use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
 use crate::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::{forbidden, router};
-use crate::init::KEY_FILE_WARNING;
+use crate::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
 use crate::lingering::linger;
 use crate::opening::{Door, HomeError, open};
 use crate::people::setup::SetupLink;
@@ -209,6 +209,8 @@ fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
     let dir = DataDir::open(data_dir).map_err(failed)?;
     let lock = dir.lock().map_err(failed)?;
     let lock = lock.ok_or_else(|| RunError::Running(data_dir.to_owned()))?;
+    // What opens the home was read: it is made to its end.
+    dir.remove(UNFINISHED_FILE).map_err(failed)?;
     if !dir.is_private().map_err(failed)? {
         tracing::warn!(
             data_dir = %data_dir.display(),

@@ -73,7 +73,8 @@ fn remedy_of(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "Run this as the user that the home belongs to, or name another --data-dir"
         }
-        _ => "Run `hearthkey init` first, or restore it from a backup",
+        io::ErrorKind::NotFound => "Run `hearthkey init` first, or restore it from a backup",
+        _ => "Restore it from a backup",
     }
 }
 

@@ -71,7 +71,7 @@ pub enum OpenError {
     )]
     Io(#[from] std::io::Error),
     /// A part is missing.
-    #[error("the database has no {0}. Run `hearthkey init`, or restore a backup")]
+    #[error("the database has no {0}. Restore a backup")]
     Missing(&'static str),
     /// A stored secret does not open.
     #[error(transparent)]
