@@ -49,6 +49,30 @@ impl DataDir {
         &self.path
     }
 
+    /// Whether its path still leads to it, and not to another directory that has taken its place.
+    pub fn is_at_its_path(&self) -> io::Result<bool> {
+        let (open, named) = (fstat(&self.handle)?, rustix::fs::stat(&self.path));
+        match named {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fails if the directory is another one by now: what is opened in it by its path would be another home's.
+    pub(crate) fn still_there(&self) -> Result<(), String> {
+        let path = self.path.display();
+        match self.is_at_its_path() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!(
+                "the data directory {path} was moved or replaced while the gateway ran. Restart it"
+            )),
+            Err(error) => Err(format!(
+                "the data directory {path} cannot be looked at: {error}"
+            )),
+        }
+    }
+
     /// Locks the home, by the directory itself: no file in it can be removed or replaced to let a second gateway in. Returns
     /// nothing if another program holds the lock.
     pub fn lock(&self) -> io::Result<Option<HomeLock>> {
@@ -269,6 +293,19 @@ mod tests {
             std::fs::set_permissions(place.path(), mode).unwrap();
             assert!(!dir.is_private().unwrap());
         }
+    }
+
+    #[test]
+    fn a_directory_that_another_has_taken_the_place_of_is_known() {
+        let place = tempfile::tempdir().unwrap();
+        let (home, away) = (place.path().join("home"), place.path().join("away"));
+        std::fs::create_dir(&home).unwrap();
+        let dir = DataDir::open(&home).unwrap();
+        assert!(dir.is_at_its_path().unwrap());
+        std::fs::rename(&home, &away).unwrap();
+        assert!(!dir.is_at_its_path().unwrap());
+        std::fs::create_dir(&home).unwrap();
+        assert!(!dir.is_at_its_path().unwrap());
     }
 
     #[test]

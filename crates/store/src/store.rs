@@ -100,7 +100,7 @@ pub struct Opened {
 
 /// An open home's storage.
 pub struct Store {
-    dir: DataDir,
+    dir: Arc<DataDir>,
     path: PathBuf,
     key: Arc<DerivedKey>,
     vault: Vault,
@@ -160,7 +160,7 @@ impl Store {
     /// Opens a home: checks every page, the log's edge, its anchor, and reads the journal.
     pub fn open(data_dir: &Path, root: RootKey, home: &HomeId) -> Result<Opened, OpenError> {
         let path = data_dir.join(DATABASE_FILE);
-        let dir = DataDir::open(data_dir)?;
+        let dir = Arc::new(DataDir::open(data_dir)?);
         if !dir.has(DATABASE_FILE)? {
             return Err(OpenError::Missing("file"));
         }
@@ -187,7 +187,7 @@ impl Store {
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
         let writer = Arc::new(Writer::start(
-            path.clone(),
+            (Arc::clone(&dir), path.clone()),
             Arc::clone(&key),
             log_key,
             sender,
@@ -230,7 +230,10 @@ impl Store {
         let free = locked(&self.readers).pop();
         let connection = match free {
             Some(connection) => connection,
-            None => connection::open(&self.path, &self.key, Use::Read)?,
+            None => {
+                self.dir.still_there().map_err(ReadError)?;
+                connection::open(&self.path, &self.key, Use::Read)?
+            }
         };
         let answer = in_one_snapshot(&connection, question);
         let mut readers = locked(&self.readers);
