@@ -338,6 +338,7 @@ mod tests {
         let home: HomeId = "home-1".parse().unwrap();
         let path = dir.path().join("hearthkey.db");
         let key = Arc::new(RootKey::generate().database(&home));
+        std::fs::File::create(&path).unwrap();
         let mut connection = connection::open(&path, &key, Use::Write).unwrap();
         connection::migrate(&mut connection).unwrap();
         let (private, vkey) = LogKey::generate(ORIGIN);
