@@ -389,6 +389,9 @@ impl Gateway {
         if kinds.contains(&SlotKind::KeyFile) {
             warnings.push(KEY_FILE_WARNING.to_owned());
         }
+        if !self.dir.is_private().unwrap_or_default() {
+            warnings.push(NOT_PRIVATE_WARNING.to_owned());
+        }
         let socket = self.door.data_dir.join(SOCKET_FILE).display().to_string();
         let mqtt = home
             .as_ref()

@@ -79,7 +79,7 @@ pub enum OpenError {
     Database(#[from] rusqlite::Error),
     /// A file beside it cannot be read or written.
     #[error(
-        "the data directory cannot be used: {0}. Check that it and every file in it belong to this user"
+        "the data directory cannot be used: {0}. Check that every file in it is a file and belongs to this user, as the directory does"
     )]
     Io(#[from] std::io::Error),
     /// A part is missing.
