@@ -263,3 +263,41 @@ async fn an_export_replaces_nothing_unasked_and_never_a_device() {
     let kind = fs::metadata("/dev/null").unwrap().file_type();
     assert!(kind.is_char_device());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_and_their_checkpoint_are_two_files() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let out = rig.work.path().join("log.jsonl");
+    let same = rig.work.path().join(".").join("log.jsonl");
+    let (out_text, same) = (out.to_str().unwrap(), same.to_str().unwrap());
+    for replace in [&[] as &[&str], &["--replace"]] {
+        let args = ["log", "export", "--out", out_text, "--checkpoint", same];
+        let refused = rig.cli(&[&args[..], replace].concat()).await;
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(!out.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_gateway_does_not_open_a_home_that_took_the_place_of_its_own() {
+    let words = [("HEARTHKEY_PASSPHRASE", "correct horse battery")];
+    let mut rig = Rig::with_passphrase(words[0].1).await;
+    assert_eq!(rig.launch().await["sealed"], true);
+    let away = rig.work.path().join("away");
+    fs::rename(&rig.data_dir, &away).unwrap();
+    fs::create_dir(&rig.data_dir).unwrap();
+    for file in ["hearthkey.db", "slots.json"] {
+        fs::copy(away.join(file), rig.data_dir.join(file)).unwrap();
+    }
+    let mut unseal = hearthkey();
+    let unsealed = unseal
+        .args(["unseal", "--data-dir"])
+        .arg(&away)
+        .envs(words)
+        .output();
+    let unsealed = unsealed.await.unwrap();
+    assert!(!unsealed.status.success());
+    let why = said(&unsealed);
+    assert!(why.contains("moved or replaced"), "{why}");
+}
