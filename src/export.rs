@@ -62,6 +62,11 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
     let mut signed = None;
     if let Some(beside) = &beside {
         let mut file = OutFile::begin(beside, replace)?;
+        if file.is_where(&records) {
+            return Err(Failure::usage(
+                "the records and their checkpoint would be one file: name another one with --checkpoint",
+            ));
+        }
         file.writer()
             .write_all(&note)
             .map_err(|error| Failure::file("write", beside, &error))?;

@@ -1,6 +1,5 @@
 //! `hearthkey completions`, `hearthkey man` and `hearthkey version`: made from the command line itself.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::out_file::OutFile;
 
 /// The program's name.
 const NAME: &str = "hearthkey";
@@ -28,6 +28,9 @@ pub struct Manual {
     /// Write the pages of all commands into this directory instead: hearthkey.1, hearthkey-device-claim.1 and so on.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// With --out: replace pages that are there already.
+    #[arg(long, requires = "out")]
+    replace: bool,
 }
 
 #[derive(Serialize)]
@@ -82,12 +85,7 @@ impl Manual {
     pub fn obey(self, context: &Context, command: Command) -> Result<(), Failure> {
         let output = context.output;
         if let Some(directory) = &self.out {
-            let write = || -> io::Result<usize> {
-                std::fs::create_dir_all(directory)?;
-                clap_mangen::generate_to(command, directory)?;
-                Ok(std::fs::read_dir(directory)?.count())
-            };
-            let pages = write().map_err(|error| Failure::file("write to", directory, &error))?;
+            let pages = write_pages(command, directory, self.replace)?;
             let written = Written { directory, pages };
             return output.answer(&written, || {
                 format!(
@@ -107,6 +105,30 @@ impl Manual {
         }
         output.bytes(&page)
     }
+}
+
+/// Writes the pages of a command and of all under it into a directory; gives how many. None is written if one cannot be.
+fn write_pages(mut command: Command, directory: &Path, replace: bool) -> Result<usize, Failure> {
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Failure::file("write to", directory, &error))?;
+    command = command.disable_help_subcommand(true);
+    command.build();
+    let (mut commands, mut files) = (vec![command], Vec::new());
+    while let Some(command) = commands.pop() {
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        commands.extend(shown.cloned());
+        let page = Man::new(command);
+        let path = directory.join(page.get_filename());
+        let mut file = OutFile::public(&path, replace)?;
+        page.render(file.writer())
+            .map_err(|error| Failure::file("write", &path, &error))?;
+        files.push(file);
+    }
+    let pages = files.len();
+    for file in files {
+        file.finish()?;
+    }
+    Ok(pages)
 }
 
 /// Prints the version.

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -29,9 +29,18 @@ enum Place {
 }
 
 impl OutFile {
-    /// Begins to write. A file that is there is replaced only if that was asked for, and then where it lies: a link to it
-    /// stays a link.
+    /// Begins to write for the owner alone. A file that is there is replaced only if that was asked for, and then where it
+    /// lies: a link to it stays a link.
     pub fn begin(path: &Path, replace: bool) -> Result<Self, Failure> {
+        Self::with_mode(path, replace, 0o600)
+    }
+
+    /// Begins to write what everybody may read, as far as the umask lets them.
+    pub fn public(path: &Path, replace: bool) -> Result<Self, Failure> {
+        Self::with_mode(path, replace, 0o666)
+    }
+
+    fn with_mode(path: &Path, replace: bool, mode: u32) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::file("write", path, &error);
         // As everywhere: a dash is the standard stream. A file of that name is ./-
         let path = match path.as_os_str() == "-" {
@@ -44,13 +53,13 @@ impl OutFile {
                 None if !known.is_file() => return Err(not_a_file(path)),
                 None if !replace => return Err(there_already(path)),
                 None => fs::canonicalize(path)
-                    .and_then(|target| Place::beside(target, true))
+                    .and_then(|target| Place::beside(target, true, mode))
                     .map_err(failed)?,
             },
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             // A link that leads nowhere is somebody's, too.
             Err(_) if fs::symlink_metadata(path).is_ok() => return Err(not_a_file(path)),
-            Err(_) => Place::beside(path.to_owned(), false).map_err(failed)?,
+            Err(_) => Place::beside(path.to_owned(), false, mode).map_err(failed)?,
         };
         let named = path.to_owned();
         Ok(Self { named, place })
@@ -59,6 +68,19 @@ impl OutFile {
     /// Whether it goes into a pipe, a terminal or another device.
     pub fn is_stream(&self) -> bool {
         matches!(self.place, Place::Through(_))
+    }
+
+    /// Whether both become one file.
+    pub fn is_where(&self, other: &Self) -> bool {
+        let target = |file: &Self| match &file.place {
+            Place::Beside { target, .. } => {
+                let directory = fs::canonicalize(directory_of(target)).ok()?;
+                Some(directory.join(target.file_name()?))
+            }
+            Place::Through(_) => None,
+        };
+        let target_here = target(self);
+        target_here.is_some() && target_here == target(other)
     }
 
     /// Where to write to.
@@ -108,20 +130,26 @@ impl OutFile {
 }
 
 impl Place {
-    fn beside(target: PathBuf, replace: bool) -> io::Result<Self> {
-        let directory = target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+    fn beside(target: PathBuf, replace: bool, mode: u32) -> io::Result<Self> {
         let draft = tempfile::Builder::new()
             .prefix(".hearthkey-")
             .suffix(".partial")
-            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
+            .permissions(fs::Permissions::from_mode(mode))
+            .tempfile_in(directory_of(&target))?;
         Ok(Self::Beside {
             draft,
             target,
             replace,
         })
     }
+}
+
+/// The directory of a file.
+fn directory_of(file: &Path) -> &Path {
+    let named = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 /// What is written through: a pipe, a character device, or what this program's own output is.
@@ -156,7 +184,7 @@ fn not_a_file(path: &Path) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

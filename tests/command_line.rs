@@ -321,4 +321,18 @@ async fn the_program_says_its_version_and_makes_its_completions_and_manual_pages
         "{claim}"
     );
     assert!(told(&typed(&["man"]).await).contains(".TH hearthkey 1"));
+
+    // A page that somebody has put there, or a link to something else, is left alone.
+    let (page, victim) = (pages.join("hearthkey.1"), work.path().join("victim"));
+    std::fs::write(&victim, "precious").unwrap();
+    std::fs::remove_file(&page).unwrap();
+    std::os::unix::fs::symlink(&victim, &page).unwrap();
+    let again = typed(&["man", "--out", pages.to_str().unwrap()]).await;
+    assert!(!again.status.success());
+    assert!(told(&again).contains("--replace"), "{}", told(&again));
+    assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    std::fs::remove_file(&page).unwrap();
+    let again = typed(&["man", "--out", pages.to_str().unwrap(), "--replace"]).await;
+    assert!(again.status.success(), "{}", told(&again));
+    assert!(page.is_file());
 }

@@ -105,7 +105,81 @@ async fn a_journal_that_is_gone_is_a_finding_until_its_devices_are_written_down_
         rig.revoke(device).await.unwrap();
     }
     rig.restart().await;
-    assert_eq!(journal_findings(&rig).await, [] as [String; 0]);
+    let found = journal_findings(&rig).await;
+    assert!(!found[0].contains("does not hold"), "{found:?}");
+}
+
+/// The findings about what outlives the database, with their ids.
+async fn witness_findings(rig: &Rig) -> Vec<(String, String)> {
+    let found = json(&rig.cli(&["check", "--json"]).await);
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let all = found.as_array().unwrap().iter();
+    all.filter(|finding| {
+        ["journal-incomplete", "not-anchored"].contains(&finding["kind"].as_str().unwrap())
+    })
+    .map(|finding| (text(finding, "id"), text(finding, "what")))
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_opened_without_its_witnesses_says_so_until_a_person_accepts_it() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let lose = |rig: &Rig| {
+        for witness in ["revocations.journal", "checkpoint.anchor"] {
+            fs::remove_file(rig.data_dir.join(witness)).unwrap();
+        }
+    };
+    for time in 0..2 {
+        rig.stop().await;
+        lose(&rig);
+        rig.start().await;
+        rig.restart().await;
+        let found = witness_findings(&rig).await;
+        assert_eq!(found.len(), 2, "{time}: {found:?}");
+        for (id, what) in found {
+            assert!(what.contains("missing when the home opened on"), "{what}");
+            let args = ["--owner", "anna", "--reason", "known", "--json"];
+            let accept = [&["check", "--accept", &id][..], &args].concat();
+            assert!(rig.cli(&accept).await.status.success());
+        }
+        // Accepted is this loss, and not the next.
+        assert!(witness_findings(&rig).await.is_empty());
+    }
+    let log = rig.verified_log().await;
+    assert_eq!(crate::vault::records(&log, "home.open").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_whose_slots_are_lost_is_not_written_over_by_another() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    rig.claim("lamp").await.unwrap();
+    rig.stop().await;
+    let slots = rig.data_dir.join("slots.json");
+    let kept = fs::read(&slots).unwrap();
+    fs::remove_file(&slots).unwrap();
+    let init = ["init", "--home", "attic", "--slot", "keyfile", "--json"];
+    let refused = json(&rig.cli(&init).await);
+    let why = refused["error"].to_string();
+    assert!(why.contains("slots.json is missing"), "{refused}");
+    fs::write(&slots, kept).unwrap();
+    rig.start().await;
+    assert!(rig.cli(&["device", "show", "lamp"]).await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_did_not_get_to_its_end_is_repeated() {
+    let place = tempfile::tempdir().unwrap();
+    let args = ["init", "--home", "attic", "--slot", "keyfile", "--json"];
+    for file in ["init.unfinished", "hearthkey.db", "unseal.key"] {
+        fs::write(place.path().join(file), "").unwrap();
+    }
+    let mut command = hearthkey();
+    let output = command.arg("--data-dir").arg(place.path()).args(args);
+    let made = json(&output.output().await.unwrap());
+    assert_ne!(made["home"], Value::Null, "{made}");
+    assert!(!place.path().join("init.unfinished").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,4 +262,42 @@ async fn an_export_replaces_nothing_unasked_and_never_a_device() {
     assert!(nothing.status.success(), "{}", said(&nothing));
     let kind = fs::metadata("/dev/null").unwrap().file_type();
     assert!(kind.is_char_device());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_and_their_checkpoint_are_two_files() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let out = rig.work.path().join("log.jsonl");
+    let same = rig.work.path().join(".").join("log.jsonl");
+    let (out_text, same) = (out.to_str().unwrap(), same.to_str().unwrap());
+    for replace in [&[] as &[&str], &["--replace"]] {
+        let args = ["log", "export", "--out", out_text, "--checkpoint", same];
+        let refused = rig.cli(&[&args[..], replace].concat()).await;
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(!out.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_gateway_does_not_open_a_home_that_took_the_place_of_its_own() {
+    let words = [("HEARTHKEY_PASSPHRASE", "correct horse battery")];
+    let mut rig = Rig::with_passphrase(words[0].1).await;
+    assert_eq!(rig.launch().await["sealed"], true);
+    let away = rig.work.path().join("away");
+    fs::rename(&rig.data_dir, &away).unwrap();
+    fs::create_dir(&rig.data_dir).unwrap();
+    for file in ["hearthkey.db", "slots.json"] {
+        fs::copy(away.join(file), rig.data_dir.join(file)).unwrap();
+    }
+    let mut unseal = hearthkey();
+    let unsealed = unseal
+        .args(["unseal", "--data-dir"])
+        .arg(&away)
+        .envs(words)
+        .output();
+    let unsealed = unsealed.await.unwrap();
+    assert!(!unsealed.status.success());
+    let why = said(&unsealed);
+    assert!(why.contains("moved or replaced"), "{why}");
 }

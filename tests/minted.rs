@@ -138,6 +138,31 @@ async fn a_value_whose_credential_was_retired_meanwhile_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_a_bridge_that_is_not_connected_any_more_is_said_to_be_left() {
+    let rig = home().await;
+    for (bridge, end, step) in [
+        ("ends", &["rotate", "--overlap", "0s"][..], "done"),
+        ("undoes", &["rollback"][..], "undone"),
+    ] {
+        let issuer = Issuer::connected(&rig, bridge).await;
+        let name = format!("{bridge}/token");
+        generated(&rig, &name).await;
+        told(&rig, &["credential", "rotate", &name]).await;
+        at_step(&rig, &name, "switch").await;
+        told(&rig, &["bridge", "disconnect", bridge]).await;
+        told(
+            &rig,
+            &[&["credential", end[0], &name][..], &end[1..]].concat(),
+        )
+        .await;
+        at_step(&rig, &name, step).await;
+        assert_eq!(issuer.live().len(), 2);
+    }
+    let left = leftovers(&rig).await;
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_whose_lease_is_ended_while_it_is_made_is_not_forgotten() {
     let mut rig = home().await;
     let issuer = Issuer::connected(&rig, "sys").await;

@@ -107,3 +107,16 @@ async fn a_profile_is_not_given_a_tree_that_a_device_has_and_the_device_is_named
     let file = profile(&rig, "panel", "alarm/{device}/#");
     told(&rig, &["profile", "add", &file]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_device_hears_what_the_gateway_says_to_others_by_what_it_is_called() {
+    let rig = home().await;
+    told(
+        &rig,
+        &["profile", "add", &profile(&rig, "second", "+/{device}/#")],
+    )
+    .await;
+    let why = not_claimed(&rig, "v1", "second", "lab").await;
+    assert!(why["detail"].to_string().contains("gateway's own"), "{why}");
+    claimed(&rig, "v2", "second", "lab").await;
+}

@@ -7,8 +7,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchown, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -30,8 +31,9 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(crate) struct DeviceDirectory {
     path: PathBuf,
-    /// Held while a process may write: two writers would tear the slots apart.
-    _lock: Option<Lock>,
+    /// Held while a process may write: two writers would tear the slots apart. The directory itself is locked, too: a lock
+    /// file can be removed.
+    _locks: Option<[Lock; 2]>,
 }
 
 /// An exclusive lock. It is given back by name, not by closing the file: a child process that is just being started
@@ -127,18 +129,26 @@ impl DeviceDirectory {
         builder.recursive(true).mode(0o700);
         builder.create(path).map_err(|cause| at(path, cause))?;
         let lock_path = path.join(LOCK);
-        let lock = open_directory(path)
-            .and_then(|directory| create(&directory, LOCK, OFlags::empty()))
-            .map_err(|cause| at(&lock_path, cause))?;
-        lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => DirectoryError::InUse {
-                path: path.to_owned(),
-            },
-            fs::TryLockError::Error(cause) => at(&lock_path, cause),
-        })?;
+        let failed = |cause| at(&lock_path, cause);
+        let directory = open_directory(path).map_err(failed)?;
+        let lock = match create(&directory, LOCK, OFlags::EXCL) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                create(&directory, LOCK, OFlags::empty())
+            }
+            made => made,
+        }
+        .map_err(failed)?;
+        for open in [&directory, &lock] {
+            open.try_lock().map_err(|error| match error {
+                fs::TryLockError::WouldBlock => DirectoryError::InUse {
+                    path: path.to_owned(),
+                },
+                fs::TryLockError::Error(cause) => failed(cause),
+            })?;
+        }
         Ok(Self {
             path: path.to_owned(),
-            _lock: Some(Lock(lock)),
+            _locks: Some([Lock(directory), Lock(lock)]),
         })
     }
 
@@ -152,7 +162,7 @@ impl DeviceDirectory {
     pub(crate) fn read_only(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            _lock: None,
+            _locks: None,
         }
     }
 
@@ -253,7 +263,15 @@ fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
     // Without waiting, so that a pipe of this name holds nobody up.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = flags | OFlags::CLOEXEC | more;
-    regular(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    let file = regular(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())?;
+    // What root makes anew in a user's directory is that user's: otherwise the agent that runs as that user could not read it
+    // the next time.
+    let owner = fstat(directory)?;
+    if more.contains(OFlags::EXCL) && geteuid().is_root() && owner.st_uid != 0 {
+        let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+        fchown(&file, Some(user), Some(group))?;
+    }
+    Ok(file)
 }
 
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -361,8 +379,27 @@ mod tests {
         let first = DeviceDirectory::open(temp.path()).unwrap();
         let second = DeviceDirectory::open(temp.path());
         assert!(matches!(second, Err(DirectoryError::InUse { .. })));
+        fs::remove_file(temp.path().join(LOCK)).unwrap();
+        let second = DeviceDirectory::open(temp.path());
+        assert!(matches!(second, Err(DirectoryError::InUse { .. })));
         drop(first);
         assert!(DeviceDirectory::open(temp.path()).is_ok());
+    }
+
+    #[test]
+    fn what_root_writes_in_the_directory_of_a_user_is_that_users() {
+        use std::os::unix::fs::MetadataExt as _;
+        if !geteuid().is_root() {
+            return println!("skipped: only root can make files for others");
+        }
+        let temp = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(temp.path(), Some(65_534), Some(65_534)).unwrap();
+        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        directory.write(KEY, b"key").unwrap();
+        for name in [KEY, LOCK] {
+            let made = fs::metadata(temp.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (65_534, 65_534), "{name}");
+        }
     }
 
     #[test]

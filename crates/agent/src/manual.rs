@@ -1,6 +1,8 @@
 //! `hearthkey-agent completions`, `man` and `version`: made from the command line itself.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -25,6 +27,9 @@ pub(crate) struct Manual {
     /// Write the pages of all commands into this directory instead.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// With --out: replace pages that are there already.
+    #[arg(long, requires = "out")]
+    replace: bool,
 }
 
 /// What `--json` answers.
@@ -64,7 +69,7 @@ impl Manual {
             return Ok(());
         };
         std::fs::create_dir_all(&directory)
-            .and_then(|()| clap_mangen::generate_to(command, &directory))
+            .and_then(|()| write_pages(command, &directory, self.replace))
             .map_err(|error| failed(&error))?;
         match json {
             true => print_json(&Made::Directory(directory)),
@@ -72,6 +77,31 @@ impl Manual {
         }
         Ok(())
     }
+}
+
+/// Writes the pages of a command and of all under it. What is there already and is no file, or is not to be replaced, stays.
+fn write_pages(mut command: Command, directory: &Path, replace: bool) -> io::Result<()> {
+    command = command.disable_help_subcommand(true);
+    command.build();
+    let mut commands = vec![command];
+    while let Some(command) = commands.pop() {
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        commands.extend(shown.cloned());
+        let page = Man::new(command);
+        let path = directory.join(page.get_filename());
+        match fs::symlink_metadata(&path) {
+            Ok(known) if replace && known.is_file() => fs::remove_file(&path)?,
+            Ok(_) => {
+                let why = "is there already; a file is replaced with --replace";
+                return Err(io::Error::other(format!("{} {why}", path.display())));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // A new file, whoever puts something there meanwhile.
+        page.render(&mut File::create_new(&path)?)?;
+    }
+    Ok(())
 }
 
 /// Prints the version.

@@ -219,6 +219,11 @@ pub enum ClaimRefusal {
     /// An id whose topics would be the gateway's own.
     #[error("a device cannot be called {0}: choose another id")]
     ReservedId(DeviceId),
+    /// An id, or an environment, by whose name a rule would reach the gateway's own topics.
+    #[error(
+        "a device called {0} would reach topics of the gateway's own in the environment {1}: choose another id, profile or environment"
+    )]
+    GatewaysTopics(DeviceId, EnvironmentName),
     /// An id by which it would get topics of other devices.
     #[error("{0}: choose another id")]
     OthersTopics(Taken),
@@ -279,6 +284,10 @@ pub fn open(
     let Some(profile) = profile else {
         return Err(ClaimRefusal::UnknownProfile(request.profile.clone()));
     };
+    if profile.reaches_ours(&request.device, &request.environment) {
+        let (device, environment) = (request.device.clone(), request.environment.clone());
+        return Err(ClaimRefusal::GatewaysTopics(device, environment));
+    }
     let named = Named {
         device: &request.device,
         environment: &request.environment,

@@ -66,8 +66,8 @@ pub struct Facts {
     pub home: String,
     /// Whether a key file opens it.
     pub key_file: bool,
-    /// Whether the log's newest checkpoint lies outside the database.
-    pub anchored: bool,
+    /// When the home last opened without a checkpoint of its log outside the database, if it ever did.
+    pub unanchored_at: Option<Timestamp>,
     /// The log's newest checkpoint outside the database, as it is now.
     pub anchor: Anchor,
     /// What the revocation journal lacked when the home opened.
@@ -254,13 +254,8 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
              and restore a backup; or say why it may go on with `hearthkey log accept`.",
         ));
     }
-    if !facts.anchored {
-        findings.push(one(
-            FindingKind::NotAnchored,
-            Severity::High,
-            "The anchor file was missing when the home opened.",
-            "Compare the log with a checkpoint that a device or an export holds, then accept this.",
-        ));
+    if let Some(at) = facts.unanchored_at {
+        findings.push(witness::of_opening_without_anchor(at, &object));
     }
     findings.extend(witness::of_anchor(facts.anchor, &object, now));
     findings.extend(witness::of_journal(
@@ -369,7 +364,6 @@ mod tests {
     fn calm() -> Facts {
         Facts {
             home: "attic".into(),
-            anchored: true,
             backups: Backups {
                 made_at: Some(Timestamp::from_s(0)),
                 tried_at: Some(Timestamp::from_s(0)),
@@ -410,7 +404,7 @@ mod tests {
             ),
             (
                 Facts {
-                    anchored: false,
+                    unanchored_at: Some(Timestamp::from_s(0)),
                     ..calm()
                 },
                 FindingKind::NotAnchored,

@@ -178,24 +178,36 @@ impl Profile {
 
     /// What one device of this profile may do.
     pub fn rights(&self, device: &DeviceId, environment: &EnvironmentName) -> Rights {
-        let expand = |rules: &[TopicRule]| -> Vec<TopicFilter> {
-            rules
-                .iter()
-                .filter_map(|rule| {
-                    filter_for(&rule.topic, device.as_str(), environment.as_str()).ok()
-                })
-                .filter(|filter| !is_reserved(filter.as_str()))
-                .collect()
-        };
         let own = |text: String| TopicFilter::parse(&text);
-        let mut publish = expand(&self.publish);
-        let mut subscribe = expand(&self.subscribe);
+        let publish = filled(&self.publish, device, environment);
+        let mut publish: Vec<_> = publish.filter(|f| !is_reserved(f.as_str())).collect();
+        let subscribe = filled(&self.subscribe, device, environment);
+        let mut subscribe: Vec<_> = subscribe.filter(|f| !hears_ours(f)).collect();
         publish.extend(own(hearthkey::renew(device)));
         publish.extend(own(hearthkey::trust_ack(device)));
         subscribe.extend(own(format!("hearthkey/v1/devices/{device}/#")));
         subscribe.extend(own("hearthkey/v1/trust/#".into()));
         Rights::new(publish, subscribe)
     }
+
+    /// Whether some rule, with these names in it, would reach topics of the gateway's own: `+/{device}/#` does for a device
+    /// called `v1`. It gets nothing by such a rule, and is better called otherwise.
+    pub fn reaches_ours(&self, device: &DeviceId, environment: &EnvironmentName) -> bool {
+        filled(&self.publish, device, environment).any(|filter| is_reserved(filter.as_str()))
+            || filled(&self.subscribe, device, environment).any(|filter| hears_ours(&filter))
+    }
+}
+
+/// The filters of rules, with these names in their places.
+fn filled(
+    rules: &[TopicRule],
+    device: &DeviceId,
+    environment: &EnvironmentName,
+) -> impl Iterator<Item = TopicFilter> {
+    let filters = rules
+        .iter()
+        .map(|rule| filter_for(&rule.topic, device.as_str(), environment.as_str()));
+    filters.filter_map(Result::ok)
 }
 
 fn filter_for(topic: &str, device: &str, environment: &str) -> Result<TopicFilter, InvalidTopic> {
@@ -211,6 +223,13 @@ fn is_reserved(topic: &str) -> bool {
     topic.starts_with('$') || topic.split('/').next() == Some("hearthkey")
 }
 
+/// Whether a subscription would be handed what the gateway says to one device.
+fn hears_ours(filter: &TopicFilter) -> bool {
+    let ours = hearthkey::PRIVATE.iter();
+    let mut ours = ours.filter_map(|ours| TopicFilter::parse(ours).ok());
+    is_reserved(filter.as_str()) || ours.any(|ours| ours.overlaps(filter))
+}
+
 /// No rule names a reserved topic, and no subscription can be handed one. A rule for publishing
 /// may begin with `+`: there every message is judged by its own topic.
 fn check_topic(topic: &str, subscribe: bool) -> Result<(), InvalidProfile> {
@@ -219,15 +238,9 @@ fn check_topic(topic: &str, subscribe: bool) -> Result<(), InvalidProfile> {
         topic: shown(),
         why,
     })?;
-    let reaches_ours = || {
-        let ours = hearthkey::PRIVATE
-            .iter()
-            .filter_map(|ours| TopicFilter::parse(ours).ok());
-        ours.into_iter().any(|ours| ours.overlaps(&filter))
-    };
     let text = filter.as_str();
     let nameless = text.starts_with('/') || text.starts_with('#');
-    if nameless || is_reserved(text) || subscribe && reaches_ours() {
+    if nameless || is_reserved(text) || subscribe && hears_ours(&filter) {
         return Err(InvalidProfile::Reserved(shown()));
     }
     Ok(())
@@ -487,6 +500,28 @@ mod tests {
             "devices/lamp/#",
         ] {
             assert!(!rights.may_subscribe(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_rule_reaches_nothing_of_the_gateways_by_a_name_that_stands_in_it() {
+        let text = "name = \"second\"\ndescription = \"d\"\ncertificate_lifetime_days = 30\ngrace_days = 30\n\
+                    keys = [\"p256\"]\n[[publish]]\ntopic = \"hear{device}/#\"\nreason = \"r\"\n\
+                    [[subscribe]]\ntopic = \"+/{device}/#\"\nreason = \"r\"\n\
+                    [[subscribe]]\ntopic = \"+/{environment}/#\"\nreason = \"r\"\n";
+        let profile = Profile::parse(text).unwrap();
+        for (device, environment, reaches) in [
+            ("lamp", "home", false),
+            ("v1", "home", true),
+            ("thkey", "home", true),
+            ("lamp", "v1", true),
+        ] {
+            let (device, environment) = (device.parse().unwrap(), environment.parse().unwrap());
+            assert_eq!(profile.reaches_ours(&device, &environment), reaches);
+            let rights = profile.rights(&device, &environment);
+            for topic in ["+/v1/#", "hearthkey/v1/devices/other/notice"] {
+                assert!(!rights.may_subscribe(topic), "{device} {topic}");
+            }
         }
     }
 }

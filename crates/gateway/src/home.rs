@@ -99,8 +99,8 @@ pub(crate) struct Home {
     pub(crate) key_file: bool,
     /// What the revocation journal lacked when the home opened.
     pub(crate) journal_opened: JournalOpened,
-    /// Whether the anchor file was there when the home opened.
-    pub(crate) anchored: bool,
+    /// When the home last opened without its anchor file, if it ever did.
+    pub(crate) unanchored_at: Option<Timestamp>,
     /// Tells this opening of the home from every other.
     pub(crate) epoch: String,
     /// Devices that had a session when the use of rights was last noted, or came since.

@@ -71,6 +71,16 @@ pub enum InitError {
         /// Some of what is in it.
         names: String,
     },
+    /// There is a home in the directory, without what opens it.
+    #[error(
+        "the directory {path} holds a home whose slots.json is missing: {names}. Nothing was changed. Put slots.json back from a copy; if there is none, the home cannot be opened any more: choose an empty --data-dir"
+    )]
+    WithoutSlots {
+        /// The directory.
+        path: PathBuf,
+        /// Some of what is in it.
+        names: String,
+    },
     /// Another program is at work there.
     #[error(
         "another program is making or running a home in {0}. Wait until it is done, or choose another --data-dir"
@@ -136,6 +146,10 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
     let root_sha256 = furnish(&place.dir, root, &id, name.trim()).await?;
     // Last, so that an interrupted init can be repeated.
     slots.write(&place.dir).map_err(directory)?;
+    if let Err(error) = place.dir.remove(UNFINISHED_FILE) {
+        // The home is made; `run` removes it.
+        tracing::warn!(%error, "{UNFINISHED_FILE} could not be removed");
+    }
     Ok(Initialized {
         home: id.to_string(),
         root_sha256,
@@ -162,26 +176,37 @@ impl Place {
             .create(path)
             .map_err(failed)?;
         let dir = DataDir::open(path).map_err(failed)?;
-        if dir.has(SLOTS_FILE).map_err(failed)? {
-            return Err(InitError::Exists(path.to_owned()));
-        }
+        let is_made = || match dir.has(SLOTS_FILE).map_err(failed)? {
+            true => Err(InitError::Exists(path.to_owned())),
+            false => Ok(()),
+        };
+        is_made()?;
         if !dir.is_private().map_err(failed)? {
             return Err(InitError::NotPrivate(path.to_owned()));
         }
         let lock = dir.lock().map_err(failed)?;
         let lock = lock.ok_or_else(|| InitError::Busy(path.to_owned()))?;
-        let foreign: Vec<String> = dir
-            .names(NAMES_LOOKED_AT)
-            .map_err(failed)?
-            .into_iter()
-            .filter(|name| !is_left_over(name))
-            .take(NAMES_SHOWN)
-            .collect();
+        // Another init may have come to its end before the lock was had.
+        is_made()?;
+        let unfinished = dir.has(UNFINISHED_FILE).map_err(failed)?;
+        let names = dir.names(NAMES_LOOKED_AT).map_err(failed)?;
+        let shown = |which: fn(&str) -> bool| -> String {
+            let names = names.iter().filter(|name| which(name.as_str()));
+            let names: Vec<&str> = names.map(String::as_str).take(NAMES_SHOWN).collect();
+            names.join(", ")
+        };
+        let (path, foreign) = (path.to_owned(), shown(|name| !is_left_over(name)));
         if !foreign.is_empty() {
-            return Err(InitError::NotEmpty {
-                path: path.to_owned(),
-                names: foreign.join(", "),
-            });
+            let names = foreign;
+            return Err(InitError::NotEmpty { path, names });
+        }
+        let names = shown(is_of_a_home);
+        if !unfinished && !names.is_empty() {
+            return Err(InitError::WithoutSlots { path, names });
+        }
+        if !unfinished {
+            dir.create(UNFINISHED_FILE).map_err(failed)?;
+            dir.sync().map_err(failed)?;
         }
         dir.close_to_others().map_err(failed)?;
         Ok(Self { dir, _lock: lock })
@@ -193,20 +218,20 @@ const NAMES_LOOKED_AT: usize = 100;
 /// Names that a refusal gives.
 const NAMES_SHOWN: usize = 3;
 
+/// Lies in a directory from the beginning of an init to its end: what else is there then is of no use to anybody.
+pub(crate) const UNFINISHED_FILE: &str = "init.unfinished";
+
 /// Whether a file may be of an init that did not get to its end, or of the file system itself.
 fn is_left_over(name: &str) -> bool {
     let plain = name.strip_suffix(".new").unwrap_or(name);
-    let database = plain.strip_prefix(DATABASE_FILE);
+    is_of_a_home(plain) || [SLOTS_FILE, LOCK_FILE, UNFINISHED_FILE, "lost+found"].contains(&plain)
+}
+
+/// Whether a file is of a home that was made to its end, unless an init says that it was not.
+fn is_of_a_home(name: &str) -> bool {
+    let database = name.strip_prefix(DATABASE_FILE);
     matches!(database, Some("" | "-wal" | "-shm"))
-        || [
-            KEY_FILE,
-            SLOTS_FILE,
-            ANCHOR_FILE,
-            JOURNAL_FILE,
-            LOCK_FILE,
-            "lost+found",
-        ]
-        .contains(&plain)
+        || [KEY_FILE, ANCHOR_FILE, JOURNAL_FILE].contains(&name)
 }
 
 /// The name as a DNS label, and something that no other home has.

@@ -82,6 +82,7 @@ mod views;
 mod visitors;
 mod waiting;
 mod well_known;
+mod witnesses;
 
 pub use data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use desktop::Desktop;

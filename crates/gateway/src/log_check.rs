@@ -40,6 +40,17 @@ pub(crate) struct LogState {
     full_at: Option<Timestamp>,
     faults: Faults,
     problem: Option<String>,
+    /// Why the newest check did not get to its end.
+    unread: Option<String>,
+}
+
+impl LogState {
+    /// What is wrong with the log; that nobody could look is wrong, too.
+    fn told(&self) -> Option<String> {
+        let unread = self.unread.as_ref();
+        let unread = unread.map(|why| format!("it could not be read to its end ({why})"));
+        self.problem.clone().or(unread)
+    }
 }
 
 /// What a check is begun for.
@@ -64,7 +75,10 @@ pub(crate) async fn keep_verifying(home: Arc<Home>) {
         match home.verify(&mut check, &mut stopping).await {
             Ok(Some(part)) => home.note_verified(&check, part, full).await,
             Ok(None) => return,
-            Err(error) => tracing::error!(%error, "the log could not be verified"),
+            Err(error) => {
+                tracing::error!(%error, "the log could not be verified");
+                locked(&home.log_state).unread = Some(error.to_string());
+            }
         }
         match home
             .what_to_verify_next(&mut checkpoints, &mut days, &mut stopping)
@@ -146,6 +160,7 @@ impl Home {
             let mut state = locked(&self.log_state);
             state.faults = faults.clone();
             state.problem = told;
+            state.unread = None;
         }
         let accepted = self.store.accepted_faults().unwrap_or_default();
         // What the faults do not hold, like a log that has become shorter, is never accepted beforehand.
@@ -174,7 +189,7 @@ impl Home {
 
     /// What is wrong with the log: what its verifying found, or what keeps the home from going on.
     pub(crate) fn log_problem(&self) -> Option<String> {
-        let found = locked(&self.log_state).problem.clone();
+        let found = locked(&self.log_state).told();
         found.or_else(|| self.store.incident().map(|incident| incident.to_string()))
     }
 
@@ -208,5 +223,21 @@ impl Home {
         let all = self.store.accepted_faults()?.with(&found);
         let all = all.with(&self.store.faults_of(incident)?);
         Ok(Write::Setting(ACCEPTED, all.to_json()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_could_not_be_read_is_not_said_to_be_whole() {
+        let mut state = LogState::default();
+        assert_eq!(state.told(), None);
+        state.unread = Some("disk I/O error".into());
+        let told = state.told().unwrap();
+        assert!(told.contains("could not be read to its end"), "{told}");
+        state.problem = Some("it was rewritten".into());
+        assert_eq!(state.told().unwrap(), "it was rewritten");
     }
 }

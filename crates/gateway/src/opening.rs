@@ -39,6 +39,7 @@ use crate::people::People;
 use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
+use crate::witnesses::Witness;
 use crate::{https, outbox, schedule};
 
 /// Why a home does not open.
@@ -167,12 +168,18 @@ pub(crate) async fn open(
     })
     .await?;
     let mut warnings = Vec::new();
-    let journal_opened = JournalOpened {
-        missing: replay.missing,
+    let mut journal_opened = JournalOpened {
+        missing_at: replay.missing.then_some(now),
         unterminated: replay.unterminated,
         foreign_lines: replay.foreign_lines,
     };
     warnings.extend(journal_opened.sentences());
+    let missing_now = journal_opened.missing_at;
+    journal_opened.missing_at = Witness::Journal
+        .missing_at(&store, &id, missing_now)
+        .await?;
+    let missing_now = (!anchored).then_some(now);
+    let unanchored_at = Witness::Anchor.missing_at(&store, &id, missing_now).await?;
     if !anchored {
         warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
@@ -220,7 +227,7 @@ pub(crate) async fn open(
         warnings,
         key_file: door.key_file,
         journal_opened,
-        anchored,
+        unanchored_at,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: Semaphore::new(crate::live_http::WAITING_MAX),
         lately_connected: Mutex::default(),

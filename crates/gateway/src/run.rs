@@ -30,7 +30,7 @@ use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
 use crate::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::{forbidden, router};
-use crate::init::KEY_FILE_WARNING;
+use crate::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
 use crate::lingering::linger;
 use crate::opening::{Door, HomeError, open};
 use crate::people::setup::SetupLink;
@@ -82,6 +82,9 @@ pub enum RunError {
     /// The directory cannot hold a home.
     #[error(transparent)]
     DataDir(#[from] UnfitDataDir),
+    /// Another directory is where the home was locked.
+    #[error("the data directory {0} was moved or replaced while the gateway ran")]
+    Moved(PathBuf),
     /// Another gateway runs on this home.
     #[error("another gateway runs on {0}. Stop it first, or choose another --data-dir")]
     Running(PathBuf),
@@ -110,6 +113,8 @@ pub enum RunError {
 /// The process: an open home, or none.
 pub(crate) struct Gateway {
     door: Door,
+    /// The directory that is locked.
+    dir: DataDir,
     slots: Slots,
     home: RwLock<Option<Arc<Home>>>,
     /// One seals or unseals at a time.
@@ -155,7 +160,7 @@ impl Running {
         };
         check_data_dir(&data_dir)?;
         let slots = Slots::read(&data_dir)?;
-        let (socket, lock) = bind(&data_dir)?;
+        let (socket, dir, lock) = bind(&data_dir)?;
         let gateway = Arc::new(Gateway {
             door: Door {
                 data_dir: data_dir.clone(),
@@ -164,6 +169,7 @@ impl Running {
                 hosts,
                 key_file: slots.kinds().contains(&SlotKind::KeyFile),
             },
+            dir,
             slots,
             home: RwLock::new(None),
             turn: tokio::sync::Mutex::default(),
@@ -196,12 +202,16 @@ impl Running {
     pub(crate) async fn stop(self) {
         self.serving.abort();
         self.gateway.close().await;
-        let _ = std::fs::remove_file(self.gateway.door.data_dir.join(SOCKET_FILE));
+        let _ = self.gateway.dir.remove(SOCKET_FILE);
     }
 }
 
+/// What a data directory that is open to others does not protect from.
+const NOT_PRIVATE_WARNING: &str = "Others than its owner can put files into the data directory, or it belongs to another user: \
+     they can take the home's files away or replace them. Make it the gateway's own (`chmod 750`).";
+
 /// Locks the home and binds its socket: the holder of the data directory's lock is the only gateway of the home.
-fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
+fn bind(data_dir: &Path) -> Result<(UnixListener, DataDir, HomeLock), RunError> {
     let failed = |source| RunError::Lock {
         path: data_dir.to_owned(),
         source,
@@ -209,13 +219,15 @@ fn bind(data_dir: &Path) -> Result<(UnixListener, HomeLock), RunError> {
     let dir = DataDir::open(data_dir).map_err(failed)?;
     let lock = dir.lock().map_err(failed)?;
     let lock = lock.ok_or_else(|| RunError::Running(data_dir.to_owned()))?;
+    // What opens the home was read: it is made to its end.
+    dir.remove(UNFINISHED_FILE).map_err(failed)?;
     if !dir.is_private().map_err(failed)? {
         tracing::warn!(
             data_dir = %data_dir.display(),
             "others than its owner can put files into the data directory, or it belongs to another user"
         );
     }
-    Ok((bind_socket(&dir)?, lock))
+    Ok((bind_socket(&dir)?, dir, lock))
 }
 
 /// Binds the socket of a home whose lock is held; one that a dead gateway left is replaced.
@@ -282,6 +294,10 @@ impl Gateway {
     async fn open(self: &Arc<Self>, way: &Way) -> Result<(), RunError> {
         // Argon2 takes a tenth of a second of a core.
         let root = tokio::task::block_in_place(|| self.slots.unseal(way))?;
+        // The lock is on the directory that was there at start.
+        if !self.dir.is_at_its_path().unwrap_or_default() {
+            return Err(RunError::Moved(self.door.data_dir.clone()));
+        }
         let (home, https) = open(self.door.clone(), root, self.slots.home().clone()).await?;
         let (mqtt, http) = (home.broker.local_addr(), home.http);
         if let Some((listener, address)) = https.zip(http) {
@@ -324,6 +340,10 @@ impl Gateway {
                     tracing::warn!(actor = actor.name, "an attempt to unseal failed");
                     Failure::refused(&error, "Try again with other words.")
                 }
+                error @ RunError::Moved(_) => Failure::refused(
+                    &error,
+                    "Stop the gateway, and start it on the directory that is its own.",
+                ),
                 error => Failure::internal(&error),
             })?;
         let home = self.home()?;
@@ -368,6 +388,9 @@ impl Gateway {
             .unwrap_or_default();
         if kinds.contains(&SlotKind::KeyFile) {
             warnings.push(KEY_FILE_WARNING.to_owned());
+        }
+        if !self.dir.is_private().unwrap_or_default() {
+            warnings.push(NOT_PRIVATE_WARNING.to_owned());
         }
         let socket = self.door.data_dir.join(SOCKET_FILE).display().to_string();
         let mqtt = home

@@ -43,7 +43,8 @@ pub(crate) enum Use {
 /// Opens a keyed connection. A wrong key shows as `NotADatabase` here, not later.
 pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Result<Connection> {
     let access = match usage {
-        Use::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        // A database is made by hand: one that is not there, or a link to a disk that is not, is never made by opening it.
+        Use::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Use::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -92,16 +93,16 @@ fn set_key(connection: &Connection, key: &DerivedKey) -> rusqlite::Result<()> {
 }
 
 /// The number of the last migration that this program has.
-pub(crate) const SCHEMA: usize = MIGRATIONS.len();
+pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// The number of the last migration that was applied.
-pub(crate) fn schema(connection: &Connection) -> rusqlite::Result<usize> {
+pub(crate) fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// Brings the schema up to date. The number of the last migration is `user_version`.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let done = schema(connection)?;
+    let done = usize::try_from(schema(connection)?).unwrap_or(usize::MAX);
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
@@ -158,6 +159,7 @@ mod tests {
     fn a_page_that_stands_in_the_log_alone_is_told_from_a_damaged_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("database");
+        std::fs::File::create(&path).unwrap();
         let home = "home-1".parse().unwrap();
         let key = RootKey::generate().database(&home);
         let writer = open(&path, &key, Use::Write).unwrap();

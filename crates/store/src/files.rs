@@ -11,6 +11,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
 
 /// The data directory, held open: its files are reached through it, also if something else takes its path.
 #[derive(Debug)]
@@ -47,6 +48,30 @@ impl DataDir {
     /// The path by which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether its path still leads to it, and not to another directory that has taken its place.
+    pub fn is_at_its_path(&self) -> io::Result<bool> {
+        let (open, named) = (fstat(&self.handle)?, rustix::fs::stat(&self.path));
+        match named {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fails if the directory is another one by now: what is opened in it by its path would be another home's.
+    pub(crate) fn still_there(&self) -> Result<(), String> {
+        let path = self.path.display();
+        match self.is_at_its_path() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!(
+                "the data directory {path} was moved or replaced while the gateway ran. Restart it"
+            )),
+            Err(error) => Err(format!(
+                "the data directory {path} cannot be looked at: {error}"
+            )),
+        }
     }
 
     /// Locks the home, by the directory itself: no file in it can be removed or replaced to let a second gateway in. Returns
@@ -107,11 +132,11 @@ impl DataDir {
         // Without waiting, so that a pipe of this name holds nobody up.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.handle, name, flags, Mode::empty()) {
-            Ok(file) => file.into(),
+            Ok(file) => regular(file.into()),
             Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         };
-        let mut file = regular(file)?;
+        let mut file = file.map_err(|error| about(name, &error))?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         Ok(Some(content))
@@ -119,27 +144,47 @@ impl DataDir {
 
     /// Creates a file that was not there.
     pub fn create(&self, name: &str) -> io::Result<File> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.handle, name, flags, PRIVATE)?.into())
+        self.make(name, OFlags::WRONLY)
     }
 
     /// Opens a file to read and to append to, and creates it if it was not there.
     pub fn append(&self, name: &str) -> io::Result<File> {
-        let flags =
-            OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        regular(openat(&self.handle, name, flags, PRIVATE)?.into())
+        let flags = OFlags::RDWR | OFlags::APPEND;
+        let safely = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = match openat(&self.handle, name, flags | safely, Mode::empty()) {
+            Ok(file) => regular(file.into()),
+            Err(Errno::NOENT) => self.make(name, flags),
+            Err(error) => Err(error.into()),
+        };
+        opened.map_err(|error| about(name, &error))
+    }
+
+    /// Makes a new file. One that root makes in somebody's home is that user's: otherwise the gateway that runs as that
+    /// user could not read it the next time.
+    fn make(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let anew = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file: File = openat(&self.handle, name, flags | anew, PRIVATE)?.into();
+        // Whatever the umask is.
+        rustix::fs::fchmod(&file, PRIVATE)?;
+        let home = fstat(&self.handle)?;
+        if rustix::process::geteuid().is_root() && home.st_uid != 0 {
+            let (user, group) = (Uid::from_raw(home.st_uid), Gid::from_raw(home.st_gid));
+            rustix::fs::fchown(&file, Some(user), Some(group))?;
+        }
+        Ok(file)
     }
 
     /// Fails if something of one of these names is neither a file nor a link to one.
     pub fn are_files(&self, names: &[&str]) -> io::Result<()> {
         for name in names {
-            match statat(&self.handle, *name, AtFlags::empty()) {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
-                Ok(_) => return Err(no_file()),
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let error = match statat(&self.handle, *name, AtFlags::empty()) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => continue,
+                Ok(_) => no_file(),
+                Err(Errno::NOENT) if !self.has(name)? => continue,
+                Err(Errno::NOENT) => io::Error::other("it is a link that leads nowhere"),
+                Err(error) => error.into(),
+            };
+            return Err(about(name, &error));
         }
         Ok(())
     }
@@ -185,17 +230,26 @@ impl DataDir {
     }
 }
 
+/// What is wrong with a file of this name, for the person who has to look at it.
+fn about(name: &str, error: &io::Error) -> io::Error {
+    let what = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::LOOP) => "it is a link, and no file".to_owned(),
+        Some(Errno::ISDIR | Errno::NXIO) => no_file().to_string(),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("{name}: {what}"))
+}
+
 /// The file, if it is a regular file: reading a pipe or a device would wait for its other end.
 fn regular(file: File) -> io::Result<File> {
-    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
-        FileType::RegularFile => Ok(file),
-        FileType::Directory => Err(Errno::ISDIR.into()),
-        _ => Err(no_file()),
+    match FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+        true => Ok(file),
+        false => Err(no_file()),
     }
 }
 
 fn no_file() -> io::Error {
-    io::Error::other("it is a pipe, a socket or a device, and no file")
+    io::Error::other("it is a directory, a pipe, a socket or a device, and no file")
 }
 
 #[cfg(test)]
@@ -235,6 +289,11 @@ mod tests {
         let mode = Mode::RUSR | Mode::WUSR;
         let pipe = place.path().join("slots.json");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        symlink("nowhere", place.path().join("link")).unwrap();
+        let link = dir.read("link").map(drop).unwrap_err();
+        assert_eq!(link.to_string(), "link: it is a link, and no file");
+        let link = dir.are_files(&["link"]).unwrap_err();
+        assert_eq!(link.to_string(), "link: it is a link that leads nowhere");
         for error in [
             dir.read("slots.json").map(drop).unwrap_err(),
             dir.append("slots.json").map(drop).unwrap_err(),
@@ -248,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn what_root_makes_in_the_home_of_a_user_is_that_users() {
+        let (place, dir) = data_dir();
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: only root can make files for others");
+        }
+        std::os::unix::fs::chown(place.path(), Some(65_534), Some(65_534)).unwrap();
+        dir.append("journal").unwrap();
+        dir.replace("anchor", b"one").unwrap();
+        dir.replace("anchor", b"two").unwrap();
+        for name in ["journal", "anchor"] {
+            let made = std::fs::metadata(place.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (65_534, 65_534), "{name}");
+        }
+    }
+
+    #[test]
     fn a_home_has_one_lock_whatever_is_removed_from_it() {
         let (place, dir) = data_dir();
         let held = dir.lock().unwrap();
@@ -258,6 +333,19 @@ mod tests {
         assert!(other.lock().unwrap().is_none());
         drop(held);
         assert!(other.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_directory_that_another_has_taken_the_place_of_is_known() {
+        let place = tempfile::tempdir().unwrap();
+        let (home, away) = (place.path().join("home"), place.path().join("away"));
+        std::fs::create_dir(&home).unwrap();
+        let dir = DataDir::open(&home).unwrap();
+        assert!(dir.is_at_its_path().unwrap());
+        std::fs::rename(&home, &away).unwrap();
+        assert!(!dir.is_at_its_path().unwrap());
+        std::fs::create_dir(&home).unwrap();
+        assert!(!dir.is_at_its_path().unwrap());
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Journal {
 /// What the journal holds by now. The lock is never held while the disk is waited for.
 struct Written {
     file: Arc<File>,
+    /// How long it was at least, in bytes.
+    size: u64,
     devices: HashSet<DeviceId>,
 }
 
@@ -100,6 +102,7 @@ impl Journal {
         let file = Arc::new(file);
         let written = Arc::new(Mutex::new(Written {
             file: Arc::clone(&file),
+            size: content.len() as u64,
             devices: replay
                 .revocations
                 .iter()
@@ -134,11 +137,15 @@ impl Journal {
         answer.await.map_err(|_| ended())?
     }
 
-    /// Whether the file is where it was opened.
+    /// Whether the file is where it was opened, and no shorter.
     pub fn is_there(&self) -> bool {
-        let file = Arc::clone(&locked(&self.written).file);
+        let (file, size) = {
+            let written = locked(&self.written);
+            (Arc::clone(&written.file), written.size)
+        };
         let still = self.dir.is_still(JOURNAL_FILE, &file);
-        still.unwrap_or_default()
+        let whole = file.metadata().map(|now| now.len() >= size);
+        still.unwrap_or_default() && whole.unwrap_or_default()
     }
 
     /// Whether the journal holds a revocation of a device.
@@ -196,23 +203,31 @@ impl Pen {
         let mut file = self.file.as_ref();
         file.write_all(text.as_bytes())?;
         self.torn = false;
+        let size = file.metadata()?.len();
+        locked(&self.written).size = size;
         file.sync_data()
     }
 
-    /// A file that was taken away, or replaced, is made anew: a line in a file that has no name would be lost.
+    /// A file that was taken away, or replaced, is made anew: a line in a file that has no name would be lost. Of one that
+    /// was shortened nobody knows what it still holds.
     fn find_again(&mut self) -> io::Result<()> {
-        if self.dir.is_still(JOURNAL_FILE, &self.file)? {
+        let known = locked(&self.written).size;
+        let is_named = self.dir.is_still(JOURNAL_FILE, &self.file)?;
+        if is_named && self.file.metadata()?.len() >= known {
             return Ok(());
         }
-        tracing::error!("the revocation journal was taken away; it is begun anew");
-        self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
-        // It may be somebody else's file, without an end.
-        self.torn = self.file.metadata()?.len() > 0;
-        {
-            let mut written = locked(&self.written);
-            written.file = Arc::clone(&self.file);
-            written.devices.clear();
+        tracing::error!("the revocation journal was taken away or shortened; it is begun anew");
+        if !is_named {
+            self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
         }
+        let size = self.file.metadata()?.len();
+        // It may be somebody else's file, without an end.
+        self.torn = size > 0;
+        *locked(&self.written) = Written {
+            file: Arc::clone(&self.file),
+            size,
+            devices: HashSet::new(),
+        };
         self.dir.sync()
     }
 }
@@ -224,20 +239,19 @@ fn read(key: &DerivedKey, content: &[u8]) -> Replay {
     };
     for line in content.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii_end();
-        // What somebody, or a disk, has put before a line of ours takes nothing from it.
-        let begins = line.windows(BEGIN.len()).rposition(|part| part == BEGIN);
-        let (before, ours) = line.split_at(begins.unwrap_or(0));
-        let revocation = read_line(key, ours);
-        if !before.is_empty() || (revocation.is_none() && !ours.is_empty()) {
+        let (ours, others) = read_line(key, line);
+        if ours.len() > 1 || others {
             replay.foreign_lines += 1;
         }
-        replay.revocations.extend(revocation);
+        replay.revocations.extend(ours);
     }
     replay
 }
 
 /// How a line of ours begins.
 const BEGIN: &[u8] = br#"{"device":"#;
+/// The digits of a line's HMAC.
+const TAG_DIGITS: usize = 64;
 
 fn mac(key: &DerivedKey, message: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length, so this cannot fail.
@@ -247,12 +261,35 @@ fn mac(key: &DerivedKey, message: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-fn read_line(key: &DerivedKey, line: &[u8]) -> Option<Revocation> {
-    let text = std::str::from_utf8(line).ok()?;
-    let (json, tag) = text.rsplit_once('\t')?;
-    let tag = hearthkey_core::id::unhex::<32>(tag)?;
-    mac(key, json.as_bytes()).verify_slice(&tag).ok()?;
-    serde_json::from_str(json).ok()
+/// What of a line is ours, and whether there is anything else in it. What somebody, or a disk, has put before or after a line
+/// of ours, or in place of the end between two, takes nothing from it.
+fn read_line(key: &DerivedKey, line: &[u8]) -> (Vec<Revocation>, bool) {
+    let windows = line.windows(BEGIN.len()).enumerate();
+    let begins = windows.filter(|(_, part)| *part == BEGIN);
+    let mut begins: Vec<usize> = begins.map(|(at, _)| at).collect();
+    begins.push(line.len());
+    let (mut ours, mut others) = (Vec::new(), begins[0] > 0);
+    for ends in begins.windows(2) {
+        match read_one(key, &line[ends[0]..ends[1]]) {
+            Some((revocation, after)) => {
+                ours.push(revocation);
+                others |= !after.is_empty();
+            }
+            None => others = true,
+        }
+    }
+    (ours, others)
+}
+
+/// The line of ours with which a text begins, and what comes after it.
+fn read_one<'a>(key: &DerivedKey, text: &'a [u8]) -> Option<(Revocation, &'a [u8])> {
+    // Our JSON has no tab in it.
+    let tab = text.iter().position(|byte| *byte == b'\t')?;
+    let (json, tagged) = (&text[..tab], &text[tab + 1..]);
+    let (tag, after) = tagged.split_at_checked(TAG_DIGITS)?;
+    let tag = hearthkey_core::id::unhex::<32>(std::str::from_utf8(tag).ok()?)?;
+    mac(key, json).verify_slice(&tag).ok()?;
+    Some((serde_json::from_slice(json).ok()?, after))
 }
 
 #[cfg(test)]
@@ -355,6 +392,28 @@ mod tests {
         assert_eq!((replay.foreign_lines, replay.unterminated), (0, false));
     }
 
+    #[tokio::test]
+    async fn what_was_put_after_a_line_or_in_place_of_its_end_takes_nothing_from_it() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        for name in ["lamp", "door"] {
+            journal.append(revocation(name)).await.unwrap();
+        }
+        let lines = fixture.bytes();
+        let end = lines.iter().position(|byte| *byte == b'\n').unwrap();
+        for put in [&b""[..], b"\r", b" ", b" {\"device\":\"x\"}\n", b"\t00\n"] {
+            let altered = [&lines[..end], put, &lines[end + 1..]].concat();
+            std::fs::write(fixture.path(), altered).unwrap();
+            let (_, replay) = fixture.open();
+            let both = [revocation("lamp"), revocation("door")];
+            assert_eq!((replay.revocations, replay.foreign_lines), (both.into(), 1));
+        }
+        // Many beginnings without an end are looked at once each.
+        let endless = BEGIN.repeat(100_000);
+        std::fs::write(fixture.path(), [&endless[..], &lines].concat()).unwrap();
+        assert_eq!(fixture.open().1.revocations.len(), 2);
+    }
+
     #[test]
     fn a_line_that_a_full_disk_cut_short_does_not_merge_with_the_next() {
         let fixture = Fixture::new();
@@ -394,5 +453,17 @@ mod tests {
         assert!(journal.is_there() && !journal.holds(&lamp));
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("door")]);
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_was_emptied_where_it_lies_is_known_to_hold_nothing() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        let (lamp, door) = ("lamp".parse().unwrap(), "door".parse().unwrap());
+        journal.append(revocation("lamp")).await.unwrap();
+        std::fs::write(fixture.path(), "").unwrap();
+        assert!(!journal.is_there());
+        journal.append(revocation("door")).await.unwrap();
+        assert!(journal.is_there() && journal.holds(&door) && !journal.holds(&lamp));
     }
 }

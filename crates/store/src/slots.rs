@@ -73,7 +73,8 @@ fn remedy_of(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "Run this as the user that the home belongs to, or name another --data-dir"
         }
-        _ => "Run `hearthkey init` first, or restore it from a backup",
+        io::ErrorKind::NotFound => "Run `hearthkey init` first, or restore it from a backup",
+        _ => "Restore it from a backup",
     }
 }
 
@@ -230,10 +231,12 @@ impl Slots {
 /// The key file of a data directory, if there is one.
 pub fn key_file(data_dir: &Path) -> Option<Way> {
     let content = DataDir::open(data_dir).and_then(|dir| dir.read(KEY_FILE));
-    content
-        .ok()
-        .flatten()
-        .map(|content| Way::KeyFile(Zeroizing::new(content)))
+    let content = content.unwrap_or_else(|error| {
+        // The home stays sealed, and whoever wonders why finds it in the gateway's messages.
+        tracing::error!(%error, "the key file cannot be read");
+        None
+    });
+    content.map(|content| Way::KeyFile(Zeroizing::new(content)))
 }
 
 fn normalized_code(code: &str) -> Zeroizing<String> {

@@ -58,20 +58,32 @@ pub enum OpenError {
     )]
     Newer {
         /// The number of the last migration that was applied.
-        found: usize,
+        found: i64,
         /// The number of the last that this program has.
-        known: usize,
+        known: i64,
+    },
+    /// It is older, and a migration failed.
+    #[error(
+        "the database cannot be brought from schema {found} to {known}: {why}. Free the disk if it is full; otherwise restore a backup"
+    )]
+    Migration {
+        /// The number of the last migration that was applied.
+        found: i64,
+        /// The number of the last that this program has.
+        known: i64,
+        /// Why.
+        why: String,
     },
     /// It cannot be read or written.
     #[error("the database cannot be opened: {0}. Free or mend the disk")]
     Database(#[from] rusqlite::Error),
     /// A file beside it cannot be read or written.
     #[error(
-        "the data directory cannot be used: {0}. Check that it and every file in it belong to this user"
+        "the data directory cannot be used: {0}. Check that every file in it is a file and belongs to this user, as the directory does"
     )]
     Io(#[from] std::io::Error),
     /// A part is missing.
-    #[error("the database has no {0}. Run `hearthkey init`, or restore a backup")]
+    #[error("the database has no {0}. Restore a backup")]
     Missing(&'static str),
     /// A stored secret does not open.
     #[error(transparent)]
@@ -100,7 +112,7 @@ pub struct Opened {
 
 /// An open home's storage.
 pub struct Store {
-    dir: DataDir,
+    dir: Arc<DataDir>,
     path: PathBuf,
     key: Arc<DerivedKey>,
     vault: Vault,
@@ -160,7 +172,7 @@ impl Store {
     /// Opens a home: checks every page, the log's edge, its anchor, and reads the journal.
     pub fn open(data_dir: &Path, root: RootKey, home: &HomeId) -> Result<Opened, OpenError> {
         let path = data_dir.join(DATABASE_FILE);
-        let dir = DataDir::open(data_dir)?;
+        let dir = Arc::new(DataDir::open(data_dir)?);
         if !dir.has(DATABASE_FILE)? {
             return Err(OpenError::Missing("file"));
         }
@@ -187,7 +199,7 @@ impl Store {
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
         let writer = Arc::new(Writer::start(
-            path.clone(),
+            (Arc::clone(&dir), path.clone()),
             Arc::clone(&key),
             log_key,
             sender,
@@ -230,7 +242,10 @@ impl Store {
         let free = locked(&self.readers).pop();
         let connection = match free {
             Some(connection) => connection,
-            None => connection::open(&self.path, &self.key, Use::Read)?,
+            None => {
+                self.dir.still_there().map_err(ReadError)?;
+                connection::open(&self.path, &self.key, Use::Read)?
+            }
         };
         let answer = in_one_snapshot(&connection, question);
         let mut readers = locked(&self.readers);
@@ -399,10 +414,19 @@ const LOG_KEY: SecretName<'static> = SecretName {
 /// Brings the schema up to date. One that is newer than this program is left as it is.
 fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let (found, known) = (connection::schema(connection)?, connection::SCHEMA);
-    if found > known {
+    // No program of ours writes a negative number; one that does is not known here, either.
+    if found < 0 || found > known {
         return Err(OpenError::Newer { found, known });
     }
-    Ok(connection::migrate(connection)?)
+    connection::migrate(connection).map_err(|error| OpenError::Migration {
+        found,
+        known,
+        why: match error {
+            // Without the text of the migration.
+            rusqlite::Error::SqlInputError { msg, .. } => msg,
+            error => error.to_string(),
+        },
+    })
 }
 
 fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> {
@@ -541,19 +565,29 @@ mod tests {
         let root = RootKey::new(again.clone());
         Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
         let path = place.path().join(DATABASE_FILE);
-        let newer = connection::SCHEMA + 1;
-        let connection = connection::open(&path, &root.database(&home), Use::Write).unwrap();
-        connection
-            .pragma_update(None, "user_version", newer)
-            .unwrap();
-        drop(connection);
-        let refused = Store::open(place.path(), RootKey::new(again), &home)
-            .err()
-            .unwrap();
-        assert!(matches!(refused, OpenError::Newer { found, .. } if found == newer));
-        let said = refused.to_string();
-        assert!(said.contains("a newer Hearthkey has written it"), "{said}");
-        let connection = connection::open(&path, &root.database(&home), Use::Read).unwrap();
-        assert_eq!(connection::schema(&connection).unwrap(), newer);
+        let key = root.database(&home);
+        let set = |schema: i64| {
+            let connection = connection::open(&path, &key, Use::Write).unwrap();
+            connection
+                .pragma_update(None, "user_version", schema)
+                .unwrap();
+        };
+        for unknown in [connection::SCHEMA + 1, i64::from(i32::MAX), -1] {
+            set(unknown);
+            let root = RootKey::new(again.clone());
+            let refused = Store::open(place.path(), root, &home).err().unwrap();
+            let said = refused.to_string();
+            assert!(
+                matches!(refused, OpenError::Newer { found, .. } if found == unknown),
+                "{said}"
+            );
+            assert!(said.contains("a newer Hearthkey has written it"), "{said}");
+            let connection = connection::open(&path, &key, Use::Read).unwrap();
+            assert_eq!(connection::schema(&connection).unwrap(), unknown);
+        }
+        set(0);
+        let refused = Store::open(place.path(), RootKey::new(again), &home);
+        let said = refused.err().unwrap().to_string();
+        assert!(said.contains("cannot be brought from schema 0"), "{said}");
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::{ApplyError, Change, apply, check};
 use crate::connection::{self, Use};
+use crate::files::DataDir;
 use crate::keys::DerivedKey;
 use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
 
@@ -67,13 +68,14 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        path: PathBuf,
+        (dir, path): (Arc<DataDir>, PathBuf),
         key: Arc<DerivedKey>,
         log_key: LogKey,
         checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let mut state = State {
+            dir,
             path,
             key,
             log_key,
@@ -129,6 +131,7 @@ impl HashReader for StoredHashes<'_> {
 }
 
 struct State {
+    dir: Arc<DataDir>,
     path: PathBuf,
     key: Arc<DerivedKey>,
     log_key: LogKey,
@@ -208,6 +211,7 @@ impl State {
     }
 
     fn reopen(&self) -> Result<(Connection, Edge), String> {
+        self.dir.still_there()?;
         let connection = connection::open(&self.path, &self.key, Use::Write)
             .map_err(|error| error.to_string())?;
         let size = log_size(&connection).map_err(|error| error.to_string())?;
@@ -334,12 +338,14 @@ mod tests {
         let home: HomeId = "home-1".parse().unwrap();
         let path = dir.path().join("hearthkey.db");
         let key = Arc::new(RootKey::generate().database(&home));
+        std::fs::File::create(&path).unwrap();
         let mut connection = connection::open(&path, &key, Use::Write).unwrap();
         connection::migrate(&mut connection).unwrap();
         let (private, vkey) = LogKey::generate(ORIGIN);
         let log_key = LogKey::parse(&private, ORIGIN).unwrap();
         let (sender, checkpoints) = watch::channel(None);
         let state = State {
+            dir: Arc::new(DataDir::open(dir.path()).unwrap()),
             path,
             key,
             log_key,

@@ -41,6 +41,21 @@ async fn the_cost_of_a_new_zigbee_key_is_counted_and_told_before_it_starts() {
 }
 
 #[tokio::test]
+async fn a_pipe_in_place_of_the_list_of_devices_is_waited_for_by_nobody() {
+    let place = tempfile::tempdir().unwrap();
+    let pipe = place.path().join("database.db");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let settings = json!({"devices": 31, "devices_file": pipe});
+    let cost = made_by(BridgeKind::Zigbee2mqtt, &settings).abilities().cost;
+    let cost = cost.unwrap();
+    assert!(
+        cost.contains("31 devices") && cost.contains("cannot be read"),
+        "{cost}"
+    );
+}
+
+#[tokio::test]
 async fn a_new_zigbee_key_has_the_shape_of_the_configuration_and_its_use_is_not_claimed() {
     let bridge = made_by(BridgeKind::Zigbee2mqtt, &json!({"pan_ids": true}));
     let (progress, _) = recorded();

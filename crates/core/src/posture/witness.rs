@@ -37,8 +37,8 @@ pub struct JournalGaps {
 /// What the revocation journal lacked when the home opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalOpened {
-    /// Whether the file was not there.
-    pub missing: bool,
+    /// When the home last opened without the file, if it ever did.
+    pub missing_at: Option<Timestamp>,
     /// Whether its last line had no end.
     pub unterminated: bool,
     /// Lines that this home did not write, or not to their end.
@@ -78,12 +78,27 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
     ))
 }
 
+/// That the home opened without its anchor. Another opening is another finding.
+pub fn of_opening_without_anchor(at: Timestamp, object: &str) -> Finding {
+    let (kind, at) = (FindingKind::NotAnchored, at.to_string());
+    Finding::new(kind, Severity::High, object.to_owned(), &at).saying(
+        format!(
+            "The anchor file was missing when the home opened on {at}: a database put back to an earlier state would not have \
+             been seen."
+        ),
+        "Compare the log with a checkpoint that a device or an export holds, then accept this.",
+    )
+}
+
 impl JournalOpened {
     /// What was wrong, a sentence for each.
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
-        if self.missing {
-            sentences.push("The revocation journal was missing when the home opened.".to_owned());
+        if let Some(at) = self.missing_at {
+            sentences.push(format!(
+                "The revocation journal was missing when the home opened on {at}: what it held and the database does not is not \
+                 known."
+            ));
         }
         if self.unterminated {
             let what = "The last line of the revocation journal had no end when the home opened.";
@@ -102,8 +117,11 @@ impl JournalOpened {
 /// What is wrong with the revocation journal.
 pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> Option<Finding> {
     let mut what = opened.sentences();
-    if gaps.missing && !opened.missing {
-        what.push("The revocation journal is not where it was when the home opened.".into());
+    if gaps.missing {
+        what.push(
+            "The revocation journal is not where it was when the home opened, or is shorter."
+                .into(),
+        );
     }
     if gaps.unwritten.count > 0 {
         let devices = gaps.unwritten.text("revoked or retired device");
@@ -112,14 +130,16 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
     if what.is_empty() {
         return None;
     }
+    let what = what.join(" ");
+    // Whoever accepts this accepts this, and not what is found next.
     let finding = Finding::new(
         FindingKind::JournalIncomplete,
         Severity::High,
         object.to_owned(),
-        "",
+        &what,
     );
     Some(finding.saying(
-        what.join(" "),
+        what,
         "Put revocations.journal back from a copy, or revoke each of these devices again: that writes it down anew. Find out \
          who or what has changed the file, and then accept this.",
     ))
@@ -203,7 +223,7 @@ mod tests {
         let whole = JournalGaps::default();
         assert_eq!(of_journal(&JournalOpened::default(), &whole, OBJECT), None);
         let opened = JournalOpened {
-            missing: true,
+            missing_at: Some(day(1)),
             unterminated: true,
             foreign_lines: 2,
         };

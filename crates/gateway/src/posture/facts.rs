@@ -89,7 +89,7 @@ impl Home {
             Ok(Facts {
                 home: self.id.to_string(),
                 key_file: self.key_file,
-                anchored: self.anchored,
+                unanchored_at: self.unanchored_at,
                 anchor,
                 journal_opened: self.journal_opened,
                 journal,

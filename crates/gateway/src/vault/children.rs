@@ -67,14 +67,7 @@ impl Home {
                 return Err(Failure::bridge(&error));
             }
         };
-        let write = VaultWrite::LeaseChild {
-            lease: lease.id.clone(),
-            environment: lease.credential.environment.clone(),
-            remote_id: minted.remote_id.clone(),
-            sealed: self.sealed_child(lease, &minted.value)?,
-            at: self.now(),
-        };
-        let Err(error) = self.commit(Change::default().vault(write)).await else {
+        let Err(failure) = self.keep_child(lease, &minted).await else {
             return Ok(minted);
         };
         // It is not kept, so it must not go on working.
@@ -87,12 +80,24 @@ impl Home {
             left: None,
         };
         self.settle_child(child, lending).await;
-        match error {
-            CommitError::Conflict => Err(Failure::refused(
+        Err(failure)
+    }
+
+    async fn keep_child(&self, lease: &Lease, minted: &Minted) -> Result<(), Failure> {
+        let write = VaultWrite::LeaseChild {
+            lease: lease.id.clone(),
+            environment: lease.credential.environment.clone(),
+            remote_id: minted.remote_id.clone(),
+            sealed: self.sealed_child(lease, &minted.value)?,
+            at: self.now(),
+        };
+        match self.commit(Change::default().vault(write)).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Conflict) => Err(Failure::refused(
                 &"the lease was ended while the bridge made its value",
                 "Ask for another one, if you may.",
             )),
-            error => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

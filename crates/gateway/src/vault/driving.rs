@@ -127,8 +127,8 @@ impl Home {
                 self.put_off(facts, why, 1, asked).await
             }
             Err(Hindrance::NotDone(why)) => {
-                // That this try made nothing says nothing of one before it.
-                let asked = facts.asked_before;
+                // That this try made nothing says nothing of one before it, nor of a value that is made and not stored.
+                let asked = facts.asked_before || self.has_untaken(&facts.rotation);
                 self.put_off(facts, why, 1, asked).await
             }
             Err(Hindrance::Stuck(why)) => {

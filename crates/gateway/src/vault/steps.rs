@@ -173,7 +173,7 @@ impl Home {
             .vault(VaultWrite::Version(id.clone(), added))
             .vault(VaultWrite::Rotate(Step::Mint, next));
         if made.one_was_lost {
-            let finding = lost(id, version, &self.label(id, version));
+            let finding = lost(id, version, &self.label(id, version), remote_id.as_deref());
             change = change.vault(VaultWrite::Finding(finding, facts.now));
         }
         self.commit(change).await?;
@@ -375,9 +375,11 @@ impl Home {
             .store
             .read(|registry| registry.versions(&facts.id))
             .map_err(Failure::from)?;
-        let new = versions.iter().find(|version| version.version == to);
-        let minted = new.is_some_and(|version| version.origin == Origin::Minted);
-        let left = match rotation::may_end_old(tried, minted) {
+        let minted = |number: u32| {
+            let mut minted = versions.iter();
+            minted.any(|known| known.version == number && known.origin == Origin::Minted)
+        };
+        let left = match rotation::may_end_old(tried, minted(to)) {
             true => self.end_version(facts, from).await?,
             false if facts.bridge.is_some() => Some(format!(
                 "version {from} was not ended, because nobody could try the new value: see that it works, then end the old one there by hand"
@@ -388,7 +390,8 @@ impl Home {
         let mut change = Change::record(facts.entry("rotation.done").with("left", left.clone()));
         change = self.overtaken(change, facts);
         if let Some(what) = left {
-            if facts.bridge.is_some() {
+            // What a bridge has made may work there, also when the bridge is not connected any more.
+            if facts.bridge.is_some() || minted(from) {
                 change = change.vault(VaultWrite::Finding(
                     leftover(&facts.id, from, &what),
                     facts.now,

@@ -227,7 +227,10 @@ impl Home {
             at: facts.now,
         });
         if let Some(what) = left {
-            if facts.bridge.is_some() {
+            let mut minted = versions.iter();
+            let minted = minted.any(|known| known.version == to && known.origin == Origin::Minted);
+            // What a bridge has made may work there, also when the bridge is not connected any more.
+            if facts.bridge.is_some() || minted {
                 change = change.vault(VaultWrite::Finding(
                     leftover(&facts.id, to, &what),
                     facts.now,

@@ -44,11 +44,20 @@ pub(crate) struct Untaken {
 }
 
 /// The finding that a bridge may have made a value whose answer was lost, and will not end it by itself.
-pub(super) fn lost(id: &CredentialId, version: u32, label: &str) -> Finding {
+/// The value that is known is named by its id: later it may be ended itself, and another one be the newest.
+pub(super) fn lost(id: &CredentialId, version: u32, label: &str, known: Option<&str>) -> Finding {
     let mark = format!("lost {version}");
+    let end = match known {
+        Some(known) => format!(
+            "If the bridge has values by the name {label:?} with other ids than {known:?}, end them there by hand."
+        ),
+        None => format!(
+            "If the bridge has more than one value by the name {label:?}, end all but the newest there by hand."
+        ),
+    };
     Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
         "Its bridge may have made a value whose answer was lost.",
-        format!("If the bridge has more than one value by the name {label:?}, end all but the newest there by hand."),
+        end,
     )
 }
 

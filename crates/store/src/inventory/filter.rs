@@ -110,7 +110,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home: HomeId = "home-1".parse().unwrap();
         let key = RootKey::generate().database(&home);
-        let mut connection = connection::open(&dir.path().join("db"), &key, Use::Write).unwrap();
+        let path = dir.path().join("db");
+        std::fs::File::create(&path).unwrap();
+        let mut connection = connection::open(&path, &key, Use::Write).unwrap();
         connection::migrate(&mut connection).unwrap();
         let tx = connection.transaction().unwrap();
         let at = Timestamp::from_s(1_800_000_000);
