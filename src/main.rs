@@ -6,6 +6,7 @@
 //! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage,
 //! 3 a scan found something; `credential run` ends as its command did, or with 126 or 127 if there is none to run.
 
+mod audience;
 mod bench;
 mod bench_http;
 mod bench_openbao;

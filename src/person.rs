@@ -5,6 +5,7 @@ use hearthkey_api::{
     Ended, Invited, PersonChange, PersonList, PersonRequest, PersonView, WebSessionList,
 };
 
+use crate::audience;
 use crate::context::{Context, Nothing};
 use crate::failure::Failure;
 use crate::table::Table;
@@ -83,6 +84,7 @@ impl Person {
         match self {
             Self::List => show(context, &client.get(PATH).await?),
             Self::Invite(Invite { name, mandate }) => {
+                audience::may_see_link()?;
                 let request = PersonRequest {
                     name,
                     role: mandate.role,
@@ -91,6 +93,7 @@ impl Person {
                 invited(context, &client.post(PATH, &request).await?)
             }
             Self::InviteAgain { name } => {
+                audience::may_see_link()?;
                 let path = format!("{PATH}/{}/invite", name.segment());
                 invited(context, &client.post(&path, &Nothing {}).await?)
             }
@@ -110,6 +113,7 @@ impl Person {
                 })
             }
             Self::SetupLink => {
+                audience::may_see_link()?;
                 let path = format!("{PATH}/setup-link");
                 invited(context, &client.post(&path, &Nothing {}).await?)
             }

@@ -1,7 +1,6 @@
 //! `hearthkey run`: the gateway itself, in the foreground.
 
 use std::future::Future;
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use hearthkey_gateway::{RunConfig, RunEvent, SetupLink};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audience;
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::output::Output;
@@ -108,10 +108,10 @@ enum SetupLine<'a> {
     SetupFile(&'a Path),
 }
 
-/// Shows the link for the first owner where only a person sees it: standard output that is no terminal may be a journal,
+/// Shows the link for the first owner where only a person sees it: other output may be a journal or a container's log,
 /// which others read.
 fn show_setup_link(output: Output, link: &SetupLink) {
-    if io::stdout().is_terminal() {
+    if audience::is_person() {
         let _ = output.answer(&SetupLine::Setup(link.url()), || link.url().to_owned());
         output.aside(
             "This home has no owner yet. Open the link above in a browser within three days. \

@@ -3,14 +3,19 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use hearthkey_api::Events;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::issuer::{Issuer, Mood};
+use crate::minted::generated;
+use crate::people::{Browser, invite, setup_link};
 use crate::rig::{PATIENCE, json as said_in_json};
-use crate::service::{Front, home};
+use crate::service::{Front, home, read_answer};
 
 const HEALTH: &str = "/api/v1/health";
 
@@ -100,7 +105,7 @@ async fn an_http2_connection_on_which_nothing_goes_on_is_closed() {
     // A window of nothing: the answer stays with the gateway.
     let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     let page = head(&front, "GET", "/");
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
     for (what, first) in [
         ("nothing but PING", Vec::new()),
         ("half a head", frame(HEADERS, 1, 1, &whole[..8])),
@@ -202,6 +207,90 @@ async fn a_refusal_arrives_where_a_client_asks_whether_its_body_is_wanted() {
                 assert_eq!(answer.status, status, "{path} {version}");
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_caller_does_not_take_every_place_of_those_who_wait() {
+    let (rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let now: Events = rig.client().get("/api/v1/events").await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..17 {
+        let (client, path) = (
+            rig.client(),
+            format!("/api/v1/events?wait_s=30&after={}", now.next),
+        );
+        waiting.spawn(async move { client.get::<Events>(&path).await });
+    }
+    // Whoever is answered while nothing happens has found no place.
+    let first = waiting.join_next().await.unwrap().unwrap();
+    let refused = first.unwrap_err().to_string();
+    assert!(refused.contains("16 of one caller"), "{refused}");
+    let path = format!("/api/v1/events?wait_s=0&after={}", now.next);
+    assert_eq!(anna.get(&path).await.status, 200, "somebody else may wait");
+    rig.claim("lamp").await.unwrap();
+    while let Some(told) = waiting.join_next().await {
+        assert_eq!(told.unwrap().unwrap().records[0].action, "claim.open");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_do_not_come_hold_places_of_their_sender_alone() {
+    let (rig, front) = home().await;
+    let (mut anna, mut bo) = (Browser::new(&front), Browser::new(&front));
+    anna.join(&setup_link(&rig).await, "anna").await;
+    bo.join(&invite(&rig, "bo", "operator", &[]).await, "bo")
+        .await;
+    let head = format!(
+        "POST /api/v1/environments HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nCookie: __Host-hearthkey={}\r\n\
+         x-hearthkey-csrf: {}\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{{",
+        front.host, front.url, anna.cookie, anna.csrf
+    );
+    let mut sending = JoinSet::new();
+    for _ in 0..33 {
+        let mut tls = front.connect(&[]).await.unwrap();
+        tls.write_all(head.as_bytes()).await.unwrap();
+        sending.spawn(async move {
+            let answer = read_answer(&mut tls).await;
+            (answer.status, answer.body)
+        });
+    }
+    // The others are still listened to.
+    let (status, body) = sending.join_next().await.unwrap().unwrap();
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("32 requests of one caller"), "{body}");
+    assert_eq!(bo.get("/api/v1/devices").await.status, 200);
+    let ended = anna.post("/api/v1/session/end", &json!({})).await;
+    assert_eq!(ended.status, 200, "what ends access has places of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_bridge_that_hangs_leaves_room_for_others() {
+    let (rig, front) = home().await;
+    let front: &Front = Box::leak(Box::new(front));
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    let mut anna = Browser::new(front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let anna: &Browser = Box::leak(Box::new(anna));
+    issuer.is_in(Mood::Holds);
+    let mut lending = JoinSet::new();
+    for _ in 0..5 {
+        lending.spawn(async move {
+            let path = "/api/v1/environments/home/credentials/sys/token/lease";
+            let answer = anna.post(path, &json!({"lifetime": "1h"})).await;
+            (answer.status, answer.body)
+        });
+    }
+    let (status, body) = lending.join_next().await.unwrap().unwrap();
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("4 of one caller"), "{body}");
+    assert_eq!(front.curl("/", &[]).await.status, 200);
+    issuer.is_in(Mood::Answers);
+    while let Some(lent) = lending.join_next().await {
+        assert_eq!(lent.unwrap().0, 200);
     }
 }
 

@@ -1,13 +1,14 @@
 //! A home that nobody owns yet: its setup link, its invitations, and what is said of its people.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::people::{Browser, invite, setup_link};
-use crate::rig::{Rig, json as said_in_json};
+use crate::rig::{Rig, hearthkey, json as said_in_json};
 use crate::service::{Front, home, listen};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +46,37 @@ async fn another_setup_link_takes_the_place_of_the_one_in_the_file() {
     let link = setup_link(&rig).await;
     assert!(!file.exists());
     Browser::new(&front).join(&link, "anna").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_is_printed_into_the_journal_of_the_system() {
+    let (rig, _front) = home().await;
+    let path = rig.work.path().join("journal");
+    for args in [
+        &["person", "setup-link"][..],
+        &["person", "invite", "bo", "--role", "operator"],
+    ] {
+        let journal = fs::File::create(&path).unwrap();
+        let stream = journal.metadata().unwrap();
+        // As systemd says that standard output is its journal.
+        let named = format!("{}:{}", stream.dev(), stream.ino());
+        let printed = hearthkey()
+            .args(args)
+            .arg("--data-dir")
+            .arg(&rig.data_dir)
+            .env("JOURNAL_STREAM", named)
+            .stdout(journal)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = printed.wait_with_output().await.unwrap();
+        assert!(!printed.status.success(), "{args:?}");
+        let why = String::from_utf8_lossy(&printed.stderr).into_owned();
+        assert!(why.contains("in a terminal"), "{why}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "", "{args:?}");
+    }
+    let people: Value = rig.client().get("/api/v1/people").await.unwrap();
+    assert_eq!(people["people"], Value::Array(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

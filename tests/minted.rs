@@ -25,7 +25,7 @@ const ADD: [&str; 10] = [
 ];
 
 /// A credential with a first value of the bridge's.
-async fn generated(rig: &Rig, name: &str) {
+pub async fn generated(rig: &Rig, name: &str) {
     told(
         rig,
         &[&["credential", "add", name][..], &ADD, &["1h"]].concat(),

@@ -139,38 +139,56 @@ fn v4_of(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
 }
 
-/// The IPv4 addresses to which a translator or a tunnel may carry what is sent to an IPv6 address.
+/// The IPv4 addresses to which a translator or a tunnel may carry what is sent to an IPv6 address, beside those of a
+/// network's own prefix.
 fn carried_to(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     let segments = v6.segments();
-    let [a, b, c, d, e, f, g, h] = segments;
+    let [_, b, c, d, e, f, g, h] = segments;
     let last = v4_of(g, h);
     match segments {
         // Compatible, translated (RFC 2765) and mapped (RFC 4291).
         [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] => {
             vec![last]
         }
+        // NAT64: the well-known prefix, and those below the one for local use (RFC 8215).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
-        // NAT64 with a prefix of one's own (RFC 8215): it stands at one of the places of RFC 6052 §2.2.
-        [0x64, 0xff9b, ..] => {
-            let octets = v6.octets();
-            let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
-            vec![
-                last,
-                at([6, 7, 9, 10]),
-                at([7, 9, 10, 11]),
-                at([9, 10, 11, 12]),
-            ]
-        }
+        [0x64, 0xff9b, ..] => embedded(v6).map(|(v4, _)| v4).to_vec(),
         // 6to4 (RFC 3056): the router, and what the address is behind it.
         [0x2002, ..] => vec![v4_of(b, c)],
         // Teredo (RFC 4380): the server, and the client with its bits turned over.
         [0x2001, 0, ..] => vec![v4_of(c, d), v4_of(!g, !h)],
         // ISATAP (RFC 5214 §6.1): under any prefix.
         _ if matches!(e, 0 | 0x0200) && f == 0x5efe => vec![last],
-        // A network's own NAT64 prefix is not known here. An address that ends like a cloud's is one too many.
-        _ if a != 0 && METADATA_V4.contains(&last) => vec![last],
         _ => Vec::new(),
     }
+}
+
+/// What stands at each place where a NAT64 prefix may have an IPv4 address (RFC 6052 §2.2), and whether everything that
+/// has to be zero there is.
+fn embedded(v6: Ipv6Addr) -> [(Ipv4Addr, bool); 6] {
+    let octets = v6.octets();
+    // From /32 to /96, and where what follows the address begins.
+    let places = [
+        ([4, 5, 6, 7], 8),
+        ([5, 6, 7, 9], 10),
+        ([6, 7, 9, 10], 11),
+        ([7, 9, 10, 11], 12),
+        ([9, 10, 11, 12], 13),
+        ([12, 13, 14, 15], 16),
+    ];
+    places.map(|(places, end)| {
+        let v4 = Ipv4Addr::from(places.map(|place: usize| octets[place]));
+        let is_zero = octets[8] == 0 && octets[end..].iter().all(|octet| *octet == 0);
+        (v4, is_zero)
+    })
+}
+
+/// Whether a network's own prefix, which is not known here, could lead from this address to a cloud. An address that only
+/// looks so is one too many, so where a whole range is meant, the rest has to look so, too.
+fn could_lead_to_cloud(v6: Ipv6Addr) -> bool {
+    embedded(v6)
+        .into_iter()
+        .any(|(v4, is_zero)| METADATA_V4.contains(&v4) || (is_zero && v4.is_link_local()))
 }
 
 /// Where clouds answer over IPv4: most of them, containers of AWS, Alibaba, Azure, Oracle.
@@ -214,11 +232,8 @@ fn never(ip: IpAddr) -> Option<&'static str> {
     if v6.is_unicast_link_local() || site_local || is_metadata_v6(v6) {
         return Some(NEVER_A_BRIDGE);
     }
-    let carried = carried_to(v6);
-    carried
-        .into_iter()
-        .any(is_cloud_v4)
-        .then_some(NEVER_A_BRIDGE)
+    let mut carried = carried_to(v6).into_iter();
+    (carried.any(is_cloud_v4) || could_lead_to_cloud(v6)).then_some(NEVER_A_BRIDGE)
 }
 
 fn is_cloud_v4(v4: Ipv4Addr) -> bool {
@@ -307,7 +322,18 @@ mod tests {
             ("NAT64 of one's own, /64", "64:ff9b:1:abcd:a9:fea9:fe00:0"),
             ("NAT64 of one's own, /56", "64:ff9b:1:a9:fe:a9fe::"),
             ("NAT64 of one's own, /48", "64:ff9b:1:a9fe:a9:fe00::"),
-            ("a network's own prefix", "2001:db8:64::a9fe:a9fe"),
+            ("a network's own prefix, /96", "2001:db8:64::a9fe:a9fe"),
+            ("a network's own prefix, /96", "2001:db8:64::169.254.170.23"),
+            (
+                "a network's own prefix, /64",
+                "2001:db8:64:0:a9:fea9:fe00:0",
+            ),
+            ("a network's own prefix, /56", "2001:db8:64:a9:fe:a9fe::"),
+            ("a network's own prefix, /48", "2001:db8:64:a9fe:a9:fe00::"),
+            ("a network's own prefix, /48", "fd12:3456:789a:a9fe:1:200::"),
+            ("a network's own prefix, /40", "2001:db8:a9:fea9:fe::"),
+            ("a network's own prefix, /32", "2001:db8:a9fe:a9fe::"),
+            ("a network's own prefix, /32", "2001:db8:6464:64c8::1"),
             ("6to4", "2002:a9fe:a9fe::1"),
             ("6to4", "2002:6464:64c8::"),
             ("Teredo, its server", "2001:0:a9fe:a9fe::1"),
@@ -345,6 +371,9 @@ mod tests {
             "fd00:ec3::254",
             "fd00:42::43",
             "fd00:a9fe:a9ff::1",
+            "2001:db8:64::c0a8:102",
+            "2001:db8:a9fe:1::25",
+            "2001:db8:1:2:3ab2:a9ff:a9fe:77",
         ] {
             let named = site("https://bridge.example", false).unwrap();
             assert_eq!(named.objection(good.parse().unwrap()), None, "{good}");

@@ -1,8 +1,9 @@
 //! One run of a program: a clean environment, one input, one bounded output, and no child left behind.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -32,7 +33,11 @@ pub(crate) struct Output {
     pub(crate) succeeded: bool,
 }
 
-/// Why this file must not be run, if so. Whoever could write it could read the secrets that it is given.
+/// Links that are followed from a program's path.
+const LINKS_MAX: usize = 16;
+
+/// Why this file must not be run, if so. Whoever could write it, or put another in its place, could read the secrets that
+/// it is given.
 pub(crate) fn objection(program: &Path) -> Option<String> {
     if !program.is_absolute() {
         return Some("is no absolute path".into());
@@ -44,20 +49,49 @@ pub(crate) fn objection(program: &Path) -> Option<String> {
     if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
         return Some("is no executable file".into());
     }
-    let directory = std::fs::canonicalize(program)
-        .ok()
-        .and_then(|real| std::fs::metadata(real.parent()?).ok());
-    let places = [Some(found), directory];
-    for place in places.into_iter().flatten() {
-        let sticky = place.is_dir() && place.permissions().mode() & 0o1000 != 0;
-        if place.permissions().mode() & 0o022 != 0 && !sticky {
-            return Some("or its directory can be written by others: chmod go-w".into());
-        }
-        if place.uid() != 0 && place.uid() != getuid().as_raw() && !sticky {
-            return Some("or its directory belongs to another user: chown it".into());
-        }
+    let places = match places_of(program) {
+        Ok(places) => places,
+        Err(error) => return Some(format!("cannot be read: {error}")),
+    };
+    places
+        .iter()
+        .find_map(|place| match std::fs::metadata(place) {
+            Ok(found) => belongs_to_others(place, &found),
+            Err(error) => Some(format!("cannot be read: {}: {error}", place.display())),
+        })
+}
+
+/// The file, and every directory in which somebody could put another in its place: above its path as it is written, above
+/// what each link there leads to, and above the file itself.
+fn places_of(program: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut places: Vec<PathBuf> = Vec::new();
+    let mut path = program.to_owned();
+    for _ in 0..LINKS_MAX {
+        places.extend(path.ancestors().map(Path::to_owned));
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
     }
-    None
+    let real = std::fs::canonicalize(program)?;
+    places.extend(real.ancestors().map(Path::to_owned));
+    places.sort();
+    places.dedup();
+    Ok(places)
+}
+
+fn belongs_to_others(place: &Path, found: &Metadata) -> Option<String> {
+    let place = place.display();
+    // In a sticky directory nobody renames what belongs to another.
+    let is_sticky = found.is_dir() && found.permissions().mode() & 0o1000 != 0;
+    if found.permissions().mode() & 0o022 != 0 && !is_sticky {
+        return Some(format!(
+            "is not safe: {place} can be written by others: chmod go-w {place}"
+        ));
+    }
+    (found.uid() != 0 && found.uid() != getuid().as_raw()).then(|| {
+        format!("is not safe: {place} belongs to another user: move the program, or chown {place}")
+    })
 }
 
 /// Kills a program's whole process group when it is dropped, however the work ended.

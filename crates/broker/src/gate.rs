@@ -4,17 +4,19 @@
 //! from) has few places. A network (an IPv4 /24, an IPv6 /48: what one household or one attacker can usually send from) has
 //! fewer than all, so that a newcomer from elsewhere finds room even while every connection of that network is in use.
 //! And where a bound is reached, a newcomer takes the place of a connection that has not shown who it is: a home's devices
-//! and an attacker in that home share one network, so refusing newcomers would lock out the devices.
+//! and an attacker in that home share one network, and over IPv6 one /64, so refusing newcomers would lock out the devices.
 //!
-//! The connection that gives way is one of the network with the most places, there of the address with the most, and
-//! there the one that was used longest ago. It gives way only to a newcomer that holds no more, so who connects again and
-//! again takes the places of its own connections. A connection that has shown who it is keeps its place.
+//! The connection that gives way is within the bound that is reached, of the network with the most places, there of the
+//! address with the most, and there the one that was used longest ago. It gives way only to a newcomer that holds no more, so who connects again and
+//! again takes the places of its own connections. A connection that has shown who it is keeps its place; where one caller
+//! may have many connections, some of them do.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -42,6 +44,8 @@ struct Held {
     connections: HashMap<u64, Arc<Holder>>,
     by_address: HashMap<IpAddr, usize>,
     by_network: HashMap<IpAddr, usize>,
+    /// Connections that keep their places, by who has shown to be at their other side.
+    by_caller: HashMap<String, usize>,
     numbered: u64,
 }
 
@@ -52,6 +56,8 @@ struct Holder {
     network: IpAddr,
     last_use: AtomicU64,
     is_known: AtomicBool,
+    /// Who keeps the place, where callers may keep some each.
+    caller: OnceLock<String>,
     gives_way: Notify,
 }
 
@@ -79,6 +85,22 @@ impl Mark {
         let is_held = held.connections.contains_key(&self.holder.number);
         self.holder.is_known.store(is_held, Ordering::Relaxed);
         is_held
+    }
+
+    /// The same where the other side is a caller who may have many connections: so many of theirs keep their places, so
+    /// that they do not hold all places of their address. False if this one has been taken.
+    pub fn known_as(&self, caller: &str, kept_max: usize) -> bool {
+        let mut held = self.gate.held();
+        let is_held = held.connections.contains_key(&self.holder.number);
+        if !is_held || self.holder.is_known.load(Ordering::Relaxed) {
+            return is_held;
+        }
+        let kept = held.by_caller.get(caller).copied().unwrap_or_default();
+        if kept < kept_max && self.holder.caller.set(caller.to_owned()).is_ok() {
+            held.by_caller.insert(caller.to_owned(), kept + 1);
+            self.holder.is_known.store(true, Ordering::Relaxed);
+        }
+        true
     }
 }
 
@@ -113,13 +135,15 @@ impl Gate {
         let (address, network) = (origin(address), network(address));
         let mut held = self.held();
         let (here, nearby) = held.counts(address, network);
-        if here >= self.places.per_address_max {
-            return None;
-        }
+        let is_full = here >= self.places.per_address_max;
         let is_crowded = nearby >= self.places.per_network_max;
-        if is_crowded || held.connections.len() >= self.places.in_all_max {
-            let only = is_crowded.then_some(network);
-            let giving = held.giving_way((nearby, here), only)?;
+        if is_full || is_crowded || held.connections.len() >= self.places.in_all_max {
+            let may_give = |holder: &Holder| match (is_full, is_crowded) {
+                (true, _) => holder.address == address,
+                (false, true) => holder.network == network,
+                (false, false) => true,
+            };
+            let giving = held.giving_way((nearby, here), may_give)?;
             held.remove(&giving);
             giving.gives_way.notify_one();
         }
@@ -130,6 +154,7 @@ impl Gate {
             network,
             last_use: AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed)),
             is_known: AtomicBool::new(false),
+            caller: OnceLock::new(),
             gives_way: Notify::new(),
         });
         held.add(&holder);
@@ -160,28 +185,26 @@ impl Held {
         if self.connections.remove(&holder.number).is_none() {
             return;
         }
-        for (counts, key) in [
-            (&mut self.by_address, holder.address),
-            (&mut self.by_network, holder.network),
-        ] {
-            if let Some(count) = counts.get_mut(&key) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    counts.remove(&key);
-                }
-            }
+        count_down(&mut self.by_address, &holder.address);
+        count_down(&mut self.by_network, &holder.network);
+        if let Some(caller) = holder.caller.get() {
+            count_down(&mut self.by_caller, caller);
         }
     }
 
     /// The connection that gives way to a newcomer whose network and address hold so many places, if one does.
-    fn giving_way(&self, newcomer: (usize, usize), only: Option<IpAddr>) -> Option<Arc<Holder>> {
+    fn giving_way(
+        &self,
+        newcomer: (usize, usize),
+        may_give: impl Fn(&Holder) -> bool,
+    ) -> Option<Arc<Holder>> {
         let weight = |holder: &Holder| {
             let (here, nearby) = self.counts(holder.address, holder.network);
             (nearby, here)
         };
         self.connections
             .values()
-            .filter(|holder| only.is_none_or(|network| network == holder.network))
+            .filter(|holder| may_give(holder))
             .filter(|holder| !holder.is_known.load(Ordering::Relaxed))
             .max_by_key(|holder| {
                 let last_use = holder.last_use.load(Ordering::Relaxed);
@@ -196,6 +219,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Mark { gate, holder } = &self.0;
         gate.held().remove(holder);
+    }
+}
+
+fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -253,7 +285,8 @@ mod tests {
     fn an_address_has_few_places_and_they_come_back() {
         let gate = gate(8, 8, 2);
         let first = enter(&gate, "2001:db8::1").unwrap();
-        let _second = enter(&gate, "2001:db8::2").unwrap();
+        let second = enter(&gate, "2001:db8::2").unwrap();
+        assert!(first.mark().known() && second.mark().known());
         assert!(enter(&gate, "2001:db8::3").is_none(), "the same /64");
         let _third = enter(&gate, "192.0.2.1").unwrap();
         drop(first);
@@ -282,6 +315,21 @@ mod tests {
         }
         assert!(enter(&sites, "2001:db8:1:4::1").is_none());
         assert!(enter(&sites, "2001:db8:2:1::1").is_some());
+    }
+
+    #[test]
+    fn a_newcomer_of_the_same_address_takes_the_place_of_who_is_not_known() {
+        // A home's devices and an attacker among them share one /64.
+        let gate = gate(8, 8, 2);
+        let device = enter(&gate, "2001:db8::1").unwrap();
+        assert!(device.mark().known());
+        let silent = enter(&gate, "2001:db8::bad").unwrap();
+        let elsewhere = enter(&gate, "192.0.2.1").unwrap();
+        let newcomer = enter(&gate, "2001:db8::2").unwrap();
+        assert!(is_given_away(&silent));
+        assert!(!is_given_away(&device) && !is_given_away(&elsewhere));
+        assert!(newcomer.mark().known());
+        assert!(enter(&gate, "2001:db8::3").is_none(), "both are known");
     }
 
     #[test]
@@ -328,5 +376,27 @@ mod tests {
         assert!(!second.mark().known(), "it has no place any more");
         assert!(known.mark().known());
         assert!(enter(&gate, "203.0.113.1").is_none());
+    }
+
+    #[test]
+    fn of_one_caller_with_many_connections_some_keep_their_places() {
+        let gate = gate(8, 8, 4);
+        let enter = || self::enter(&gate, "192.0.2.1").unwrap();
+        let many: Vec<Place> = (0..4).map(|_| enter()).collect();
+        for place in &many {
+            assert!(place.mark().known_as("token:ci", 2));
+        }
+        let other = enter();
+        assert!(is_given_away(&many[2]) && !is_given_away(&many[0]));
+        assert!(!many[2].mark().known_as("token:ci", 2), "it has no place");
+        assert!(other.mark().known_as("person:ada", 2));
+        let again = enter();
+        assert!(is_given_away(&many[3]) && !is_given_away(&other));
+        // Of those that are left, one comes back to the caller.
+        drop(many);
+        assert!(again.mark().known_as("token:ci", 2));
+        assert_eq!(gate.held().by_caller.len(), 2);
+        drop((other, again));
+        assert!(gate.held().by_caller.is_empty());
     }
 }

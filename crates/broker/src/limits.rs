@@ -11,7 +11,8 @@ pub struct Limits {
     /// Connections from one IPv4 /24 or one IPv6 /48, so that a quarter is left for others. For one more, one of the
     /// same network gives way, or it is closed before TLS.
     pub connections_per_network_max: usize,
-    /// Connections from one IPv4 address or one IPv6 /64. One more is closed before TLS.
+    /// Connections from one IPv4 address or one IPv6 /64. For one more, one of the same gives way, or it is closed before
+    /// TLS.
     pub connections_per_address_max: usize,
     /// From accept to the end of the TLS handshake. Then the socket is closed.
     pub handshake_timeout_ms: u64,

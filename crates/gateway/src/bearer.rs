@@ -73,18 +73,21 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {
     })
 }
 
+fn scheme_and_token(headers: &HeaderMap) -> (&str, Result<TokenSecret, TokenRefusal>) {
+    let authorization = only(headers, "authorization");
+    match authorization.map(|text| text.map(|text| text.split_once(' '))) {
+        None => ("", Err(TokenRefusal::Missing)),
+        Some(Ok(Some((scheme, token)))) => {
+            let token = TokenSecret::parse(token.trim_start_matches(' '));
+            (scheme, token.ok_or(TokenRefusal::Unknown))
+        }
+        Some(_) => ("", Err(TokenRefusal::Unknown)),
+    }
+}
+
 impl<'a> Evidence<'a> {
     fn read(headers: &HeaderMap, asked: Asked<'a>) -> Self {
-        let authorization = only(headers, "authorization");
-        let scheme_and_token = authorization.map(|text| text.map(|text| text.split_once(' ')));
-        let (scheme, token) = match scheme_and_token {
-            None => ("", Err(TokenRefusal::Missing)),
-            Some(Ok(Some((scheme, token)))) => {
-                let token = TokenSecret::parse(token.trim_start_matches(' '));
-                (scheme, token.ok_or(TokenRefusal::Unknown))
-            }
-            Some(_) => ("", Err(TokenRefusal::Unknown)),
-        };
+        let (scheme, token) = scheme_and_token(headers);
         // RFC 9449 §7.2: a bound token that is sent as a bearer token has no proof.
         let proof = match only(headers, "dpop").filter(|_| scheme.eq_ignore_ascii_case("dpop")) {
             None => None,
@@ -110,14 +113,22 @@ impl Home {
     ) -> Result<Service, Challenge> {
         let now = self.now();
         let address = peer.address.ip();
-        if !locked(&self.tokens.attempts).begin(address, now) {
+        let is_counted = locked(&self.tokens.attempts).begin(address, now);
+        // Who has a token has not guessed it: strangers behind the same address, or in the same /64, keep none out.
+        let has_token = || {
+            let (_, token) = scheme_and_token(headers);
+            token.is_ok_and(|token| self.tokens.token(&token.hash()).is_some())
+        };
+        if !is_counted && !has_token() {
             let why = "There were too many failed attempts from this address in this minute.";
             return Err(self.challenge(NotLetIn::TooOften(why)));
         }
         let evidence = Evidence::read(headers, asked);
         let (token, refused) = match self.judge(peer, &evidence, errand) {
             Ok(token) => {
-                locked(&self.tokens.attempts).give_back(address, now);
+                if is_counted {
+                    locked(&self.tokens.attempts).give_back(address, now);
+                }
                 self.note_token_use(&token, peer).await;
                 let address = peer.address;
                 return Ok(Service { token, address });
@@ -126,7 +137,7 @@ impl Home {
         };
         let is_failed =
             matches!(&refused, NotLetIn::Token(refusal, _) if refusal.is_failed_attempt());
-        if !is_failed {
+        if is_counted && !is_failed {
             locked(&self.tokens.attempts).give_back(address, now);
         }
         if let NotLetIn::Token(refusal, _) = &refused

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -27,28 +28,43 @@ use crate::service_routes::{
     Open, asks_of_credential, elsewhere, is_about_itself, is_in_environment, not_for_services,
     open_to,
 };
+use crate::shares::Shares;
 use crate::urgent::{Urgent, is_end};
 use crate::visitors::Visits;
 
 /// Requests that are worked on at a time, beside those that end access. One more is answered 503.
 const REQUESTS_MAX: usize = 64;
+/// The same of one caller, and as many whose body is still coming: half, so that one who waits for a bridge that hangs keeps
+/// nobody else from being answered.
+const PER_CALLER_MAX: usize = 32;
+/// A body that says that it is no longer than this is waited for without a place.
+const SMALL_BODY_BYTES: u64 = 4096;
+/// Connections of one caller that keep their places when all are taken: see `broker/gate.rs`.
+const KEPT_PER_CALLER_MAX: usize = 16;
+/// Answers that everybody may have, and pages, at a time. They wait for nothing.
+const PUBLIC_MAX: usize = 64;
 
 /// What every request is judged by.
 pub(crate) struct Front {
     home: Arc<Home>,
     hosts: Hosts,
     places: Semaphore,
+    public: Semaphore,
+    callers: Arc<Shares>,
+    bodies: Arc<Shares>,
     urgent: Arc<Urgent>,
     visits: Visits,
 }
 
 impl Front {
     pub(crate) fn new(home: Arc<Home>, hosts: Hosts) -> Arc<Self> {
-        let places = Semaphore::new(REQUESTS_MAX);
         Arc::new(Self {
             home,
             hosts,
-            places,
+            places: Semaphore::new(REQUESTS_MAX),
+            public: Semaphore::new(PUBLIC_MAX),
+            callers: Shares::new(usize::MAX, PER_CALLER_MAX),
+            bodies: Shares::new(usize::MAX, PER_CALLER_MAX),
             urgent: Arc::default(),
             visits: Visits::new(),
         })
@@ -68,7 +84,7 @@ impl Front {
         let pattern = pattern.as_ref().map(MatchedPath::as_str);
         let open = open_to(request.method(), pattern);
         if open == Open::Everybody || is_page(&request, pattern) {
-            let _place = self.places.try_acquire().map_err(|_| refuse(busy()))?;
+            let _place = self.public.try_acquire().map_err(|_| refuse(busy()))?;
             return Ok(next.run(bare(request)).await);
         }
         let visitor = Visitor::new(peer, &authority, request.headers());
@@ -131,9 +147,9 @@ impl Front {
                 return Err(failure);
             }
         }
-        shows_who_it_is(&request);
         self.home.note_session_use(&visit);
         let actor = visit.actor().name;
+        shows_who_it_is(&request, &actor);
         let caller = Caller::Person(Box::new(visit));
         request.extensions_mut().insert(caller);
         self.run(request, actor, next).await
@@ -163,7 +179,8 @@ impl Front {
             .hear(peer, request.headers(), asked, errand)
             .await
             .map_err(IntoResponse::into_response)?;
-        shows_who_it_is(&request);
+        let actor = service.actor().name;
+        shows_who_it_is(&request, &actor);
         let judged = match pattern {
             // A path that nobody serves is no overreach, and the answer says so.
             None => Ok(()),
@@ -179,7 +196,7 @@ impl Front {
             Err(failure) => failure.into_response(),
             Ok(()) => {
                 request.extensions_mut().insert(caller);
-                let answer = self.run(request, service.actor().name, next).await;
+                let answer = self.run(request, actor, next).await;
                 answer.map_err(IntoResponse::into_response)?
             }
         };
@@ -229,21 +246,44 @@ impl Front {
         }
     }
 
-    /// Lets the router answer, once the whole body is there: a slow one would keep others from their places.
+    /// Lets the router answer, once the whole body is there.
     async fn run(&self, request: Request, caller: String, next: Next) -> Result<Response, Failure> {
-        let request = whole(request, BODY_MAX_BYTES).await?;
-        let pattern = request.extensions().get::<MatchedPath>();
-        let pattern = pattern.map(MatchedPath::as_str).unwrap_or_default();
+        let pattern = request.extensions().get::<MatchedPath>().cloned();
+        let pattern = pattern.as_ref().map(MatchedPath::as_str);
+        let pattern = pattern.unwrap_or_default();
         if pattern == EVENTS {
             // Whoever waits there works on nothing, and has places of their own.
-            return Ok(next.run(request).await);
+            return Ok(next.run(bare(request)).await);
         }
-        if is_end(request.method(), pattern) {
+        let is_end = is_end(request.method(), pattern);
+        let request = self.take_in(request, &caller, is_end).await?;
+        if is_end {
             let _place = self.urgent.enter(caller).ok_or_else(busy)?;
             return Ok(next.run(request).await);
         }
+        let _own = self.callers.enter(caller).ok_or_else(busy_with_you)?;
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         Ok(next.run(request).await)
+    }
+
+    /// The request with its body. While a large one comes it holds a place of its sender, and none of others, nor of what
+    /// ends access.
+    async fn take_in(
+        &self,
+        request: Request,
+        caller: &str,
+        is_end: bool,
+    ) -> Result<Request, Failure> {
+        let length = request.body().size_hint().upper();
+        if length.is_some_and(|bytes| bytes <= SMALL_BODY_BYTES) {
+            return whole(request, BODY_MAX_BYTES).await;
+        }
+        let sender = match is_end {
+            true => format!("{caller}, to end access"),
+            false => caller.to_owned(),
+        };
+        let _place = self.bodies.enter(sender).ok_or_else(busy_with_you)?;
+        whole(request, BODY_MAX_BYTES).await
     }
 }
 
@@ -285,10 +325,10 @@ const SESSION: &str = "/api/v1/session";
 const EVENTS: &str = "/api/v1/events";
 
 /// Notes that a connection's caller is known, so that it keeps its place.
-fn shows_who_it_is(request: &Request) {
+fn shows_who_it_is(request: &Request, caller: &str) {
     if let Some(mark) = request.extensions().get::<Mark>() {
         // A connection that has lost its place meanwhile is being closed already.
-        mark.known();
+        mark.known_as(caller, KEPT_PER_CALLER_MAX);
     }
 }
 
@@ -395,5 +435,15 @@ pub(crate) fn busy() -> Failure {
         "The gateway is busy.",
         format!("It works on {REQUESTS_MAX} requests at a time."),
         "Ask again in a second.",
+    )
+}
+
+fn busy_with_you() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::BUSY,
+        "The gateway is busy with your other requests.",
+        format!("It works on {PER_CALLER_MAX} requests of one caller at a time."),
+        "Wait for their answers, then ask again.",
     )
 }

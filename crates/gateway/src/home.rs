@@ -21,13 +21,14 @@ use hearthkey_store::change::Change;
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::{CommitError, Committed, Store};
 use rustls::ServerConfig;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::endings::Endings;
 use crate::log_check::LogState;
 use crate::people::People;
+use crate::shares::Shares;
 use crate::token_book::TokenBook;
 use crate::turns::Turns;
 use crate::versions;
@@ -67,8 +68,8 @@ pub(crate) struct Home {
     pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
     /// How much services have reported.
     pub(crate) reports: Mutex<crate::vault::Reports>,
-    /// Requests of services that wait for a bridge.
-    pub(crate) slow: Semaphore,
+    /// Places for leases that wait for a bridge.
+    pub(crate) slow: Arc<Shares>,
     /// Leases whose child is being made: who makes it keeps it, or takes it back.
     pub(crate) lending: Mutex<HashSet<String>>,
     /// Credentials whose rotations are being driven.
@@ -110,7 +111,7 @@ pub(crate) struct Home {
     /// The whole log is to be verified now.
     pub(crate) verify_again: Notify,
     /// Places for those who wait for what happens.
-    pub(crate) waiters: Semaphore,
+    pub(crate) waiters: Arc<Shares>,
     /// What was found about the home as a whole.
     pub(crate) judged: crate::posture::Judged,
     /// What was made lately, and how that was answered.

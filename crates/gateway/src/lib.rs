@@ -9,7 +9,7 @@
 //! | a device | [`present`], [`enroll`], [`renew`], [`sighting`] |
 //! | a person | [`claims`], [`waiting`], [`lifecycle`], [`revoke`], [`bulk`], [`environments`], [`profiles`], [`views`], [`provenance`] |
 //! | a person or a service, about secrets | [`vault`] |
-//! | a service, over HTTPS | [`https`], [`activity`], [`closing`], [`lingering`], [`guard`], [`body`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
+//! | a service, over HTTPS | [`https`], [`activity`], [`closing`], [`lingering`], [`guard`], [`shares`], [`body`], [`host`], [`bearer`], [`attempts`], [`replay`], [`service_routes`] |
 //! | a person, in a browser | [`visitors`], [`people`], [`role_routes`] |
 //! | whoever makes or bears a token | [`tokens`], [`token_book`], [`token_http`] |
 //! | time | [`schedule`], [`outbox`], [`trust`] |
@@ -68,6 +68,7 @@ mod role_routes;
 mod run;
 mod schedule;
 mod service_routes;
+mod shares;
 mod sighting;
 mod token_book;
 mod token_ends;

@@ -22,15 +22,23 @@ use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::run::Gateway;
+use crate::shares::Shares;
 
 type Gate = State<Arc<Gateway>>;
 
 /// Who waits at a time. One more is answered 503.
-pub(crate) const WAITING_MAX: usize = 128;
+const WAITING_MAX: usize = 128;
+/// The same of one caller: tabs of a browser, mostly. One who has gone counts until the wait is over.
+const PER_CALLER_MAX: usize = 16;
 /// The longest wait, in seconds.
 const WAIT_MAX_S: u64 = 30;
 /// Records in one answer at most. Whoever is further behind fetches anew what it shows.
 const RECORDS_MAX: u32 = 200;
+
+/// The places for those who wait.
+pub(crate) fn places() -> Arc<Shares> {
+    Shares::new(WAITING_MAX, PER_CALLER_MAX)
+}
 
 /// The routes of this file.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
@@ -98,7 +106,8 @@ async fn events(
     };
     let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is no cursor"))?;
     let wait = Duration::from_secs(query.wait_s.unwrap_or(25).min(WAIT_MAX_S));
-    let _place = home.waiters.try_acquire().map_err(|_| too_many())?;
+    let place = home.waiters.enter(caller.identity());
+    let _place = place.ok_or_else(too_many)?;
     // Whether something came or the time was up: the answer tells.
     let _ = timeout(wait, home.something_after(&after)).await;
     // A session or a token that has ended meanwhile learns nothing more.
@@ -115,7 +124,9 @@ fn too_many() -> Failure {
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
         "Too many wait already.",
-        format!("The gateway lets {WAITING_MAX} wait for what happens."),
+        format!(
+            "The gateway lets {WAITING_MAX} wait for what happens, {PER_CALLER_MAX} of one caller."
+        ),
         "Ask again in a few seconds.",
     )
 }

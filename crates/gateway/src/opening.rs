@@ -29,7 +29,7 @@ use hearthkey_store::vault::SecretName;
 use hearthkey_store::{CommitError, OpenError, Opened, Store};
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::endings::Endings;
@@ -212,7 +212,7 @@ pub(crate) async fn open(
         late_leases: Mutex::default(),
         lending: Mutex::default(),
         reports: Mutex::default(),
-        slow: Semaphore::new(crate::vault::SLOW_MAX),
+        slow: crate::vault::slow_places(),
         driven: Mutex::default(),
         bridge_says: Arc::default(),
         rotations: Notify::new(),
@@ -229,7 +229,7 @@ pub(crate) async fn open(
         journal_opened,
         unanchored_at,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
-        waiters: Semaphore::new(crate::live_http::WAITING_MAX),
+        waiters: crate::live_http::places(),
         lately_connected: Mutex::default(),
         judged: crate::posture::Judged::default(),
         repeats: crate::repeats::Repeats::default(),

@@ -37,7 +37,7 @@ mod views;
 pub(crate) use children::ChildLeft;
 pub(crate) use driving::rotate_what_is_due;
 pub(crate) use findings::{Reports, view as finding_view, worst_first};
-pub(crate) use leases::{SLOW_MAX, end_what_was_lent};
+pub(crate) use leases::{end_what_was_lent, slow_places};
 pub(crate) use rotations::begin_what_is_due;
 pub(crate) use telling::tell_the_places;
 pub(crate) use untaken::Untaken;

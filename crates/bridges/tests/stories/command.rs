@@ -1,6 +1,7 @@
 //! Programs as bridges: good ones, and those that hang, lie, shout, or leave children behind.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -320,6 +321,39 @@ async fn a_program_that_others_could_change_is_not_run() {
     );
     assert!(chmod("644").unwrap().success());
     assert!(refused(&program.path()).contains("no executable"));
+}
+
+#[test]
+fn a_program_that_others_could_replace_is_not_run() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| {
+        let settings = json!({"program": path, "can": []}).to_string();
+        let made = connect_with(BridgeKind::Command, &settings, None, BRIEF);
+        made.err().map(|error| error.to_string())
+    };
+    let (open, safe) = (home.path().join("open"), home.path().join("safe"));
+    for directory in [&open.join("bin"), &safe] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    let (inside, outside) = (open.join("bin/program"), safe.join("program"));
+    for program in [&inside, &outside] {
+        fs::write(program, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let link = open.join("link");
+    symlink(&outside, &link).unwrap();
+    // A link to the link, in a directory that is safe.
+    symlink(&link, safe.join("further")).unwrap();
+    for program in [&inside, &outside, &link, &safe.join("further")] {
+        assert_eq!(refused(program), None, "{program:?}");
+    }
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    for program in [&inside, &link, &safe.join("further")] {
+        let why = refused(program).unwrap_or_default();
+        let remedy = format!("chmod go-w {}", open.display());
+        assert!(why.contains(&remedy), "{program:?}: {why}");
+    }
+    assert_eq!(refused(&outside), None);
 }
 
 #[tokio::test]

@@ -142,10 +142,8 @@ async fn silence_and_crowds_are_bounded() {
         .await
         .unwrap();
     let _mute = dial(&home, Some(&lamp)).await.unwrap();
-    assert!(
-        dial(&home, Some(&lamp)).await.is_err(),
-        "a third from there"
-    );
+    let _third = dial(&home, Some(&lamp)).await.unwrap();
+    // The first from there has given way.
     home.hears(&["Refused", "TooManyConnections"]).await;
     home.hears(&["Refused", "Timeout"]).await;
     home.hears(&["Refused", "Timeout"]).await;

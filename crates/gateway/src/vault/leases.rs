@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
+use crate::shares::Shares;
 use crate::vault::credentials::object;
 use crate::vault::views;
 
@@ -28,8 +29,10 @@ use crate::vault::views;
 const LISTED_MAX: u32 = 1000;
 /// Leases that one service may hold at a time.
 const HELD_MAX: u32 = 100;
-/// Services that may wait for a bridge at a time: fewer than are served, so that others still are.
-pub(crate) const SLOW_MAX: usize = 8;
+/// Leases over the network that may wait for a bridge at a time: fewer than are served, so that other requests still are.
+const SLOW_MAX: usize = 8;
+/// Of them, those of one caller, so that others can lease, too.
+const SLOW_PER_CALLER_MAX: usize = 4;
 /// Leases that are ended in one go.
 const DUE_MAX: u32 = 10_000;
 /// Leases that are being ended at the same time.
@@ -81,12 +84,19 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
     }
 }
 
+/// The places for leases that wait for a bridge.
+pub(crate) fn slow_places() -> Arc<Shares> {
+    Shares::new(SLOW_MAX, SLOW_PER_CALLER_MAX)
+}
+
 fn waiting_for_bridges() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
         "The gateway is busy.",
-        format!("{SLOW_MAX} services wait for a bridge to make a value."),
+        format!(
+            "{SLOW_MAX} leases, or {SLOW_PER_CALLER_MAX} of one caller, wait for a bridge to make a value."
+        ),
         "Ask again in a minute.",
     )
 }
@@ -130,9 +140,13 @@ impl Home {
         if bridge.is_some() {
             self.reaches_authority(caller, Action::Lease, id).await?;
         }
-        // Bridges may take their time: services that wait for them leave room for the others.
-        let _slow = match bridge.is_some() && caller.is_service() {
-            true => Some(self.slow.try_acquire().map_err(|_| waiting_for_bridges())?),
+        // Bridges may take their time: whoever waits for them leaves room for the others.
+        let comes_over_network = matches!(caller, Caller::Service(_) | Caller::Person(_));
+        let _slow = match bridge.is_some() && comes_over_network {
+            true => {
+                let place = self.slow.enter(caller.identity());
+                Some(place.ok_or_else(waiting_for_bridges)?)
+            }
             false => None,
         };
         let lease = Lease {
