@@ -18,7 +18,7 @@ use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
-use crate::vault::guarding::code_does_not_fit;
+use crate::vault::guarding::{code_does_not_fit, may_replace_itself};
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -153,6 +153,7 @@ impl Home {
         let generate = request.generate;
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
+        may_replace_itself(caller, &credential)?;
         if generate {
             source = self.source_of_generated(&credential).await?;
             if let Source::FromBridge = source {

@@ -2,7 +2,7 @@
 
 use hearthkey_api::{Given, RevealRequest, Revealed, SecretValue};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier, VersionState, checked_text};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
@@ -195,10 +195,17 @@ impl Home {
             let known = registry.credential(&CredentialId { environment, name })?;
             Ok(known.map(|known| known.credential.tier))
         })?;
-        match tier {
+        let reached = match tier {
             Some(tier) => self.reached(caller, action, id, tier).await,
             None => Ok(()),
-        }
+        };
+        reached.map_err(|mut failure| {
+            failure.0.detail = format!(
+                "The authority that makes the values of {} is critical: a pattern does not reach it.",
+                id.name
+            );
+            failure
+        })
     }
 
     /// Writes a refusal down; of a service, each kind once a minute.
@@ -240,7 +247,7 @@ impl Home {
         if sealed.state != State::Active {
             return Err(not_active(id));
         }
-        if sealed.expires_at.is_some_and(|ends| ends <= now) {
+        if self.ends_at(id, &sealed)?.is_some_and(|ends| ends <= now) {
             return Err(Failure::refused(
                 &format!(
                     "the credential {} in {} has expired",
@@ -265,6 +272,20 @@ impl Home {
             value: value.map_err(|error| Failure::unopened(&error))?,
             sealed,
         })
+    }
+
+    /// Until when a value is given out. That of the value before, while it lives on, is known to the rotation alone.
+    fn ends_at(
+        &self,
+        id: &CredentialId,
+        sealed: &SealedValue,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let before = match sealed.version_state {
+            VersionState::Previous => self.store.read(|registry| registry.rotation(id))?,
+            _ => None,
+        };
+        let before = before.and_then(|rotation| rotation.other_expires_at);
+        Ok([sealed.expires_at, before].into_iter().flatten().min())
     }
 
     fn no_value(&self, id: &CredentialId, version: Option<u32>) -> Failure {

@@ -4,14 +4,14 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
-use hearthkey_core::credential::{Credential, CredentialId, State, VersionState};
+use hearthkey_core::credential::{Action, Credential, CredentialId, State, VersionState};
 use hearthkey_core::guarded::{Guarded, may_change, may_follow};
 use hearthkey_core::person::Person;
 use hearthkey_core::role::Act;
 use hearthkey_store::change::Write;
 use hearthkey_store::people::PersonWrite;
 
-use crate::caller::{Caller, tokens_have_one_factor};
+use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
 use crate::home::{Home, locked};
 use crate::people::throttle::{Attempt, By};
 use crate::people::too_often;
@@ -153,6 +153,16 @@ impl Home {
             })
         });
         found.ok_or_else(code_does_not_fit)
+    }
+}
+
+/// Whether the caller may have the gateway replace a credential by itself: it does that with the authority of the bridge,
+/// which may be critical, now or when it is connected later.
+pub(super) fn may_replace_itself(caller: &Caller, credential: &Credential) -> Result<(), Failure> {
+    let named = caller.is_named(Action::Write, &credential.id);
+    match credential.rotation.automatic && !named {
+        true => Err(not_by_itself(&credential.id)),
+        false => Ok(()),
     }
 }
 
