@@ -250,6 +250,7 @@ impl Service {
             ceiling: "1d".into(),
             public_key: Some(key.public_pem()),
             bind: None,
+            second_factor: None,
         };
         Ok(Self {
             created: client.post("/api/v1/tokens", &asked).await?,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::context::{Context, Nothing};
 use crate::credential::retired_text;
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::table::{Table, facts};
 use crate::url_path::encode;
 
@@ -70,6 +71,8 @@ pub struct Connect {
     /// One setting, like url=http://homeassistant.local:8123; repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 impl Bridge {
@@ -167,6 +170,7 @@ impl Connect {
             purpose: self.purpose,
             settings: Value::Object(settings),
             authority: self.authority,
+            second_factor: self.showing.second_factor()?,
         };
         let bridge: BridgeView = context.client()?.post(PATH, &request).await?;
         context.output.answer(&bridge, || one(&bridge))

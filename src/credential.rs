@@ -12,16 +12,15 @@ mod scan;
 mod target;
 mod text;
 
-use std::io::{IsTerminal as _, Read as _};
-
 use clap::{Args, Subcommand};
 use hearthkey_api::{
     Client, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage, CredentialView,
-    PAGE_MAX, RotationPolicyView, SecondFactor,
+    PAGE_MAX, RotationPolicyView,
 };
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::url_path::encode;
 use target::Target;
 
@@ -29,8 +28,6 @@ pub use follow::to_rest;
 pub use rotate::one as retired_text;
 
 const PATH: &str = "/api/v1/credentials";
-/// A code on standard input, with its line end, at most.
-const CODE_LINE_MAX_BYTES: u64 = 64;
 
 /// The commands about credentials.
 #[derive(Debug, Subcommand)]
@@ -203,10 +200,8 @@ pub struct Change {
     /// Forget its own age, days and uses: rotate at the age of its tier.
     #[arg(long, conflicts_with_all = ["rotate_every", "rotate_on", "rotate_after_uses"])]
     rotate_by_tier: bool,
-    /// Who you are, where the gateway asks for a second factor: to lower a tier, or to change what guards a critical
-    /// credential. Your authenticator's code is asked for, or read from standard input.
-    #[arg(long, value_name = "NAME")]
-    person: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 impl Credential {
@@ -290,25 +285,11 @@ impl Change {
             rotation,
             location: self.recorded_at,
             replaced: self.replaced,
-            second_factor: self.person.map(second_factor).transpose()?,
+            second_factor: self.showing.second_factor()?,
         };
         let changed: CredentialChanged = client.post(&format!("{path}/change"), &change).await?;
         told(context, &changed)
     }
-}
-
-/// A person's code, typed or from standard input.
-fn second_factor(person: String) -> Result<SecondFactor, Failure> {
-    let code = if std::io::stdin().is_terminal() {
-        rpassword::prompt_password("Code: ")
-    } else {
-        let mut line = String::new();
-        let mut first = std::io::stdin().take(CODE_LINE_MAX_BYTES);
-        first.read_to_string(&mut line).map(|_| line)
-    };
-    let code = code.map_err(|error| Failure::system("read the code", &error))?;
-    let code = code.trim().to_owned();
-    Ok(SecondFactor { person, code })
 }
 
 /// Answers with a credential as it is now, and with what a person should know.

@@ -68,6 +68,7 @@ async fn hand_over(client: &Client, report: &mut Report) -> Result<TokenFile, Fa
         ceiling: "7d".into(),
         public_key: Some(key.public_pem()),
         bind: None,
+        second_factor: None,
     };
     let made: TokenCreated = client.post("/api/v1/tokens", &request).await?;
     let file = file_of(&made, Some(&key));
@@ -94,6 +95,7 @@ async fn ask(file: &TokenFile) -> Result<Revealed, CallError> {
         r#use: "run".into(),
         reason: None,
         version: None,
+        second_factor: None,
     };
     client
         .post("/api/v1/environments/home/reveal", &request)

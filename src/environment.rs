@@ -6,6 +6,7 @@ use hearthkey_api::{Client, EnvironmentRequest, Named, RewrapView};
 use crate::context::{Context, Nothing};
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::second_factor::Showing;
 use crate::url_path::Name;
 
 const PATH: &str = "/api/v1/environments";
@@ -24,6 +25,8 @@ pub enum Environment {
     Add {
         /// Its name, like `lab`.
         name: String,
+        #[command(flatten)]
+        showing: Showing,
     },
 }
 
@@ -34,7 +37,14 @@ impl Environment {
         let environments: Named = match self {
             Self::List => client.get(PATH).await?,
             Self::Rewrap { name } => return rewrap(context, &client, &name).await,
-            Self::Add { name } => client.post(PATH, &EnvironmentRequest { name }).await?,
+            Self::Add { name, showing } => {
+                let second_factor = showing.second_factor()?;
+                let request = EnvironmentRequest {
+                    name,
+                    second_factor,
+                };
+                client.post(PATH, &request).await?
+            }
         };
         context
             .output

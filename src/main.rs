@@ -45,6 +45,7 @@ mod profile;
 mod progress;
 mod run;
 mod seal;
+mod second_factor;
 mod status;
 mod stopwatch;
 mod table;

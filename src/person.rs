@@ -8,6 +8,7 @@ use hearthkey_api::{
 use crate::audience;
 use crate::context::{Context, Nothing};
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::table::Table;
 use crate::url_path::Name;
 
@@ -50,6 +51,8 @@ pub struct Invite {
     name: String,
     #[command(flatten)]
     mandate: Mandate,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// What `person change` is told.
@@ -59,6 +62,8 @@ pub struct Change {
     name: Name,
     #[command(flatten)]
     mandate: Mandate,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// A role, and where it holds.
@@ -83,12 +88,17 @@ impl Person {
         let (client, output) = (context.client()?, context.output);
         match self {
             Self::List => show(context, &client.get(PATH).await?),
-            Self::Invite(Invite { name, mandate }) => {
+            Self::Invite(Invite {
+                name,
+                mandate,
+                showing,
+            }) => {
                 audience::may_see_link()?;
                 let request = PersonRequest {
                     name,
                     role: mandate.role,
                     environments: mandate.environments,
+                    second_factor: showing.second_factor()?,
                 };
                 invited(context, &client.post(PATH, &request).await?)
             }
@@ -97,11 +107,16 @@ impl Person {
                 let path = format!("{PATH}/{}/invite", name.segment());
                 invited(context, &client.post(&path, &Nothing {}).await?)
             }
-            Self::Change(Change { name, mandate }) => {
+            Self::Change(Change {
+                name,
+                mandate,
+                showing,
+            }) => {
                 let path = format!("{PATH}/{}/change", name.segment());
                 let change = PersonChange {
                     role: mandate.role,
                     environments: mandate.environments,
+                    second_factor: showing.second_factor()?,
                 };
                 show(context, &client.post(&path, &change).await?)
             }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Nothing};
 use crate::failure::{Failure, code};
+use crate::second_factor::Showing;
 use crate::token_file::{Reserved, replace};
 use crate::token_text;
 use crate::url_path::Name;
@@ -95,6 +96,8 @@ pub struct Create {
     /// Bind the token to the certificates of a device, device:ID, or to one, certificate:SHA256.
     #[arg(long, value_name = "WHAT")]
     bind: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// The answer of `token create`. The token is in it only if it is in no file.
@@ -213,6 +216,7 @@ impl Create {
             ceiling: self.ceiling,
             public_key,
             bind: self.bind,
+            second_factor: self.showing.second_factor()?,
         };
         let made: TokenCreated = context.client()?.post(PATH, &request).await?;
         let file = file_of(&made, own_key.as_ref());

@@ -215,7 +215,7 @@ async fn a_child_that_was_made_while_the_power_went_is_ended_with_its_lease() {
     let asking = tokio::spawn(async move {
         let request = hearthkey_api::LeaseRequest {
             lifetime: Some("2s".into()),
-            reason: None,
+            ..Default::default()
         };
         let path = "/api/v1/environments/home/credentials/sys/token/lease";
         client.post::<hearthkey_api::Leased>(path, &request).await

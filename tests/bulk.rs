@@ -75,6 +75,7 @@ async fn bind_a_token(rig: &Rig, device: &str) {
         ceiling: "7d".into(),
         public_key: None,
         bind: Some(format!("device:{device}")),
+        second_factor: None,
     };
     let _: TokenCreated = rig.client().post("/api/v1/tokens", &request).await.unwrap();
 }

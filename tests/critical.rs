@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::people::{Browser, code, setup_link};
 use crate::pipeline::{ask, token};
-use crate::rig::Rig;
+use crate::rig::{Rig, until};
 use crate::service::home;
 use crate::vault::{added, records, refused, told, with_input};
 
@@ -36,6 +36,13 @@ async fn a_pattern_does_nothing_with_a_critical_credential_but_see_it() {
     std::fs::write(&new, "critical-value").unwrap();
     let new = new.to_str().unwrap();
     let why = "a pattern does not reach it";
+    let refusal = ask(
+        &rig,
+        &wide,
+        &["credential", "rollback", "crit/key", "--env", "lab"],
+    )
+    .await;
+    assert_eq!(refusal.1["error"]["code"], "forbidden", "{refusal:?}");
     for args in [
         &["reveal", "crit/key", "--reason", "x"][..],
         &["lease", "crit/key"],
@@ -94,6 +101,54 @@ async fn added_by(rig: &Rig, token: &Path, name: &str, file: &str) {
     ];
     let (code, answer) = ask(rig, token, &add).await;
     assert_eq!(code, Some(0), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_has_the_gateway_replace_nothing_by_itself() {
+    let (rig, front) = home().await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "own-value").unwrap();
+    let add = "credential add sys/mine --env lab --kind api-token --owner eve --purpose x \
+               --rotate-after-uses 1 --rotate-automatically --from-file";
+    let mut add: Vec<&str> = add.split_whitespace().collect();
+    add.push(new.to_str().unwrap());
+    let wide = token(&rig, &front, "wide", &["*:read", "*:write"]).await;
+    is_refused(&rig, &wide, &add, "replaced by itself").await;
+    let named = token(&rig, &front, "named", &["sys/mine:write"]).await;
+    assert_eq!(ask(&rig, &named, &add).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_does_not_move_the_end_of_a_credential_by_replacing_its_value() {
+    let (rig, front) = home().await;
+    added(&rig, "a/key", "lab", b"value-of-then", &[]).await;
+    let change = ["credential", "change", "a/key", "--env", "lab"];
+    let past = ["--expires", "2020-01-01T00:00:00Z"];
+    told(&rig, &[&change[..], &past].concat()).await;
+    let before = shown(&rig, "a/key").await["expires_at"].clone();
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "value-of-now").unwrap();
+    let rotate = "credential rotate a/key --env lab --from-file";
+    let mut rotate: Vec<&str> = rotate.split(' ').collect();
+    rotate.push(new.to_str().unwrap());
+    let allow = ["a/key:read", "a/key:rotate", "a/key:write"];
+    let service = token(&rig, &front, "service", &allow).await;
+    assert_eq!(ask(&rig, &service, &rotate).await.0, Some(0));
+    until("the new value is current", async || {
+        (shown(&rig, "a/key").await["version"] == 2).then_some(())
+    })
+    .await;
+    assert_eq!(shown(&rig, "a/key").await["expires_at"], before);
+    let reveal = ["credential", "reveal", "a/key", "--env", "lab"];
+    let old = [&reveal[..], &["--version", "1"]].concat();
+    for args in [&reveal[..], &old] {
+        is_refused(&rig, &service, args, "has expired").await;
+    }
+    // A person says when the new value ends. The old one's end stays what it was.
+    let later = ["--expires", "2099-01-01T00:00:00Z"];
+    told(&rig, &[&change[..], &later].concat()).await;
+    assert_eq!(ask(&rig, &service, &reveal).await.0, Some(0));
+    is_refused(&rig, &service, &old, "has expired").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

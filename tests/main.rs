@@ -26,6 +26,7 @@ mod giving;
 mod grace;
 mod guesses;
 mod guest;
+mod here;
 mod hostile;
 #[path = "../crates/bridges/tests/stories/house.rs"]
 mod house;

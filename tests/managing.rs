@@ -6,6 +6,7 @@ use hearthkey_api::{ClaimOpened, Client, Events, TokenFile};
 use serde_json::{Value, json};
 
 use crate::guest::records;
+use crate::here::invited_by;
 use crate::people::{Browser, invite, setup_link};
 use crate::rig::{Rig, json as answer, until};
 use crate::service::{Front, home};
@@ -349,7 +350,7 @@ async fn a_token_with_a_role_ends_with_its_makers_access_and_with_the_part_of_it
     let mut anna = Browser::new(&front);
     anna.join(&setup_link(&rig).await, "anna").await;
     let mut dora = Browser::new(&front);
-    dora.join(&invite(&rig, "dora", "owner", &[]).await, "dora")
+    dora.join(&invited_by(&anna, "dora", "owner", &[]).await, "dora")
         .await;
     let key = front.key("mine").await;
     let public = std::fs::read_to_string(front.bench.dir.join("mine.pub")).unwrap();

@@ -5,6 +5,7 @@ use hearthkey_api::Client;
 use serde_json::{Value, json};
 
 use crate::clock::{machine_time_s, set, settable};
+use crate::here::invited_by;
 use crate::rig::{Rig, json as said_in_json};
 use crate::service::{Answer, Front, home, listen};
 
@@ -361,9 +362,8 @@ async fn a_session_is_given_at_login_and_never_taken_from_the_browser() {
 async fn roles_hold_over_https_each_in_its_environments() {
     let (rig, front) = home().await;
     rig.cli(&["environment", "add", "lab"]).await;
-    Browser::new(&front)
-        .join(&setup_link(&rig).await, "anna")
-        .await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
     for (environment, name) in [("home", "hue/api-key"), ("lab", "ha/token")] {
         let add = [
             "credential",
@@ -384,8 +384,8 @@ async fn roles_hold_over_https_each_in_its_environments() {
         assert!(added.status.success(), "{added:?}");
     }
     let mut dev = Browser::new(&front);
-    dev.join(&invite(&rig, "dora", "developer", &["lab"]).await, "dora")
-        .await;
+    let link = invited_by(&anna, "dora", "developer", &["lab"]).await;
+    dev.join(&link, "dora").await;
     let mut audit = Browser::new(&front);
     audit
         .join(&invite(&rig, "udo", "auditor", &[]).await, "udo")

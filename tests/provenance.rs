@@ -4,7 +4,8 @@ use hearthkey_api::{DeviceProvenance, LogKeyView};
 use serde_json::Value;
 
 use crate::guest::done;
-use crate::people::{Browser, invite, setup_link};
+use crate::here::invited_by;
+use crate::people::{Browser, setup_link};
 use crate::rfc6962::{Proof, VerifierKey};
 use crate::rig::Rig;
 use crate::service::home;
@@ -126,12 +127,11 @@ async fn who_may_see_a_device_may_see_where_it_comes_from_and_nobody_else() {
         "test",
     ];
     done(&rig, &claim).await;
-    Browser::new(&front)
-        .join(&setup_link(&rig).await, "anna")
-        .await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
     let mut dora = Browser::new(&front);
-    dora.join(&invite(&rig, "dora", "developer", &["lab"]).await, "dora")
-        .await;
+    let link = invited_by(&anna, "dora", "developer", &["lab"]).await;
+    dora.join(&link, "dora").await;
     let own = dora.get("/api/v1/devices/probe/provenance").await;
     assert_eq!(own.json()["history"][0]["action"], "claim.open");
     let others = dora.get("/api/v1/devices/door/provenance").await;

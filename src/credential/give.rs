@@ -11,6 +11,7 @@ use crate::context::{Context, Nothing};
 use crate::credential::target::Target;
 use crate::credential::text;
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::url_path::{Name, encode};
 
 /// What is revealed.
@@ -25,6 +26,8 @@ pub struct Reveal {
     /// Why. Required for a critical credential; recorded in any case.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// What is borrowed.
@@ -43,6 +46,8 @@ pub struct Lease {
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// A value in JSON: as text where it is one, and always as base64.
@@ -98,6 +103,7 @@ impl Reveal {
             r#use: "reveal".into(),
             reason: self.reason,
             version: self.version,
+            second_factor: self.showing.second_factor()?,
         };
         let given = obtain(&client, &environment, &request).await?.remove(0);
         let about = About {
@@ -137,6 +143,7 @@ impl Lease {
         let request = LeaseRequest {
             lifetime: Some(self.lifetime),
             reason: self.reason,
+            second_factor: self.showing.second_factor()?,
         };
         let leased: Leased = client.post(&format!("{path}/lease"), &request).await?;
         let borrowed = Borrowed {

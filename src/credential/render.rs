@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::credential::give::obtain;
 use crate::failure::{Failure, code};
 use crate::out_file::OutFile;
+use crate::second_factor::Showing;
 
 /// The longest template, in bytes.
 const TEMPLATE_MAX_BYTES: u64 = 1024 * 1024;
@@ -39,6 +40,8 @@ pub struct Render {
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// How a value is written.
@@ -107,6 +110,7 @@ impl Render {
                 r#use: "render".into(),
                 reason: self.reason.clone(),
                 version: None,
+                second_factor: self.showing.second_factor()?,
             };
             values = obtain(&context.client()?, &self.env, &request).await?;
         }

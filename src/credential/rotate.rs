@@ -8,6 +8,7 @@ use crate::credential::follow::to_rest;
 use crate::credential::target::Target;
 use crate::credential::text;
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::table::count;
 use crate::url_path::encode;
 use crate::value::ValueSource;
@@ -64,6 +65,8 @@ pub struct Retire {
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 /// Waits until the rotation comes to rest: whatever runs next may need the new value. With `--json`, a program is shown
@@ -134,6 +137,7 @@ impl Retire {
         let request = RetireRequest {
             grace: Some(self.grace),
             reason: self.reason,
+            second_factor: self.showing.second_factor()?,
         };
         let retired: Vec<Retired> = match (self.name, self.project) {
             (Some(name), _) => {

@@ -15,6 +15,7 @@ use rustix::fs::{Access, MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd
 use crate::context::Context;
 use crate::credential::give::obtain;
 use crate::failure::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Failure, code};
+use crate::second_factor::Showing;
 
 /// What is run, and what it gets.
 #[derive(Debug, Args)]
@@ -25,6 +26,8 @@ pub struct Run {
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
     /// Hand the values over as files in memory: VARIABLE_FILE names each. They are gone with the command.
     #[arg(long)]
     as_files: bool,
@@ -98,16 +101,6 @@ impl Run {
             );
             return Err(Failure::usage(&why));
         }
-        let request = RevealRequest {
-            names: self
-                .names
-                .iter()
-                .map(|wanted| wanted.name.clone())
-                .collect(),
-            r#use: "run".into(),
-            reason: self.reason.clone(),
-            version: None,
-        };
         let (program, arguments) = self
             .command
             .split_first()
@@ -115,6 +108,14 @@ impl Run {
         // Before the values are obtained: no value is given out for nothing.
         lookup(program, std::env::var_os("PATH").as_deref())
             .map_err(|missing| missing.failure(program, "No value was obtained."))?;
+        let names = self.names.iter().map(|wanted| wanted.name.clone());
+        let request = RevealRequest {
+            names: names.collect(),
+            r#use: "run".into(),
+            reason: self.reason.clone(),
+            version: None,
+            second_factor: self.showing.clone().second_factor()?,
+        };
         let values = obtain(&context.client()?, &self.env, &request).await?;
         let mut command = Command::new(program);
         command.args(arguments);

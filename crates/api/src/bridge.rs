@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::credential::SecondFactor;
+
 /// `POST /api/v1/bridges`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct BridgeRequest {
     /// The credential by which it is administered, in the same environment.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub authority: Option<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: it says where values go.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// What a bridge can do.

@@ -301,6 +301,9 @@ pub struct RevealRequest {
     /// Another version than the current one; only with a single name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<u32>,
+    /// A code, on the gateway's own machine, where no session can be fresh: critical values need one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// One value that was given out.
@@ -334,6 +337,9 @@ pub struct LeaseRequest {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: critical values need one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// A lease, without its value.
@@ -447,6 +453,10 @@ pub struct RetireRequest {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: a place that uses a critical credential is
+    /// not taken out of it without one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// How far the values of an environment lie under its newest key-encryption key.

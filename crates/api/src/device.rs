@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::credential::SecondFactor;
+
 /// `POST /api/v1/claims`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ClaimRequest {
@@ -204,6 +206,10 @@ pub struct ApproveRequest {
 pub struct EnvironmentRequest {
     /// Its name.
     pub name: String,
+    /// A code, on the gateway's own machine, where no session can be fresh: an environment is added with
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// A profile's text.

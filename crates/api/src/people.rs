@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::credential::SecondFactor;
+
 /// A ceremony has begun (WebAuthn): what the browser is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CeremonyBegun {
@@ -232,6 +234,10 @@ pub struct PersonRequest {
     /// Where it holds; everywhere if none are named.
     #[serde(default)]
     pub environments: Vec<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: a role needs one that may do
+    /// what needs one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// `POST /api/v1/people/{name}/change`.
@@ -243,6 +249,10 @@ pub struct PersonChange {
     /// Where it holds; everywhere if none are named.
     #[serde(default)]
     pub environments: Vec<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: a role needs one that may do
+    /// what needs one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// Somebody is invited. The link is shown here and never again.

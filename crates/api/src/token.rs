@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::credential::SecondFactor;
+
 /// `POST /api/v1/tokens`. Of `allow` and `role` exactly one is given, and so of `public_key` and `bind`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)] // A limit that is misspelled would be none.
@@ -34,6 +36,10 @@ pub struct TokenRequest {
     /// What else it is bound to: `device:ID`, or `certificate:` and a SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<String>,
+    /// A code, on the gateway's own machine, where no session can be fresh: a grant that names a critical
+    /// credential needs one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// A token that was made. The token itself is shown here and never again.

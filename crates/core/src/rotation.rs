@@ -311,6 +311,13 @@ pub enum Next {
 }
 
 impl Rotation {
+    /// The end of the new value, which is given out from now on; `ends` is the old one's. A token does not move the end
+    /// of a credential away by replacing the value: unless the bridge says another one, it stays.
+    pub fn new_end(&self, ends: Option<Timestamp>) -> Option<Timestamp> {
+        let is_by_token = self.begun_by.starts_with("token:");
+        self.other_expires_at.or(ends.filter(|_| is_by_token))
+    }
+
     /// Dependents that have not confirmed.
     pub fn unconfirmed(&self) -> impl Iterator<Item = &str> {
         self.dependents

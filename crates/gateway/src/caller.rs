@@ -297,11 +297,31 @@ impl Caller {
 
 fn critical(action: Action, credential: &CredentialId) -> Failure {
     let CredentialId { environment, name } = credential;
-    Failure::refused(
-        &format!("the credential {name} is critical: a pattern does not reach it"),
-        &format!(
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "The token does not permit this.",
+        format!("The credential {name} is critical: a pattern does not reach it."),
+        format!(
             "Ask an operator for a token that names it: \
              `hearthkey token create … --env {environment} --allow {name}:{action}`."
+        ),
+    )
+}
+
+/// For a credential that the gateway would replace by itself, added by a pattern.
+pub(crate) fn not_by_itself(credential: &CredentialId) -> Failure {
+    let CredentialId { environment, name } = credential;
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "The token does not permit this.",
+        format!(
+            "A pattern adds no credential that is replaced by itself, as {name} would be: a bridge might make its values with a critical authority."
+        ),
+        format!(
+            "Leave --rotate-automatically out, or ask an operator for a token that names it: \
+             `hearthkey token create … --env {environment} --allow {name}:write`."
         ),
     )
 }

@@ -2,15 +2,19 @@
 
 use std::sync::{Arc, PoisonError};
 
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_api::EnvironmentRequest;
+use hearthkey_core::audit::Entry;
 use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_pki::CertificateAuthority;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::vault::{SecretName, Vault};
 
+use crate::caller::Caller;
 use crate::home::{Home, new_serial};
 use crate::opening::load_authority;
+use crate::people::here::Needed;
 use crate::problem::Failure;
 use crate::trust::issuing;
 
@@ -58,7 +62,14 @@ impl Home {
     }
 
     /// Adds an environment with an issuing CA of its own.
-    pub(crate) async fn add_environment(&self, actor: Actor, name: &str) -> Result<(), Failure> {
+    pub(crate) async fn add_environment(
+        &self,
+        caller: &Caller,
+        EnvironmentRequest {
+            name,
+            second_factor,
+        }: EnvironmentRequest,
+    ) -> Result<(), Failure> {
         let name: EnvironmentName = name.parse().map_err(|error| Failure::invalid(&error))?;
         if self.issuer(&name).is_some() {
             let why = format!("there is an environment {name} already");
@@ -77,13 +88,20 @@ impl Home {
                 "Give the environment another name, or retire that device first.",
             ));
         }
+        let needed = Needed {
+            act: Act::EnvironmentAdd,
+            environment: None,
+            why: "the root signs a CA for an environment",
+        };
+        let shown = self.shown_here(caller, needed, second_factor).await?;
         let now = self.now();
         let root =
             load_authority(&self.store, "root").map_err(|error| Failure::internal(&error))?;
         let authority = root
             .new_issuing(&name, new_serial(), now)
             .map_err(|error| Failure::internal(&error))?;
-        let entry = Entry::new(now, actor, "environment.add", format!("environment:{name}")).with(
+        let object = format!("environment:{name}");
+        let entry = Entry::new(now, caller.actor(), "environment.add", object).with(
             "ca_sha256",
             authority.certificate().fingerprint().to_string(),
         );
@@ -94,7 +112,7 @@ impl Home {
             &authority,
             now,
         ));
-        self.commit(change).await?;
+        self.commit_shown(change, shown).await?;
         self.issuers
             .write()
             .unwrap_or_else(PoisonError::into_inner)

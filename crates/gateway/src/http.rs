@@ -167,7 +167,7 @@ async fn add_environment(
     Json(request): Json<api::EnvironmentRequest>,
 ) -> Answer<api::Named> {
     let home = gateway.home()?;
-    home.add_environment(caller.actor(), &request.name).await?;
+    home.add_environment(&caller, request).await?;
     Ok(Json(api::Named {
         names: home.environments(),
     }))

@@ -8,6 +8,7 @@
 //! | the setup link, invitations, joining | `invitations.rs` |
 //! | logging in, and a fresh second factor | `login.rs`, `step_up.rs` |
 //! | sessions: the cookie, who is asking, ending one | `sessions.rs` |
+//! | a code on the gateway's own machine | `here.rs` |
 //! | who there is, in which role | `roster.rs` |
 //! | a person's own ways in | `ways.rs` |
 //! | the setup link on its way to a person | `setup.rs` |
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::attempts::Attempts;
 
 mod ceremonies;
+pub(crate) mod here;
 pub(crate) mod http;
 mod invitations;
 mod leaving;
@@ -40,7 +42,6 @@ pub(crate) mod throttle;
 mod ways;
 
 use ceremonies::Ceremonies;
-pub(crate) use login::too_often;
 use passkeys::Passkeys;
 pub(crate) use sessions::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use throttle::Throttle;

@@ -54,7 +54,7 @@ async fn create(
     Json(request): Json<api::TokenRequest>,
 ) -> Answer<api::TokenCreated> {
     let home = gateway.home()?;
-    Ok(Json(home.create_token(&caller, &request).await?))
+    Ok(Json(home.create_token(&caller, request).await?))
 }
 
 /// Shows a service token.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use hearthkey_api::{self as api, code};
+use hearthkey_api::{self as api, SecondFactor, code};
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::grant::{Grant, InvalidGrant};
+use hearthkey_core::credential::{Action, CredentialId, Tier};
+use hearthkey_core::grant::{Grant, InvalidGrant, Pattern};
 use hearthkey_core::id::{DeviceId, EnvironmentName, TokenId, TokenName};
 use hearthkey_core::power::{OwnerlessOnly, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
@@ -22,6 +23,7 @@ use hearthkey_store::tokens::{TokenUse, TokenWrite};
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::host::bracketed;
+use crate::people::here::{Needed, Shown};
 use crate::problem::Failure;
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
@@ -223,16 +225,52 @@ impl Home {
         }
     }
 
+    /// The code that is shown for a token that reaches a critical credential: by its name, as no pattern does.
+    async fn shown_for_grants(
+        &self,
+        caller: &Caller,
+        power: &Power,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<Option<Shown>, Failure> {
+        let Power::Grants {
+            environment,
+            grants,
+        } = power
+        else {
+            return Ok(None);
+        };
+        for grant in grants.iter().filter(|grant| grant.action != Action::List) {
+            let Pattern::One(name) = &grant.pattern else {
+                continue;
+            };
+            let (environment, name) = (environment.clone(), name.clone());
+            let id = CredentialId { environment, name };
+            let known = self.store.read(|registry| registry.credential(&id))?;
+            if known.is_some_and(|known| known.credential.tier == Tier::Critical) {
+                let needed = Needed {
+                    act: Act::TokenCreate,
+                    environment: Some(&id.environment),
+                    why: &format!("the credential {} is critical", id.name),
+                };
+                return self.shown_here(caller, needed, second_factor).await;
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes a token. The token is in the answer and nowhere else.
     pub(crate) async fn create_token(
         &self,
         caller: &Caller,
-        asked: &api::TokenRequest,
+        asked: api::TokenRequest,
     ) -> Result<api::TokenCreated, Failure> {
         let actor = caller.actor();
-        let request = read(asked, &actor)?;
+        let request = read(&asked, &actor)?;
         may_give(caller, &request.power)?;
         self.check_place(caller, &request)?;
+        let shown = self
+            .shown_for_grants(caller, &request.power, asked.second_factor)
+            .await?;
         let _turn = self.tokens.turn.lock().await;
         let now = self.now();
         let all = self.tokens.all();
@@ -266,7 +304,8 @@ impl Home {
             Power::Mandate(mandate) => entry.with("role", mandate.to_string()),
         };
         let write = Write::Token(TokenWrite::Create(Box::new(token.clone())));
-        self.commit(Change::record(entry).write(write)).await?;
+        self.commit_shown(Change::record(entry).write(write), shown)
+            .await?;
         self.tokens.set(token.clone());
         let key_id = match &token.binding {
             Binding::Key(key) => Some(key.to_string()),

@@ -119,6 +119,7 @@ impl Vault {
             r#use: "reveal".into(),
             reason: Some("an import compares it with a value of a file".into()),
             version: None,
+            second_factor: None,
         };
         match obtain(&self.client, &self.environment, &request).await {
             Ok(given) => Ok(given

@@ -266,7 +266,7 @@ async fn invite(
     Extension(caller): Who,
     Json(request): Json<api::PersonRequest>,
 ) -> Answer<api::Invited> {
-    Ok(Json(gateway.home()?.invite(&caller, &request).await?))
+    Ok(Json(gateway.home()?.invite(&caller, request).await?))
 }
 
 /// Invites somebody again, in place of the invitation before.
@@ -288,7 +288,7 @@ async fn change(
     Json(request): Json<api::PersonChange>,
 ) -> Answer<api::PersonList> {
     let home = gateway.home()?;
-    Ok(Json(home.change_person(&caller, &name, &request).await?))
+    Ok(Json(home.change_person(&caller, &name, request).await?))
 }
 
 /// Ends somebody's access.

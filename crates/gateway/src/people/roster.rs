@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use hearthkey_api::{self as api, code};
+use hearthkey_api::{self as api, SecondFactor, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{EnvironmentName, PersonName};
 use hearthkey_core::person::{INVITATION_LIFETIME, PEOPLE_MAX, Person, Standing};
-use hearthkey_core::role::{Mandate, Role};
+use hearthkey_core::role::{Act, Mandate, Role};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::people::here::{Needed, Shown, needs_a_second_factor, no_code};
 use crate::problem::Failure;
 
 fn last_owner() -> Failure {
@@ -64,6 +65,40 @@ impl Home {
         found.ok_or_else(|| Failure::not_found("person", &shown))
     }
 
+    /// The code that is shown to give or change roles, if one of them may do what needs a second factor: nobody gives on
+    /// the socket without one what nobody does without one.
+    async fn shown_for_roles(
+        &self,
+        caller: &Caller,
+        mandates: &[&Mandate],
+        second_factor: Option<SecondFactor>,
+    ) -> Result<Option<Shown>, Failure> {
+        if !mandates.iter().copied().any(needs_a_second_factor) {
+            return Ok(None);
+        }
+        let needed = Needed {
+            act: Act::PeopleChange,
+            environment: None,
+            why: "the role may do what needs a second factor",
+        };
+        self.shown_here(caller, needed, second_factor).await
+    }
+
+    /// An invitation replaces somebody's password and codes. Whoever could read the home's files anyway sends one without
+    /// showing a code, for it may be the only authenticator that was lost; others of the socket's group do not.
+    fn is_not_taken_over(&self, caller: &Caller, person: &Person) -> Result<(), Failure> {
+        let needed = Needed {
+            act: Act::PeopleChange,
+            environment: None,
+            why: "an invitation makes another way in for somebody who may do what needs a second factor",
+        };
+        let matters = is_of_the_group(caller) && needs_a_second_factor(&person.mandate);
+        match matters && self.could_be_shown(needed)? {
+            true => Err(second_factor_needed_of_owner(needed.why)),
+            false => Ok(()),
+        }
+    }
+
     /// Everybody.
     pub(crate) fn people_list(&self) -> Result<api::PersonList, Failure> {
         let now = self.now();
@@ -101,7 +136,7 @@ impl Home {
     pub(crate) async fn invite(
         &self,
         caller: &Caller,
-        request: &api::PersonRequest,
+        request: api::PersonRequest,
     ) -> Result<api::Invited, Failure> {
         let name: PersonName = request
             .name
@@ -114,12 +149,15 @@ impl Home {
             let why = format!("a home knows {PEOPLE_MAX} people at most");
             return Err(Failure::refused(&why, "Change the role of one there is."));
         }
+        let shown = self
+            .shown_for_roles(caller, &[&mandate], request.second_factor)
+            .await?;
         let (person, url) = self.invitee(name, mandate);
         let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let invitation = person.invitation.clone();
         let name = person.name.to_string();
         let change = Change::record(entry).write(Write::Person(PersonWrite::Invite(person)));
-        self.commit(change)
+        self.commit_shown(change, shown)
             .await
             .map_err(|error| RosterError::from(error).or(|| taken(&name)))?;
         Ok(invited(name, url, invitation.map(|open| open.expires_at)))
@@ -147,6 +185,7 @@ impl Home {
     ) -> Result<api::Invited, Failure> {
         let person = self.person_named(name)?;
         owners_matter(caller, &[&person.mandate])?;
+        self.is_not_taken_over(caller, &person)?;
         self.has_pages()?;
         let (invitation, url) = self.new_invitation();
         let expires_at = invitation.expires_at;
@@ -162,15 +201,18 @@ impl Home {
         self: &Arc<Self>,
         caller: &Caller,
         name: &str,
-        request: &api::PersonChange,
+        request: api::PersonChange,
     ) -> Result<api::PersonList, Failure> {
         let mut person = self.person_named(name)?;
         let mandate = self.mandate(&request.role, &request.environments)?;
         owners_matter(caller, &[&person.mandate, &mandate])?;
+        let shown = self
+            .shown_for_roles(caller, &[&person.mandate, &mandate], request.second_factor)
+            .await?;
         person.mandate = mandate;
         let entry = self.entry_about(caller.actor(), "person.change", &person);
         let write = PersonWrite::Mandate(person.id.clone(), person.mandate.clone());
-        self.commit(Change::record(entry).write(Write::Person(write)))
+        self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
             .await
             .map_err(|error| RosterError::from(error).or(last_owner))?;
         let actor = caller.actor();
@@ -236,20 +278,28 @@ impl Home {
 /// the gateway's own user, and nobody else of its group.
 fn owners_matter(caller: &Caller, mandates: &[&Mandate]) -> Result<(), Failure> {
     let about_owners = mandates.iter().any(|mandate| mandate.role() == Role::Owner);
-    match caller {
-        Caller::Local { uid, .. }
-            if about_owners && *uid != 0 && *uid != rustix::process::geteuid().as_raw() =>
-        {
-            Err(Failure::new(
-                StatusCode::FORBIDDEN,
-                code::FORBIDDEN,
-                "This is for an owner.",
-                "On the gateway's machine, owners are looked after by root and by the gateway's own user alone.",
-                "Let an owner do it in the interface, or run the command as root.",
-            ))
-        }
-        _ => Ok(()),
+    match about_owners && is_of_the_group(caller) {
+        true => Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            code::FORBIDDEN,
+            "This is for an owner.",
+            "On the gateway's machine, owners are looked after by root and by the gateway's own user alone.",
+            "Let an owner do it in the interface, or run the command as root.",
+        )),
+        false => Ok(()),
     }
+}
+
+/// Whether the caller is on the socket as somebody else than root and the gateway's own user.
+fn is_of_the_group(caller: &Caller) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    matches!(caller, Caller::Local { uid, .. } if ![0, own].contains(uid))
+}
+
+fn second_factor_needed_of_owner(why: &str) -> Failure {
+    let mut failure = no_code(why);
+    failure.0.remedy = "Let an owner do it in the interface, or run the command as root.".into();
+    failure
 }
 
 fn taken(name: &str) -> Failure {

@@ -12,13 +12,16 @@ use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{CredentialId, OWN_BRIDGES, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
+use hearthkey_core::role::Act;
 use hearthkey_core::secret::Secret;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::{Filter, KnownCredential, SealedValue};
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{VaultWrite, Verdict};
 
+use crate::caller::Caller;
 use crate::home::Home;
+use crate::people::here::Needed;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
 use crate::vault::interruptible::Interruptible;
@@ -190,9 +193,10 @@ impl Home {
     /// Connects a bridge, or changes how it is reached.
     pub(crate) async fn connect_bridge(
         &self,
-        actor: Actor,
-        request: api::BridgeRequest,
+        caller: &Caller,
+        mut request: api::BridgeRequest,
     ) -> Result<api::BridgeView, Failure> {
+        let (actor, second_factor) = (caller.actor(), request.second_factor.take());
         let environment = self.environment(&request.environment)?;
         // The name is the first part of its credentials' names.
         let probe: CredentialId =
@@ -220,6 +224,12 @@ impl Home {
             Ok(connected) => connected,
             Err(failure) => return Err(offer_pin(&bridge).await.unwrap_or(failure)),
         };
+        let needed = Needed {
+            act: Act::BridgeChange,
+            environment: Some(&bridge.environment),
+            why: "a bridge is where values and its authority go",
+        };
+        let shown = self.shown_here(caller, needed, second_factor).await?;
         // Where its authority goes is seen in the log, and when it goes elsewhere.
         let digest = Fingerprint::of(bridge.settings.as_bytes());
         let settings =
@@ -233,7 +243,7 @@ impl Home {
                 bridge.authority.as_ref().map(ToString::to_string),
             );
         let change = Change::record(entry).vault(VaultWrite::Bridge(bridge));
-        self.commit(change).await?;
+        self.commit_shown(change, shown).await?;
         Ok(view(&connected))
     }
 

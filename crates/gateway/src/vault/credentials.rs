@@ -16,9 +16,10 @@ use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
 use crate::caller::Caller;
-use crate::home::{Home, locked};
+use crate::home::Home;
+use crate::people::here::code_does_not_fit;
 use crate::problem::Failure;
-use crate::vault::guarding::code_does_not_fit;
+use crate::vault::guarding::may_replace_itself;
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -153,6 +154,7 @@ impl Home {
         let generate = request.generate;
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
+        may_replace_itself(caller, &credential)?;
         if generate {
             source = self.source_of_generated(&credential).await?;
             if let Source::FromBridge = source {
@@ -376,23 +378,12 @@ impl Home {
         let second_factor = self
             .judge_change(caller, &before, &credential, shown)
             .await?;
-        if let Some(shown) = &second_factor {
-            entry = entry.with("second_factor", shown.person.name.as_str());
-        }
-        let mut change = Change::record(entry).vault(VaultWrite::Describe(credential));
-        let mut attempt = None;
-        if let Some(shown) = second_factor {
-            let (write, counted) = shown.used_up();
-            change = change.write(write);
-            attempt = Some(counted);
-        }
-        match self.commit(change).await {
-            Err(CommitError::Conflict) if attempt.is_some() => return Err(code_does_not_fit()),
+        let has_code = second_factor.is_some();
+        let change = Change::record(entry).vault(VaultWrite::Describe(credential));
+        match self.commit_shown(change, second_factor).await {
+            Err(CommitError::Conflict) if has_code => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
-        };
-        if let Some(attempt) = attempt {
-            locked(&self.people.throttle).give_back(attempt);
         }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(id)?, now),

@@ -1,8 +1,9 @@
 //! Values are given out: the record first, then the value.
 
-use hearthkey_api::{Given, RevealRequest, Revealed, SecretValue};
+use hearthkey_api::{Given, RevealRequest, Revealed, SecondFactor, SecretValue};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier, VersionState, checked_text};
+use hearthkey_core::role::Act;
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::caller::Caller;
 use crate::home::{Home, locked};
+use crate::people::here::{Needed, Shown};
 use crate::problem::Failure;
 use crate::vault::credentials::{named, not_active, object};
 
@@ -41,6 +43,7 @@ impl Home {
             r#use,
             reason,
             version,
+            second_factor,
         } = request;
         if names.is_empty() || names.len() > NAMES_MAX {
             let why = format!(
@@ -64,20 +67,14 @@ impl Home {
         for name in &names {
             let id = named(environment, name)?;
             let found = self.opened_for(caller, &id, version, now).await?;
-            if found.sealed.tier == Tier::Critical && r#use == "reveal" && reason.is_none() {
-                let entry = Entry::new(now, caller.actor(), "credential.refuse", object(&id))
-                    .ended(Outcome::Refused, "no_reason");
-                self.record_refused(caller, "no_reason", entry).await;
-                return Err(Failure::refused(
-                    &format!(
-                        "the credential {} is critical: whoever reveals it says why",
-                        id.name
-                    ),
-                    "Add --reason WHY, or use `hearthkey credential run`, which shows it to one program only.",
-                ));
+            if r#use == "reveal" && reason.is_none() {
+                self.needs_no_reason(caller, &found, now).await?;
             }
             opened.push(found);
         }
+        let is_critical = |opened: &&Opened| opened.sealed.tier == Tier::Critical;
+        let critical = opened.iter().find(is_critical).map(|opened| &opened.id);
+        let shown = self.shown_for(caller, critical, second_factor).await?;
         let mut change = Change::default();
         for given in &opened {
             let mut entry = Entry::new(now, caller.actor(), "credential.read", object(&given.id))
@@ -88,7 +85,7 @@ impl Home {
         }
         let change = self.noticing(change, &caller.actor(), opened.len(), now);
         // Only what is on the disk as given may be given.
-        self.commit(change).await?;
+        self.commit_shown(change, shown).await?;
         let given = |opened: Opened| Given {
             name: opened.id.name.to_string(),
             version: opened.sealed.version,
@@ -98,6 +95,46 @@ impl Home {
         Ok(Revealed {
             values: opened.into_iter().map(given).collect(),
         })
+    }
+
+    /// Whether a value may be shown without a reason: a critical one is not, and the refusal is recorded.
+    async fn needs_no_reason(
+        &self,
+        caller: &Caller,
+        Opened { id, sealed, .. }: &Opened,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if sealed.tier != Tier::Critical {
+            return Ok(());
+        }
+        let entry = Entry::new(now, caller.actor(), "credential.refuse", object(id))
+            .ended(Outcome::Refused, "no_reason");
+        self.record_refused(caller, "no_reason", entry).await;
+        Err(Failure::refused(
+            &format!(
+                "the credential {} is critical: whoever reveals it says why",
+                id.name
+            ),
+            "Add --reason WHY, or use `hearthkey credential run`, which shows it to one program only.",
+        ))
+    }
+
+    /// The code that is shown for a critical value, if one is given out.
+    pub(super) async fn shown_for(
+        &self,
+        caller: &Caller,
+        critical: Option<&CredentialId>,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<Option<Shown>, Failure> {
+        let Some(id) = critical else {
+            return Ok(None);
+        };
+        let needed = Needed {
+            act: Act::CredentialReveal,
+            environment: Some(&id.environment),
+            why: &format!("the credential {} is critical", id.name),
+        };
+        self.shown_here(caller, needed, second_factor).await
     }
 
     /// Opens a value for a caller who may read it. The tier that the caller must reach is the one read with the value.
@@ -195,10 +232,17 @@ impl Home {
             let known = registry.credential(&CredentialId { environment, name })?;
             Ok(known.map(|known| known.credential.tier))
         })?;
-        match tier {
+        let reached = match tier {
             Some(tier) => self.reached(caller, action, id, tier).await,
             None => Ok(()),
-        }
+        };
+        reached.map_err(|mut failure| {
+            failure.0.detail = format!(
+                "The authority that makes the values of {} is critical: a pattern does not reach it.",
+                id.name
+            );
+            failure
+        })
     }
 
     /// Writes a refusal down; of a service, each kind once a minute.
@@ -240,7 +284,7 @@ impl Home {
         if sealed.state != State::Active {
             return Err(not_active(id));
         }
-        if sealed.expires_at.is_some_and(|ends| ends <= now) {
+        if self.ends_at(id, &sealed)?.is_some_and(|ends| ends <= now) {
             return Err(Failure::refused(
                 &format!(
                     "the credential {} in {} has expired",
@@ -265,6 +309,20 @@ impl Home {
             value: value.map_err(|error| Failure::unopened(&error))?,
             sealed,
         })
+    }
+
+    /// Until when a value is given out. That of the value before, while it lives on, is known to the rotation alone.
+    fn ends_at(
+        &self,
+        id: &CredentialId,
+        sealed: &SealedValue,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let before = match sealed.version_state {
+            VersionState::Previous => self.store.read(|registry| registry.rotation(id))?,
+            _ => None,
+        };
+        let before = before.and_then(|rotation| rotation.other_expires_at);
+        Ok([sealed.expires_at, before].into_iter().flatten().min())
     }
 
     fn no_value(&self, id: &CredentialId, version: Option<u32>) -> Failure {

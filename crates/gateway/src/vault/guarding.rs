@@ -4,43 +4,15 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
-use hearthkey_core::credential::{Credential, CredentialId, State, VersionState};
+use hearthkey_core::credential::{Action, Credential, CredentialId, State, VersionState};
 use hearthkey_core::guarded::{Guarded, may_change, may_follow};
-use hearthkey_core::person::Person;
 use hearthkey_core::role::Act;
-use hearthkey_store::change::Write;
-use hearthkey_store::people::PersonWrite;
 
-use crate::caller::{Caller, tokens_have_one_factor};
-use crate::home::{Home, locked};
-use crate::people::throttle::{Attempt, By};
-use crate::people::too_often;
-use crate::problem::{Failure, sentence};
+use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
+use crate::home::Home;
+use crate::people::here::{Needed, Shown, no_code};
+use crate::problem::Failure;
 use crate::role_routes::second_factor_needed;
-
-/// A code that fits, and whose it is. It is used up in the commit of what it was shown for.
-pub(super) struct Shown {
-    pub(super) person: Person,
-    step: u64,
-    attempt: Attempt,
-}
-
-impl Shown {
-    /// What uses the code up, and the attempt to take out of the count once it has.
-    pub(super) fn used_up(self) -> (Write, Attempt) {
-        let used = PersonWrite::TotpStep(self.person.id, self.step);
-        (Write::Person(used), self.attempt)
-    }
-}
-
-/// For a code that proves nothing.
-pub(super) fn code_does_not_fit() -> Failure {
-    let mut failure = second_factor_needed();
-    failure.0.detail =
-        "The code does not fit, has been used, or is of nobody who may change this.".into();
-    failure.0.remedy = "Wait for the next code of your authenticator, and try again.".into();
-    failure
-}
 
 impl Home {
     /// Whether the caller may describe a credential anew like this; with the second factor that was needed for it.
@@ -109,50 +81,28 @@ impl Home {
                 Err(failure)
             }
             (_, Caller::Desktop | Caller::Local { .. }, Some(shown)) => {
-                self.second_factor_of(id, &shown).await.map(Some)
+                let needed = Needed {
+                    act: Act::CredentialWrite,
+                    environment: Some(&id.environment),
+                    why: "",
+                };
+                self.judge_code(caller, needed, &shown).await.map(Some)
             }
-            (_, Caller::Desktop | Caller::Local { .. }, None) => {
-                let mut failure = second_factor_needed();
-                failure.0.detail = sentence(&format!(
-                    "{guarded}: this home has an owner, who can show one"
-                ));
-                failure.0.remedy =
-                    "Say who you are with --person NAME, and type the code of your authenticator."
-                        .into();
-                Err(failure)
-            }
+            (_, Caller::Desktop | Caller::Local { .. }, None) => Err(no_code(&format!(
+                "{guarded}: this home has an owner, who can show one"
+            ))),
             _ => Err(second_factor_needed()),
         }
     }
+}
 
-    async fn second_factor_of(
-        &self,
-        id: &CredentialId,
-        shown: &SecondFactor,
-    ) -> Result<Shown, Failure> {
-        let now = self.now();
-        // Counted before it is judged: guesses at the same moment share one budget.
-        let by = By::Here(&shown.person);
-        let attempt = locked(&self.people.throttle).attempt(by, now);
-        let attempt = attempt.ok_or_else(too_often)?;
-        let person = self
-            .store
-            .read(|registry| registry.person_named(&shown.person))?;
-        let person = person.filter(|person| {
-            let mandate = &person.mandate;
-            person.joined
-                && person.ended_at.is_none()
-                && mandate.permits(Act::CredentialWrite, &id.environment)
-        });
-        let found = person.and_then(|person| {
-            let step = self.step_of(&person.id, &shown.code)?;
-            Some(Shown {
-                person,
-                step,
-                attempt,
-            })
-        });
-        found.ok_or_else(code_does_not_fit)
+/// Whether the caller may have the gateway replace a credential by itself: it does that with the authority of the bridge,
+/// which may be critical, now or when it is connected later.
+pub(super) fn may_replace_itself(caller: &Caller, credential: &Credential) -> Result<(), Failure> {
+    let named = caller.is_named(Action::Write, &credential.id);
+    match credential.rotation.automatic && !named {
+        true => Err(not_by_itself(&credential.id)),
+        false => Ok(()),
     }
 }
 

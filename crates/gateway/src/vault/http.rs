@@ -400,10 +400,7 @@ async fn connect_bridge(
         return Err(programs_are_local(visit));
     }
     Ok(Json(
-        gateway
-            .home()?
-            .connect_bridge(caller.actor(), request)
-            .await?,
+        gateway.home()?.connect_bridge(&caller, request).await?,
     ))
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use hearthkey_api::{LeaseList, LeaseRequest, Leased, SecretValue, code};
 use hearthkey_bridges::Held;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{Action, CredentialId, checked_text};
+use hearthkey_core::credential::{Action, CredentialId, Tier, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::lease::{self, Lease};
 use hearthkey_core::role::Act;
@@ -123,23 +123,17 @@ impl Home {
         self.reached(caller, Action::Lease, id, opened.sealed.tier)
             .await?;
         let actor = caller.actor();
-        if caller.is_service() {
-            let held = self
-                .store
-                .read(|registry| registry.leases_held_by(&actor.name, HELD_MAX))?;
-            if held.len() >= HELD_MAX as usize {
-                return Err(Failure::refused(
-                    &format!("{} holds {HELD_MAX} leases already", actor.name),
-                    "End those that are not needed with `hearthkey credential end-lease`, or lend for a shorter time.",
-                ));
-            }
-        }
+        self.has_room_for_one_more(caller)?;
         let bridge = self
             .bridge_of(id)?
             .filter(|bridge| bridge.abilities.children);
         if bridge.is_some() {
             self.reaches_authority(caller, Action::Lease, id).await?;
         }
+        let critical = (opened.sealed.tier == Tier::Critical).then_some(id);
+        let shown = self
+            .shown_for(caller, critical, request.second_factor)
+            .await?;
         // Bridges may take their time: whoever waits for them leaves room for the others.
         let comes_over_network = matches!(caller, Caller::Service(_) | Caller::Person(_));
         let _slow = match bridge.is_some() && comes_over_network {
@@ -172,8 +166,9 @@ impl Home {
         let change = Change::record(entry).vault(VaultWrite::Lease(lease.clone()));
         let change = self.used(change, &opened, &actor, now);
         let lending = self.lending(&lease);
+        let change = self.noticing(change, &actor, 1, now);
         // What is not on record is not given, and not made.
-        self.commit(self.noticing(change, &actor, 1, now)).await?;
+        self.commit_shown(change, shown).await?;
         let lent = Held {
             value: opened.value,
             remote_id: opened.sealed.remote_id,
@@ -193,6 +188,25 @@ impl Home {
             remote_id: given.remote_id,
             value: SecretValue::new(Zeroizing::new(given.value.expose().to_vec())),
         })
+    }
+
+    /// Whether a service may hold one more lease.
+    fn has_room_for_one_more(&self, caller: &Caller) -> Result<(), Failure> {
+        let holder = caller.actor().name;
+        let held = match caller.is_service() {
+            true => self
+                .store
+                .read(|registry| registry.leases_held_by(&holder, HELD_MAX))?
+                .len(),
+            false => 0,
+        };
+        match held < HELD_MAX as usize {
+            true => Ok(()),
+            false => Err(Failure::refused(
+                &format!("{holder} holds {HELD_MAX} leases already"),
+                "End those that are not needed with `hearthkey credential end-lease`, or lend for a shorter time.",
+            )),
+        }
     }
 
     /// The leases that have not ended, as far as the caller may see them.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hearthkey_api::{RetireRequest, Retired};
+use hearthkey_api::{RetireRequest, Retired, SecondFactor};
 use hearthkey_bridges::Revoked;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
@@ -14,11 +14,11 @@ use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
-use hearthkey_store::inventory::Filter;
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::people::here::{Shown, code_does_not_fit};
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
 
@@ -227,45 +227,34 @@ impl Home {
         self: &Arc<Self>,
         caller: &Caller,
         place: &str,
-        request: RetireRequest,
+        mut request: RetireRequest,
     ) -> Result<Vec<Retired>, Failure> {
         let place = checked_text("place", place)?;
-        let filter = Filter {
-            state: Some(State::Active),
-            ..Filter::default()
-        };
-        let mut out = Vec::new();
-        let mut taken_out = 0;
-        let mut after = (String::new(), String::new());
-        loop {
-            let page = self
-                .store
-                .read(|registry| registry.credentials(&filter, (&after.0, &after.1), 1000))?;
-            let Some(last) = page.last() else { break };
-            after = (
-                last.credential.id.name.to_string(),
-                last.credential.id.environment.to_string(),
-            );
-            for known in page {
-                let Credential { id, used_by, .. } = known.credential;
-                if !used_by.contains(&place) {
-                    continue;
-                }
-                self.permitted(caller, Action::Write, &id).await?;
-                if used_by.iter().all(|known| *known == place) {
-                    let taken = self.take_out(&caller.actor(), &id, &request).await?;
-                    out.push((id, taken));
-                } else {
-                    self.leave_place(caller, &id, &place).await?;
-                    taken_out += 1;
-                }
-            }
-        }
-        if out.is_empty() && taken_out == 0 {
+        let second_factor = request.second_factor.take();
+        let (only_here, elsewhere_too) = self.used_in(&place)?;
+        if only_here.is_empty() && elsewhere_too.is_empty() {
             return Err(Failure::refused(
                 &format!("no credential is used in {place:?}"),
                 "See where they are used with `hearthkey credential list --json`, or in the register.",
             ));
+        }
+        // All of it is judged before a part of it is done.
+        for credential in only_here.iter().chain(&elsewhere_too) {
+            self.permitted(caller, Action::Write, &credential.id)
+                .await?;
+        }
+        let left = self.may_leave(caller, &elsewhere_too, &place, second_factor);
+        let mut shown = left.await?;
+        let is_shown = shown.is_some();
+        for credential in elsewhere_too {
+            let code = (shown.take(), is_shown);
+            self.leave_place(caller, &credential.id, &place, code)
+                .await?;
+        }
+        let mut out = Vec::with_capacity(only_here.len());
+        for Credential { id, .. } in only_here {
+            let taken = self.take_out(&caller.actor(), &id, &request).await?;
+            out.push((id, taken));
         }
         // All of them are out of use before a bridge, which may take its time, is asked.
         let mut retired = Vec::with_capacity(out.len());
@@ -275,28 +264,69 @@ impl Home {
         Ok(retired)
     }
 
-    /// A place is gone, and uses a credential no more.
+    /// The credentials that are used in a place: those that are used nowhere else, and those that are.
+    fn used_in(&self, place: &str) -> Result<(Vec<Credential>, Vec<Credential>), Failure> {
+        let used = self.store.read(|registry| {
+            let mut used = Vec::new();
+            registry.each_active(|known| {
+                if known.credential.used_by.iter().any(|known| known == place) {
+                    used.push(known.credential.clone());
+                }
+            })?;
+            Ok(used)
+        })?;
+        let only_here = |credential: &Credential| credential.used_by.iter().all(|p| p == place);
+        Ok(used.into_iter().partition(only_here))
+    }
+
+    /// Whether the caller may take a place out of these; with the second factor that was needed for it.
+    async fn may_leave(
+        &self,
+        caller: &Caller,
+        credentials: &[Credential],
+        place: &str,
+        second_factor: Option<SecondFactor>,
+    ) -> Result<Option<Shown>, Failure> {
+        let mut needed = None;
+        for credential in credentials {
+            let after = without(credential, place);
+            let shown = self.judge_change(caller, credential, &after, second_factor.clone());
+            if let Some(shown) = shown.await?
+                && let Some(same) = needed.replace(shown)
+            {
+                self.needs_no_other(same);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// A place is gone, and uses a credential no more. The code that was shown is used up with the first.
     async fn leave_place(
         &self,
         caller: &Caller,
         id: &CredentialId,
         place: &str,
+        (shown, is_shown): (Option<Shown>, bool),
     ) -> Result<(), Failure> {
         let _turn = self.credential_turns.of(id).await;
         // As it is now that nobody else changes it.
-        let mut credential = self.credential(id)?.credential;
-        credential.used_by.retain(|known| known != place);
+        let before = self.credential(id)?.credential;
+        let after = without(&before, place);
+        if !is_shown {
+            self.judge_change(caller, &before, &after, None).await?;
+        }
         let entry = Entry::new(
             self.now(),
             caller.actor(),
             "credential.describe",
             object(id),
         )
-        .with("used_by", credential.used_by.clone());
-        let change = Change::record(entry).vault(VaultWrite::Describe(credential));
-        match self.commit(change).await {
+        .with("used_by", after.used_by.clone());
+        let change = Change::record(entry).vault(VaultWrite::Describe(after));
+        match self.commit_shown(change, shown).await {
+            Err(CommitError::Conflict) if is_shown => Err(code_does_not_fit()),
             Err(CommitError::Conflict) => Err(not_active(id)),
-            committed => Ok(committed.map(drop)?),
+            committed => Ok(committed?),
         }
     }
 
@@ -360,6 +390,13 @@ impl Home {
         }
         Ok(ended)
     }
+}
+
+/// A credential that is used in a place no more.
+fn without(credential: &Credential, place: &str) -> Credential {
+    let mut without = credential.clone();
+    without.used_by.retain(|known| known != place);
+    without
 }
 
 /// The finding that a bridge still takes a value that is out of use here.

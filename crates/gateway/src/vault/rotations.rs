@@ -46,7 +46,9 @@ fn lies_elsewhere(id: &CredentialId) -> Failure {
 }
 
 /// How a rotation begins.
-pub(super) struct Beginning {
+pub(super) struct Beginning<'a> {
+    /// Whose grants must reach the credential as it is when the rotation begins; none if they were judged for good.
+    pub(super) caller: Option<&'a Caller>,
     pub(super) reason: String,
     pub(super) overlap: Option<Span>,
     /// Because it is due, and nobody asked.
@@ -119,6 +121,9 @@ impl Home {
             .as_ref()
             .is_some_and(|running| running.next(self.now()) == Next::Hold);
         if let Some(running) = running.filter(|_| !(another && held)) {
+            if running.to_version.is_none() {
+                self.reaches_authority(caller, Action::Rotate, id).await?;
+            }
             return self.go_on(actor, id, running, overlap).await;
         }
         let value = request
@@ -140,6 +145,7 @@ impl Home {
             self.reaches_authority(caller, Action::Rotate, id).await?;
         }
         let beginning = Beginning {
+            caller: Some(caller),
             reason: reason.map_or("asked".into(), |reason| format!("asked: {reason}")),
             overlap,
             by_itself: false,
@@ -291,11 +297,15 @@ impl Home {
         actor: Actor,
         id: &CredentialId,
         value: NewValue,
-        beginning: Beginning,
+        beginning: Beginning<'_>,
     ) -> Result<RotationView, Failure> {
         let _turn = self.credential_turns.of(id).await;
         // As it is now that nobody else changes it.
         let known = self.credential(id)?;
+        if let Some(caller) = beginning.caller {
+            let tier = known.credential.tier;
+            self.reached(caller, Action::Rotate, id, tier).await?;
+        }
         if known.credential.state != State::Active {
             return Err(not_active(id));
         }
@@ -388,6 +398,7 @@ impl Home {
         known: &KnownCredential,
     ) -> Result<(), Failure> {
         let beginning = Beginning {
+            caller: None,
             reason: "added".into(),
             overlap: None,
             by_itself: false,
@@ -430,6 +441,7 @@ impl Home {
                 continue;
             };
             let beginning = Beginning {
+                caller: None,
                 reason: format!("due: {due}"),
                 overlap: None,
                 by_itself: true,

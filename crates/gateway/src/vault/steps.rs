@@ -300,7 +300,8 @@ impl Home {
         let ends = known.credential.expires_at;
         if facts.rotation.from_version.is_some() || next.other_expires_at.is_some() {
             // The end that was known is the old value's.
-            change = change.vault(VaultWrite::Expires(facts.id.clone(), next.other_expires_at));
+            let new_end = next.new_end(ends);
+            change = change.vault(VaultWrite::Expires(facts.id.clone(), new_end));
             if ends.is_some() && next.other_expires_at.is_none() {
                 note(
                     &mut next,

@@ -131,6 +131,7 @@ impl Home {
         let value = value.map_err(|error| Failure::unopened(&error))?;
         let value = NewValue::Here(value, last.origin, last.remote_id.clone());
         let beginning = Beginning {
+            caller: None,
             reason: format!("rolled back to version {}", last.version),
             overlap: None,
             by_itself: false,

@@ -1761,6 +1761,7 @@ export interface components {
             owner: string;
             /** @description What it is for. */
             purpose: string;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
             /** @description How it is reached; see docs/CONNECTORS.md. */
             settings: unknown;
         };
@@ -2279,6 +2280,7 @@ export interface components {
         EnvironmentRequest: {
             /** @description Its name. */
             name: string;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
         };
         /** @description Something that was recorded. */
         Event: {
@@ -2419,6 +2421,7 @@ export interface components {
             lifetime?: string | null;
             /** @description Why. */
             reason?: string | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
         };
         /** @description A lease, without its value. */
         LeaseView: {
@@ -2717,6 +2720,7 @@ export interface components {
             environments?: string[];
             /** @description `owner`, `operator`, `developer` or `auditor`. */
             role: string;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
         };
         /** @description `GET /api/v1/people`. */
         PersonList: {
@@ -2733,6 +2737,7 @@ export interface components {
             name: string;
             /** @description `owner`, `operator`, `developer` or `auditor`. */
             role: string;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
         };
         /** @description A person. */
         PersonView: {
@@ -2851,6 +2856,7 @@ export interface components {
             grace?: string | null;
             /** @description Why. */
             reason?: string | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
         };
         /** @description What became of a credential that was retired. */
         Retired: {
@@ -2875,6 +2881,7 @@ export interface components {
             names: string[];
             /** @description Why. Required to reveal a critical credential. */
             reason?: string | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
             /** @description What for: `reveal`, `run` or `render`. */
             use: string;
             /**
@@ -3170,6 +3177,7 @@ export interface components {
             purpose?: string | null;
             /** @description What it manages the home as: `operator`, `developer` or `auditor`. */
             role?: string | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
             /** @description How long it lives until it has to be renewed, like `1h`. */
             ttl: string;
         };
