@@ -201,7 +201,10 @@ impl Home {
         let here = |(session, person): &(WebSession, Person)| {
             session.is_live(now) && !self.people.gone.has(session, person)
         };
-        match found.filter(here) {
+        let found = found.filter(here);
+        let found =
+            found.and_then(|(session, person)| Some((session, self.people.gone.left_of(person)?)));
+        match found {
             Some((session, person)) => Ok(Some(Visit {
                 person,
                 session,
@@ -326,9 +329,9 @@ impl Home {
         };
         let this = caller.person().ok().map(|visit| visit.session.hash);
         let sessions = self.store.read(|registry| registry.web_sessions(own))?;
-        let live = sessions
-            .into_iter()
-            .filter(|(session, _)| session.is_live(now));
+        let live = sessions.into_iter().filter(|(session, person)| {
+            session.is_live(now) && !self.people.gone.has(session, person)
+        });
         Ok(api::WebSessionList {
             sessions: live
                 .map(|(session, person)| api::WebSessionView {

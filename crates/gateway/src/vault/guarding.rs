@@ -138,6 +138,8 @@ impl Home {
         let person = self
             .store
             .read(|registry| registry.person_named(&shown.person))?;
+        // Whose access has ended in memory is nobody any more.
+        let person = person.and_then(|person| self.people.left_of(person));
         let person = person.filter(|person| {
             let mandate = &person.mandate;
             person.joined
