@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hearthkey_api::{
-    DeviceChanged, LeaseList, Narrowed, PersonList, RevokeRequest, Revoked, TokenRevoked,
+    DeviceChanged, Ended, LeaseList, Narrowed, PersonList, RevokeRequest, Revoked, TokenList,
+    TokenRevoked,
 };
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -388,4 +389,61 @@ async fn a_role_and_rights_that_are_taken_are_gone_although_the_disk_hangs() {
             .iter()
             .all(|right| right.kept != right.narrowable)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_sent_away_while_the_disk_hung_is_given_nothing_and_leaves_no_token_behind() {
+    let (rig, front) = home().await;
+    Browser::new(&front)
+        .join(&setup_link(&rig).await, "anna")
+        .await;
+    let mut dora = Browser::new(&front);
+    dora.join(&invite(&rig, "dora", "developer", &["lab"]).await, "dora")
+        .await;
+    front.key("ci").await;
+    let public = std::fs::read_to_string(front.bench.dir.join("ci.pub")).unwrap();
+    let token = json!({
+        "name": "left-behind", "role": "developer", "environments": ["lab"], "ttl": "1h", "ceiling": "1d",
+        "public_key": public,
+    });
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let (path, key) = ("/api/v1/tokens", ["idempotency-key: once"]);
+    let in_use = "idempotency_key_reused";
+    let asked = async {
+        loop {
+            let answer = dora.post_with(path, &key, &token).await;
+            if answer.status != 422 || answer.code() != in_use {
+                return answer;
+            }
+        }
+    };
+    let sent_away = async {
+        // Another request with its key is refused for that as soon as it is being worked on.
+        until("the request to wait for the disk", async || {
+            let other = dora.post_with(path, &key, &json!({})).await;
+            (other.code() == in_use).then_some(())
+        })
+        .await;
+        let (client, body) = (rig.client(), json!({}));
+        let end = client.post::<Ended>("/api/v1/people/dora/end", &body);
+        end.await.unwrap()
+    };
+    let (answer, ended) = tokio::join!(asked, sent_away);
+    assert!(!ended.durable);
+    assert_eq!(answer.status, 401, "{answer:?}");
+    drop(hanging);
+    until("everything to be on the disk", async || {
+        (rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    let list: TokenList = rig.client().get(path).await.unwrap();
+    let alive: Vec<_> = list
+        .tokens
+        .iter()
+        .filter(|one| one.state == "live")
+        .collect();
+    assert!(alive.is_empty(), "{alive:?}");
 }

@@ -242,8 +242,15 @@ impl Front {
             let _place = self.urgent.enter(caller).ok_or_else(busy)?;
             return Ok(next.run(request).await);
         }
+        let caller = request.extensions().get::<Caller>().cloned();
+        let is_write = is_write(&request);
         let _place = self.places.try_acquire().map_err(|_| busy())?;
-        Ok(next.run(request).await)
+        let response = next.run(request).await;
+        // Whoever was cut off while this waited, for the disk or for a bridge, learns nothing more.
+        match caller.filter(|_| is_write && response.status().is_success()) {
+            Some(caller) => self.home.is_still_in(&caller).map(|()| response),
+            None => Ok(response),
+        }
     }
 }
 

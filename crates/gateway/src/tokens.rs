@@ -268,6 +268,10 @@ impl Home {
         let write = Write::Token(TokenWrite::Create(Box::new(token.clone())));
         self.commit(Change::record(entry).write(write)).await?;
         self.tokens.set(token.clone());
+        self.is_still_in(caller).inspect_err(|_| {
+            // Its maker was cut off while the disk was waited for: their tokens were ended before this one was there.
+            self.cut_token(&Actor::gateway(), &token);
+        })?;
         let key_id = match &token.binding {
             Binding::Key(key) => Some(key.to_string()),
             _ => None,
