@@ -27,7 +27,7 @@ use crate::service_routes::{
     Open, asks_of_credential, elsewhere, is_about_itself, is_in_environment, not_for_services,
     open_to,
 };
-use crate::urgent::{Urgent, is_end};
+use crate::urgent::{Urgent, places_of, too_many_ends};
 use crate::visitors::Visits;
 
 /// Requests that are worked on at a time, beside those that end access. One more is answered 503.
@@ -238,8 +238,8 @@ impl Front {
             // Whoever waits there works on nothing, and has places of their own.
             return Ok(next.run(request).await);
         }
-        if is_end(request.method(), pattern) {
-            let _place = self.urgent.enter(caller).ok_or_else(busy)?;
+        if let Some(places) = places_of(request.method(), pattern, &caller) {
+            let _place = self.urgent.enter(places).ok_or_else(too_many_ends)?;
             return Ok(next.run(request).await);
         }
         let caller = request.extensions().get::<Caller>().cloned();
