@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hearthkey_api::{
-    DeviceChanged, Ended, LeaseList, Narrowed, PersonList, RevokeRequest, Revoked, TokenList,
-    TokenRevoked,
+    DeviceChanged, Ended, LeaseList, Narrowed, PersonList, RevokeRequest, Revoked, Sealing,
+    TokenList, TokenRevoked,
 };
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -446,4 +446,25 @@ async fn who_was_sent_away_while_the_disk_hung_is_given_nothing_and_leaves_no_to
         .filter(|one| one.state == "live")
         .collect();
     assert!(alive.is_empty(), "{alive:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_sealed_although_the_disk_hangs() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let session = rig.enroll("plug").await.connect().await.unwrap();
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let begun = Instant::now();
+    let body = json!({});
+    let client = rig.client();
+    let (sealed, out) = tokio::join!(client.post::<Sealing>("/api/v1/seal", &body), async {
+        within("the end of a session", session.closed()).await;
+        begun.elapsed()
+    });
+    assert!(out < OUT, "{out:?}");
+    assert!(sealed.unwrap().sealed && rig.status().await.sealed);
+    drop(hanging);
 }
