@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use hearthkey_api::{
-    Ended, Invited, PersonChange, PersonList, PersonRequest, PersonView, WebSessionList,
+    Ended, Invited, PersonChange, PersonChanged, PersonList, PersonRequest, PersonView,
+    WebSessionList,
 };
 
 use crate::audience;
@@ -118,14 +119,19 @@ impl Person {
                     environments: mandate.environments,
                     second_factor: showing.second_factor()?,
                 };
-                show(context, &client.post(&path, &change).await?)
+                let changed: PersonChanged = client.post(&path, &change).await?;
+                show(context, &changed.list)?;
+                asides(context, changed.durable);
+                Ok(())
             }
             Self::End { name } => {
                 let path = format!("{PATH}/{}/end", name.segment());
                 let ended: Ended = client.post(&path, &Nothing {}).await?;
                 output.answer(&ended, || {
                     format!("{} has no access any more, and no session.", ended.ended)
-                })
+                })?;
+                asides(context, ended.durable);
+                Ok(())
             }
             Self::SetupLink => {
                 audience::may_see_link()?;
@@ -139,11 +145,23 @@ impl Person {
             Self::EndSession { id } => {
                 let path = format!("/api/v1/sessions/{}/end", id.segment());
                 let ended: Ended = client.post(&path, &Nothing {}).await?;
-                output.answer(&ended, || format!("The session {} has ended.", ended.ended))
+                output.answer(&ended, || format!("The session {} has ended.", ended.ended))?;
+                asides(context, ended.durable);
+                Ok(())
             }
         }
     }
 }
+
+/// Says that what was taken from somebody is not on the disk yet.
+fn asides(context: &Context, durable: bool) {
+    if !durable {
+        context.output.aside(NOT_DURABLE);
+    }
+}
+
+const NOT_DURABLE: &str = "It holds from now on, but it is not on the disk yet: it is tried again until it is, and is lost \
+    if the gateway ends before that. Look at the gateway's disk and at `hearthkey status`.";
 
 fn invited(context: &Context, invited: &Invited) -> Result<(), Failure> {
     context.output.answer(invited, || invited.url.clone())?;

@@ -7,8 +7,8 @@ use hearthkey_api::{TokenSelf, TokenView};
 use crate::table::{Table, count, facts};
 
 /// What is said of a revocation that the disk did not take.
-pub const NOT_DURABLE: &str = "The token is refused from now on, but the disk did not take it: a \
-    restart would bring it back. Mend the disk, then revoke it again.";
+pub const NOT_DURABLE: &str = "The token is refused from now on, but that is not on the disk yet: it \
+    is tried again until it is, and is lost if the gateway ends before that. Look at the gateway's disk and at `hearthkey status`.";
 /// What is said of leases whose bridge did not answer.
 pub fn leases_left(number: usize) -> String {
     format!(

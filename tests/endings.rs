@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hearthkey_api::{DeviceChanged, LeaseList, RevokeRequest, Revoked, TokenRevoked};
+use hearthkey_api::{
+    DeviceChanged, Ended, LeaseList, Narrowed, PersonList, RevokeRequest, Revoked, Sealing,
+    TokenList, TokenRevoked,
+};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -322,4 +325,146 @@ async fn a_device_that_is_suspended_and_resumed_again_and_again_ends_where_it_wa
     assert_eq!(rig.device("plug").await.state, "suspended");
     let resumed = answer(&rig.cli(&["device", "resume", "plug", "--json"]).await);
     assert_eq!(resumed["durable"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_and_rights_that_are_taken_are_gone_although_the_disk_hangs() {
+    let (mut rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let mut bert = Browser::new(&front);
+    bert.join(&invite(&rig, "bert", "operator", &["home"]).await, "bert")
+        .await;
+    let session = rig.enroll("plug").await.connect().await.unwrap();
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let begun = Instant::now();
+    let (role, nothing) = (
+        json!({"role": "auditor", "environments": ["home"]}),
+        json!({"keep": []}),
+    );
+    let client = rig.client();
+    let (changed, narrowed, _) = tokio::join!(
+        anna.post("/api/v1/people/bert/change", &role),
+        client.post::<Narrowed>("/api/v1/devices/plug/narrow", &nothing),
+        within("the end of a session", session.closed()),
+    );
+    assert!(begun.elapsed() < OUT, "{:?}", begun.elapsed());
+    assert_eq!(changed.json()["durable"], false, "{changed:?}");
+    let Narrowed { rights, durable } = narrowed.unwrap();
+    assert!(!durable && rights.narrowed_at.is_some());
+    assert!(
+        rights
+            .rights
+            .iter()
+            .all(|right| right.kept != right.narrowable)
+    );
+    // It is taken by now, and not only once the disk has it.
+    assert_eq!(bert.get("/api/v1/session").await.json()["role"], "auditor");
+    assert!(rig.status().await.revocations_pending > 0);
+    let back = json!({"role": "operator", "environments": ["home"]});
+    let changed = anna.post("/api/v1/people/bert/change", &back).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    until("everything to be on the disk", async || {
+        (rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    drop(hanging);
+    rig.kill9().await;
+    rig.start().await;
+    let people: PersonList = rig.client().get("/api/v1/people").await.unwrap();
+    let bert = people.people.iter().find(|person| person.name == "bert");
+    assert_eq!(
+        bert.unwrap().role,
+        "operator",
+        "what was decided last holds"
+    );
+    let path = "/api/v1/devices/plug/rights";
+    let rights: hearthkey_api::RightsView = rig.client().get(path).await.unwrap();
+    assert!(
+        rights
+            .rights
+            .iter()
+            .all(|right| right.kept != right.narrowable)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_sent_away_while_the_disk_hung_is_given_nothing_and_leaves_no_token_behind() {
+    let (rig, front) = home().await;
+    Browser::new(&front)
+        .join(&setup_link(&rig).await, "anna")
+        .await;
+    let mut dora = Browser::new(&front);
+    dora.join(&invite(&rig, "dora", "developer", &["lab"]).await, "dora")
+        .await;
+    front.key("ci").await;
+    let public = std::fs::read_to_string(front.bench.dir.join("ci.pub")).unwrap();
+    let token = json!({
+        "name": "left-behind", "role": "developer", "environments": ["lab"], "ttl": "1h", "ceiling": "1d",
+        "public_key": public,
+    });
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let (path, key) = ("/api/v1/tokens", ["idempotency-key: once"]);
+    let in_use = "idempotency_key_reused";
+    let asked = async {
+        loop {
+            let answer = dora.post_with(path, &key, &token).await;
+            if answer.status != 422 || answer.code() != in_use {
+                return answer;
+            }
+        }
+    };
+    let sent_away = async {
+        // Another request with its key is refused for that as soon as it is being worked on.
+        until("the request to wait for the disk", async || {
+            let other = dora.post_with(path, &key, &json!({})).await;
+            (other.code() == in_use).then_some(())
+        })
+        .await;
+        let (client, body) = (rig.client(), json!({}));
+        let end = client.post::<Ended>("/api/v1/people/dora/end", &body);
+        end.await.unwrap()
+    };
+    let (answer, ended) = tokio::join!(asked, sent_away);
+    assert!(!ended.durable);
+    assert_eq!(answer.status, 401, "{answer:?}");
+    drop(hanging);
+    until("everything to be on the disk", async || {
+        (rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    let list: TokenList = rig.client().get(path).await.unwrap();
+    let alive: Vec<_> = list
+        .tokens
+        .iter()
+        .filter(|one| one.state == "live")
+        .collect();
+    assert!(alive.is_empty(), "{alive:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_sealed_although_the_disk_hangs() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let session = rig.enroll("plug").await.connect().await.unwrap();
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
+        return;
+    };
+    let begun = Instant::now();
+    let body = json!({});
+    let client = rig.client();
+    let (sealed, out) = tokio::join!(client.post::<Sealing>("/api/v1/seal", &body), async {
+        within("the end of a session", session.closed()).await;
+        begun.elapsed()
+    });
+    assert!(out < OUT, "{out:?}");
+    assert!(sealed.unwrap().sealed && rig.status().await.sealed);
+    drop(hanging);
 }

@@ -260,6 +260,16 @@ pub struct RightsView {
     pub rights: Vec<RightView>,
 }
 
+/// What became of `POST /api/v1/devices/{id}/narrow`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Narrowed {
+    /// The rights by now.
+    #[serde(flatten)]
+    pub rights: RightsView,
+    /// Whether it is on the disk. If not, it holds in memory and is tried again until it is.
+    pub durable: bool,
+}
+
 /// `POST /api/v1/devices/{id}/narrow`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -44,8 +44,8 @@ pub use credential::{
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
-    DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, NarrowRequest, ProfileText,
-    RevokeRequest, Revoked, RightName, RightView, RightsView, SessionView,
+    DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, NarrowRequest, Narrowed,
+    ProfileText, RevokeRequest, Revoked, RightName, RightView, RightsView, SessionView,
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
@@ -54,9 +54,9 @@ pub use log::{
 };
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,
-    OwnWays, PasskeyView, PasswordBegun, PasswordLogin, PasswordRequest, PersonChange, PersonList,
-    PersonRequest, PersonView, RecoveryCodes, RecoveryLogin, SessionInfo, WebSessionList,
-    WebSessionView, Welcome,
+    OwnWays, PasskeyView, PasswordBegun, PasswordLogin, PasswordRequest, PersonChange,
+    PersonChanged, PersonList, PersonRequest, PersonView, RecoveryCodes, RecoveryLogin,
+    SessionInfo, WaysChanged, WebSessionList, WebSessionView, Welcome,
 };
 pub use problem::{Problem, code};
 pub use proof_key::{InvalidKey, ProofKey};

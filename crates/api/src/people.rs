@@ -223,6 +223,16 @@ pub struct PersonList {
     pub people: Vec<PersonView>,
 }
 
+/// `POST /api/v1/people/{name}/change`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PersonChanged {
+    /// Everybody by now.
+    #[serde(flatten)]
+    pub list: PersonList,
+    /// Whether it is on the disk. If not, what it takes is taken all the same, and it is tried again until it is.
+    pub durable: bool,
+}
+
 /// `POST /api/v1/people`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -290,6 +300,16 @@ pub struct OwnWays {
     pub password: bool,
     /// Recovery codes that are left.
     pub recovery_codes_left: u32,
+}
+
+/// `POST /api/v1/people/me/passkeys/{id}/end`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct WaysChanged {
+    /// What is left.
+    #[serde(flatten)]
+    pub ways: OwnWays,
+    /// Whether it is on the disk. If not, it holds in memory and is tried again until it is.
+    pub durable: bool,
 }
 
 /// `POST /api/v1/people/me/password`.

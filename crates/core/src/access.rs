@@ -27,7 +27,7 @@ pub struct DeviceAccess {
     /// The kind of device it is.
     pub profile: Arc<Profile>,
     /// What is kept of the profile's rights; everything if none.
-    narrowing: Option<Arc<Narrowing>>,
+    pub narrowing: Option<Arc<Narrowing>>,
     /// Made of the profile when the device first comes, and kept.
     rights: OnceLock<Arc<Rights>>,
     cuts: Cuts,

@@ -16,7 +16,7 @@
 //! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
-//! | who is a person, and what may they do? | [`person`], [`role`] |
+//! | who is a person, and what may they do? | [`person`], [`role`], [`succession`] |
 //! | what is the device told? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
@@ -50,6 +50,7 @@ pub mod right;
 pub mod role;
 pub mod rotation;
 pub mod secret;
+pub mod succession;
 pub mod time;
 pub mod token;
 pub mod topic;

@@ -47,6 +47,11 @@ impl Narrowing {
     pub fn keeps(&self, verb: Verb, filter: &TopicFilter) -> bool {
         self.0.contains(&(verb, filter.as_str().to_owned()))
     }
+
+    /// What this one and another keep both.
+    pub fn within(&self, other: &Self) -> Self {
+        Self(self.0.intersection(&other.0).cloned().collect())
+    }
 }
 
 /// Decides on a narrowing: each right that is to be kept must be one that the profile grants.
@@ -119,6 +124,16 @@ mod tests {
             decide(&granted, Vec::new()).is_ok(),
             "everything may be taken"
         );
+    }
+
+    #[test]
+    fn what_two_narrowings_keep_both_is_what_each_keeps() {
+        let of = |filters: &[&str]| {
+            let rights = filters.iter().map(|filter| right(Verb::Publish, filter));
+            Narrowing(rights.collect())
+        };
+        assert_eq!(of(&["a", "b"]).within(&of(&["b", "c"])), of(&["b"]));
+        assert_eq!(of(&["a"]).within(&of(&[])), of(&[]));
     }
 
     #[test]

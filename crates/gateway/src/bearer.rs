@@ -255,6 +255,18 @@ impl Home {
         })
     }
 
+    /// Whether a token has not been revoked since a request began.
+    pub(crate) fn is_not_revoked(&self, token: &Token) -> Result<(), Failure> {
+        let now = self.tokens.token(&token.hash);
+        match now.is_some_and(|token| token.revoked_at.is_none()) {
+            true => Ok(()),
+            false => {
+                let revoked = NotLetIn::Token(TokenRefusal::Revoked, String::new());
+                Err(self.challenge(revoked).failure)
+            }
+        }
+    }
+
     async fn note_token_use(&self, token: &Token, peer: Peer) {
         let now = self.now();
         let address = peer.address.ip();

@@ -316,13 +316,13 @@ async fn rights(State(gateway): Gate, Path(id): Path<String>) -> Answer<api::Rig
 }
 
 /// Leaves a device some of its rights. Its sessions are dropped once.
-#[utoipa::path(post, path = "/api/v1/devices/{id}/narrow", params(("id" = String, Path)), request_body = api::NarrowRequest, responses((status = 200, body = api::RightsView)))]
+#[utoipa::path(post, path = "/api/v1/devices/{id}/narrow", params(("id" = String, Path)), request_body = api::NarrowRequest, responses((status = 200, body = api::Narrowed)))]
 async fn narrow(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Json(request): Json<api::NarrowRequest>,
-) -> Answer<api::RightsView> {
+) -> Answer<api::Narrowed> {
     let home = gateway.home()?;
     Ok(Json(
         home.narrow(caller.actor(), &device(&id)?, &request).await?,

@@ -7,6 +7,7 @@
 //! nothing that would give the same thing access again is begun.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Ends of one thing that are not on the disk yet, after which nothing replaces one of them.
+const REPLACED_MAX: usize = 64;
+/// Tries after which a failure is told once more.
+const TOLD_EVERY: u64 = 60;
+
 /// An end of access, as it is written down.
 pub(crate) trait End: Send + Sync {
     /// What audit records call the thing whose access has ended.
@@ -32,6 +38,11 @@ pub(crate) trait End: Send + Sync {
 
     /// What tells it from other ends of the same thing.
     fn kind(&self) -> String;
+
+    /// Whether it takes the place of one of its kind before it: they are written one after the other, the newest last.
+    fn replaces(&self) -> bool {
+        false
+    }
 
     /// What the journal gets, if it is for the journal.
     fn revocation(&self) -> Option<&Revocation> {
@@ -62,16 +73,24 @@ enum Tried {
     Refused,
 }
 
-/// The ends of access that are not on the disk yet. They are bounded by the things that can end: the same end of the same
-/// thing is one.
+/// What ends, and how.
+type Key = (String, String);
+
+/// The ends of access that are not on the disk yet. They are bounded by the things that can end, the same end of the same
+/// thing being one, and by [`REPLACED_MAX`].
 pub(crate) struct Endings {
-    pending: Mutex<HashMap<(String, String), watch::Receiver<bool>>>,
+    pending: Mutex<HashMap<Key, watch::Receiver<bool>>>,
+    /// How many have replaced another.
+    replaced: AtomicU64,
     begun: mpsc::UnboundedSender<Begun>,
     queue: Mutex<Option<mpsc::UnboundedReceiver<Begun>>>,
 }
 
 struct Begun {
     end: Box<dyn End>,
+    key: Key,
+    /// The one that it replaces, if that is not on the disk yet.
+    before: Option<watch::Receiver<bool>>,
     durable: watch::Sender<bool>,
 }
 
@@ -108,6 +127,7 @@ impl Default for Endings {
         let (begun, queue) = mpsc::unbounded_channel();
         Self {
             pending: Mutex::default(),
+            replaced: AtomicU64::new(0),
             begun,
             queue: Mutex::new(Some(queue)),
         }
@@ -118,14 +138,23 @@ impl Endings {
     /// Hands over what has been cut off in memory.
     pub(crate) fn begin(&self, end: impl End + 'static) -> Ending {
         let mut pending = locked(&self.pending);
-        let key = (end.object(), end.kind());
-        if let Some(before) = pending.get(&key) {
-            return Ending(before.clone());
+        let (mut key, mut before) = ((end.object(), end.kind()), None);
+        if end.replaces() {
+            before = newest_like(&pending, &key);
+            let number = self.replaced.fetch_add(1, Ordering::Relaxed);
+            key.1 = format!("{} {number}", key.1);
+        } else if let Some(same) = pending.get(&key) {
+            return Ending(same.clone());
         }
         let (durable, told) = watch::channel(false);
-        pending.insert(key, told.clone());
-        let end = Box::new(end);
-        if self.begun.send(Begun { end, durable }).is_err() {
+        pending.insert(key.clone(), told.clone());
+        let begun = Begun {
+            end: Box::new(end),
+            key,
+            before,
+            durable,
+        };
+        if self.begun.send(begun).is_err() {
             tracing::error!("an end of access cannot be written down: the home is closed");
         }
         Ending(told)
@@ -140,6 +169,12 @@ impl Endings {
     pub(crate) fn is_pending(&self, object: &str) -> bool {
         let pending = locked(&self.pending);
         pending.keys().any(|(its, _)| its == object)
+    }
+
+    /// Whether an end of a thing may replace another one.
+    pub(crate) fn has_room(&self, object: &str) -> bool {
+        let pending = locked(&self.pending);
+        pending.keys().filter(|(its, _)| its == object).count() < REPLACED_MAX
     }
 
     /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
@@ -159,6 +194,22 @@ impl Endings {
         };
         timeout(PATIENCE, none_left).await.is_ok() && of_it().is_none()
     }
+}
+
+/// The newest of a kind of thing that replace one another.
+fn newest_like(
+    pending: &HashMap<Key, watch::Receiver<bool>>,
+    (object, kind): &Key,
+) -> Option<watch::Receiver<bool>> {
+    let number = |(its, of): &Key| {
+        let number = of.strip_prefix(kind)?.strip_prefix(' ')?;
+        number.parse::<u64>().ok().filter(|_| its == object)
+    };
+    let like = pending
+        .iter()
+        .filter_map(|(key, told)| Some((number(key)?, told)));
+    like.max_by_key(|(number, _)| *number)
+        .map(|(_, told)| told.clone())
 }
 
 /// Writes down what ends, until the home closes.
@@ -182,6 +233,11 @@ pub(crate) async fn keep(home: Arc<Home>) {
             _ = stopping.wait_for(|stop| *stop) => break,
         }
     }
+    // What came last is tried once, as everything else.
+    queue.close();
+    while let Some(begun) = queue.recv().await {
+        tasks.spawn(write_down(Arc::clone(&home), begun));
+    }
     // What is being written gets to its end, unless the disk hangs.
     let rest = async { while tasks.join_next().await.is_some() {} };
     if timeout(PATIENCE, rest).await.is_err() {
@@ -190,18 +246,35 @@ pub(crate) async fn keep(home: Arc<Home>) {
 }
 
 async fn write_down(home: Arc<Home>, begun: Begun) {
-    let Begun { end, durable } = begun;
+    let Begun {
+        end,
+        key,
+        before,
+        durable,
+    } = begun;
     let end = end.as_ref();
-    let stopping = home.stopping.subscribe();
+    let mut stopping = home.stopping.subscribe();
+    if let Some(mut before) = before {
+        tokio::select! {
+            // One that is given up is not waited for.
+            _ = before.wait_for(|durable| *durable) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
     let (journaled, registered) = tokio::join!(
         home.keep_journaling(end, stopping.clone()),
         home.keep_registering(end, stopping),
     );
     // What is left because the home closes is told as it is: not durable.
     if (journaled && registered) || !*home.stopping.borrow() {
-        locked(&home.endings.pending).remove(&(end.object(), end.kind()));
+        locked(&home.endings.pending).remove(&key);
     }
     durable.send_replace(journaled && registered);
+}
+
+/// Whether a failure is told, after so many others: a full disk is not filled with the word of it.
+fn is_told(tried: u64) -> bool {
+    tried == 0 || tried.is_multiple_of(TOLD_EVERY)
 }
 
 /// Waits before another try. Returns false if the home closes meanwhile.
@@ -214,7 +287,9 @@ async fn again(stopping: &mut watch::Receiver<bool>) -> bool {
 
 impl Home {
     async fn keep_journaling(&self, end: &dyn End, mut stopping: watch::Receiver<bool>) -> bool {
-        while !self.write_into_journal(end).await {
+        let mut tried = 0;
+        while !self.write_into_journal(end, tried).await {
+            tried += 1;
             if !again(&mut stopping).await {
                 return false;
             }
@@ -223,30 +298,38 @@ impl Home {
     }
 
     async fn keep_registering(&self, end: &dyn End, mut stopping: watch::Receiver<bool>) -> bool {
-        loop {
-            match self.write_into_registry(end).await {
+        for tried in 0.. {
+            match self.write_into_registry(end, tried).await {
                 Tried::Done => return true,
                 Tried::Refused => return false,
                 Tried::Failed => {}
             }
             if !again(&mut stopping).await {
-                return false;
+                break;
             }
         }
+        false
     }
 
-    async fn write_into_journal(&self, end: &dyn End) -> bool {
+    async fn write_into_journal(&self, end: &dyn End, tried: u64) -> bool {
         let Some(revocation) = end.revocation() else {
             return true;
         };
         let written = self.store.journal(revocation.clone()).await;
-        if let Err(error) = &written {
-            tracing::error!(%error, object = end.object(), "the journal does not have a revocation yet");
+        if let Err(error) = written.as_ref().map_err(|error| error.to_string())
+            && is_told(tried)
+        {
+            tracing::error!(
+                error,
+                tried,
+                object = end.object(),
+                "the journal does not have a revocation yet"
+            );
         }
         written.is_ok()
     }
 
-    async fn write_into_registry(&self, end: &dyn End) -> Tried {
+    async fn write_into_registry(&self, end: &dyn End, tried: u64) -> Tried {
         let error = match self.commit_with_effects(end.change()).await {
             Ok(_) => {
                 end.written(self);
@@ -254,7 +337,9 @@ impl Home {
             }
             Err(error) => error,
         };
-        tracing::error!(%error, object = end.object(), "an end of access is not durable yet");
+        if is_told(tried) {
+            tracing::error!(%error, tried, object = end.object(), "an end of access is not durable yet");
+        }
         match error {
             CommitError::Conflict | CommitError::Unknown(_) => {}
             _ => return Tried::Failed,

@@ -29,7 +29,7 @@ use crate::service_routes::{
     open_to,
 };
 use crate::shares::Shares;
-use crate::urgent::{Urgent, is_end};
+use crate::urgent::{Urgent, places_of, too_many_ends};
 use crate::visitors::Visits;
 
 /// Requests that are worked on at a time, beside those that end access. One more is answered 503.
@@ -255,15 +255,22 @@ impl Front {
             // Whoever waits there works on nothing, and has places of their own.
             return Ok(next.run(bare(request)).await);
         }
-        let is_end = is_end(request.method(), pattern);
-        let request = self.take_in(request, &caller, is_end).await?;
-        if is_end {
-            let _place = self.urgent.enter(caller).ok_or_else(busy)?;
+        let ends = places_of(request.method(), pattern, &caller);
+        let request = self.take_in(request, &caller, ends.is_some()).await?;
+        if let Some(places) = ends {
+            let _place = self.urgent.enter(places).ok_or_else(too_many_ends)?;
             return Ok(next.run(request).await);
         }
         let _own = self.callers.enter(caller).ok_or_else(busy_with_you)?;
+        let caller = request.extensions().get::<Caller>().cloned();
+        let is_write = is_write(&request);
         let _place = self.places.try_acquire().map_err(|_| busy())?;
-        Ok(next.run(request).await)
+        let response = next.run(request).await;
+        // Whoever was cut off while this waited, for the disk or for a bridge, learns nothing more.
+        match caller.filter(|_| is_write && response.status().is_success()) {
+            Some(caller) => self.home.is_still_in(&caller).map(|()| response),
+            None => Ok(response),
+        }
     }
 
     /// The request with its body. While a large one comes it holds a place of its sender, and none of others, nor of what

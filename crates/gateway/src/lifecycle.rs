@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use hearthkey_api::code;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::device::{Change as StateChange, DeviceState, StateRefusal};
+use hearthkey_core::device::{Change as StateChange, Device, DeviceState, StateRefusal};
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
@@ -56,12 +56,14 @@ impl Home {
 
     /// A device as it stands: what has been cut off in memory is so, whether or not the registry has it yet.
     pub(crate) fn lay_cuts_over(&self, known: &mut KnownDevice) {
-        let state = self.access().device(&known.device.id).map(|its| its.state);
-        if let Some(state) =
-            state.filter(|state| *state == DeviceState::Suspended || state.is_over())
-        {
-            known.device.state = state;
-        }
+        known.device.state = self.state_of(&known.device);
+    }
+
+    /// Where a device stands, cut off in memory or not.
+    pub(crate) fn state_of(&self, device: &Device) -> DeviceState {
+        let state = self.access().device(&device.id).map(|its| its.state);
+        let cut = state.filter(|state| *state == DeviceState::Suspended || state.is_over());
+        cut.unwrap_or(device.state)
     }
 
     /// Where a device stands, as it is in force.

@@ -30,9 +30,10 @@ use hearthkey_store::{CommitError, OpenError, Opened, Store};
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::endings::Endings;
+use crate::endings::{Endings, PATIENCE};
 use crate::events::{broker_rows, remember, work};
 use crate::home::{Home, new_serial};
 use crate::people::People;
@@ -280,8 +281,11 @@ impl Home {
         for environment in environments {
             change.writes.extend(self.publish_crl(&environment).await);
         }
-        if let Err(error) = self.commit(change).await {
-            tracing::warn!(%error, "the CRL numbers could not be kept");
+        // Devices are let in by now: nobody waits for a disk that hangs before they can be cut off.
+        match timeout(PATIENCE, self.commit(change)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the CRL numbers could not be kept"),
+            Err(_) => tracing::warn!("the disk hangs: the CRL numbers are not kept yet"),
         }
         self.reseal_all();
         let more = [

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use hearthkey_core::id::Fingerprint;
+use hearthkey_core::person::Person;
 use hearthkey_core::time::Timestamp;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -91,6 +92,11 @@ impl People {
 }
 
 impl People {
+    /// A person as they stand, whether or not the registry has it yet; none if their access has ended.
+    pub(crate) fn left_of(&self, person: Person) -> Option<Person> {
+        self.gone.left_of(person)
+    }
+
     /// Forgets the setup link, wherever it is.
     pub(crate) fn forget_setup_link(&self) {
         *crate::home::locked(&self.setup) = None;

@@ -10,9 +10,13 @@ use hearthkey_core::profile::Rights;
 use hearthkey_core::right::{Narrowing, Right, decide};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
+use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::rights::{RightWrite, Uses};
 
+use crate::endings::{End, Ending};
 use crate::home::{Home, locked};
+use crate::issuance::DECISIONS_MAX;
+use crate::lifecycle::still_ending;
 use crate::problem::Failure;
 
 impl Home {
@@ -61,18 +65,25 @@ impl Home {
     /// What a device may do, and what of it it has done.
     pub(crate) async fn rights_view(&self, device: &DeviceId) -> Result<api::RightsView, Failure> {
         self.note_rights_used().await;
+        self.rights_known(device)
+    }
+
+    /// The same, as far as the use of rights was noted already.
+    fn rights_known(&self, device: &DeviceId) -> Result<api::RightsView, Failure> {
         let granted = self.granted(device)?;
         let profile = self.known(device)?.device.profile;
         let known = self.store.read(|registry| registry.rights_of(device))?;
+        let (in_force, object) = (self.narrowing(device), format!("device:{device}"));
+        // What was taken in memory is taken, whether or not the registry has it yet.
+        let narrowing = in_force.as_deref().or(known.narrowing.as_ref());
+        let pending = self.endings.is_pending(&object) && in_force.is_some();
+        let narrowed_at = known.narrowed_at.or_else(|| pending.then(|| self.now()));
         let held = granted.all().into_iter().map(|((verb, filter), is_ours)| {
             let used = known
                 .uses
                 .iter()
                 .find(|used| used.verb == verb && used.filter == filter.as_str());
-            let kept = known
-                .narrowing
-                .as_ref()
-                .is_none_or(|narrowing| narrowing.keeps(verb, &filter));
+            let kept = narrowing.is_none_or(|narrowing| narrowing.keeps(verb, &filter));
             api::RightView {
                 verb: verb.to_string(),
                 filter: filter.as_str().to_owned(),
@@ -87,20 +98,20 @@ impl Home {
         Ok(api::RightsView {
             profile: profile.to_string(),
             since: known.since.map(|at| at.to_string()),
-            narrowed_at: known.narrowed_at.map(|at| at.to_string()),
+            narrowed_at: narrowed_at.map(|at| at.to_string()),
             unused: rights.iter().filter(unused).count(),
             rights,
         })
     }
 
-    /// Leaves a device these of its rights. Its sessions are dropped, so that nothing that it has subscribed to goes on.
+    /// Leaves a device these of its rights. The others are taken at once, also if the disk does not take it. Its sessions
+    /// are dropped, so that nothing that it has subscribed to goes on.
     pub(crate) async fn narrow(
         &self,
         actor: Actor,
         device: &DeviceId,
         request: &api::NarrowRequest,
-    ) -> Result<api::RightsView, Failure> {
-        let _turn = self.turns.of(device).await;
+    ) -> Result<api::Narrowed, Failure> {
         let granted: Vec<Right> = self
             .granted(device)?
             .all()
@@ -120,13 +131,40 @@ impl Home {
         let narrowing = decide(&granted, keep).map_err(|error| {
             Failure::refused(&error, "Look at its rights again, and choose among them.")
         })?;
-        let now = self.now();
-        let entry = Entry::new(now, actor, "device.narrow", format!("device:{device}"))
-            .with("rights_taken", taken);
-        let write = RightWrite::Narrow(device.clone(), narrowing.clone(), now);
-        let change = Change::record(entry).write(Write::Right(write));
-        self.commit_rights(device, change, Some(narrowing)).await?;
-        self.rights_view(device).await
+        let object = format!("device:{device}");
+        if !self.endings.has_room(&object) {
+            return Err(still_ending(&object));
+        }
+        let entry = Entry::new(self.now(), actor, "device.narrow", object);
+        let ending = self.cut_rights(device, narrowing, entry.with("rights_taken", taken));
+        let durable = ending.durable_in_time().await;
+        let rights = self.rights_known(device)?;
+        Ok(api::Narrowed { rights, durable })
+    }
+
+    /// Takes rights from a device, without waiting for anything. What it had before and was not left is not given back
+    /// until the registry has it.
+    fn cut_rights(&self, device: &DeviceId, then: Narrowing, entry: Entry) -> Ending {
+        let ending = {
+            let mut access = self.access_mut();
+            let before = access
+                .device(device)
+                .and_then(|known| known.narrowing.clone());
+            let meanwhile = Arc::new(match before {
+                Some(before) => before.within(&then),
+                None => then.clone(),
+            });
+            access.narrow(device, Some(Arc::clone(&meanwhile)));
+            // Under the lock, so that what was decided last is written last.
+            self.endings.begin(RightsEnd {
+                device: device.clone(),
+                meanwhile,
+                then,
+                entry,
+            })
+        };
+        self.broker.drop_device(device);
+        ending
     }
 
     /// Gives a device all that its profile grants.
@@ -137,39 +175,100 @@ impl Home {
     ) -> Result<api::RightsView, Failure> {
         let _turn = self.turns.of(device).await;
         self.known(device)?;
-        let entry = Entry::new(
-            self.now(),
-            actor,
-            "device.widen",
-            format!("device:{device}"),
-        );
-        let write = Write::Right(RightWrite::Widen(device.clone()));
-        let change = Change::record(entry).write(write);
-        self.commit_rights(device, change, None).await?;
-        self.rights_view(device).await
+        let object = format!("device:{device}");
+        for _ in 0..DECISIONS_MAX {
+            // In this order: a narrowing is pending as soon as it is in force, and is on record before it is pending no more.
+            let newest = self.newest_about(&object)?;
+            if !self.endings.settled(&object).await {
+                return Err(still_ending(&object));
+            }
+            let seen = self.narrowing(device);
+            let entry = Entry::new(self.now(), actor.clone(), "device.widen", object.clone());
+            let write = Write::Right(RightWrite::Widen(device.clone()));
+            let change = Change::record(entry).write(write);
+            match self.commit(change.expecting(object.clone(), newest)).await {
+                Err(CommitError::Changed) if !crate::versions::is_expected() => continue,
+                Ok(_) => self.give_back(device, &seen, None),
+                Err(error) => {
+                    // Where the end is not known, what the registry has holds.
+                    if let CommitError::Unknown(_) = error {
+                        let known = self.store.read(|registry| registry.rights_of(device))?;
+                        self.give_back(device, &seen, known.narrowing.map(Arc::new));
+                    }
+                    return Err(error.into());
+                }
+            }
+            return self.rights_view(device).await;
+        }
+        Err(CommitError::Conflict.into())
     }
 
-    /// Commits what a device keeps of its rights, and takes it up. Where the end is not known, what the registry has holds.
-    async fn commit_rights(
+    /// To what a device is narrowed, as it is in force.
+    fn narrowing(&self, device: &DeviceId) -> Option<Arc<Narrowing>> {
+        self.access().device(device)?.narrowing.clone()
+    }
+
+    /// Takes up what the registry has, if it is still narrowed as the decision saw it.
+    fn give_back(
         &self,
         device: &DeviceId,
-        change: Change,
-        narrowing: Option<Narrowing>,
-    ) -> Result<(), Failure> {
-        let committed = self.commit(change).await;
-        match &committed {
-            Ok(_) => self.take_up(device, narrowing),
-            Err(CommitError::Unknown(_)) => {
-                let known = self.store.read(|registry| registry.rights_of(device))?;
-                self.take_up(device, known.narrowing);
+        seen: &Option<Arc<Narrowing>>,
+        narrowing: Option<Arc<Narrowing>>,
+    ) {
+        {
+            let mut access = self.access_mut();
+            let known = access.device(device);
+            if known.is_none_or(|known| known.narrowing != *seen) {
+                return;
             }
-            Err(_) => {}
+            access.narrow(device, narrowing);
         }
-        Ok(committed.map(drop)?)
+        self.broker.drop_device(device);
+    }
+}
+
+/// A device that has lost rights in memory.
+struct RightsEnd {
+    device: DeviceId,
+    /// What it keeps until the registry has it.
+    meanwhile: Arc<Narrowing>,
+    /// What it keeps then.
+    then: Narrowing,
+    entry: Entry,
+}
+
+impl End for RightsEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
     }
 
-    fn take_up(&self, device: &DeviceId, narrowing: Option<Narrowing>) {
-        self.access_mut().narrow(device, narrowing.map(Arc::new));
-        self.broker.drop_device(device);
+    fn kind(&self) -> String {
+        "rights".into()
+    }
+
+    fn replaces(&self) -> bool {
+        true
+    }
+
+    fn change(&self) -> Change {
+        let (device, then) = (self.device.clone(), self.then.clone());
+        let write = RightWrite::Narrow(device, then, self.entry.time);
+        Change::record(self.entry.clone()).write(Write::Right(write))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let known = registry.device(&self.device)?;
+        // What the registry does not know has no rights in it.
+        Ok(known.is_none()
+            || registry.rights_of(&self.device)?.narrowing.as_ref() == Some(&self.then))
+    }
+
+    fn written(&self, home: &Home) {
+        let then = Some(Arc::new(self.then.clone()));
+        // A claim that was being opened at the same moment has let the device in with all of its rights.
+        home.give_back(&self.device, &None, then.clone());
+        if *self.meanwhile != self.then {
+            home.give_back(&self.device, &Some(Arc::clone(&self.meanwhile)), then);
+        }
     }
 }

@@ -20,12 +20,14 @@ use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
 use crate::body::whole;
 use crate::caller::Caller;
 use crate::data_dir::{UnfitDataDir, check_data_dir};
+use crate::endings::PATIENCE;
 use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
 use crate::host::{Hosts, InvalidHost, check_hosts};
@@ -184,7 +186,8 @@ impl Running {
         }
         let app = router(Arc::clone(&gateway))
             .layer(middleware::from_fn(name_caller))
-            .layer(middleware::from_fn(linger));
+            .layer(middleware::from_fn(linger))
+            .layer(middleware::from_fn(to_the_end));
         let service = app.into_make_service_with_connect_info::<Peer>();
         let serving = tokio::spawn(axum::serve(socket, service).into_future());
         Ok(Self {
@@ -361,7 +364,8 @@ impl Gateway {
         let _turn = self.turn.lock().await;
         let home = self.home()?;
         let entry = Entry::new(home.now(), actor, "home.seal", format!("home:{}", home.id));
-        home.record(entry).await;
+        // Its access has to end also if the disk hangs.
+        let _ = timeout(PATIENCE, home.record(entry)).await;
         self.close().await;
         (self.on_event)(RunEvent::Sealed);
         Ok(())

@@ -57,7 +57,7 @@ pub(crate) struct CutToken {
 
 impl Home {
     /// Takes a token out, without waiting for anything.
-    fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
+    pub(crate) fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
         let now = self.now();
         let mut revoked = token.clone();
         revoked.revoked_at.get_or_insert(now);

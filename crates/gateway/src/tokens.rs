@@ -307,6 +307,10 @@ impl Home {
         self.commit_shown(Change::record(entry).write(write), shown)
             .await?;
         self.tokens.set(token.clone());
+        self.is_still_in(caller).inspect_err(|_| {
+            // Its maker was cut off while the disk was waited for: their tokens were ended before this one was there.
+            self.cut_token(&Actor::gateway(), &token);
+        })?;
         let key_id = match &token.binding {
             Binding::Key(key) => Some(key.to_string()),
             _ => None,

@@ -4,22 +4,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
+use hearthkey_api::code;
 
 use crate::home::locked;
+use crate::problem::Failure;
 
-/// Requests that end access, of one caller at a time. One more is answered 503.
-const PER_CALLER_MAX: usize = 32;
+/// Requests that end access, of one caller at a time. One more is answered 503. On a disk that hangs, each is answered
+/// after two seconds.
+const PER_CALLER_MAX: usize = 256;
 
 /// What ends access, or seals the home.
-const ENDS: [&str; 14] = [
+const ENDS: [&str; 12] = [
     "/api/v1/devices/bulk",
+    "/api/v1/devices/{id}/narrow",
     "/api/v1/devices/{id}/revoke",
     "/api/v1/devices/{id}/retire",
     "/api/v1/devices/{id}/suspend",
-    "/api/v1/environments/{environment}/bridges/{name}/disconnect",
-    "/api/v1/environments/{environment}/credentials/{bridge}/{key}/retire",
-    "/api/v1/leases/{lease}/end",
     "/api/v1/people/me/passkeys/{id}/end",
     "/api/v1/people/{name}/change",
     "/api/v1/people/{name}/end",
@@ -29,9 +30,35 @@ const ENDS: [&str; 14] = [
     "/api/v1/tokens/{name}/revoke",
 ];
 
-/// Whether a request ends access.
-pub(crate) fn is_end(method: &Method, pattern: &str) -> bool {
-    *method == Method::POST && ENDS.contains(&pattern)
+/// What ends the use of values, and may wait for a bridge.
+const ENDS_AT_BRIDGES: [&str; 4] = [
+    "/api/v1/environments/{environment}/bridges/{name}/disconnect",
+    "/api/v1/environments/{environment}/credentials/{bridge}/{key}/retire",
+    "/api/v1/leases/{lease}/end",
+    "/api/v1/projects/{place}/retire",
+];
+
+/// Whose places a request takes, if it ends access. What waits for a bridge has others than what waits for nothing.
+pub(crate) fn places_of(method: &Method, pattern: &str, caller: &str) -> Option<String> {
+    if *method != Method::POST {
+        return None;
+    }
+    match (ENDS.contains(&pattern), ENDS_AT_BRIDGES.contains(&pattern)) {
+        (true, _) => Some(caller.to_owned()),
+        (_, true) => Some(format!("{caller} at bridges")),
+        (false, false) => None,
+    }
+}
+
+/// For one request more than a caller has places.
+pub(crate) fn too_many_ends() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::BUSY,
+        "Too many of your requests that end access are being worked on.",
+        format!("{PER_CALLER_MAX} have no answer yet. This one was not begun."),
+        "Ask again in a second, or name many devices in one request.",
+    )
 }
 
 /// How many of these requests each caller has under way.
@@ -92,9 +119,19 @@ mod tests {
     #[test]
     fn each_of_these_requests_is_in_the_contract() {
         let contract = serde_json::to_value(crate::openapi()).unwrap();
-        for pattern in ENDS {
+        for pattern in ENDS.iter().chain(&ENDS_AT_BRIDGES) {
             assert!(contract["paths"][pattern]["post"].is_object(), "{pattern}");
         }
-        assert!(!is_end(&Method::GET, "/api/v1/seal"));
+    }
+
+    #[test]
+    fn what_waits_for_a_bridge_takes_no_place_of_a_revocation() {
+        let post = |pattern| places_of(&Method::POST, pattern, "token:ci");
+        let revoke = post("/api/v1/devices/{id}/revoke");
+        assert_eq!(revoke.as_deref(), Some("token:ci"));
+        let lease = post("/api/v1/leases/{lease}/end");
+        assert!(lease.is_some() && lease != revoke);
+        assert_eq!(post("/api/v1/claims"), None);
+        assert_eq!(places_of(&Method::GET, "/api/v1/seal", "token:ci"), None);
     }
 }

@@ -142,7 +142,7 @@ impl Home {
         let address = recent.map(|session| session.address.to_string());
         DeviceView {
             id: device.id.to_string(),
-            state: device.state.as_str().into(),
+            state: self.state_of(device).as_str().into(),
             environment: device.environment.to_string(),
             profile: device.profile.to_string(),
             owner: device.owner.clone(),

@@ -426,6 +426,7 @@ export const text = {
     became: (state: string, s: number) => `${state}, ${count(s, "session", "sessions")} dropped`,
     again: (n: number) => (n === 1 ? "Try that one again" : `Try those ${number(n)} again`),
     notDurable: "Some of it holds in memory and is not on the disk yet; it is tried again until it is.",
+    unless: (durable: boolean) => (durable ? "" : " It holds in memory and is not on the disk yet; it is tried again until it is."),
   },
   reasons: {
     unspecified: "Unspecified",

@@ -118,6 +118,8 @@ impl Home {
             let ways = registry.ways_of(id)?;
             Ok((person, ways))
         })?;
+        // Whose access has ended in memory is nobody any more.
+        let person = person.and_then(|person| self.people.left_of(person));
         // Names that nobody has share one budget.
         let id = person.as_ref().map_or("", |person| person.id.as_str());
         let attempt = locked(&self.people.throttle).attempt(By::Here(id), self.now());
@@ -165,6 +167,19 @@ impl Home {
     /// A code that was shown once for several changes was no guess for each of them.
     pub(crate) fn needs_no_other(&self, Shown { attempt, .. }: Shown) {
         locked(&self.people.throttle).give_back(attempt);
+    }
+
+    /// Uses up a code before what it was shown for is done, where that is not one commit. Returns the record of that, with
+    /// whose code it was.
+    pub(crate) async fn used_up(
+        &self,
+        shown: Option<Shown>,
+        entry: Entry,
+    ) -> Result<Entry, CommitError> {
+        let Some(shown) = shown else { return Ok(entry) };
+        let entry = entry.with("second_factor", shown.person.name.as_str());
+        self.commit_shown(Change::default(), Some(shown)).await?;
+        Ok(entry)
     }
 
     /// Commits a change, and with it that the code is used which was shown for it.

@@ -280,13 +280,13 @@ async fn invite_again(
 }
 
 /// Gives somebody another role.
-#[utoipa::path(post, path = "/api/v1/people/{name}/change", params(("name" = String, Path)), request_body = api::PersonChange, responses((status = 200, body = api::PersonList)))]
+#[utoipa::path(post, path = "/api/v1/people/{name}/change", params(("name" = String, Path)), request_body = api::PersonChange, responses((status = 200, body = api::PersonChanged)))]
 async fn change(
     State(gateway): Gate,
     Extension(caller): Who,
     Path(name): Path<String>,
     Json(request): Json<api::PersonChange>,
-) -> Answer<api::PersonList> {
+) -> Answer<api::PersonChanged> {
     let home = gateway.home()?;
     Ok(Json(home.change_person(&caller, &name, request).await?))
 }
@@ -331,12 +331,12 @@ async fn add_passkey(
 }
 
 /// Takes a passkey away.
-#[utoipa::path(post, path = "/api/v1/people/me/passkeys/{id}/end", params(("id" = String, Path)), responses((status = 200, body = api::OwnWays)))]
+#[utoipa::path(post, path = "/api/v1/people/me/passkeys/{id}/end", params(("id" = String, Path)), responses((status = 200, body = api::WaysChanged)))]
 async fn end_passkey(
     State(gateway): Gate,
     Extension(caller): Who,
     Path(id): Path<String>,
-) -> Answer<api::OwnWays> {
+) -> Answer<api::WaysChanged> {
     let home = gateway.home()?;
     Ok(Json(home.end_passkey(caller.person()?, &id).await?))
 }

@@ -1,13 +1,17 @@
-//! People and sessions whose access ends: out in memory at once, and written down then. See [`crate::endings`].
+//! People and sessions whose access ends, or reaches less far: so in memory at once, and written down then. See
+//! [`crate::endings`].
 
-use std::collections::HashSet;
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use hearthkey_core::audit::Entry;
+use hearthkey_core::id::hex;
 use hearthkey_core::person::{Person, WebSession};
+use hearthkey_core::role::Mandate;
+use hearthkey_core::succession::in_between;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::{Change, Write};
-use hearthkey_store::people::PersonWrite;
+use hearthkey_store::people::{PersonWrite, StoredPasskey};
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::endings::{End, Ending};
@@ -18,12 +22,59 @@ use crate::home::{Home, locked};
 pub(crate) struct Gone {
     sessions: Mutex<HashSet<String>>,
     people: Mutex<HashSet<String>>,
+    roles: Mutex<HashMap<String, Arc<Taken>>>,
+    passkeys: Mutex<HashSet<Vec<u8>>>,
+}
+
+/// A role that was taken from a person, who gets another one.
+struct Taken {
+    /// What holds meanwhile; nothing if none.
+    meanwhile: Option<Mandate>,
+    /// What holds once the registry has it.
+    then: Mandate,
 }
 
 impl Gone {
     /// Whether a session has ended, or its person's access has.
     pub(crate) fn has(&self, session: &WebSession, person: &Person) -> bool {
-        locked(&self.sessions).contains(&session.id) || locked(&self.people).contains(&person.id)
+        locked(&self.sessions).contains(&session.id) || self.has_all_of(person)
+    }
+
+    /// Whether a passkey was taken away.
+    pub(super) fn has_passkey(&self, id: &[u8]) -> bool {
+        locked(&self.passkeys).contains(id)
+    }
+
+    /// Whether a person may nothing any more, or nothing for now.
+    fn has_all_of(&self, person: &Person) -> bool {
+        let roles = locked(&self.roles);
+        let taken = roles.get(&person.id);
+        locked(&self.people).contains(&person.id)
+            || taken.is_some_and(|taken| taken.meanwhile.is_none())
+    }
+
+    /// A person as they are shown: gone, or with what is left of their role.
+    pub(super) fn as_shown(&self, mut person: Person, now: Timestamp) -> Person {
+        if locked(&self.people).contains(&person.id) {
+            person.ended_at.get_or_insert(now);
+        }
+        self.left_of(person.clone()).unwrap_or(person)
+    }
+
+    /// A person as they stand: with what is left of their role while another one is not on the disk yet. None if that is
+    /// nothing.
+    pub(crate) fn left_of(&self, mut person: Person) -> Option<Person> {
+        if self.has_all_of(&person) {
+            return None;
+        }
+        let roles = locked(&self.roles);
+        if let Some(left) = roles
+            .get(&person.id)
+            .and_then(|taken| taken.meanwhile.clone())
+        {
+            person.mandate = left;
+        }
+        Some(person)
     }
 }
 
@@ -95,7 +146,136 @@ impl End for PersonEnd {
     }
 }
 
+struct PasskeyEnd {
+    person: String,
+    id: Vec<u8>,
+    entry: Entry,
+}
+
+impl End for PasskeyEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        format!("passkey {}", hex(&self.id))
+    }
+
+    fn change(&self) -> Change {
+        let write = PersonWrite::EndPasskey(self.person.clone(), self.id.clone());
+        Change::record(self.entry.clone()).write(Write::Person(write))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        Ok(registry.passkey(&self.id)?.is_none())
+    }
+
+    fn written(&self, home: &Home) {
+        locked(&home.people.gone.passkeys).remove(&self.id);
+    }
+}
+
+struct RoleEnd {
+    person: String,
+    taken: Arc<Taken>,
+    entry: Entry,
+}
+
+impl RoleEnd {
+    /// What the registry has holds from here on, unless something else was decided since.
+    fn is_over(&self, home: &Home) {
+        let mut roles = locked(&home.people.gone.roles);
+        let newest = roles.get(&self.person);
+        if newest.is_some_and(|newest| Arc::ptr_eq(newest, &self.taken)) {
+            roles.remove(&self.person);
+        }
+    }
+}
+
+impl End for RoleEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        format!("role of {}", self.person)
+    }
+
+    fn replaces(&self) -> bool {
+        true
+    }
+
+    fn change(&self) -> Change {
+        let write = PersonWrite::Mandate(self.person.clone(), self.taken.then.clone());
+        Change::record(self.entry.clone()).write(Write::Person(write))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let people = registry.people()?;
+        let mut here = people.iter().filter(|person| person.ended_at.is_none());
+        let known = here.find(|person| person.id == self.person);
+        // Whoever is gone has no role.
+        Ok(known.is_none_or(|person| person.mandate == self.taken.then))
+    }
+
+    fn written(&self, home: &Home) {
+        self.is_over(home);
+    }
+
+    /// The other owner has gone at the same moment: this one stays.
+    fn is_refused(&self, home: &Home) -> bool {
+        self.is_over(home);
+        true
+    }
+}
+
 impl Home {
+    /// Takes a passkey away from a person.
+    pub(super) fn cut_passkey(&self, person: &Person, id: Vec<u8>, entry: Entry) -> Ending {
+        locked(&self.people.gone.passkeys).insert(id.clone());
+        self.endings.begin(PasskeyEnd {
+            person: person.id.clone(),
+            id,
+            entry,
+        })
+    }
+
+    /// The passkeys of a person that were not taken away.
+    pub(super) fn passkeys_left(&self, person: &Person) -> Result<Vec<StoredPasskey>, ReadError> {
+        let mut all = self
+            .store
+            .read(|registry| registry.passkeys_of(&person.id))?;
+        all.retain(|passkey| !self.people.gone.has_passkey(&passkey.id));
+        Ok(all)
+    }
+
+    /// Gives a person another role. Only what both permit is left to them until the registry has it.
+    pub(super) fn cut_role(&self, person: &Person, then: Mandate, entry: Entry) -> Ending {
+        let mut roles = locked(&self.people.gone.roles);
+        let before = roles.get(&person.id).map(|taken| taken.meanwhile.clone());
+        let before = before.unwrap_or_else(|| Some(person.mandate.clone()));
+        let taken = Arc::new(Taken {
+            meanwhile: before.and_then(|before| in_between(&before, &then)),
+            then,
+        });
+        roles.insert(person.id.clone(), Arc::clone(&taken));
+        // Under the lock, so that what was decided last is written last.
+        self.endings.begin(RoleEnd {
+            person: person.id.clone(),
+            taken,
+            entry,
+        })
+    }
+
+    /// Whether a person has a role, or gets it once the registry takes it.
+    pub(super) fn gets(&self, person: &Person, mandate: &Mandate) -> Result<bool, ReadError> {
+        let known = self.store.read(|registry| registry.people())?;
+        let known = known.iter().find(|known| known.id == person.id);
+        let roles = locked(&self.people.gone.roles);
+        let then = roles.get(&person.id).map(|taken| &taken.then);
+        Ok(then.or(known.map(|known| &known.mandate)) == Some(mandate))
+    }
+
     /// Ends a session.
     pub(super) fn cut_session(&self, session: &str, entry: Entry) -> Ending {
         locked(&self.people.gone.sessions).insert(session.to_owned());

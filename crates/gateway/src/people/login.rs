@@ -141,7 +141,8 @@ impl Home {
         let (Some(kept), Some(person)) = found.map_err(|_| ("storage", None))? else {
             return Err(("unknown_passkey", None));
         };
-        if kept.person != person.id || person.ended_at.is_some() {
+        let is_gone = self.people.gone.has_passkey(&kept.id);
+        if kept.person != person.id || person.ended_at.is_some() || is_gone {
             return Err(("unknown_passkey", Some(person.name)));
         }
         match passkeys::finish_login(party, &answer, *state, &kept.data) {

@@ -15,6 +15,7 @@ use hearthkey_store::people::PersonWrite;
 
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::lifecycle::still_ending;
 use crate::people::here::{Needed, Shown, needs_a_second_factor, no_code};
 use crate::problem::Failure;
 
@@ -105,6 +106,7 @@ impl Home {
         let (has_owner, people) = self.store.read(|registry| {
             let mut views = Vec::new();
             for person in registry.people()? {
+                let person = self.people.gone.as_shown(person, now);
                 let ways = registry.ways_of(&person.id)?;
                 let passkeys = registry.passkeys_of(&person.id)?.len();
                 let invitation = person.invitation.as_ref();
@@ -196,29 +198,76 @@ impl Home {
         Ok(invited(person.name.to_string(), url, Some(expires_at)))
     }
 
-    /// Gives somebody another role, from their next request on.
+    /// Gives somebody another role, from their next request on. What that takes from them is taken at once, also if the
+    /// disk does not take it; what it gives them is given when the disk has it.
     pub(crate) async fn change_person(
         self: &Arc<Self>,
         caller: &Caller,
         name: &str,
         request: api::PersonChange,
-    ) -> Result<api::PersonList, Failure> {
-        let mut person = self.person_named(name)?;
+    ) -> Result<api::PersonChanged, Failure> {
+        let before = self.person_named(name)?;
         let mandate = self.mandate(&request.role, &request.environments)?;
-        owners_matter(caller, &[&person.mandate, &mandate])?;
-        let shown = self
-            .shown_for_roles(caller, &[&person.mandate, &mandate], request.second_factor)
-            .await?;
+        owners_matter(caller, &[&before.mandate, &mandate])?;
+        // Whoever only takes something away shows no code for it.
+        let shown = match before.mandate.covers(&mandate) {
+            true => None,
+            false => {
+                let mandates = [&before.mandate, &mandate];
+                self.shown_for_roles(caller, &mandates, request.second_factor)
+                    .await?
+            }
+        };
+        let mut person = before.clone();
         person.mandate = mandate;
         let entry = self.entry_about(caller.actor(), "person.change", &person);
-        let write = PersonWrite::Mandate(person.id.clone(), person.mandate.clone());
-        self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
-            .await
-            .map_err(|error| RosterError::from(error).or(last_owner))?;
-        let actor = caller.actor();
-        let tokens = self.cut_roles_given_by(&actor, &person, Some(&person.mandate));
+        let takes = !person.mandate.covers(&before.mandate);
+        let durable = match takes || self.endings.is_pending(&entry.object) {
+            true => {
+                let entry = self.used_up(shown, entry).await?;
+                self.take_role(caller, &before, &person, entry).await?
+            }
+            false => {
+                let write = PersonWrite::Mandate(person.id, person.mandate);
+                self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
+                    .await
+                    .map_err(|error| RosterError::from(error).or(last_owner))?;
+                true
+            }
+        };
+        let list = self.people_list()?;
+        Ok(api::PersonChanged { list, durable })
+    }
+
+    /// Takes a role from somebody, and the tokens that reach further than the one they get. Returns whether that is on
+    /// the disk.
+    async fn take_role(
+        self: &Arc<Self>,
+        caller: &Caller,
+        before: &Person,
+        after: &Person,
+        entry: Entry,
+    ) -> Result<bool, Failure> {
+        let (actor, mandate) = (caller.actor(), &after.mandate);
+        let owns = before.mandate.role() == Role::Owner && before.standing() == Standing::Active;
+        let leaves = owns && mandate.role() != Role::Owner;
+        if !self.endings.has_room(&entry.object) {
+            return Err(still_ending(&entry.object));
+        }
+        if leaves && !self.has_another_owner(before)? {
+            return Err(last_owner());
+        }
+        let ending = self.cut_role(before, mandate.clone(), entry);
+        // An owner may have to stay one, because another one has gone at the same moment: the tokens go after that.
+        let tokens = (!leaves).then(|| self.cut_roles_given_by(&actor, after, Some(mandate)));
+        let durable = ending.durable_in_time().await;
+        if leaves && !durable && !self.gets(before, mandate)? {
+            return Err(last_owner());
+        }
+        let tokens =
+            tokens.unwrap_or_else(|| self.cut_roles_given_by(&actor, after, Some(mandate)));
         self.after_the_cut(&actor, tokens).await;
-        self.people_list()
+        Ok(durable)
     }
 
     /// Ends somebody's access: sessions, passkeys, password, codes.

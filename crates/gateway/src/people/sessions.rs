@@ -144,6 +144,17 @@ pub(crate) fn not_logged_in(why: &str) -> Failure {
     )
 }
 
+/// For whoever has lost a role while a request of theirs was worked on.
+fn may_do_less() -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "Your role has changed.",
+        "Somebody changed what you may do while this was worked on. Whether it was done, the thing itself shows.",
+        "Load the page again.",
+    )
+}
+
 /// A session that begins, and what its browser keeps of it.
 pub(crate) struct Opened {
     pub(crate) visit: Visit,
@@ -201,7 +212,10 @@ impl Home {
         let here = |(session, person): &(WebSession, Person)| {
             session.is_live(now) && !self.people.gone.has(session, person)
         };
-        match found.filter(here) {
+        let found = found.filter(here);
+        let found =
+            found.and_then(|(session, person)| Some((session, self.people.gone.left_of(person)?)));
+        match found {
             Some((session, person)) => Ok(Some(Visit {
                 person,
                 session,
@@ -213,16 +227,27 @@ impl Home {
         }
     }
 
-    /// Whether a session that was live when a request began still is.
+    /// Whether a session that was live when a request began still is, and its person may do no less.
     pub(crate) fn still_here(&self, visit: &Visit) -> Result<(), Failure> {
         let hash = visit.session.hash;
         let found = self.store.read(|registry| registry.web_session(&hash))?;
-        let here = |(session, person): (WebSession, Person)| {
-            session.is_live(self.now()) && !self.people.gone.has(&session, &person)
+        let here = |(session, person): &(WebSession, Person)| {
+            session.is_live(self.now()) && !self.people.gone.has(session, person)
         };
-        match found.is_some_and(here) {
-            true => Ok(()),
-            false => Err(not_logged_in("Your session has ended.")),
+        let person = found.filter(here).map(|(_, person)| person);
+        match person.and_then(|person| self.people.left_of(person)) {
+            Some(person) if person.mandate.covers(&visit.person.mandate) => Ok(()),
+            Some(_) => Err(may_do_less()),
+            None => Err(not_logged_in("Your session has ended.")),
+        }
+    }
+
+    /// Whether whoever asked is still let in, now that the answer is there.
+    pub(crate) fn is_still_in(&self, caller: &Caller) -> Result<(), Failure> {
+        match caller {
+            Caller::Person(visit) => self.still_here(visit),
+            Caller::Service(service) => self.is_not_revoked(&service.token),
+            Caller::Desktop | Caller::Local { .. } => Ok(()),
         }
     }
 
@@ -326,9 +351,9 @@ impl Home {
         };
         let this = caller.person().ok().map(|visit| visit.session.hash);
         let sessions = self.store.read(|registry| registry.web_sessions(own))?;
-        let live = sessions
-            .into_iter()
-            .filter(|(session, _)| session.is_live(now));
+        let live = sessions.into_iter().filter(|(session, person)| {
+            session.is_live(now) && !self.people.gone.has(session, person)
+        });
         Ok(api::WebSessionList {
             sessions: live
                 .map(|(session, person)| api::WebSessionView {

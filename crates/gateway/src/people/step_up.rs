@@ -31,9 +31,7 @@ impl Home {
     pub(crate) fn begin_step_up(&self, visit: &Visit) -> Result<api::CeremonyBegun, Failure> {
         let party = self.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
-        let known = self
-            .store
-            .read(|registry| registry.passkeys_of(&visit.person.id))?;
+        let known = self.passkeys_left(&visit.person)?;
         let begun = passkeys::begin_step_up(party, &known).ok_or_else(|| {
             Failure::refused(
                 &"there is no passkey of yours under this name",
@@ -63,9 +61,7 @@ impl Home {
         let party = self.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let attempt = self.try_again(visit)?;
-        let known = self
-            .store
-            .read(|registry| registry.passkeys_of(&visit.person.id))?;
+        let known = self.passkeys_left(&visit.person)?;
         match passkeys::finish_step_up(party, answer.credential, &state, &known) {
             Ok((id, data)) => {
                 let used = PersonWrite::PasskeyUsed { id, data, at: now };

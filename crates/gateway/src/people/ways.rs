@@ -19,12 +19,9 @@ use crate::problem::Failure;
 impl Home {
     /// What a person logs in with.
     pub(crate) fn own_ways(&self, visit: &Visit) -> Result<api::OwnWays, Failure> {
-        let (ways, passkeys) = self.store.read(|registry| {
-            Ok((
-                registry.ways_of(&visit.person.id)?,
-                registry.passkeys_of(&visit.person.id)?,
-            ))
-        })?;
+        let person = &visit.person;
+        let ways = self.store.read(|registry| registry.ways_of(&person.id))?;
+        let passkeys = self.passkeys_left(person)?;
         Ok(api::OwnWays {
             name: visit.person.name.to_string(),
             passkeys: passkeys
@@ -100,7 +97,7 @@ impl Home {
         &self,
         visit: &Visit,
         id: &str,
-    ) -> Result<api::OwnWays, Failure> {
+    ) -> Result<api::WaysChanged, Failure> {
         let person = &visit.person;
         let ways = self.own_ways(visit)?;
         let found = ways.passkeys.iter().find(|key| key.id == id);
@@ -118,10 +115,10 @@ impl Home {
         let entry = self
             .own_entry(visit, "passkey.end")
             .with("label", key.label.clone());
-        let write = PersonWrite::EndPasskey(person.id.clone(), bytes);
-        self.commit(Change::record(entry).write(Write::Person(write)))
-            .await?;
-        self.own_ways(visit)
+        let ending = self.cut_passkey(person, bytes, entry);
+        let durable = ending.durable_in_time().await;
+        let ways = self.own_ways(visit)?;
+        Ok(api::WaysChanged { ways, durable })
     }
 
     /// Gives new recovery codes; those before are good no more.

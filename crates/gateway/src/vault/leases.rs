@@ -169,6 +169,12 @@ impl Home {
         let change = self.noticing(change, &actor, 1, now);
         // What is not on record is not given, and not made.
         self.commit_shown(change, shown).await?;
+        if let Err(failure) = self.is_still_in(caller) {
+            // Its holder was cut off while the disk was waited for: their leases were ended before this one was there.
+            self.close_lease(&lease, &Actor::gateway(), now, None)
+                .await?;
+            return Err(failure);
+        }
         let lent = Held {
             value: opened.value,
             remote_id: opened.sealed.remote_id,

@@ -2597,6 +2597,11 @@ export interface components {
             /** @description What the device keeps. */
             keep: components["schemas"]["RightName"][];
         };
+        /** @description What became of `POST /api/v1/devices/{id}/narrow`. */
+        Narrowed: components["schemas"]["RightsView"] & {
+            /** @description Whether it is on the disk. If not, it holds in memory and is tried again until it is. */
+            durable: boolean;
+        };
         /** @description Something that needs somebody. */
         Need: {
             /** @description The finding's id, where it is one. */
@@ -2721,6 +2726,11 @@ export interface components {
             /** @description `owner`, `operator`, `developer` or `auditor`. */
             role: string;
             second_factor?: components["schemas"]["SecondFactor"] | null;
+        };
+        /** @description `POST /api/v1/people/{name}/change`. */
+        PersonChanged: components["schemas"]["PersonList"] & {
+            /** @description Whether it is on the disk. If not, what it takes is taken all the same, and it is tried again until it is. */
+            durable: boolean;
         };
         /** @description `GET /api/v1/people`. */
         PersonList: {
@@ -3276,6 +3286,11 @@ export interface components {
              * @description Its number.
              */
             version: number;
+        };
+        /** @description `POST /api/v1/people/me/passkeys/{id}/end`. */
+        WaysChanged: components["schemas"]["OwnWays"] & {
+            /** @description Whether it is on the disk. If not, it holds in memory and is tried again until it is. */
+            durable: boolean;
         };
         /** @description `GET /api/v1/sessions`. */
         WebSessionList: {
@@ -4019,7 +4034,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RightsView"];
+                    "application/json": components["schemas"]["Narrowed"];
                 };
             };
             400: components["responses"]["Invalid"];
@@ -5748,7 +5763,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OwnWays"];
+                    "application/json": components["schemas"]["WaysChanged"];
                 };
             };
             400: components["responses"]["Invalid"];
@@ -5911,7 +5926,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PersonList"];
+                    "application/json": components["schemas"]["PersonChanged"];
                 };
             };
             400: components["responses"]["Invalid"];
