@@ -35,6 +35,17 @@ pub(super) fn pieces(
             room,
             visit,
         );
+        if text[range.clone()].windows(3).any(is_high) {
+            units(
+                text,
+                range.clone(),
+                Encoding::Escaped,
+                code_point_unit,
+                shortest,
+                room,
+                visit,
+            );
+        }
         // Where `\n` means itself: double quotes of a shell, single ones of dotenv.
         if literal && text[range.clone()].windows(2).any(is_shell) {
             units(
@@ -71,6 +82,22 @@ fn is_open(line: &[u8]) -> bool {
 
 fn is_shell(two: &[u8]) -> bool {
     matches!(two, [b'\\', b'"' | b'\\' | b'\'' | b'$' | b'`' | b'\n'])
+}
+
+/// `\xe9`: a byte of a text in UTF-8 to some writers, a character to YAML and JavaScript.
+fn is_high(three: &[u8]) -> bool {
+    matches!(
+        three,
+        [b'\\', b'x', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']
+    )
+}
+
+fn code_point_unit(rest: &[u8]) -> Unit {
+    let code = match rest {
+        [b'\\', b'x', high, low, ..] => number(&[*high, *low]).and_then(char::from_u32),
+        _ => None,
+    };
+    code.map_or_else(|| escaped_unit(rest), |c| character(c, 4))
 }
 
 fn shell_unit(rest: &[u8]) -> Unit {
