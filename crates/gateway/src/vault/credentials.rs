@@ -174,7 +174,7 @@ impl Home {
             .with("purpose", credential.purpose.clone())
             .with("origin", credential.provenance.origin.as_str());
         let mut writes = Vec::new();
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = ended_already(&credential, now).into_iter().collect();
         let given = match &source {
             Source::Given { value, remote_id } => Some((value, remote_id.clone())),
             Source::Made(value) => Some((value, None)),
@@ -379,6 +379,7 @@ impl Home {
         if let Some(shown) = &second_factor {
             entry = entry.with("second_factor", shown.person.name.as_str());
         }
+        let warnings = ended_already(&credential, now).into_iter().collect();
         let mut change = Change::record(entry).vault(VaultWrite::Describe(credential));
         let mut attempt = None;
         if let Some(shown) = second_factor {
@@ -396,7 +397,7 @@ impl Home {
         }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(id)?, now),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -425,6 +426,16 @@ impl Home {
             findings: self.findings_of(caller, &known)?,
         })
     }
+}
+
+/// What is said of a credential whose end has passed.
+fn ended_already(credential: &Credential, now: Timestamp) -> Option<String> {
+    let ended = credential.expires_at.filter(|ends| *ends <= now)?;
+    let Credential { id, .. } = credential;
+    Some(format!(
+        "It ended at {ended}, and is not given out. For a later end: `hearthkey credential change {} --env {} --expires TIME`.",
+        id.name, id.environment
+    ))
 }
 
 /// What the home keeps for itself is shown, and no more is done with it as a credential.
