@@ -184,12 +184,11 @@ fn read(path: &PathBuf) -> Result<Map<String, Value>, Failure> {
         .len()
         > SETTINGS_MAX_BYTES
     {
-        return Err(Failure::usage("the settings are longer than 64 KiB"));
+        return Err(Failure::content(path, "it is longer than 64 KiB"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(&format!("{} is not a JSON object: {error}", path.display()))
-    })
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::content(path, &format!("it is no JSON object: {error}")))
 }
 
 fn able(bridge: &BridgeView) -> String {

@@ -166,7 +166,7 @@ fn read(path: &Path) -> Result<Manifest, Failure> {
         .len()
         > MANIFEST_MAX_BYTES
     {
-        return Err(Failure::usage("the manifest is longer than 256 KiB"));
+        return Err(Failure::content(path, "it is longer than 256 KiB"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     toml::from_str(&text).map_err(|error| {

@@ -35,6 +35,12 @@ pub fn apply(command: Command) -> Command {
     command.mut_args(conform).mut_subcommands(apply)
 }
 
+/// A whole number from the command line.
+pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse()
+        .map_err(|_| "write a whole number, like 20, that is not too large")
+}
+
 fn conform(arg: Arg) -> Arg {
     let Some(long) = arg.get_long().map(str::to_owned) else {
         return arg;

@@ -118,7 +118,7 @@ pub struct Schedule {
     #[arg(long, value_name = "DAY")]
     rotate_on: Option<String>,
     /// Rotate after it was given out this often.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = crate::conventions::number::<u64>)]
     rotate_after_uses: Option<u64>,
     /// Let the gateway begin it by itself, instead of only saying that it is due.
     #[arg(long)]

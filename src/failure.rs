@@ -147,12 +147,23 @@ impl Failure {
             problem: Problem {
                 code: code::USAGE.to_owned(),
                 status: 0,
-                title: "The command line cannot be understood.".to_owned(),
+                title: "The command cannot be run as it was given.".to_owned(),
                 detail: sentence(&why.join(" ")),
                 remedy: "See `hearthkey --help`, or --help after the command.".to_owned(),
             },
             exit: EXIT_USAGE,
         }
+    }
+
+    /// A file, named on the command line, that does not say what it must: an argument is at fault.
+    pub fn content(path: &Path, why: &str) -> Self {
+        Self::local(
+            code::USAGE,
+            &format!("{} cannot be used.", path.display()),
+            sentence(why),
+            "Correct the file, and try again.",
+        )
+        .of_usage()
     }
 
     /// A file that cannot be read or written: `deed` is the verb.

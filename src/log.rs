@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::conventions::number;
 use crate::export::{self, Exported, Target, checkpoint_of};
 use crate::failure::{Failure, code};
 use crate::out_file::OutFile;
@@ -28,7 +29,7 @@ pub enum Log {
     /// Show the newest records.
     Tail {
         /// How many.
-        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+        #[arg(short = 'n', value_name = "N", default_value_t = 20, value_parser = number::<u64>)]
         number: u64,
         /// Go on with new records until SIGTERM or SIGINT.
         #[arg(long)]
@@ -60,6 +61,7 @@ pub enum Log {
     /// Prove that a record is in the log (C2SP tlog-proof).
     Prove {
         /// The record's number.
+        #[arg(value_parser = number::<u64>)]
         seq: u64,
         /// Write the proof to a file instead of standard output.
         #[arg(long, value_name = "FILE")]

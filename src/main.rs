@@ -63,6 +63,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::context::{Context, Network};
@@ -160,7 +161,28 @@ where
     I::Item: Into<std::ffi::OsString> + Clone,
 {
     let mut matches = command().try_get_matches_from(line)?;
+    refuse_another_gateway(&matches)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
+}
+
+/// Refuses to leave a flag unheeded: what makes or runs a home does so on this machine. A variable of the environment
+/// is for other commands, and stays.
+fn refuse_another_gateway(matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+    let Some((name @ ("init" | "run"), given)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let typed = |id: &&str| given.value_source(id) == Some(ValueSource::CommandLine);
+    let flags = ["gateway", "token_file", "root", "client_cert", "client_key"];
+    match flags.iter().find(|id| typed(id)) {
+        None => Ok(()),
+        Some(id) => Err(command().error(
+            ErrorKind::ArgumentConflict,
+            format!(
+                "`{name}` works on this machine and asks no gateway: leave out --{}",
+                id.replace('_', "-")
+            ),
+        )),
+    }
 }
 
 fn main() -> ExitCode {
@@ -354,6 +376,8 @@ mod tests {
             "run --host gateway",
             "run --mqtt 127.0.0.1:8883",
             "run --mqtt localhost --host gateway",
+            "init --home attic --slot keyfile --token-file ci.token",
+            "--gateway https://h:8443 run --mqtt 127.0.0.1:8883 --host gateway",
             "run --mqtt 0.0.0.0:8883 --host 0.0.0.0",
             "run --mqtt 0.0.0.0:8883 --host [::]",
             "run --mqtt 0.0.0.0:8883 --host *",

@@ -201,6 +201,19 @@ async fn a_lease_is_listed_ends_by_itself_and_can_be_ended_before() {
                 .contains("between 1 second and 24 hours")
         );
     }
+    // A lifetime that no claim can have is an argument at fault, too.
+    let long = [
+        "device",
+        "claim",
+        "lamp",
+        "--profile",
+        "generic",
+        "--ttl",
+        "99d",
+    ];
+    let more = ["--env", "home", "--owner", "a", "--purpose", "b"];
+    let why = refused(&rig, &[&long[..], &more].concat()).await;
+    assert_eq!(why["code"], "invalid", "{why}");
     let log = rig.verified_log().await;
     let ends = records(&log, "lease.end");
     assert_eq!(ends.len(), 2);

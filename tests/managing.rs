@@ -442,9 +442,9 @@ async fn a_developer_neither_prolongs_nor_takes_nor_guesses_what_is_not_theirs()
     .await;
     added(&rig, "probe/guess", "lab", b"4711", &[]).await;
     let seen = away.does(&["check"]).await.to_string();
-    assert!(!seen.contains("One value stands in"), "{seen}");
+    assert!(!seen.contains("The same value is in"), "{seen}");
     let all = told(&rig, &["check"]).await.to_string();
-    assert!(all.contains("One value stands in"), "{all}");
+    assert!(all.contains("The same value is in"), "{all}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ async fn a_new_home_is_told_what_is_not_as_it_should_be_and_why() {
     let text = rig.cli(&["check"]).await;
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(
-        text.contains("A dead card takes every identity in the home with it."),
+        text.contains("If the SD card fails, every device must be enrolled again."),
         "{text}"
     );
 }

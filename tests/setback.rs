@@ -375,7 +375,11 @@ async fn a_value_whose_answer_was_lost_is_named_when_its_rotation_is_undone() {
 async fn a_credential_that_has_expired_is_cured_by_a_new_value() {
     let rig = home().await;
     let ended = ["--expires", "2020-01-01T00:00:00Z"];
-    added(&rig, "cloud/token", "home", b"old-value", &ended).await;
+    let told = added(&rig, "cloud/token", "home", b"old-value", &ended).await;
+    assert!(
+        told["warnings"].to_string().contains("is not given out"),
+        "{told}"
+    );
     let why = refused(&rig, &["credential", "reveal", "cloud/token"]).await;
     assert!(
         why["detail"].as_str().unwrap().contains("has expired"),

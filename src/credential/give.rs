@@ -21,7 +21,7 @@ pub struct Reveal {
     #[command(flatten)]
     target: Target,
     /// Another version than the current one, while it still works.
-    #[arg(long)]
+    #[arg(long, value_parser = crate::conventions::number::<u32>)]
     version: Option<u32>,
     /// Why. Required for a critical credential; recorded in any case.
     #[arg(long, value_name = "WHY")]

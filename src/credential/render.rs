@@ -64,6 +64,8 @@ enum Form<'a> {
     Field(&'a str),
 }
 
+const NOT_CLOSED: &str = "a place begins with {{ hearthkey: and does not end: close it with }}";
+
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Text(&'a str),
@@ -84,7 +86,7 @@ impl Render {
             .map_err(|error| failed(&error))?
             .len();
         if size > TEMPLATE_MAX_BYTES {
-            return Err(Failure::usage("the template is larger than 1 MiB"));
+            return Err(Failure::content(&self.template, "it is larger than 1 MiB"));
         }
         if same_file(&self.template, &self.out) {
             return Err(Failure::usage(&format!(
@@ -93,8 +95,7 @@ impl Render {
             )));
         }
         let template = std::fs::read_to_string(&self.template).map_err(|error| failed(&error))?;
-        let pieces = pieces(&template)
-            .map_err(|why| Failure::usage(&format!("{}: {why}", self.template.display())))?;
+        let pieces = pieces(&template).map_err(|why| Failure::content(&self.template, &why))?;
         let mut names: Vec<&str> = Vec::new();
         for piece in &pieces {
             if let Piece::Place { name, .. } = piece
@@ -135,14 +136,19 @@ impl Render {
             file: &self.out,
             credentials: names,
         };
-        let shown = || {
-            format!(
-                "{} holds {} now.",
-                self.out.display(),
-                rendered.credentials.join(", ")
-            )
-        };
+        let shown = || told(&self.out, &rendered.credentials);
         context.output.answer(&rendered, shown)
+    }
+}
+
+/// What a person is told of a file that was written.
+fn told(out: &Path, credentials: &[&str]) -> String {
+    match credentials {
+        [] => format!(
+            "{} is the template as it was: it has no place for a value, like {{{{ hearthkey:hue/api-key }}}}.",
+            out.display()
+        ),
+        names => format!("{} holds {} now.", out.display(), names.join(", ")),
     }
 }
 
@@ -163,11 +169,19 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     let mut from = 0;
     while let Some(open) = rest[from..].find("{{").map(|at| at + from) {
         let inner = &rest[open + 2..];
-        let Some(close) = inner.find("}}") else { break };
+        let Some(close) = inner.find("}}") else {
+            if inner.trim_start().starts_with("hearthkey:") {
+                return Err(NOT_CLOSED.to_owned());
+            }
+            break;
+        };
         let Some(place) = inner[..close].trim().strip_prefix("hearthkey:") else {
             from = open + 2;
             continue;
         };
+        if place.contains(['{', '\n']) {
+            return Err(NOT_CLOSED.to_owned());
+        }
         let (name, form) = match place.split_once('|') {
             None => (place.trim(), Form::Text),
             Some((name, form)) => (name.trim(), form_of(form.trim())?),
@@ -302,7 +316,13 @@ mod tests {
                 Piece::Text("}}\n{{"),
             ]
         );
-        assert!(pieces("{{ hearthkey:a/b | xml }}").is_err());
+        for broken in [
+            "{{ hearthkey:a/b | xml }}",
+            "a: {{ hearthkey:a/b\n",
+            "a: {{ hearthkey:a/b }\nb: {{ hearthkey:c/d }}\n",
+        ] {
+            assert!(pieces(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

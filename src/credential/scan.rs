@@ -175,11 +175,10 @@ impl Scan {
             .len()
             > IGNORE_MAX_BYTES
         {
-            return Err(Failure::usage("the ignore file is longer than 1 MiB"));
+            return Err(Failure::content(&path, "it is longer than 1 MiB"));
         }
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        Ignores::from_toml(&text)
-            .map_err(|error| Failure::usage(&format!("{}: {error}", path.display())))
+        Ignores::from_toml(&text).map_err(|error| Failure::content(&path, &error.to_string()))
     }
 
     fn scan(&self, scanner: &mut Scanner, progress: &Progress) -> Result<Found, Failure> {

@@ -87,6 +87,11 @@ impl ClosedReason {
         }
     }
 
+    /// Whether the gateway's certificate is not believed for its dates: it, or this machine's clock, is wrong.
+    pub(crate) fn is_about_dates(&self) -> bool {
+        matches!(self, Self::NotTrusted { why } if why == EXPIRED || why == NOT_YET_VALID)
+    }
+
     /// Whether the gateway turned this identity away, as opposed to trouble on the way to it or within it.
     pub(crate) fn is_about_identity(&self) -> bool {
         self.need() != Need::Time
@@ -157,6 +162,8 @@ impl ClosedReason {
     }
 }
 
+const EXPIRED: &str = "it has expired";
+const NOT_YET_VALID: &str = "it is not valid yet";
 const BAD_CLIENT_ID: &str = "client identifier not valid";
 const BAD_LOGIN: &str = "bad user name or password";
 const BANNED: &str = "banned";
@@ -206,11 +213,9 @@ fn alert_name(alert: AlertDescription) -> String {
 fn distrust(why: &CertificateError) -> String {
     match why {
         CertificateError::Other(inner) => printable(&inner.0.to_string()),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired".to_owned()
-        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => EXPIRED.to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet".to_owned()
+            NOT_YET_VALID.to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another host name or address".to_owned()

@@ -237,6 +237,10 @@ impl Device {
              then run `hearthkey-agent enroll --dir {directory} --replace` with the claim code"
         );
         match reason.need() {
+            Need::Time if reason.is_about_dates() => Some(format!(
+                "By this machine's clock it is {now}. If that is wrong, set the clock; if it is right, look at the \
+                 gateway's"
+            )),
             Need::Time => None,
             Need::Claim => Some(claim),
             Need::Date if now < *not_after => Some(format!(

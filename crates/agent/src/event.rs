@@ -188,6 +188,9 @@ fn not_connected(reason: &ClosedReason, remedy: Option<&str>, retry_in_ms: u64) 
     let retry_in_s = retry_in_ms.div_ceil(1000);
     match remedy {
         None => format!("not connected: {reason}; next try in {retry_in_s} s"),
+        Some(remedy) if retry_in_s < 120 => {
+            format!("not connected: {reason}. {remedy}. The next try is in {retry_in_s} s")
+        }
         Some(remedy) => format!(
             "not connected: {reason}. {remedy}. The next try is in {} min",
             retry_in_s.div_ceil(60)

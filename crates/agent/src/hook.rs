@@ -44,6 +44,28 @@ pub(crate) async fn run(hook: &Path, directory: &Path, device: &str, not_after: 
     }
 }
 
+/// Why a hook could not be run if it were needed now, if that can be seen before.
+pub(crate) fn unfit(hook: &Path) -> Option<Event> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
+    let found = match hook.components().count() {
+        // A name alone is looked for where the system will.
+        1 if !hook.is_absolute() => std::env::split_paths(&path)
+            .map(|directory| directory.join(hook))
+            .find_map(|place| place.metadata().ok()),
+        _ => hook.metadata().ok(),
+    };
+    let kind = match found {
+        None => ErrorKind::NotFound,
+        Some(about) if !about.is_file() || about.permissions().mode() & 0o111 == 0 => {
+            ErrorKind::PermissionDenied
+        }
+        Some(_) => return None,
+    };
+    let why = format!("{}: {}", hook.display(), why_not(&kind.into()));
+    Some(Event::HookFailed { why })
+}
+
 /// Why a program could not be started, as a shell says it.
 fn why_not(error: &std::io::Error) -> String {
     match error.kind() {
@@ -100,6 +122,16 @@ mod tests {
             ]
         );
         assert!(names.contains(&("HEARTHKEY_NOT_AFTER", "1970-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_hook_that_could_not_run_is_known_before_it_is_needed() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(unfit(Path::new("/nowhere/hook")).is_some());
+        assert!(unfit(Path::new("no-such-program-anywhere")).is_some());
+        assert!(unfit(temp.path()).is_some());
+        assert_eq!(unfit(Path::new("sh")), None);
+        assert_eq!(unfit(Path::new("/bin/sh")), None);
     }
 
     #[tokio::test]

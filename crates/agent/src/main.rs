@@ -78,7 +78,7 @@ struct Enroll {
     #[arg(long)]
     replace: bool,
     /// How long to keep asking while the gateway is busy or a person has yet to approve.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = seconds)]
     patience_s: u64,
 }
 
@@ -97,6 +97,11 @@ struct Run {
 struct Failure {
     told: Explanation,
     code: u8,
+}
+
+/// A whole number of seconds from the command line.
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "write a whole number, like 600")
 }
 
 const FAILED: u8 = 1;

@@ -111,6 +111,10 @@ impl Device {
             emit: &mut emit,
             unsaved_since: None,
         };
+        // Weeks may pass until it is needed.
+        if let Some(event) = runner.hook.as_deref().and_then(hook::unfit) {
+            (runner.emit)(event);
+        }
         let outcome = runner.live(stop.as_mut()).await;
         let saved = runner.save();
         outcome?;

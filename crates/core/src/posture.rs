@@ -241,7 +241,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         findings.push(one(
             FindingKind::KeyFile,
             Severity::Medium,
-            "The home opens with a key file that lies beside it.",
+            "The unlock key is stored next to the data.",
             "Make a home with `hearthkey init --slot passphrase`, or accept it where nobody else reads the disk.",
         ));
     }
@@ -314,7 +314,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.orphaned_devices,
             noun: "device",
-            what: "Belong to somebody whose access has ended:",
+            what: "No current owner, because their access has ended:",
             remedy: "Claim them anew for another owner, or retire them.",
             act: None,
         },
@@ -323,7 +323,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.orphaned_credentials,
             noun: "credential",
-            what: "Belong to somebody whose access has ended:",
+            what: "No current owner, because their access has ended:",
             remedy: "Give them another owner, and rotate what that person has seen: `hearthkey credential change … --owner`.",
             act: None,
         },
@@ -332,7 +332,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.orphaned_tokens,
             noun: "token",
-            what: "Belong to, or were made by, somebody whose access has ended:",
+            what: "Owner or maker has no access any more:",
             remedy: "Make them anew for another owner, or revoke them: `hearthkey token revoke NAME`.",
             act: Some(RemedyKind::Revoke),
         },

@@ -14,6 +14,7 @@ use hearthkey_core::secret::Secret;
 use crate::dialect::bytes::{self, NotText};
 
 mod address;
+mod command;
 mod compose;
 mod dotenv;
 mod esphome;

@@ -77,15 +77,54 @@ fn is_reference(text: &str) -> bool {
             && name.bytes().all(|b| !b.is_ascii_lowercase())
     });
     variable
+        || is_named_place(text)
         || whole("${", "}")
         || whole("$(", ")")
         || whole("{{", "}}")
         || whole("%(", ")s")
+        || whole("%env(", ")%")
+        || whole("((", "))")
+        || whole("`", "`")
+        || whole("#{", "}")
+        || whole("<%", "%>")
+        || whole("$__env{", "}")
+        || whole("$__file{", "}")
+        // Encrypted for another program: SOPS, Jasypt.
+        || whole("ENC[", "]")
+        || whole("ENC(", ")")
         || text.starts_with("!secret")
         || text.starts_with("!include")
         || text.starts_with("!env_var")
         || text.starts_with("op://")
+        || text.starts_with("ref+")
+        || text.starts_with("arn:aws:")
+        || text.starts_with("file:/")
+        || text.starts_with("projects/") && text.contains("/secrets/")
         || text.starts_with("vault:")
+}
+
+/// `{FRIGATE_PASSWORD}`, `%PASSWORD%`, `@PASSWORD@`, `__PASSWORD__`, `env:PASSWORD`: a name in capitals, marked as one.
+fn is_named_place(text: &str) -> bool {
+    let constant = |name: &str| {
+        name.len() >= 3
+            && name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let marks = [
+        ("{", "}"),
+        ("%", "%"),
+        ("@", "@"),
+        ("@@", "@@"),
+        ("__", "__"),
+        ("env:", ""),
+    ];
+    marks.iter().any(|(open, close)| {
+        let name = text.strip_prefix(open);
+        name.and_then(|name| name.strip_suffix(close))
+            .is_some_and(constant)
+    })
 }
 
 #[cfg(test)]
@@ -108,6 +147,12 @@ mod tests {
             "your_api_key_here",
             "op://home/hue/key",
             "00000000",
+            "{FRIGATE_PASSWORD}",
+            "%MQTT_PASSWORD%",
+            "__MQTT_PASSWORD__",
+            "env:MQTT_PASSWORD",
+            "ENC[AES256_GCM,data:Ab12]",
+            "((db_password))",
         ] {
             assert!(reason(text).is_some(), "{text:?}");
         }
@@ -118,6 +163,9 @@ mod tests {
             "$ecret",
             "x9x",
             "Password1!",
+            "{hunter2}",
+            "%x%Y1z2",
+            "@Home@",
         ] {
             assert!(reason(text).is_none(), "{text:?}");
         }

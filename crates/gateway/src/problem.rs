@@ -220,7 +220,11 @@ impl From<ReadError> for Failure {
 
 impl From<ClaimRefusal> for Failure {
     fn from(refusal: ClaimRefusal) -> Self {
-        Self::refused(&refusal, "Change the claim, and try again.")
+        match refusal {
+            // What no state of the home would make right.
+            ClaimRefusal::Lifetime | ClaimRefusal::Text(_) => Self::invalid(&refusal),
+            _ => Self::refused(&refusal, "Change the claim, and try again."),
+        }
     }
 }
 

@@ -62,7 +62,7 @@ test("what is due is rotated from where it is said", async () => {
 test("a value that has leaked is critical, and is ended at once", async () => {
   await house.report({ kind: "leaked", credential: "home/hue/api-key", place: "/srv/notes.txt", what: "line 3" });
   await page.getByRole("heading", { name: "1 thing needs you now." }).waitFor();
-  const leaked = need("Its value stands in /srv/notes.txt");
+  const leaked = need("Leaked: found in /srv/notes.txt");
   await leaked.getByText("Critical").waitFor();
   await leaked.getByRole("link", { name: "home/hue/api-key" }).waitFor();
   await leaked.getByRole("button", { name: "Rotate now" }).focus();
@@ -76,7 +76,7 @@ test("what belongs to somebody who has gone is retired from where it is said", a
   await house.cli("person", "invite", "dora", "--role", "operator");
   await house.agent(await house.claim("porch-camera", { owner: "dora" }), "porch-camera");
   await house.cli("person", "end", "dora");
-  const orphan = need("Belong to somebody whose access has ended: 1 device: porch-camera.");
+  const orphan = need("No current owner, because their access has ended: 1 device: porch-camera.");
   await orphan.getByText("High").waitFor();
   assert.equal(await orphan.getByRole("link", { name: "porch-camera" }).getAttribute("href"), "/devices/porch-camera");
   await connected().getByRole("link", { name: "porch-camera" }).waitFor();

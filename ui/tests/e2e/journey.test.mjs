@@ -29,7 +29,7 @@ test("the first owner joins with a passkey and keeps the recovery kit", async ()
 });
 
 test("what is not as it should be is accepted by somebody, and the house is in order", async () => {
-  for (const what of ["The home opens with a key file", "No backup is known"]) {
+  for (const what of ["The unlock key is stored next to the data", "No backup yet"]) {
     const need = page.locator("li", { hasText: what });
     await need.getByRole("button", { name: "Accept this" }).click();
     const dialog = page.getByRole("dialog");

@@ -51,7 +51,7 @@ pub fn of_token(token: &Token, now: Timestamp) -> Option<Finding> {
         Standing::Held => (
             FindingKind::Expired,
             Severity::Medium,
-            format!("The token {name} can be renewed no more since {ends}."),
+            format!("The token {name} cannot be renewed any more since {ends}."),
         ),
         Standing::Live | Standing::Expired if now.after(told) >= ends => (
             FindingKind::Ending,

@@ -6,39 +6,37 @@ use crate::finding::FindingKind;
 pub fn why(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::SharedAcrossEnvironments => {
-            "Whoever gets it in one environment has it in the other."
+            "Anyone who gets it in one environment has it in the other."
         }
-        FindingKind::Reused => "One leak opens two doors, and neither can be closed alone.",
+        FindingKind::Reused => "One leak exposes both, and neither can be replaced alone.",
         FindingKind::Leaked => "A value that others may have read protects nothing.",
         FindingKind::Due => "The longer a value lives, the more places and people have seen it.",
         FindingKind::Expired => "What needs it has stopped working, or soon will.",
-        FindingKind::Drift => {
-            "It can do more than anybody wrote down, and so can whoever steals it."
-        }
+        FindingKind::Drift => "It can do more than was declared, and so can anyone who steals it.",
         FindingKind::Unmanaged => {
             "A secret in a file has no owner, no end and no record of who read it."
         }
         FindingKind::RotationHeld => "Two values live until somebody decides.",
-        FindingKind::Leftover => "Something that should be gone may still open a door.",
-        FindingKind::NotTold => "Whoever uses it may go on with a value that ends.",
-        FindingKind::KeyFile => {
-            "Whoever can read the disk can open the home: a stolen card, a backup."
-        }
+        FindingKind::Leftover => "A value that should be gone may still be accepted.",
+        FindingKind::NotTold => "Its users may go on with a value that ends.",
+        FindingKind::KeyFile => "Anyone who can read the disk or a backup can unlock the home.",
         FindingKind::NotAnchored => {
             "A database put back to an earlier state would not have been noticed."
         }
-        FindingKind::NoBackup => "A dead card takes every identity in the home with it.",
+        FindingKind::NoBackup => "If the SD card fails, every device must be enrolled again.",
         FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
         FindingKind::Expiring => "A device that does not renew drops out of the home.",
-        FindingKind::NeverUsed => "A right that nobody uses serves only who steals it.",
-        FindingKind::Orphaned => "Nobody answers for it, and somebody who left may know it.",
-        FindingKind::WeakAlgorithm => "Whoever can compute a key does not have to steal it.",
-        FindingKind::Unencrypted => "Whoever listens on the network has the secret.",
+        FindingKind::NeverUsed => "A right that is not used helps only someone who steals it.",
+        FindingKind::Orphaned => {
+            "No one is responsible for it, and a former member may still know it."
+        }
+        FindingKind::WeakAlgorithm => "A weak key can be computed, and does not have to be stolen.",
+        FindingKind::Unencrypted => "Anyone who listens on the network has the secret.",
         FindingKind::OverAge => {
-            "The longer a key is used, the longer whoever copied it once can pass for the device."
+            "The longer a key is used, the longer someone who copied it can pass for the device."
         }
         FindingKind::OverPrivileged => {
-            "Whoever takes over the device may do all that it may do, not only what it does."
+            "Someone who takes over the device may do all that it may do, not only what it does."
         }
         FindingKind::Ending => "What needs it stops working at that moment, at whatever hour.",
         FindingKind::AnchorBehind => {

@@ -167,7 +167,7 @@ pub fn of_backups(backups: Backups, object: &str, now: Timestamp) -> Option<Find
     let Some(made_at) = backups.made_at else {
         return Some(finding(
             FindingKind::NoBackup,
-            "No backup is known.".into(),
+            "No backup yet.".into(),
             "Stop the gateway, copy its data directory, open the copy once; then accept this with the day of the next one.",
         ));
     };

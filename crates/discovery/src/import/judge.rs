@@ -3,7 +3,7 @@
 
 use crate::placeholder;
 
-use super::{address, words};
+use super::{address, command, words};
 
 /// The kinds that a found secret can have.
 pub const KINDS: &[&str] = &[
@@ -61,35 +61,7 @@ pub(super) fn names_a_secret(name: &str) -> bool {
 
 /// Whether a value is a secret whatever its name is.
 pub(super) fn is_unmistakable(value: &str) -> bool {
-    is_private_key(value) || address::is_secret(value) || is_command(value)
-}
-
-/// Whether a value is a command with a secret among its words: `--token …`, `--password=…`, `Bearer …`.
-fn is_command(value: &str) -> bool {
-    let secret = |text: &str| {
-        let text = text.trim_matches(['"', '\'']);
-        text.len() >= 8
-            && text.bytes().any(|b| b.is_ascii_digit())
-            && !text.contains(['$', '{', '<', '%'])
-            && !text.starts_with(['/', '.', '~'])
-            && placeholder::reason(text).is_none()
-    };
-    let mut words = value.split_whitespace().peekable();
-    while let Some(word) = words.next() {
-        let option = word.strip_prefix("--");
-        let (name, own) = match option.map(|option| option.split_once('=')) {
-            Some(Some((name, value))) => (name, Some(value)),
-            Some(None) => (option.unwrap_or_default(), None),
-            None if word == "Bearer" && value.starts_with("Bearer ") => continue,
-            None if word == "Bearer" => ("token", None),
-            None => continue,
-        };
-        let given = own.or_else(|| words.peek().copied());
-        if names_a_secret(name) && given.is_some_and(secret) {
-            return true;
-        }
-    }
-    false
+    is_private_key(value) || address::is_secret(value) || command::has_secret(value)
 }
 
 /// A private key as text (RFC 7468), of whatever kind.
@@ -125,8 +97,13 @@ fn plain_by_value(value: &str) -> Option<&'static str> {
     if value.contains("://") && !value.contains(char::is_whitespace) {
         return Some("it is an address without a password");
     }
+    const ROOTS: [&str; 13] = [
+        "/run/", "/etc/", "/var/", "/ssl/", "/config/", "/data/", "/home/", "/opt/", "/usr/",
+        "/mnt/", "/srv/", "/dev/", "/root/",
+    ];
     let path = (value.starts_with('/') || value.starts_with("./") || value.starts_with("~/"))
-        && value.contains('.');
+        && value.contains('.')
+        || ROOTS.iter().any(|root| value.starts_with(root));
     path.then_some("it is a path, not a secret")
 }
 

@@ -128,7 +128,7 @@ impl Collected {
         scalar: &Scalar,
         when_unclear: Option<&'static str>,
     ) -> Result<(), ReadError> {
-        let before = self.reading.found.len();
+        let before = self.taken();
         match (judge::judge(scalar.key(), &scalar.text), when_unclear) {
             (Verdict::Secret(kind), _) => {
                 let kind = match judge::judge(named.what, &scalar.text) {
@@ -143,14 +143,24 @@ impl Collected {
                 self.leave(named.what, named.line, "it does not look like a secret")?;
             }
         }
-        if let Some(found) = self.reading.found.get_mut(before)
+        self.note_number(before, scalar);
+        Ok(())
+    }
+
+    /// How many secrets were taken so far.
+    pub(super) fn taken(&self) -> usize {
+        self.reading.found.len()
+    }
+
+    /// Says of what was taken since then that readers of YAML take its text for another number, if they do.
+    pub(super) fn note_number(&mut self, since: usize, scalar: &Scalar) {
+        if let Some(found) = self.reading.found.get_mut(since)
             && scalar.is_read_as_another()
         {
             found.note = Some(
                 "taken as it is written; without quotes, readers of YAML 1.1 take it for another number".to_owned(),
             );
         }
-        Ok(())
     }
 
     /// The name that the file gives, or the nearest valid one that is free.

@@ -1,7 +1,7 @@
 //! What the name of a setting says: its words, and whether they announce a secret.
 
 /// Words that make a setting plain when its name ends with one, with the reason.
-const PLAIN_ENDS: [(&[&str], &str); 9] = [
+const PLAIN_ENDS: [(&[&str], &str); 10] = [
     (
         &["latitude", "longitude", "elevation", "lat", "lon"],
         "it is a place, not a secret",
@@ -58,6 +58,8 @@ const PLAIN_ENDS: [(&[&str], &str); 9] = [
             "title",
             "text",
             "description",
+            "header",
+            "algorithms",
             "prefix",
             "suffix",
             "size",
@@ -81,7 +83,13 @@ const PLAIN_ENDS: [(&[&str], &str); 9] = [
         ],
         "it is a code for a remote control, not a secret",
     ),
-    (&["pubkey", "public"], "it is public"),
+    (
+        &[
+            "sha", "md", "checksum", "commit", "digest", "revision", "etag",
+        ],
+        "it is a checksum or a version, not a secret",
+    ),
+    (&["pubkey", "public", "fingerprint"], "it is public"),
     (
         &["certificate", "cert", "crt", "ca"],
         "it is a certificate or its path, and public",
@@ -114,10 +122,39 @@ const NO_PASSWORD: [&str; 7] = [
 const NO_KEY: [&str; 7] = [
     "monkey", "turkey", "hotkey", "donkey", "whiskey", "hockey", "jockey",
 ];
-/// What stands before `pw`, in one word with it or not.
-const BEFORE_PW: [&str; 18] = [
-    "", "db", "mqtt", "wifi", "wlan", "nas", "admin", "root", "user", "smtp", "mail", "ftp", "ssh",
-    "ha", "web", "ap", "ota", "sudo",
+/// Ends of one word that make it a password in other languages.
+const FOREIGN_PASSWORDS: [&str; 22] = [
+    "contraseña",
+    "contrasena",
+    "contrasenya",
+    "motdepasse",
+    "wachtwoord",
+    "senha",
+    "hasło",
+    "haslo",
+    "heslo",
+    "lösenord",
+    "losenord",
+    "passord",
+    "adgangskode",
+    "salasana",
+    "parola",
+    "jelszó",
+    "jelszo",
+    "lozinka",
+    "şifre",
+    "пароль",
+    "密码",
+    "パスワード",
+];
+/// Ends of one word that make it a key in other languages.
+const FOREIGN_KEYS: [&str; 6] = [
+    "schlüssel",
+    "schluessel",
+    "sleutel",
+    "clave",
+    "chiave",
+    "nyckel",
 ];
 /// What stands before `code` where it is none that opens something.
 const PLAIN_CODES: [&str; 26] = [
@@ -230,6 +267,9 @@ pub(super) fn plain(words: &[String]) -> Option<&'static str> {
     if joined {
         return Some("it is a path, not a secret");
     }
+    if last == "hash" && kind(words).is_none() {
+        return Some("it is a checksum or a version, not a secret");
+    }
     let listed = PLAIN_ENDS.iter().find(|(ends, _)| ends.contains(&last));
     listed.map(|(_, why)| *why)
 }
@@ -250,12 +290,16 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
     };
     let ends = |end: &str| words.iter().any(|word| word.ends_with(end));
     let joined = words.concat();
-    let password = words.iter().any(|word| is_password(word)) || joined.contains("password");
+    let password = words.iter().any(|word| is_password(word))
+        || joined.contains("password")
+        || joined.contains("motdepasse")
+        || joined.ends_with("basicauth");
     let key = has(&["key", "keys"])
         || joined.ends_with("key") && !NO_KEY.iter().any(|word| joined.ends_with(word))
         || words
             .iter()
-            .any(|word| word.ends_with("key") && !NO_KEY.contains(&word.as_str()));
+            .any(|word| word.ends_with("key") && !NO_KEY.contains(&word.as_str()))
+        || FOREIGN_KEYS.iter().any(|end| ends(end));
     if starts(&["wifi", "wlan", "wpa"]) && (password || key) || ends("psk") && !has(&NETWORK_PSK) {
         Some("wifi-key")
     } else if (has(&["zigbee", "network", "zha", "tclk", "thread"]) && key)
@@ -272,7 +316,15 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         Some("api-token")
     } else if key {
         Some("api-key")
-    } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"]) {
+    } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"])
+        || has(&[
+            "alarmcode",
+            "doorcode",
+            "accesscode",
+            "zugangscode",
+            "toegangscode",
+        ])
+    {
         Some("password")
     } else if has(&[
         "credential",
@@ -282,6 +334,8 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         "tlv",
         "pskc",
         "irk",
+        "geheimnis",
+        "geheim",
     ]) || ends("secret")
         || ends("secrets")
         || is_webhook(words)
@@ -293,11 +347,12 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
 }
 
 fn is_password(word: &str) -> bool {
-    let listed = PASSWORD_ENDS.iter().any(|end| word.ends_with(end)) || word == "passwords";
-    let short = word
-        .strip_suffix("pw")
-        .is_some_and(|before| BEFORE_PW.contains(&before));
-    (listed || short) && !NO_PASSWORD.contains(&word)
+    let ends = PASSWORD_ENDS
+        .iter()
+        .chain(&FOREIGN_PASSWORDS)
+        .chain(&["pw"]);
+    let listed = ends.into_iter().any(|end| word.ends_with(end));
+    (listed || matches!(word, "passwords" | "passwds")) && !NO_PASSWORD.contains(&word)
 }
 
 #[cfg(test)]
@@ -312,6 +367,12 @@ mod tests {
             ("DBPASSWD1", Some("password")),
             ("nasPw", Some("password")),
             ("dbpw", Some("password")),
+            ("PLEXPW", Some("password")),
+            ("contraseña", Some("password")),
+            ("MOT_DE_PASSE", Some("password")),
+            ("mqttWachtwoord", Some("password")),
+            ("WLAN_SCHLUESSEL", Some("wifi-key")),
+            ("password_hash", Some("password")),
             ("WIFIPSK", Some("wifi-key")),
             ("wlanPasswort", Some("wifi-key")),
             ("apikey2", Some("api-key")),
@@ -347,6 +408,10 @@ mod tests {
             "key_label",
             "key_battery",
             "unique_id",
+            "IMAGE_SHA256",
+            "git_commit",
+            "commit_hash",
+            "API_KEY_HEADER",
         ] {
             assert!(plain(&words_of(name)).is_some(), "{name}");
         }

@@ -15,6 +15,9 @@ pub(super) struct Context<'a> {
     pub before: &'a [u8],
     /// From the secret's end to the end of what was looked at.
     pub after: &'a [u8],
+    /// Whether the rule knows a setting by its name only; otherwise the secret has a form of its own, and what follows
+    /// it says nothing.
+    pub setting: bool,
 }
 
 /// How a match is quoted.
@@ -139,7 +142,7 @@ pub(super) fn is_no_literal(text: &str, context: &Context<'_>) -> bool {
         return true;
     }
     match quote {
-        Quote::Formatted => FORMATTED.is_match(text),
+        Quote::Formatted => FORMATTED.is_match(text) || is_wording(text),
         Quote::Address => {
             WHOLE_VARIABLE.is_match(text) || VARIABLE.is_match(text) && text.contains("->")
         }
@@ -159,21 +162,24 @@ fn is_sample(text: &str) -> bool {
 
 /// Whether it is an expression of a program.
 fn is_expression(text: &str, context: &Context<'_>) -> bool {
-    let ended = context
-        .after
-        .first()
-        .is_some_and(|byte| matches!(byte, b',' | b';' | b')'));
+    let ended = context.setting
+        && context
+            .after
+            .first()
+            .is_some_and(|byte| matches!(byte, b',' | b';' | b')'));
     let named = |text: &str| NAMED.is_match(text) || NAMED_JOINED.is_match(text);
     let last = text.rsplit(['.', ':', '>']).next().unwrap_or(text);
-    let of_object = [&b"self."[..], b"this."]
-        .iter()
-        .any(|root| context.before.trim_ascii_start().starts_with(root));
+    let first = text.split(['.', ':', '-']).next().unwrap_or(text);
+    let of_object = context.setting
+        && [&b"self."[..], b"this."]
+            .iter()
+            .any(|root| context.before.trim_ascii_start().starts_with(root));
     ended
         || of_object
         || WHOLE_VARIABLE.is_match(text)
         || EXPRESSION.is_match(text)
         || MEMBER.is_match(text)
-            && (ROOT.is_match(text) || named(last) || PLAIN_PASSWORD.is_match(last))
+            && (ROOT.is_match(text) || named(first) || named(last) || PLAIN_PASSWORD.is_match(last))
         || named(text) && !PLAIN_PASSWORD.is_match(text)
 }
 
@@ -206,6 +212,7 @@ mod tests {
         let context = Context {
             before: before.as_bytes(),
             after: after.as_bytes(),
+            setting: true,
         };
         is_no_literal(text, &context)
     }
@@ -245,6 +252,18 @@ mod tests {
         }
         assert!(is_code("password=", "hunter2hunter2", ",\n"));
         assert!(is_code("password = f'", "p{a}ss1234", "'"));
+    }
+
+    #[test]
+    fn a_secret_with_a_form_of_its_own_is_none_of_a_program_for_what_follows_it() {
+        for after in [", please", ");", ";\n"] {
+            let context = Context {
+                before: b"",
+                after: after.as_bytes(),
+                setting: false,
+            };
+            assert!(!is_no_literal("q8Zr2mT0vX4kLp7Yc1Wd", &context), "{after}");
+        }
     }
 
     #[test]

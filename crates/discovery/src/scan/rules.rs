@@ -51,6 +51,8 @@ pub struct Rule {
     random: bool,
     #[serde(default)]
     setting: bool,
+    #[serde(default)]
+    literal: bool,
     #[serde(default = "usual_reach")]
     reach: usize,
     /// Examples for its test, which are no part of the program's memory.
@@ -195,6 +197,7 @@ impl Patterns {
                 let context = Context {
                     before: &text[whole.start()..secret.start()],
                     after: &text[secret.end()..],
+                    setting: RULES[rule].setting,
                 };
                 if is_told(&RULES[rule], secret.as_bytes(), &context) {
                     found.push(Match {
@@ -237,6 +240,9 @@ fn sets_something(text: &[u8], word: Range<usize>) -> bool {
 
 /// Whether what has the form may be a secret, and not an example of one, or code that gets one.
 fn is_told(rule: &Rule, secret: &[u8], context: &Context<'_>) -> bool {
+    if rule.literal {
+        return true;
+    }
     let text = String::from_utf8_lossy(secret);
     let lower = text.to_ascii_lowercase();
     let mut seen = [false; 256];
@@ -287,7 +293,11 @@ mod tests {
             );
             for parts in &rule._hits {
                 let text = parts.concat();
-                for text in [text.clone(), format!("x\n{text}\n"), format!("  {text} ")] {
+                let mut around = vec![text.clone(), format!("x\n{text}\n"), format!("  {text} ")];
+                if !rule.setting {
+                    around.extend([format!("a,{text},b"), format!("call({text});")]);
+                }
+                for text in around {
                     let found = patterns.look(text.as_bytes());
                     assert!(
                         found.iter().any(|one| one.rule == at),

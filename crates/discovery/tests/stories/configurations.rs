@@ -409,3 +409,31 @@ fn a_file_is_recognized_by_its_name_and_beginning_or_not_at_all() {
     assert_eq!("esphome".parse(), Ok(Source::Esphome));
     assert!("magic".parse::<Source>().is_err());
 }
+
+#[test]
+fn of_a_compose_file_commands_in_lists_and_build_arguments_are_read_as_well() {
+    let reading = read(
+        Source::Compose,
+        "compose.yaml",
+        "services:\n  a:\n    image: x\n    command: [\"redis-server\", \"--requirepass\", \"geheim13\"]\n\
+         \x20 b:\n    image: x\n    command:\n      - curl\n      - -u\n      - anna:geheim14\n\
+         \x20 c:\n    build:\n      args:\n        - NPM_TOKEN=hunter24x\n\
+         \x20 d:\n    image: x\n    command: [\"--password\", \"${PW}\"]\n    environment:\n      PIN_PASSWORD: 00123\n",
+    );
+    let values: Vec<(&str, u32)> = reading
+        .found
+        .iter()
+        .map(|found| (found.value.expose_text().unwrap(), found.line))
+        .collect();
+    assert_eq!(
+        values,
+        [
+            ("geheim13", 4),
+            ("anna:geheim14", 10),
+            ("hunter24x", 14),
+            ("00123", 19)
+        ]
+    );
+    assert!(reading.found[3].note.is_some());
+    assert_eq!(left(&reading), [("d.password", 17)]);
+}

@@ -309,3 +309,18 @@ fn what_is_in_a_zip_is_not_found_which_is_why_the_manual_says_to_unpack() {
     assert!(zip.starts_with(b"PK"));
     assert_eq!(found(&zip), [""; 0]);
 }
+
+#[test]
+fn a_letter_of_latin_1_is_found_as_yaml_escapes_it_and_as_bytes() {
+    let value = "Tür-schlüssel é42";
+    let mut scanner = scanner(value);
+    for text in [
+        r#"a: "T\xFCr-schl\xFCssel \xE942""#,
+        r#"a = b"T\xc3\xbcr-schl\xc3\xbcssel \xc3\xa942""#,
+        r#"{"a": "T\u00fcr-schl\u00fcssel \u00e942"}"#,
+    ] {
+        let scan = scan_with(&mut scanner, text.as_bytes());
+        let told: Vec<String> = scan.leaks.iter().map(told).collect();
+        assert_eq!(told, [format!("{LABEL} escaped")], "{text}");
+    }
+}

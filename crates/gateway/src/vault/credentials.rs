@@ -176,7 +176,7 @@ impl Home {
             .with("purpose", credential.purpose.clone())
             .with("origin", credential.provenance.origin.as_str());
         let mut writes = Vec::new();
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = ended_already(&credential, now).into_iter().collect();
         let given = match &source {
             Source::Given { value, remote_id } => Some((value, remote_id.clone())),
             Source::Made(value) => Some((value, None)),
@@ -378,6 +378,7 @@ impl Home {
         let second_factor = self
             .judge_change(caller, &before, &credential, shown)
             .await?;
+        let warnings = ended_already(&credential, now).into_iter().collect();
         let has_code = second_factor.is_some();
         let change = Change::record(entry).vault(VaultWrite::Describe(credential));
         match self.commit_shown(change, second_factor).await {
@@ -387,7 +388,7 @@ impl Home {
         }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(id)?, now),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -416,6 +417,16 @@ impl Home {
             findings: self.findings_of(caller, &known)?,
         })
     }
+}
+
+/// What is said of a credential whose end has passed.
+fn ended_already(credential: &Credential, now: Timestamp) -> Option<String> {
+    let ended = credential.expires_at.filter(|ends| *ends <= now)?;
+    let Credential { id, .. } = credential;
+    Some(format!(
+        "It ended at {ended}, and is not given out. For a later end: `hearthkey credential change {} --env {} --expires TIME`.",
+        id.name, id.environment
+    ))
 }
 
 /// What the home keeps for itself is shown, and no more is done with it as a credential.

@@ -105,7 +105,7 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
     let finding = Finding::new(kind, severity, object(first), &names.join(" "));
     Some(finding.saying(
-        format!("One value stands in {}.", names.join(", ")),
+        format!("The same value is in {}.", names.join(", ")),
         "Give each its own: rotate all but one.",
     ))
 }
@@ -228,11 +228,11 @@ impl Home {
         }
         let finding = match (kind, &credential) {
             (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &mark(&place)).saying(
-                format!("Its value stands in {place}: {what}."),
+                format!("Leaked: found in {place}: {what}."),
                 format!("Rotate now: `hearthkey credential rotate {} --env {} --overlap 0s`, then take it out of there.", id.name, id.environment),
             ),
             (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, somewhere, &mark(&what)).saying(
-                format!("What looks like a secret stands there: {what}."),
+                format!("Possible secret found: {what}."),
                 "Find out whose it is, have it replaced, and take it out of there.",
             ),
             (FindingKind::Unmanaged, _) => Finding::new(kind, Severity::Medium, somewhere, &mark(&what)).saying(

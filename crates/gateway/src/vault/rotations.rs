@@ -484,7 +484,13 @@ impl Home {
         if !rotation.dependents.iter().any(|known| known == dependent) {
             let known = rotation.dependents.join(", ");
             let why = format!("{dependent:?} is none of the places that use {}", id.name);
-            return Err(Failure::refused(&why, &format!("They are: {known}.")));
+            let remedy = match known.as_str() {
+                "" => {
+                    "It has none, and nothing to confirm: the rotation ends at its deadline.".into()
+                }
+                _ => format!("They are: {known}."),
+            };
+            return Err(Failure::refused(&why, &remedy));
         }
         if !rotation.confirmed.iter().any(|known| known == dependent) {
             rotation.confirmed.push(dependent.to_owned());

@@ -8,6 +8,11 @@ const ESCAPED: Units = Units {
     signs: [b'\\', b'\\'],
     unit: escaped_unit,
 };
+/// Where `\xe9` means a character.
+const CODE_POINTS: Units = Units {
+    unit: code_point_unit,
+    ..ESCAPED
+};
 /// Where `\n` means itself: double quotes of a shell, single ones of dotenv.
 const OF_SHELLS: Units = Units {
     unit: shell_unit,
@@ -36,15 +41,18 @@ pub(super) fn pieces(
         done = range.end;
         units(text, range.clone(), &ESCAPED, shortest, room, visit);
         let source = &text[range.clone()];
-        if has(source, is_literal) && has(source, is_shell) {
+        if has(source, 3, is_high) {
+            units(text, range.clone(), &CODE_POINTS, shortest, room, visit);
+        }
+        if has(source, 2, is_literal) && has(source, 2, is_shell) {
             units(text, range, &OF_SHELLS, shortest, room, visit);
         }
     }
 }
 
-/// Whether there is a backslash that fulfils a condition together with what follows it.
-fn has(source: &[u8], fulfil: fn(&[u8]) -> bool) -> bool {
-    memchr::memchr_iter(b'\\', source).any(|at| source.get(at..at + 2).is_some_and(fulfil))
+/// Whether there is a backslash that fulfils a condition together with what follows it, so many bytes in all.
+fn has(source: &[u8], length: usize, fulfil: fn(&[u8]) -> bool) -> bool {
+    memchr::memchr_iter(b'\\', source).any(|at| source.get(at..at + length).is_some_and(fulfil))
 }
 
 /// Whether a quote stays open on a line.
@@ -72,6 +80,22 @@ fn is_literal(two: &[u8]) -> bool {
 
 fn is_shell(two: &[u8]) -> bool {
     matches!(two, [b'\\', b'"' | b'\\' | b'\'' | b'$' | b'`' | b'\n'])
+}
+
+/// `\xe9`: a byte of a text in UTF-8 to some writers, a character to YAML and JavaScript.
+fn is_high(three: &[u8]) -> bool {
+    matches!(
+        three,
+        [b'\\', b'x', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']
+    )
+}
+
+fn code_point_unit(rest: &[u8]) -> Unit {
+    let code = match rest {
+        [b'\\', b'x', high, low, ..] => number(&[*high, *low]).and_then(char::from_u32),
+        _ => None,
+    };
+    code.map_or_else(|| escaped_unit(rest), |c| character(c, 4))
 }
 
 fn shell_unit(rest: &[u8]) -> Unit {
