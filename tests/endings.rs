@@ -9,6 +9,7 @@ use hearthkey_api::{
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use crate::here::invited_by;
 use crate::people::{Browser, invite, setup_link};
 use crate::rig::{Rig, json as answer, until};
 use crate::service::home;
@@ -193,6 +194,9 @@ async fn requests_that_wait_for_the_disk_keep_no_owner_from_a_revocation() {
     let mut bert = Browser::new(&front);
     bert.join(&invite(&rig, "bert", "operator", &["lab"]).await, "bert")
         .await;
+    let mut carl = Browser::new(&front);
+    carl.join(&invite(&rig, "carl", "operator", &["lab"]).await, "carl")
+        .await;
     let session = rig.enroll("plug").await.connect().await.unwrap();
     let files = ["hearthkey.db-wal", "hearthkey.db"];
     let Some(hanging) = FailingDisk::hanging(&rig, &files, HANGS_S).await else {
@@ -220,13 +224,11 @@ async fn requests_that_wait_for_the_disk_keep_no_owner_from_a_revocation() {
         &["-H", "content-type: application/json", "-d", &claim],
     ]
     .concat();
-    // As many as one connection takes, on three of them. Those that are answered meanwhile are asked again.
-    let asking = || async {
-        loop {
-            bert.ask("/api/v1/claims?n=[1-32]", &many).await;
-        }
+    // As many as one connection takes, and one person has places for. Those that are answered meanwhile are asked again.
+    let asking = async |who: &Browser<'_>| loop {
+        who.ask("/api/v1/claims?n=[1-32]", &many).await;
     };
-    let waiting = async { tokio::join!(asking(), asking(), asking()) };
+    let waiting = async { tokio::join!(asking(&bert), asking(&carl)) };
     let revoked = async {
         until("every place to be taken", async || {
             let answer = anna.get("/api/v1/people/me").await;
@@ -394,12 +396,11 @@ async fn a_role_and_rights_that_are_taken_are_gone_although_the_disk_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_sent_away_while_the_disk_hung_is_given_nothing_and_leaves_no_token_behind() {
     let (rig, front) = home().await;
-    Browser::new(&front)
-        .join(&setup_link(&rig).await, "anna")
-        .await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
     let mut dora = Browser::new(&front);
-    dora.join(&invite(&rig, "dora", "developer", &["lab"]).await, "dora")
-        .await;
+    let link = invited_by(&anna, "dora", "developer", &["lab"]).await;
+    dora.join(&link, "dora").await;
     front.key("ci").await;
     let public = std::fs::read_to_string(front.bench.dir.join("ci.pub")).unwrap();
     let token = json!({

@@ -18,9 +18,9 @@ pub async fn home() -> Rig {
 /// Runs a command with something on its standard input.
 pub async fn with_input(rig: &Rig, args: &[&str], input: &[u8]) -> Output {
     let mut child = hearthkey()
-        .args(args)
         .arg("--data-dir")
         .arg(&rig.data_dir)
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
