@@ -256,7 +256,11 @@ fn no_file_names_a_private_registry_or_proxy() {
         "corp",
         "intranet",
     ];
-    let public = ["registry.npmjs.org", "proxy.golang.org"];
+    let public = [
+        "registry.npmjs.org",
+        "proxy.golang.org",
+        "developer.hashicorp.com",
+    ];
     for path in files_below("") {
         let text = text(&path).unwrap_or_default();
         for scheme in ["http://", "https://"] {

@@ -97,9 +97,9 @@ fn plain_by_value(value: &str) -> Option<&'static str> {
     if value.contains("://") && !value.contains(char::is_whitespace) {
         return Some("it is an address without a password");
     }
-    const ROOTS: [&str; 13] = [
+    const ROOTS: [&str; 12] = [
         "/run/", "/etc/", "/var/", "/ssl/", "/config/", "/data/", "/home/", "/opt/", "/usr/",
-        "/mnt/", "/srv/", "/dev/", "/root/",
+        "/mnt/", "/srv/", "/dev/",
     ];
     let path = (value.starts_with('/') || value.starts_with("./") || value.starts_with("~/"))
         && value.contains('.')
