@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::accept::{Arrival, Denied};
 use crate::broker::Shared;
 use crate::connack::Code;
-use crate::engine::Callbacks;
+use crate::library::Callbacks;
 use crate::event::{ClaimAnswer, Event, Refusal, Who, clipped};
 use crate::gate::Mark;
 use crate::hook::ClaimHook;

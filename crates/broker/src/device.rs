@@ -13,7 +13,7 @@ use mqtt5::broker::router::MessageRouter;
 use crate::accept::{Arrival, Denied};
 use crate::broker::Shared;
 use crate::connack::Code;
-use crate::engine::Callbacks;
+use crate::library::Callbacks;
 use crate::event::{Event, Refusal, SessionEnd, Who, clipped};
 use crate::hook::DeviceHook;
 use crate::policy::DevicePolicy;

@@ -12,7 +12,7 @@ use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
-use crate::reply::Reply;
+use crate::Reply;
 
 /// Something that happened at the door or in a session.
 #[derive(Debug)]

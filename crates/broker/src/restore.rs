@@ -9,7 +9,7 @@ use mqtt5::broker::storage::{
 };
 
 use crate::broker::is_gateways;
-use crate::engine::Engine;
+use crate::library::Engine;
 use crate::ledger::Ledger;
 use crate::queue_rows::identity;
 use crate::snapshot::{Known, inflight_identity};

@@ -29,7 +29,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::engine::Engine;
+use crate::library::Engine;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::queue_rows::{QueueRows, identity};
