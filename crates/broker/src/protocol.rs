@@ -14,9 +14,12 @@
 //!
 //! Sections are those of MQTT 5.0; a rule of MQTT 3.1.1 alone says so.
 
+mod alias;
+mod connack;
 mod connect;
 mod control;
 mod decode;
+mod delivery;
 mod encode;
 mod message;
 mod packet;
@@ -26,8 +29,11 @@ mod reason;
 mod subscribe;
 mod text;
 
+pub use alias::OutgoingAliases;
+pub use connack::Connack;
 pub use decode::{Decoder, DecoderLimits};
-pub use encode::{Alias, Connack, Delivery, Encoder, TooLarge};
+pub use delivery::{Alias, Delivery};
+pub use encode::{Encoder, TooLarge};
 pub use message::{Message, MessageProperties, Properties};
 pub use packet::{
     Ack, Connect, Disconnect, Filters, Packet, PacketId, Password, Publish, QoS, RetainHandling,

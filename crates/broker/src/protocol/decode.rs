@@ -3,7 +3,8 @@
 use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
-use super::encode::{Connack, Encoder, TooLarge};
+use super::connack::Connack;
+use super::encode::{Encoder, TooLarge};
 use super::packet::{Connect, Packet, Version};
 use super::publish::Aliases;
 use super::reader::{self, NOT_MINIMAL, Reader};
@@ -28,7 +29,7 @@ pub struct DecoderLimits {
 pub struct Decoder {
     limits: DecoderLimits,
     stage: Stage,
-    /// A client that said 0 in CONNECT may not raise it in DISCONNECT [MQTT-3.14.2.2.2].
+    /// A client that said 0 in CONNECT may not raise it in DISCONNECT (§3.14.2.2.2).
     session_ends_with_connection: bool,
     aliases: Aliases,
     wanted_bytes: usize,
@@ -108,8 +109,9 @@ impl Decoder {
             return;
         };
         let encoder = Encoder::new(version);
+        let (reason, what) = (violation.reason, violation.what);
         if connack_sent {
-            return encoder.disconnect(violation.reason, Some(violation.what), out);
+            return encoder.disconnect(reason, Some(what), out);
         }
         let told = version == Version::V5
             || matches!(
@@ -117,8 +119,14 @@ impl Decoder {
                 ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
             );
         if told {
-            let mut connack = Connack::because(violation.reason);
-            connack.reason_string = Some(violation.what);
+            // What only DISCONNECT can say (table 3-1) is a protocol error in CONNACK.
+            let mut connack = Connack::because(match reason {
+                ReasonCode::TopicFilterInvalid | ReasonCode::TopicAliasInvalid => {
+                    ReasonCode::ProtocolError
+                }
+                other => other,
+            });
+            connack.reason_string = Some(what);
             let _: Result<(), TooLarge> = encoder.connack(&connack, out);
         }
     }
@@ -267,7 +275,7 @@ fn check_type(version: Version, first: u8) -> Result<(), Violation> {
             "a packet that only a server sends",
         )),
         15 if version == Version::V5 => Err(Violation::protocol(
-            "[MQTT-4.12.0-6]",
+            "[MQTT-4.12.0-7]",
             "AUTH without an authentication method in CONNECT",
         )),
         _ => Err(Violation::malformed("§2.1.2", "a reserved packet type")),

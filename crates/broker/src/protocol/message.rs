@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
-use super::text::{Text, is_topic_name};
+use super::text::{Text, is_topic};
 
 pub(super) const PAYLOAD_FORMAT: u8 = 0x01;
 pub(super) const MESSAGE_EXPIRY: u8 = 0x02;
@@ -174,7 +174,7 @@ pub(super) fn check_forwarded(block: &mut PropertyReader<'_>, id: u8) -> Result<
         }
         RESPONSE_TOPIC => {
             let topic = block.value.string(ReasonCode::TopicNameInvalid)?;
-            if !is_topic_name(std::str::from_utf8(topic).unwrap_or_default()) {
+            if !is_topic(topic) {
                 return Err(Violation::protocol(
                     "[MQTT-3.3.2-14] [MQTT-4.7.3-1]",
                     "the response topic is empty or contains a wildcard",

@@ -69,7 +69,7 @@ impl QoS {
 /// A packet from a client.
 ///
 /// AUTH is none of them: the gateway agrees to no authentication method, so AUTH is always a violation
-/// [MQTT-4.12.0-6].
+/// [MQTT-4.12.0-7].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Packet {
     /// The first packet, and only the first.

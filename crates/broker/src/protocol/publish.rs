@@ -9,7 +9,7 @@ use super::message::{MESSAGE_EXPIRY, Message, Properties, check_forwarded};
 use super::packet::{Publish, QoS, Version};
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
-use super::text::{self, Text, is_topic_name};
+use super::text::{self, Text};
 
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
 const TOPIC_ALIAS: u8 = 0x23;
@@ -122,7 +122,7 @@ pub(super) fn read(
 /// A topic that may be empty, without wildcards [MQTT-3.3.2-2].
 fn read_topic(bytes: Bytes) -> Result<Text, Violation> {
     let topic = Text::checked(bytes, ReasonCode::TopicNameInvalid)?;
-    match topic.is_empty() || is_topic_name(topic.as_str()) {
+    match topic.is_empty() || text::is_topic(topic.as_bytes()) {
         true => Ok(topic),
         false => Err(Violation::because(
             ReasonCode::TopicNameInvalid,
@@ -136,11 +136,11 @@ fn read_topic(bytes: Bytes) -> Result<Text, Violation> {
 pub(super) fn read_will_topic(reader: &mut Reader<'_>) -> Result<Bytes, Violation> {
     let bytes = reader.binary()?;
     text::check(bytes, ReasonCode::TopicNameInvalid)?;
-    match is_topic_name(std::str::from_utf8(bytes).unwrap_or_default()) {
+    match text::is_topic(bytes) {
         true => Ok(Bytes::copy_from_slice(bytes)),
         false => Err(Violation::because(
             ReasonCode::TopicNameInvalid,
-            "[MQTT-3.1.3-11] [MQTT-4.7.1-1] [MQTT-4.7.3-1]",
+            "[MQTT-4.7.0-1] [MQTT-4.7.3-1]",
             "the topic of the will is empty or contains a wildcard",
         )),
     }
