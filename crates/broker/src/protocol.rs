@@ -41,3 +41,6 @@ pub use packet::{
 };
 pub use reason::{ReasonCode, Violation};
 pub use text::{Filter, Text, is_topic_name};
+
+#[cfg(test)]
+mod tests;

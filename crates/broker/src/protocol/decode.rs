@@ -152,6 +152,7 @@ impl Decoder {
     ) -> Result<Option<(usize, usize)>, Violation> {
         let length = buffer.get(1..).unwrap_or_default();
         let Some((body, n)) = reader::varint(length)? else {
+            self.wanted_bytes = buffer.len() + 1;
             return Ok(None);
         };
         // MQTT 3.1.1 does not ask for the shortest form.
