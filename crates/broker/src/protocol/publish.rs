@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::control::packet_id;
 use super::message::{MESSAGE_EXPIRY, Message, Properties, check_forwarded};
@@ -104,7 +104,7 @@ pub(super) fn read(
         None => topic,
     };
     let properties = found.forwarded(&body);
-    let payload = body.split_off(payload_at);
+    body.advance(payload_at);
     Ok(Publish {
         dup: first & 8 != 0,
         qos,
@@ -113,7 +113,7 @@ pub(super) fn read(
         expiry_s: found.expiry_s,
         message: Message {
             topic,
-            payload,
+            payload: body,
             properties,
         },
     })
