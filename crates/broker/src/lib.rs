@@ -37,8 +37,7 @@ mod edge;
 #[cfg(feature = "own-engine")]
 mod engine;
 #[cfg(any(test, feature = "own-engine"))]
-#[cfg_attr(not(feature = "own-engine"), allow(dead_code))]
-mod protocol;
+pub mod protocol;
 
 // The library, until the engine has taken its place.
 #[cfg(not(feature = "own-engine"))]
@@ -87,7 +86,7 @@ pub use edge::{
     Broker, Config, Counters, Delivered, Dropped, PublishError, Rechecked, Reply, SessionInfo,
     StartError, certificate_refused,
 };
-pub use event::{ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
+pub use event::{Bound, ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
 pub use gate::{Gate, Mark, Place, Places, origin};
 pub use limits::Limits;
 #[cfg(not(feature = "own-engine"))]

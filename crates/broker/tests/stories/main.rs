@@ -6,6 +6,8 @@ mod claims;
 mod client;
 mod door;
 mod home;
+#[cfg(feature = "own-engine")]
+mod own;
 mod requests;
 mod sessions;
 mod state;
