@@ -25,6 +25,7 @@ mod reply;
 mod requests;
 mod sessions;
 mod shared;
+mod short_records;
 mod socket;
 mod wills;
 

@@ -32,6 +32,8 @@ mod limits;
 mod state;
 
 // The engine of our own, behind the feature `own-engine`.
+#[cfg(any(test, feature = "own-engine"))]
+pub mod client_hello;
 #[cfg(feature = "own-engine")]
 mod edge;
 #[cfg(feature = "own-engine")]

@@ -15,14 +15,14 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::edge::farewell::{farewell, refusal};
 use crate::edge::hello::{self, HelloError};
 use crate::edge::shared::Shared;
 use crate::edge::socket::{Cut, SharedTcp};
-use crate::edge::{claim, device};
+use crate::edge::{claim, device, short_records};
 use crate::event::{Refusal, Who, clipped};
 use crate::gate::Place;
 use crate::protocol::{Connect, Decoder, DecoderLimits, Encoder, ReasonCode};
@@ -175,13 +175,20 @@ async fn greet(
 ) -> Result<Box<Arrived>, (Option<Who>, Refusal)> {
     let (tcp, cut) = SharedTcp::new(tcp);
     let mut shown = None;
-    let handshake = watched(TlsAcceptor::from(config).accept(tcp), &mut shown);
+    let handshake = async {
+        let rest = short_records::begin(tcp, config).await?;
+        watched(rest, &mut shown)
+            .await
+            .map_err(|(error, tcp)| (error, Some(tcp)))
+    };
     let mut tls = match timeout(shared.limits.handshake_timeout(), handshake).await {
         Ok(Ok(tls)) => tls,
         Ok(Err((error, tcp))) => {
             // The alert is on its way. In TLS 1.3 the client's CONNECT is too, and a socket that
             // closes on it would answer with a reset, which may cost the client the alert.
-            farewell(tcp, &[]).await;
+            if let Some(tcp) = tcp {
+                farewell(tcp, &[]).await;
+            }
             let refusal = Refusal::Handshake(clipped(&error.to_string()));
             return Err((shown.map(Who::Certificate), refusal));
         }

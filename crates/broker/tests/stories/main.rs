@@ -10,4 +10,6 @@ mod home;
 mod own;
 mod requests;
 mod sessions;
+#[cfg(feature = "own-engine")]
+mod short_records;
 mod state;
