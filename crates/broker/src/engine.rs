@@ -216,3 +216,10 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

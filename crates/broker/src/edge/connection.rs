@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +28,8 @@ const ANSWERS_MAX_BYTES: usize = 64 * 1024;
 const STEPS: usize = 32;
 /// A packet that is not complete counts against the home's bound once it is longer than this.
 const SMALL_BYTES: usize = 64 * 1024;
+/// A queue of packets that was longer than this gives its memory back.
+const KEPT_PACKETS: usize = 16;
 /// Packets that are read ahead of the engine.
 const PACKETS_AHEAD: usize = 1_024;
 
@@ -70,6 +71,10 @@ pub(crate) struct Connection {
     rest: Option<Pin<Box<Sleep>>>,
     /// The engine calls when there is something to send.
     is_idle: bool,
+    /// It takes nothing, and its answers pile up: it is not read.
+    is_stuck: bool,
+    /// What follows as soon as the gateway has been asked.
+    then: Option<Turn>,
 }
 
 /// What a connection is made of.
@@ -112,6 +117,8 @@ impl Connection {
             written: 0,
             rest: None,
             is_idle: false,
+            is_stuck: false,
+            then: None,
         };
         connection.decode();
         connection
@@ -122,21 +129,24 @@ impl Connection {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Sends what is ready before anything is read: CONNACK.
+    /// Sends what is ready before anything is taken from the client: CONNACK first.
     pub(crate) async fn greet(&mut self) -> Option<Turn> {
         poll_fn(|cx| {
-            loop {
-                match self.send(cx) {
-                    Step::Turn(turn) => return Poll::Ready(Some(turn)),
-                    Step::On if self.output.is_empty() && self.is_idle => return Poll::Ready(None),
-                    Step::On => {}
-                    Step::Wait => return Poll::Pending,
-                }
-                match self.exchange(cx, false) {
-                    Step::Turn(turn) => return Poll::Ready(Some(turn)),
-                    _ if self.output.is_empty() => return Poll::Ready(None),
+            if self.output.is_empty() {
+                let (at, output) = (self.at, &mut self.output);
+                let drain = |engine: &mut crate::engine::Engine, now_ms| {
+                    engine.drain(at, cx.waker(), output, now_ms)
+                };
+                match self.hall.with(drain) {
+                    Drained::Stale => return Poll::Ready(Some(Turn::Stale)),
+                    Drained::Last(reason) => return Poll::Ready(Some(Turn::Last(reason))),
                     _ => {}
                 }
+            }
+            match self.send(cx) {
+                Step::Turn(turn) => Poll::Ready(Some(turn)),
+                Step::On => Poll::Ready(None),
+                Step::Wait => Poll::Pending,
             }
         })
         .await
@@ -144,7 +154,7 @@ impl Connection {
 
     /// Ends the connection with these last bytes, behind what was being written.
     pub(crate) async fn farewell(mut self, packet: &[u8]) {
-        let output = mem::take(&mut self.output);
+        let output = std::mem::take(&mut self.output);
         if !self.cut.is_done() {
             farewell_after(&mut self.tls, &output, self.written, packet).await;
         }
@@ -152,6 +162,9 @@ impl Connection {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let mut is_asked = false;
+        if let Some(turn) = self.then.take() {
+            return Poll::Ready(turn);
+        }
         for _ in 0..STEPS {
             if self.cut.is_done() {
                 return Poll::Ready(Turn::Cut);
@@ -197,13 +210,9 @@ impl Connection {
             let payload = self.output.payload().map_or(&[][..], |payload| payload);
             let payload = payload.get(in_payload..).unwrap_or_default();
             if head.is_empty() && payload.is_empty() {
-                self.output.tail = None;
-                self.output.head.clear();
+                self.output = Output::default();
                 self.written = 0;
-                if self.output.head.capacity() > SMALL_BYTES {
-                    self.output.head = BytesMut::new();
-                }
-                return Step::On;
+                break;
             }
             let slices = [IoSlice::new(head), IoSlice::new(payload)];
             match Pin::new(&mut self.tls).poll_write_vectored(cx, &slices) {
@@ -215,7 +224,10 @@ impl Connection {
         }
         match Pin::new(&mut self.tls).poll_flush(cx) {
             Poll::Pending => Step::Wait,
-            Poll::Ready(Ok(())) => Step::On,
+            Poll::Ready(Ok(())) => {
+                self.is_stuck = false;
+                Step::On
+            }
             Poll::Ready(Err(error)) => self.lost(&error),
         }
     }
@@ -233,7 +245,7 @@ impl Connection {
                 Poll::Ready(()) => self.rest = None,
             }
         }
-        if !self.packets.is_empty() || self.broken.is_some() {
+        if self.is_stuck || !self.packets.is_empty() || self.broken.is_some() {
             return Step::Wait;
         }
         let read = match Pin::new(&mut self.tls).poll_fill_buf(cx) {
@@ -304,38 +316,48 @@ impl Connection {
             let answers = engine.answers_waiting(at);
             (progress, engine.take_asked(), drained, answers, now_ms)
         });
-        self.is_idle = drained == Drained::Nothing;
+        self.is_idle = matches!(drained, Drained::Nothing | Drained::All);
+        self.is_stuck = is_blocked && answers >= ANSWERS_MAX_BYTES;
+        if self.packets.is_empty() && self.packets.capacity() > KEPT_PACKETS {
+            self.packets = VecDeque::new();
+        }
         if let Progress::Rest(until_ms) = progress {
             let wait = Duration::from_millis(until_ms.saturating_sub(now_ms));
             self.rest = Some(Box::pin(tokio::time::sleep(wait)));
         }
-        if !asked.is_empty() {
-            return Step::Turn(Turn::Asked(asked));
-        }
-        match progress {
-            Progress::Over(departure) => return Step::Turn(Turn::Over(departure)),
-            Progress::Stale => return Step::Turn(Turn::Stale),
-            Progress::All | Progress::Turn | Progress::Rest(_) | Progress::Gone => {}
-        }
-        match drained {
-            Drained::Stale => return Step::Turn(Turn::Stale),
-            Drained::Last(reason) => return Step::Turn(Turn::Last(reason)),
-            Drained::Some | Drained::Again | Drained::Nothing => {}
-        }
-        if self.packets.is_empty() && may_hand_over {
-            if let Some(departure) = self.broken.take() {
-                return Step::Turn(Turn::Over(departure));
+        let follows = self.follows(progress, drained, may_hand_over);
+        match (asked.is_empty(), follows) {
+            (true, Some(turn)) => return Step::Turn(turn),
+            (false, follows) => {
+                self.then = follows;
+                return Step::Turn(Turn::Asked(asked));
             }
-            // More may have been read than fitted.
-            self.decode();
+            (true, None) => {}
         }
-        let is_stuck = is_blocked && answers >= ANSWERS_MAX_BYTES;
+        // More may have been read than fitted.
+        self.decode();
         match drained {
-            _ if is_stuck => Step::Wait,
-            Drained::Some if !is_blocked => Step::On,
+            _ if self.is_stuck => Step::Wait,
+            Drained::Some | Drained::All if !is_blocked => Step::On,
             Drained::Again => Step::On,
-            _ if progress == Progress::Turn || !self.packets.is_empty() => Step::On,
+            _ if progress == Progress::Turn || self.has_packets() => Step::On,
             _ => Step::Wait,
+        }
+    }
+
+    /// What somebody else has to do now.
+    fn follows(
+        &mut self,
+        progress: Progress,
+        drained: Drained,
+        may_hand_over: bool,
+    ) -> Option<Turn> {
+        match (progress, drained) {
+            (Progress::Over(departure), _) => Some(Turn::Over(departure)),
+            (_, Drained::Last(reason)) => Some(Turn::Last(reason)),
+            (Progress::Stale, _) | (_, Drained::Stale) => Some(Turn::Stale),
+            _ if self.packets.is_empty() && may_hand_over => self.broken.take().map(Turn::Over),
+            _ => None,
         }
     }
 }

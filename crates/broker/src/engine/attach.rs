@@ -122,18 +122,21 @@ impl Engine {
         let Some(link) = self.sessions.get(at).and_then(|its| its.link.as_ref()) else {
             return;
         };
-        let (before, heard_ms) = (link.address, link.heard_ms);
-        self.dismiss(
-            at,
-            ReasonCode::SessionTakenOver,
-            "another connection took the session",
-            now_ms,
-        );
-        let Some(book) = self
-            .owners
-            .get(&arrival.key.owner)
-            .and_then(|at| self.books.get_mut(*at))
-        else {
+        let before = (link.address, link.heard_ms);
+        self.count_takeover(before, arrival, now_ms);
+        let why = "another connection took the session";
+        self.dismiss(at, ReasonCode::SessionTakenOver, why, now_ms);
+    }
+
+    /// Two machines with one identity throw each other out: that is told, once in a while.
+    fn count_takeover(
+        &mut self,
+        (before, heard_ms): (SocketAddr, u64),
+        arrival: &Arrival,
+        now_ms: u64,
+    ) {
+        let book = self.owners.get(&arrival.key.owner);
+        let Some(book) = book.and_then(|at| self.books.get_mut(*at)) else {
             return;
         };
         let takeovers = &mut book.takeovers;

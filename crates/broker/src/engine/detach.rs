@@ -63,10 +63,11 @@ impl Engine {
 
     /// Ends a connection from here. Its client is told why, in the words of its version.
     pub(super) fn dismiss(&mut self, at: Place, reason: ReasonCode, why: &str, now_ms: u64) {
-        self.call(at);
         let Some(link) = self.detach(at, true, now_ms) else {
             return;
         };
+        // Also if it is busy writing: it may never get to the end of that.
+        self.calls.extend(link.waker);
         let mut bytes = link.control;
         link.encoder.disconnect(reason, Some(why), &mut bytes);
         self.leaving

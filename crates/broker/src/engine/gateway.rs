@@ -278,7 +278,23 @@ impl Engine {
             );
         }
         self.retained.expire(now_ms);
+        self.close_books(now_ms);
         self.has_due_wills(now_ms)
+    }
+
+    /// Forgets owners who have no session and were not suspicious lately.
+    fn close_books(&mut self, now_ms: u64) {
+        let books = &mut self.books;
+        self.owners.retain(|_, at| {
+            let is_over = books.get(*at).is_none_or(|book| {
+                let since = book.takeovers.told_ms.unwrap_or(book.takeovers.since_ms);
+                book.sessions.is_empty() && now_ms > since + super::bounds::TAKEOVERS_AGAIN_MS
+            });
+            if is_over {
+                books.remove(*at);
+            }
+            !is_over
+        });
     }
 
     /// Ends a connection by the gateway's doing, with a reason that its client is told.

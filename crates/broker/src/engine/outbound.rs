@@ -42,8 +42,10 @@ impl Output {
 /// What there is to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Drained {
-    /// Perhaps something: look at the output, write it, and ask again if it was not empty.
+    /// Something, and there may be more: write it and ask again.
     Some,
+    /// Something, and nothing else: the waker is called when there is.
+    All,
     /// Nothing; the waker is called when there is.
     Nothing,
     /// Nothing yet, but the search goes on.
@@ -95,15 +97,16 @@ impl Engine {
         let Some(link) = session.link.as_mut() else {
             return Drained::Nothing;
         };
-        let is_over = done == Fill::Over && out.is_empty();
+        let is_over = done == Fill::Over;
         link.is_awake = !is_over;
-        if is_over && link.waker.as_ref().is_none_or(|its| !its.will_wake(waker)) {
+        if link.waker.as_ref().is_none_or(|its| !its.will_wake(waker)) {
             link.waker = Some(waker.clone());
         }
-        match (out.is_empty(), done) {
-            (false, _) => Drained::Some,
-            (true, Fill::Over) => Drained::Nothing,
-            (true, Fill::More) => Drained::Again,
+        match (out.is_empty(), is_over) {
+            (false, true) => Drained::All,
+            (false, false) => Drained::Some,
+            (true, true) => Drained::Nothing,
+            (true, false) => Drained::Again,
         }
     }
 
