@@ -13,3 +13,5 @@ mod sessions;
 #[cfg(feature = "own-engine")]
 mod short_records;
 mod state;
+#[cfg(feature = "own-engine")]
+mod strict;
