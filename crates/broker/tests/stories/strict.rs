@@ -186,6 +186,43 @@ async fn a_topic_that_subscribers_choke_on_ends_its_publisher_and_reaches_nobody
     assert_eq!(later.message().await.text(), "good");
 }
 
+#[tokio::test]
+async fn a_violation_ends_with_a_word_in_mqtt_5_and_with_the_end_of_tls_in_both() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    let reserved = &[0x00, 0][..];
+    for (v5, connected, told) in [
+        (true, false, Some(0x20)),
+        (false, false, None),
+        (true, true, Some(0xe0)),
+        (false, true, None),
+    ] {
+        let hello = Hello {
+            v5,
+            ..Hello::v5("lamp")
+        };
+        let mut bytes = connect_packet(&hello);
+        let mut tls = dial(&home, Some(&lamp)).await.unwrap();
+        if connected {
+            tls.write_all(&bytes).await.unwrap();
+            let mut head = [0; 2];
+            tls.read_exact(&mut head).await.unwrap();
+            tls.read_exact(&mut vec![0; head[1].into()]).await.unwrap();
+            bytes = reserved.to_vec();
+        } else {
+            // The reserved flag of CONNECT.
+            bytes[9] |= 1;
+        }
+        tls.write_all(&bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // Without close_notify this would be an error.
+        within("the end", tls.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        assert_eq!(answer.first().copied(), told, "{v5} {connected}");
+    }
+}
+
 /// The numbers of xorshift64*: the same in every run.
 struct Dice(u64);
 
