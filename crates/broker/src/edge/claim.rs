@@ -19,11 +19,16 @@ use crate::edge::connection::{Connection, Parts, Turn};
 use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;
 use crate::edge::shared::Shared;
-use crate::engine::session::{Key, Owner};
+use crate::engine::session::{Key, Owner, SessionBounds};
 use crate::engine::{Arrival, Attached, Departure, Identity};
 use crate::event::{ClaimAnswer, Event, Refusal, Who, clipped};
 use crate::gate::Mark;
 use crate::protocol::{Connect, ReasonCode};
+
+/// The longest packet of a claim: a request with its wrapping is a quarter of that.
+const PACKET_MAX_BYTES: usize = 64 * 1024;
+/// A claim has one topic to hear from.
+const SUBSCRIPTIONS_MAX: usize = 16;
 
 /// Serves the connection until its short life ends, or refuses it.
 pub(crate) async fn serve(shared: Arc<Shared>, mut arrived: Box<Arrived>, mark: Mark) {
@@ -131,9 +136,10 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
         cut,
         address,
         connect,
-        decoder,
+        mut decoder,
         input,
     } = *arrived;
+    decoder.set_limits(PACKET_MAX_BYTES, shared.limits.topic_alias_max);
     let mut connect = *connect;
     (connect.clean_start, connect.session_expiry_s) = (true, 0);
     let room = Hall::room(&shared);
@@ -152,7 +158,11 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
                 // The room is there for this connection alone: what it may do never changes.
                 epoch: engine.epoch_now(),
             },
-            bounds: engine.bounds().session,
+            bounds: SessionBounds {
+                packet_max_bytes: PACKET_MAX_BYTES,
+                subscriptions_max: SUBSCRIPTIONS_MAX,
+                ..engine.bounds().session
+            },
             connection: number,
             address,
             connect,

@@ -254,8 +254,8 @@ impl Connection {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             Poll::Ready(Err(error)) => return self.lost(&error),
             Poll::Ready(Ok(plain)) => {
-                self.input.extend_from_slice(plain);
-                plain.len()
+                let wanted = self.decoder.wanted_bytes();
+                take_in(&mut self.input, wanted, plain)
             }
         };
         if read == 0 {
@@ -310,8 +310,10 @@ impl Connection {
             };
             let drained = match is_blocked {
                 false => engine.drain(at, cx.waker(), output, now_ms),
-                true if engine.has(at) => Drained::Some,
-                true => Drained::Last(ReasonCode::Success),
+                true => match engine.ended(at) {
+                    None => Drained::Some,
+                    Some(reason) => Drained::Last(reason),
+                },
             };
             let answers = engine.answers_waiting(at);
             (progress, engine.take_asked(), drained, answers, now_ms)
@@ -338,6 +340,8 @@ impl Connection {
         self.decode();
         match drained {
             _ if self.is_stuck => Step::Wait,
+            // Its alarm is to be set.
+            _ if matches!(progress, Progress::Rest(_)) => Step::On,
             Drained::Some | Drained::All if !is_blocked => Step::On,
             Drained::Again => Step::On,
             _ if progress == Progress::Turn || self.has_packets() => Step::On,
@@ -360,6 +364,25 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// Takes bytes into the buffer, and returns how many. One that a long packet fills alone grows with it, and ends where the
+/// packet does: who keeps the message keeps the buffer.
+fn take_in(input: &mut BytesMut, wanted: usize, plain: &[u8]) -> usize {
+    if wanted <= SMALL_BYTES {
+        input.extend_from_slice(plain);
+        return plain.len();
+    }
+    let missing = wanted.saturating_sub(input.len());
+    let taken = plain.get(..missing).unwrap_or(plain);
+    if input.capacity() < input.len() + taken.len() {
+        let capacity = wanted.min((input.len() + taken.len()) * 2);
+        let mut longer = BytesMut::with_capacity(capacity);
+        longer.extend_from_slice(input);
+        *input = longer;
+    }
+    input.extend_from_slice(taken);
+    taken.len()
 }
 
 impl Drop for Connection {

@@ -353,7 +353,11 @@ impl Visit {
                 hall.with(|engine, now_ms| engine.cut_one(at, now_ms));
                 (SessionEnd::Dropped, None)
             }
-            End::Engine(reason) => (crate::engine::end_of(reason), Some(Default::default())),
+            End::Engine(reason) => {
+                // Nothing, unless it was writing something else when it ended.
+                let words = hall.with(|engine, now_ms| engine.depart(at, Departure::Lost, now_ms));
+                (crate::engine::end_of(reason), Some(words))
+            }
             End::Client(departure) => {
                 let words = hall.with(|engine, now_ms| engine.depart(at, departure, now_ms));
                 let how = match departure {

@@ -221,16 +221,16 @@ impl Model {
                 .iter()
                 .filter(|flight| flight.counts)
                 .count();
-            if let Some(at) = session.flights.iter().position(|flight| !flight.sent) {
+            let unsent = session.flights.iter().position(|flight| !flight.sent);
+            if let Some(at) =
+                unsent.filter(|at| open < window || session.flights[*at].mail.is_none())
+            {
                 let flight = &mut session.flights[at];
                 let Some(mail) = flight.mail.clone() else {
                     flight.sent = true;
                     expected.push(Heard::Ack(6, flight.id, 0));
                     continue;
                 };
-                if open >= window {
-                    return expected;
-                }
                 (flight.sent, flight.counts) = (true, true);
                 let id = flight.id;
                 match shown(&mail, v5, (id, true), now) {
@@ -239,10 +239,12 @@ impl Model {
                 }
                 continue;
             }
+            // What was sent before comes first; what is retained waits for nobody, unless it needs room itself.
             let next = match session.waiting.first() {
-                Some(mail) if mail.qos == 0 || open < window => Some(session.waiting.remove(0)),
-                Some(_) => return expected,
-                None => None,
+                Some(mail) if unsent.is_none() && (mail.qos == 0 || open < window) => {
+                    Some(session.waiting.remove(0))
+                }
+                _ => None,
             };
             let mail = match next {
                 Some(mail) => mail,
@@ -575,13 +577,17 @@ impl Both {
         let is_new = session.subscriptions.insert(filter, flags).is_none();
         if options >> 4 == 0 || options >> 4 == 1 && is_new {
             session.readers.retain(|reader| reader.filter != filter);
-            session.readers.push(Reader {
-                filter,
-                before: self.model.retained_count,
-                after: None,
-                qos,
-                id,
-            });
+            let is_wild = filter.contains(['+', '#']);
+            let kept = &self.model.retained;
+            if kept.contains_key(filter) || is_wild && !kept.is_empty() {
+                session.readers.push(Reader {
+                    filter,
+                    before: self.model.retained_count,
+                    after: None,
+                    qos,
+                    id,
+                });
+            }
         }
         self.compare(Some(who), vec![Heard::Suback(number, vec![qos])]);
     }

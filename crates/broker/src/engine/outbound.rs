@@ -110,6 +110,17 @@ impl Engine {
         }
     }
 
+    /// Why a connection has lost its session; nothing while it has it.
+    pub(crate) fn ended(&self, at: Handle) -> Option<ReasonCode> {
+        match self.live(at) {
+            Some(_) => None,
+            None => {
+                let last = self.leaving.get(&at.connection);
+                Some(last.map_or(ReasonCode::Success, |last| last.reason))
+            }
+        }
+    }
+
     /// The bytes of answers that wait for a connection: who does not take them is not read.
     pub(crate) fn answers_waiting(&self, at: Handle) -> usize {
         let link = self.live(at).and_then(|session| session.link.as_ref());

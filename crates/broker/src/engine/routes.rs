@@ -87,19 +87,18 @@ impl Routes {
         rights: &Arc<Rights>,
         subscriptions: &Subscriptions,
     ) -> (Arc<Route>, Option<usize>) {
+        if let Some(known) = self.known.get(topic.as_bytes())
+            && known.version == subscriptions.version()
+            && let Some((_, place)) = known.permits.iter().find(|(of, _)| Arc::ptr_eq(of, rights))
+        {
+            return (Arc::clone(&known.route), *place);
+        }
         let known = self.known(topic, subscriptions);
-        let found = known.permits.iter().find(|(of, _)| Arc::ptr_eq(of, rights));
-        let place = match found {
-            Some((_, place)) => *place,
-            None => {
-                let place = rights.publish_place(topic.as_str());
-                if known.permits.len() >= PERMITS_MAX {
-                    known.permits.clear();
-                }
-                known.permits.push((Arc::clone(rights), place));
-                place
-            }
-        };
+        let place = rights.publish_place(topic.as_str());
+        if known.permits.len() >= PERMITS_MAX {
+            known.permits.clear();
+        }
+        known.permits.push((Arc::clone(rights), place));
         (Arc::clone(&known.route), place)
     }
 
@@ -121,6 +120,8 @@ impl Routes {
         if known.version != subscriptions.version() {
             known.version = subscriptions.version();
             known.route = Arc::new(route(topic.as_bytes(), subscriptions));
+            // Rights that are no longer in use are not kept for their sake.
+            known.permits.clear();
         }
         known
     }
