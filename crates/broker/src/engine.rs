@@ -13,7 +13,7 @@
 //! | retained messages | `retained` |
 //! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
 //! | what the gateway itself does | `gateway` |
-//! | what survives a restart | `rows`, `journal`, `restore` |
+//! | what survives a restart | `rows`, `journal`, `restore`; from before this engine: `earlier` |
 //!
 //! One engine is one room: nothing that happens in it can be seen from another. The home is one; each claim's
 //! connection, and each renewal of an expired certificate, has one of its own.
@@ -32,6 +32,7 @@ pub(crate) mod bounds;
 mod bucket;
 mod delivery;
 mod detach;
+mod earlier;
 mod gateway;
 mod inbound;
 mod journal;

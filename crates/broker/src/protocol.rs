@@ -26,8 +26,10 @@ mod packet;
 mod publish;
 mod reader;
 mod reason;
+mod scalar;
 mod subscribe;
 mod text;
+mod writer;
 
 pub use alias::OutgoingAliases;
 pub use connack::Connack;
@@ -35,11 +37,10 @@ pub use decode::{Decoder, DecoderLimits};
 pub use delivery::{Alias, Delivery};
 pub use encode::{Encoder, TooLarge};
 pub use message::{Message, MessageProperties, Properties};
-pub use packet::{
-    Ack, Connect, Disconnect, Filters, Packet, PacketId, Password, Publish, QoS, RetainHandling,
-    Subscribe, Subscription, SubscriptionId, Unsubscribe, Version, Will,
-};
+pub use packet::{Ack, Connect, Disconnect, Packet, Password, Publish, Will};
 pub use reason::{ReasonCode, Violation};
+pub use scalar::{PacketId, QoS, SubscriptionId, Version};
+pub use subscribe::{Filters, RetainHandling, Subscribe, Subscription, Unsubscribe};
 pub use text::{Filter, Text, is_topic_name};
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         was_announced: false,
     };
     let end = visit.serve(&mut connection).await;
-    visit.close(connection, seat, end, &cut).await;
+    Box::pin(visit.close(connection, seat, end, &cut)).await;
 }
 
 /// Gives the client its session, judged by the access as it is at that moment.

@@ -10,6 +10,7 @@ use hearthkey_core::profile::Rights;
 use crate::engine::Engine;
 use crate::engine::arena::Place;
 use crate::engine::bounds::Book;
+use crate::engine::earlier::{EarlierMessage, EarlierSession, name_of};
 use crate::engine::outbox::Outbox;
 use crate::engine::parcel::end_ms;
 use crate::engine::rows::{FlightRow, MessageRow, Moment, SessionRow, WillRow, read_key};
@@ -53,7 +54,13 @@ impl Engine {
     }
 
     fn restore_retained(&mut self, row: StateRow, at: Moment) -> Option<()> {
-        let (head, raw) = decode::<MessageRow>(&row.value)?;
+        let (head, raw) = match decode::<MessageRow>(&row.value) {
+            Some(read) => read,
+            None => {
+                let (earlier, payload) = decode::<EarlierMessage>(&row.value)?;
+                earlier.into_row(&payload)?
+            }
+        };
         let parcel = head.parcel(raw, at, &self.meter)?;
         let topic = parcel.message.topic.bytes();
         if *topic != row.key.as_bytes() || parcel.message.payload.is_empty() {
@@ -74,8 +81,19 @@ impl Engine {
     }
 
     fn restore_session(&mut self, row: &StateRow, at: Moment) -> Option<()> {
-        let (head, _) = decode::<SessionRow>(&row.value)?;
-        let key = read_key(&row.key)?;
+        let (head, name) = match decode::<SessionRow>(&row.value) {
+            Some((head, _)) => (head, None),
+            None => {
+                let (earlier, _) = decode::<EarlierSession>(&row.value)?;
+                let life_s = i64::from(self.bounds.session_expiry_max_s);
+                (earlier.into_row(at.home_s + life_s), name_of(&row.key))
+            }
+        };
+        if name.is_some() {
+            // It is written again under the name that it has today.
+            self.ledger.strays.push((row.kind, row.key.clone()));
+        }
+        let key = read_key(name.as_ref().unwrap_or(&row.key))?;
         if head.expiry_s == 0 || head.ends_at_s.is_some_and(|end| end <= at.home_s) {
             return None;
         }
@@ -105,7 +123,7 @@ impl Engine {
             will: None,
             is_silenced: false,
             written: Written {
-                head: true,
+                head: name.is_none(),
                 ..Written::default()
             },
             key: key.clone(),
@@ -130,6 +148,9 @@ impl Engine {
                     .subscriptions
                     .insert(held.filter.text().clone(), held);
             }
+        }
+        if name.is_some() {
+            self.note_head_change(place);
         }
         Some(())
     }

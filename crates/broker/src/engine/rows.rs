@@ -176,6 +176,21 @@ pub(super) fn session(session: &Session, at: Moment) -> SessionRow {
 }
 
 impl SubscriptionRow {
+    pub(super) fn new(
+        filter: String,
+        qos: u8,
+        (no_local, retain_as_published): (bool, bool),
+        id: Option<u32>,
+    ) -> Self {
+        Self {
+            filter,
+            qos,
+            no_local,
+            retain_as_published,
+            id,
+        }
+    }
+
     pub(super) fn held(&self) -> Option<Held> {
         let filter = Filter::parse(Text::try_from(self.filter.as_str()).ok()?).ok()?;
         let id = match self.id {
@@ -193,6 +208,24 @@ impl SubscriptionRow {
 }
 
 impl MessageRow {
+    /// A retained message of nobody's.
+    pub(super) fn retained_as(
+        topic: String,
+        properties_bytes: usize,
+        qos: u8,
+        expires_at_s: Option<i64>,
+    ) -> Self {
+        Self {
+            topic,
+            properties_bytes,
+            qos,
+            retain: true,
+            expires_at_s,
+            owner: None,
+            delivery: None,
+        }
+    }
+
     fn message(&self, raw: Vec<u8>) -> Option<Message> {
         let mut raw = Bytes::from(raw);
         if self.properties_bytes > raw.len() {

@@ -4,8 +4,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::{BufMut, BytesMut};
 
-use super::encode::put_binary;
 use super::reason::ReasonCode;
+use super::writer::put_binary;
 
 const SESSION_EXPIRY: u8 = 0x11;
 const ASSIGNED_CLIENT_ID: u8 = 0x12;

@@ -5,10 +5,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::message::{MESSAGE_EXPIRY, Message, Properties, check_forwarded};
-use super::packet::{Connect, Password, QoS, Version, Will};
+use super::packet::{Connect, Password, Will};
 use super::publish::read_will_topic;
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
+use super::scalar::{QoS, Version};
 use super::text::Text;
 
 const SESSION_EXPIRY: u8 = 0x11;

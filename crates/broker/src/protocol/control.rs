@@ -1,21 +1,14 @@
 //! PUBACK, PUBREC, PUBREL, PUBCOMP (MQTT 5 §3.4 to §3.7) and DISCONNECT (§3.14) from a client.
 
-use super::packet::{Ack, Disconnect, PacketId, Version};
+use super::packet::{Ack, Disconnect};
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
+use super::scalar::Version;
 
 const SESSION_EXPIRY: u8 = 0x11;
 const SERVER_REFERENCE: u8 = 0x1c;
 const REASON_STRING: u8 = 0x1f;
 const USER_PROPERTY: u8 = 0x26;
-
-/// A packet identifier: not 0 [MQTT-2.2.1-3].
-pub(super) fn packet_id(body: &mut Reader<'_>) -> Result<PacketId, Violation> {
-    PacketId::new(body.u16()?).ok_or(Violation::protocol(
-        "[MQTT-2.2.1-3]",
-        "a packet identifier is 0",
-    ))
-}
 
 /// Reads an acknowledgement of packet type `kind`, 4 to 7.
 pub(super) fn read_ack(
@@ -23,7 +16,7 @@ pub(super) fn read_ack(
     kind: u8,
     body: &mut Reader<'_>,
 ) -> Result<Ack, Violation> {
-    let packet_id = packet_id(body)?;
+    let packet_id = body.packet_id()?;
     let mut reason = ReasonCode::Success;
     if version == Version::V5 && !body.is_at_end() {
         reason = ReasonCode::from_byte(body.byte()?)

@@ -5,10 +5,11 @@ use zeroize::Zeroize;
 
 use super::connack::Connack;
 use super::encode::{Encoder, TooLarge};
-use super::packet::{Connect, Packet, Version};
+use super::packet::{Connect, Packet};
 use super::publish::Aliases;
 use super::reader::{self, NOT_MINIMAL, Reader};
 use super::reason::{ReasonCode, Violation};
+use super::scalar::Version;
 use super::{connect, control, publish, subscribe};
 
 /// How much a client may send.

@@ -4,9 +4,10 @@ use std::num::NonZeroU16;
 
 use bytes::{BufMut, BytesMut};
 
-use super::encode::{Encoder, TooLarge, packet_length, put_binary, put_varint, varint_length};
+use super::encode::{Encoder, TooLarge};
 use super::message::{MESSAGE_EXPIRY, Message};
-use super::packet::{PacketId, QoS, SubscriptionId, Version};
+use super::scalar::{PacketId, QoS, SubscriptionId, Version};
+use super::writer::{packet_length, put_binary, put_varint, varint_length};
 
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
 const TOPIC_ALIAS: u8 = 0x23;

@@ -3,68 +3,13 @@
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 
-use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::message::Message;
 use super::reason::ReasonCode;
-use super::subscribe;
-use super::text::{Filter, Text};
-
-/// A packet identifier: never 0 (MQTT 5 §2.2.1).
-pub type PacketId = NonZeroU16;
-
-/// A subscription identifier, 1 to 268,435,455 (MQTT 5 §3.8.2.1.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionId(pub(super) NonZeroU32);
-
-impl SubscriptionId {
-    /// The identifier with this value. `None` for 0 and above 268,435,455.
-    pub fn new(value: u32) -> Option<Self> {
-        (value <= super::reader::VARINT_MAX)
-            .then(|| NonZeroU32::new(value))
-            .flatten()
-            .map(Self)
-    }
-
-    /// Its value.
-    pub fn get(self) -> u32 {
-        self.0.get()
-    }
-}
-
-/// The MQTT version of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Version {
-    /// MQTT 3.1.1, and what mosquitto's bridges speak (protocol levels 0x83 and 0x84).
-    V311,
-    /// MQTT 5.
-    V5,
-}
-
-/// How often a message may arrive (MQTT 5 §4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum QoS {
-    /// QoS 0.
-    AtMostOnce = 0,
-    /// QoS 1.
-    AtLeastOnce = 1,
-    /// QoS 2.
-    ExactlyOnce = 2,
-}
-
-impl QoS {
-    /// The QoS with this value: 0, 1 or 2.
-    pub fn from_byte(value: u8) -> Option<Self> {
-        match value {
-            0 => Some(Self::AtMostOnce),
-            1 => Some(Self::AtLeastOnce),
-            2 => Some(Self::ExactlyOnce),
-            _ => None,
-        }
-    }
-}
+use super::scalar::{PacketId, QoS, Version};
+use super::subscribe::{Subscribe, Unsubscribe};
+use super::text::Text;
 
 /// A packet from a client.
 ///
@@ -199,102 +144,6 @@ pub struct Ack {
     pub packet_id: PacketId,
     /// `Success` in MQTT 3.1.1.
     pub reason: ReasonCode,
-}
-
-/// What to do with retained messages when a subscription is made (MQTT 5 §3.8.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RetainHandling {
-    /// Send them.
-    Send = 0,
-    /// Send them if the subscription did not exist.
-    SendIfNew = 1,
-    /// Do not send them.
-    DoNotSend = 2,
-}
-
-/// One topic filter of SUBSCRIBE with its options.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    /// Which topics.
-    pub filter: Filter,
-    /// The highest QoS of delivery.
-    pub qos: QoS,
-    /// Not what this client published itself. Never with a shared filter [MQTT-3.8.3-4].
-    pub no_local: bool,
-    /// With the retain flag as it was published.
-    pub retain_as_published: bool,
-    /// What to do with retained messages now.
-    pub retain_handling: RetainHandling,
-}
-
-/// SUBSCRIBE (MQTT 5 §3.8).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscribe {
-    /// For SUBACK.
-    pub packet_id: PacketId,
-    /// Comes back with every message that these subscriptions bring.
-    pub subscription_id: Option<SubscriptionId>,
-    /// At least one filter, in their order.
-    pub filters: Filters,
-}
-
-/// The topic filters of SUBSCRIBE, checked, in the bytes of the packet: as many as a client likes to send take no
-/// more memory than their packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filters {
-    pub(super) version: Version,
-    pub(super) body: Bytes,
-    pub(super) count: usize,
-}
-
-impl Filters {
-    /// How many there are: SUBACK needs a code for each.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether there is none: never in a packet that was read [MQTT-3.8.3-2].
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The filters in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Subscription> + use<> {
-        let (version, mut rest) = (self.version, self.body.clone());
-        std::iter::from_fn(move || {
-            subscribe::next_subscription(version, &mut rest)
-                .ok()
-                .flatten()
-        })
-    }
-}
-
-/// UNSUBSCRIBE (MQTT 5 §3.10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unsubscribe {
-    /// For UNSUBACK.
-    pub packet_id: PacketId,
-    pub(super) body: Bytes,
-    pub(super) count: usize,
-}
-
-impl Unsubscribe {
-    /// How many filters there are: UNSUBACK needs a code for each in MQTT 5.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether there is none: never in a packet that was read [MQTT-3.10.3-2].
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The filters in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Filter> + use<> {
-        let mut rest = self.body.clone();
-        std::iter::from_fn(move || subscribe::next_filter(&mut rest).ok().flatten())
-    }
 }
 
 /// DISCONNECT (MQTT 5 §3.14).

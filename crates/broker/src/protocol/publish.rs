@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::control::packet_id;
 use super::message::{MESSAGE_EXPIRY, Message, Properties, check_forwarded};
-use super::packet::{Publish, QoS, Version};
+use super::packet::Publish;
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
+use super::scalar::{QoS, Version};
 use super::text::{self, Text};
 
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
@@ -85,7 +85,7 @@ pub(super) fn read(
     let topic_length = reader.binary()?.len();
     let packet_id = match qos {
         QoS::AtMostOnce => None,
-        _ => Some(packet_id(&mut reader)?),
+        _ => Some(reader.packet_id()?),
     };
     let found = match version {
         Version::V311 => Found::default(),

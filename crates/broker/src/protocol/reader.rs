@@ -1,10 +1,8 @@
 //! A place in the body of a packet. Reading beyond its end is a malformed packet, never a panic.
 
 use super::reason::{ReasonCode, Violation};
+use super::scalar::PacketId;
 use super::text;
-
-/// The largest value of a variable byte integer (MQTT 5 §1.5.5).
-pub(super) const VARINT_MAX: u32 = 268_435_455;
 
 #[derive(Debug, Clone)]
 pub(super) struct Reader<'a> {
@@ -85,6 +83,14 @@ impl<'a> Reader<'a> {
                 Ok(value)
             }
         }
+    }
+
+    /// A packet identifier: not 0.
+    pub(super) fn packet_id(&mut self) -> Result<PacketId, Violation> {
+        PacketId::new(self.u16()?).ok_or(Violation::protocol(
+            "[MQTT-2.2.1-3]",
+            "a packet identifier is 0",
+        ))
     }
 
     /// The packet must end here.

@@ -2,21 +2,110 @@
 
 use bytes::{Buf, Bytes};
 
-use super::control::packet_id;
-use super::packet::{
-    Filters, QoS, RetainHandling, Subscribe, Subscription, SubscriptionId, Unsubscribe, Version,
-};
 use super::reader::{MISPLACED_PROPERTY, PropertyReader, Reader};
 use super::reason::{ReasonCode, Violation};
+use super::scalar::{PacketId, QoS, SubscriptionId, Version};
 use super::text::{Filter, Text};
 
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
 const USER_PROPERTY: u8 = 0x26;
 
+/// What to do with retained messages when a subscription is made (MQTT 5 §3.8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RetainHandling {
+    /// Send them.
+    Send = 0,
+    /// Send them if the subscription did not exist.
+    SendIfNew = 1,
+    /// Do not send them.
+    DoNotSend = 2,
+}
+
+/// One topic filter of SUBSCRIBE with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Which topics.
+    pub filter: Filter,
+    /// The highest QoS of delivery.
+    pub qos: QoS,
+    /// Not what this client published itself. Never with a shared filter [MQTT-3.8.3-4].
+    pub no_local: bool,
+    /// With the retain flag as it was published.
+    pub retain_as_published: bool,
+    /// What to do with retained messages now.
+    pub retain_handling: RetainHandling,
+}
+
+/// SUBSCRIBE (MQTT 5 §3.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// For SUBACK.
+    pub packet_id: PacketId,
+    /// Comes back with every message that these subscriptions bring.
+    pub subscription_id: Option<SubscriptionId>,
+    /// At least one filter, in their order.
+    pub filters: Filters,
+}
+
+/// The topic filters of SUBSCRIBE, checked, in the bytes of the packet: as many as a client likes to send take no
+/// more memory than their packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filters {
+    version: Version,
+    body: Bytes,
+    count: usize,
+}
+
+impl Filters {
+    /// How many there are: SUBACK needs a code for each.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none: never in a packet that was read [MQTT-3.8.3-2].
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The filters in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Subscription> + use<> {
+        let (version, mut rest) = (self.version, self.body.clone());
+        std::iter::from_fn(move || next_subscription(version, &mut rest).ok().flatten())
+    }
+}
+
+/// UNSUBSCRIBE (MQTT 5 §3.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// For UNSUBACK.
+    pub packet_id: PacketId,
+    body: Bytes,
+    count: usize,
+}
+
+impl Unsubscribe {
+    /// How many filters there are: UNSUBACK needs a code for each in MQTT 5.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none: never in a packet that was read [MQTT-3.10.3-2].
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The filters in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Filter> + use<> {
+        let mut rest = self.body.clone();
+        std::iter::from_fn(move || next_filter(&mut rest).ok().flatten())
+    }
+}
+
 /// Reads SUBSCRIBE; `body` is what follows the fixed header.
 pub(super) fn read_subscribe(version: Version, mut body: Bytes) -> Result<Subscribe, Violation> {
     let mut reader = Reader::new(&body);
-    let packet_id = packet_id(&mut reader)?;
+    let packet_id = reader.packet_id()?;
     let subscription_id = match version {
         Version::V311 => None,
         Version::V5 => read_subscribe_properties(&mut reader)?,
@@ -74,7 +163,7 @@ pub(super) fn read_unsubscribe(
     mut body: Bytes,
 ) -> Result<Unsubscribe, Violation> {
     let mut reader = Reader::new(&body);
-    let packet_id = packet_id(&mut reader)?;
+    let packet_id = reader.packet_id()?;
     if version == Version::V5 {
         let mut properties = PropertyReader::open(&mut reader)?;
         while let Some(id) = properties.next()? {
