@@ -10,9 +10,12 @@ use crate::protocol::{MessageProperties, Properties};
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 enum Level {
-    AtMostOnce,
-    AtLeastOnce,
-    ExactlyOnce,
+    #[serde(rename = "AtMostOnce")]
+    Zero,
+    #[serde(rename = "AtLeastOnce")]
+    One,
+    #[serde(rename = "ExactlyOnce")]
+    Two,
 }
 
 /// A retained message.
