@@ -211,7 +211,10 @@ fn attach(
 ) -> Option<crate::engine::session::Handle> {
     loop {
         match hall.with(|engine, now_ms| engine.attach(arrival, now_ms)) {
-            Attached::Done { handle } => return Some(handle),
+            Attached::Done { handle } => {
+                shared.sessions.serve(info.connection);
+                return Some(handle);
+            }
             Attached::Mute => return None,
             Attached::Stale(stale) => match shared.judge(&info.certificate) {
                 Ok((_, identity)) if identity.admission == info.admission => {

@@ -45,17 +45,26 @@ pub struct Dropped {
 struct Entry {
     info: SessionInfo,
     cut: Arc<Cut>,
+    /// It has been judged for the last time before its CONNACK.
+    is_served: bool,
     /// The room it has for itself, if it is not in the home.
     room: Option<Arc<Hall>>,
 }
 
-/// The table of live sessions.
+/// The table of live sessions. One is in it before it is judged for the last time, so that whoever ends it finds it, and until
+/// its task has ended; it is shown in between, as long as its socket is not shut.
 #[derive(Default)]
 pub(crate) struct Sessions {
     entries: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
     /// Counts comings and goings.
     changed: watch::Sender<u64>,
+}
+
+impl Entry {
+    fn is_shown(&self) -> bool {
+        self.is_served && !self.cut.is_done()
+    }
 }
 
 /// A device that has all its sessions.
@@ -93,7 +102,7 @@ impl Sessions {
         let others = entries
             .values()
             .filter(|e| e.info.device == info.device && e.info.client_id != info.client_id)
-            .filter(|e| !gives_way(e))
+            .filter(|e| !e.cut.is_done() && !gives_way(e))
             .count();
         if others >= usize::from(sessions_max.max(1)) {
             return Err(Full);
@@ -103,6 +112,7 @@ impl Sessions {
             Entry {
                 info: info.clone(),
                 cut,
+                is_served: false,
                 room: None,
             },
         );
@@ -111,6 +121,14 @@ impl Sessions {
             sessions: Arc::clone(self),
             info,
         })
+    }
+
+    /// Notes that a session has been let in.
+    pub(crate) fn serve(&self, connection: u64) {
+        if let Some(entry) = self.lock().get_mut(&connection) {
+            entry.is_served = true;
+        }
+        self.changed.send_modify(|count| *count += 1);
     }
 
     /// Notes that a session lives in a room of its own.
@@ -136,7 +154,9 @@ impl Sessions {
     }
 
     pub(crate) fn all(&self) -> Vec<SessionInfo> {
-        self.lock().values().map(|e| e.info.clone()).collect()
+        let entries = self.lock();
+        let live = entries.values().filter(|e| e.is_shown());
+        live.map(|e| e.info.clone()).collect()
     }
 
     /// Counts comings and goings.
@@ -145,13 +165,13 @@ impl Sessions {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().values().filter(|e| e.is_shown()).count()
     }
 
     pub(crate) fn of(&self, device: &DeviceId) -> Vec<SessionInfo> {
         self.lock()
             .values()
-            .filter(|e| e.info.device == *device)
+            .filter(|e| e.info.device == *device && e.is_shown())
             .map(|e| e.info.clone())
             .collect()
     }
