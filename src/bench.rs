@@ -67,6 +67,9 @@ pub struct Bench {
     /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`, devices for `screens`.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
     stored: u32,
+    /// Messages that a publisher has on its way at once.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    window: u32,
     /// Publishers that keep the broker busy while `revoke` is measured.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     load: u32,
@@ -344,7 +347,7 @@ impl Bench {
                     .map_err(odd)?,
             );
         }
-        let count = self.count;
+        let (count, window) = (self.count, self.window);
         let all = u64::from(count) * publishers as u64;
         let cpu = broker.process.cpu_us();
         let watch = Stopwatch::start();
@@ -352,7 +355,7 @@ impl Bench {
         let tasks: Vec<_> = wires
             .into_iter()
             .enumerate()
-            .map(|(n, wire)| tokio::spawn(speak(wire, n, count)))
+            .map(|(n, wire)| tokio::spawn(speak(wire, n, (count, window))))
             .collect();
         for task in tasks {
             task.await
@@ -395,10 +398,11 @@ impl Bench {
             );
         }
         let rss_with_sessions_kib = stage.gateway.process.rss_kib();
+        let window = self.window;
         let loaders: Vec<_> = wires
             .drain(..(self.load as usize).min(sessions))
             .enumerate()
-            .map(|(n, wire)| tokio::spawn(speak(wire, n, u32::MAX)))
+            .map(|(n, wire)| tokio::spawn(speak(wire, n, (u32::MAX, window))))
             .collect();
         let first = loaders.len();
         let client = stage.client();
@@ -497,14 +501,11 @@ async fn enroll_hub(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Messages that a publisher has on their way at once.
-const WINDOW: u32 = 20;
-
-async fn speak(mut wire: Wire, n: usize, count: u32) -> Result<(), WireError> {
+async fn speak(mut wire: Wire, n: usize, (count, window): (u32, u32)) -> Result<(), WireError> {
     let topic = format!("devices/d-{n}/state");
     let mut left = count;
     while left > 0 {
-        let now = left.min(WINDOW);
+        let now = left.min(window);
         wire.publish(&topic, &[b'x'; 64], now as u16).await?;
         left -= now;
     }

@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::accept::accept;
-use crate::engine::{Engine, is_of};
 use crate::event::{EventSender, Events};
 use crate::gate::{Gate, Places};
 use crate::ledger::Ledger;
+use crate::library::{Engine, is_of};
 use crate::limits::Limits;
 use crate::restore::restore;
 use crate::sessions::{Dropped, SessionInfo, Sessions};

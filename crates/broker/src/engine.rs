@@ -1,293 +1,226 @@
-//! The `mqtt5` library, put together without any listener of its own.
+//! The engine of the front door: sessions, subscriptions, retained messages, queues and wills, as plain values.
+//!
+//! No socket, no task and no clock is in here: packets come in as values, bytes go out into a buffer of the caller,
+//! and `now_ms` is an argument (milliseconds since the engine began). So everything that it does can be tested, and
+//! compared with a model of the specification, without a connection.
+//!
+//! | part | module |
+//! | --- | --- |
+//! | who listens, where messages go | `subscriptions`, `routes`, `topics` |
+//! | a message, and what is on its way to a session | `parcel`, `outbox`, `delivery` |
+//! | a session and its connection, from CONNECT to its end | `session`, `attach`, `detach`, `wills` |
+//! | what a client sends, what it is sent | `inbound`, `subscribe`, `outbound` |
+//! | retained messages | `retained` |
+//! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
+//! | what the gateway itself does | `gateway` |
+//! | what survives a restart | `rows`, `journal`, `restore`; from before this engine: `earlier` |
+//!
+//! One engine is one room: nothing that happens in it can be seen from another. The home is one; each claim's
+//! connection, and each renewal of an expired certificate, has one of its own.
+//!
+//! Invariants:
+//! - Every session and every message knows whose it is. What ends an identity ends, in one place, every session, queue
+//!   and will of it.
+//! - Nothing is taken from a connection, and nothing is given to it, before its identity has been judged by the access
+//!   as it is now: the count of changes is compared with each step, and a step that finds it moved does nothing.
+//! - What is on its way to a session is bounded in bytes, for the session, its device and the home. A session that does
+//!   not take its messages loses its connection or its queue; nobody who publishes ever waits for it.
 
-use std::future::Future;
-use std::iter;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod arena;
+mod attach;
+pub(crate) mod bounds;
+mod bucket;
+mod delivery;
+mod detach;
+mod earlier;
+mod gateway;
+mod inbound;
+mod journal;
+mod notes;
+mod outbound;
+mod outbox;
+mod parcel;
+mod pressure;
+mod restore;
+mod retained;
+mod routes;
+mod rows;
+pub(crate) mod session;
+mod subscribe;
+mod subscriptions;
+mod topics;
+mod wills;
 
-use bytes::Bytes;
-use hearthkey_core::id::DeviceId;
-use mqtt5::QoS;
-use mqtt5::broker::auth::AuthProvider;
-use mqtt5::broker::client_handler::ClientHandler;
-use mqtt5::broker::events::BrokerEventHandler;
-use mqtt5::broker::resource_monitor::{ResourceLimits, ResourceMonitor};
-use mqtt5::broker::router::MessageRouter;
-use mqtt5::broker::storage::{
-    DynamicStorage, MemoryBackend, QueueLimits, StorageBackend, StoredSubscription,
-};
-use mqtt5::broker::sys_topics::BrokerStats;
-use mqtt5::broker::transport::BrokerTransport;
-use mqtt5::broker::{BrokerConfig, StorageConfig};
-use mqtt5::packet::publish::PublishPacket;
-use tokio::sync::broadcast;
+use std::collections::HashMap;
+use std::task::Waker;
 
-use crate::ledger::Ledger;
-use crate::limits::Limits;
-use crate::stream::ClientStream;
+use bytes::BytesMut;
+use hearthkey_core::access::Epoch;
 
-/// Rates are averaged over this long, so that a burst after a reconnect passes.
-const RATE_WINDOW_S: u32 = 10;
+use crate::engine::arena::{Arena, Place};
+use crate::engine::bounds::{Book, Bounds};
+use crate::engine::journal::Ledger;
+use crate::engine::notes::Notes;
+use crate::engine::parcel::Meter;
+use crate::engine::retained::Retained;
+use crate::engine::routes::Routes;
+use crate::engine::session::{Handle, Key, Owner, Session};
+use crate::engine::subscriptions::Subscriptions;
+use crate::engine::wills::Wills;
+use crate::event::Event;
+use crate::protocol::ReasonCode;
 
-/// The home's router with all that its sessions need, and what a claim's room needs.
+pub(crate) use attach::{Arrival, Attached};
+pub(crate) use detach::{Departure, end_of};
+pub(crate) use gateway::{Answer, Answered};
+pub(crate) use inbound::{Asked, Progress, RequestKind};
+pub(crate) use outbound::{Drained, Output};
+pub(crate) use rows::Moment;
+pub(crate) use session::Identity;
+pub(crate) use wills::{DueWill, Voice};
+
+/// One room: see the module's own words.
+#[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) router: Arc<MessageRouter>,
-    pub(crate) storage: Arc<DynamicStorage>,
-    stats: Arc<BrokerStats>,
-    monitor: Arc<ResourceMonitor>,
-    config: BrokerConfig,
-    room_monitor: Arc<ResourceMonitor>,
-    shutdown: broadcast::Sender<()>,
+    bounds: Bounds,
+    epoch: Epoch,
+    sessions: Arena<Session>,
+    keys: HashMap<Key, Place>,
+    books: Arena<Book>,
+    owners: HashMap<Owner, Place>,
+    subscriptions: Subscriptions,
+    subscription_bytes: usize,
+    routes: Routes,
+    retained: Retained,
+    wills: Wills,
+    /// Connections that have lost their session, until they have been told.
+    leaving: HashMap<u64, LastWords>,
+    meter: Meter,
+    /// Connections that have something to send.
+    calls: Vec<Waker>,
+    notes: Notes,
+    asked: Vec<Asked>,
+    ledger: Ledger,
 }
 
-/// Serves one connection until it ends. On the heap, so that it is the only large thing that a
-/// session keeps: what came before it is gone.
-pub(crate) type Service = Pin<Box<dyn Future<Output = mqtt5::Result<()>> + Send>>;
-
-/// What the library calls back for one connection.
-pub(crate) struct Callbacks {
-    pub(crate) policy: Arc<dyn AuthProvider>,
-    pub(crate) hook: Arc<dyn BrokerEventHandler>,
+/// What is left to say on a connection that has lost its session.
+#[derive(Debug)]
+pub(crate) struct LastWords {
+    bytes: BytesMut,
+    reason: ReasonCode,
 }
 
 impl Engine {
-    pub(crate) fn new(limits: &Limits, ledger: &Arc<Ledger>) -> Self {
-        let queues = QueueLimits {
-            max_messages: limits.queue_messages_max,
-            max_bytes: limits.queue_max_bytes,
-        };
-        let storage = Arc::new(DynamicStorage::Memory(MemoryBackend::with_queue_limits(
-            queues,
-        )));
-        let handler = Arc::clone(ledger) as Arc<dyn BrokerEventHandler>;
-        let router = Arc::new(
-            MessageRouter::with_storage(Arc::clone(&storage))
-                .with_event_handler(handler)
-                .with_retained_limits(
-                    limits.retained_messages_max,
-                    limits.retained_message_max_bytes,
-                ),
-        );
-        ledger.watch(&router);
-        let window = u64::from(RATE_WINDOW_S);
-        let monitor = ResourceMonitor::new(ResourceLimits {
-            max_connections: limits.connections_max,
-            max_connections_per_ip: limits.connections_per_address_max,
-            max_message_rate_per_client: limits.publishes_per_s_max.saturating_mul(RATE_WINDOW_S),
-            max_bandwidth_per_client: limits.publish_bytes_per_s_max.saturating_mul(window),
-            max_connection_rate: u32::MAX,
-            rate_limit_window: Duration::from_secs(window),
-        });
-        let room_monitor = ResourceMonitor::new(ResourceLimits {
-            max_message_rate_per_client: 0,
-            max_bandwidth_per_client: 0,
-            ..ResourceLimits::default()
-        });
+    /// An empty room.
+    pub(crate) fn new(bounds: Bounds, epoch: Epoch) -> Self {
         Self {
-            router,
-            storage,
-            stats: Arc::new(BrokerStats::new()),
-            monitor: Arc::new(monitor),
-            config: library_config(limits),
-            room_monitor: Arc::new(room_monitor),
-            shutdown: broadcast::Sender::new(1),
+            bounds,
+            epoch,
+            sessions: Arena::default(),
+            keys: HashMap::new(),
+            books: Arena::default(),
+            owners: HashMap::new(),
+            subscriptions: Subscriptions::default(),
+            subscription_bytes: 0,
+            routes: Routes::default(),
+            retained: Retained::default(),
+            wills: Wills::default(),
+            leaving: HashMap::new(),
+            meter: Meter::default(),
+            calls: Vec::new(),
+            notes: Notes::default(),
+            asked: Vec::new(),
+            ledger: Ledger::default(),
         }
     }
 
-    /// What serves a device's connection in the home's router.
-    pub(crate) fn session(
-        &self,
-        stream: ClientStream,
-        address: SocketAddr,
-        callbacks: Callbacks,
-    ) -> Service {
-        let storage = Some(Arc::clone(&self.storage));
-        let router = Arc::clone(&self.router);
-        self.handler(stream, address, callbacks, router, storage, &self.monitor)
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
-    /// What serves a claim's connection in a room of its own.
-    pub(crate) fn room(
-        &self,
-        stream: ClientStream,
-        address: SocketAddr,
-        callbacks: Callbacks,
-        room: Arc<MessageRouter>,
-    ) -> Service {
-        self.handler(stream, address, callbacks, room, None, &self.room_monitor)
+    /// The connections to be called when the engine is free again.
+    pub(crate) fn take_calls(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.calls)
     }
 
-    fn handler(
-        &self,
-        stream: ClientStream,
-        address: SocketAddr,
-        callbacks: Callbacks,
-        router: Arc<MessageRouter>,
-        storage: Option<Arc<DynamicStorage>>,
-        monitor: &Arc<ResourceMonitor>,
-    ) -> Service {
-        let config = BrokerConfig {
-            event_handler: Some(callbacks.hook),
-            ..self.config.clone()
-        };
-        let handler = ClientHandler::new(
-            BrokerTransport::WebSocket(Box::new(stream)),
-            address,
-            Arc::new(config),
-            router,
-            callbacks.policy,
-            storage,
-            Arc::clone(&self.stats),
-            Arc::clone(monitor),
-            self.shutdown.subscribe(),
-        );
-        Box::pin(handler.run())
-    }
-
-    /// Tells every handler to say goodbye and end.
-    pub(crate) fn shut_down(&self) {
-        // An error means that nobody is connected.
-        let _ = self.shutdown.send(());
-    }
-
-    /// Publishes as the gateway itself, in the home and in these rooms. The limits for retained
-    /// messages are for devices.
-    pub(crate) async fn publish(
-        &self,
-        topic: &str,
-        payload: Bytes,
-        retain: bool,
-        rooms: &[Arc<MessageRouter>],
-    ) {
-        let mut publish = PublishPacket::new(topic, payload, QoS::AtLeastOnce);
-        publish.retain = retain;
-        for router in iter::once(&self.router).chain(rooms) {
-            router.route_sys_message(&publish).await;
+    /// What the gateway is to hear of.
+    pub(crate) fn take_notes(&mut self) -> Vec<Event> {
+        match self.notes.is_empty() {
+            true => Vec::new(),
+            false => self.notes.take(),
         }
     }
 
-    /// Removes what has expired.
-    pub(crate) async fn sweep(&self) {
-        if let Err(error) = self.storage.cleanup_expired().await {
-            tracing::warn!(%error, "expired messages could not be removed");
+    /// What the gateway is asked for by the packets that were just read.
+    pub(crate) fn take_asked(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// The session of a connection, while it has it.
+    fn live(&self, at: Handle) -> Option<&Session> {
+        let session = self.sessions.get(at.session)?;
+        let link = session.link.as_ref()?;
+        (link.connection == at.connection).then_some(session)
+    }
+
+    fn live_mut(&mut self, at: Handle) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(at.session)?;
+        let link = session.link.as_ref()?;
+        (link.connection == at.connection).then_some(session)
+    }
+
+    fn sessions_of(&self, owner: &Owner) -> Vec<Place> {
+        let book = self.owners.get(owner).and_then(|at| self.books.get(*at));
+        book.map(|book| book.sessions.clone()).unwrap_or_default()
+    }
+
+    /// Changes a session, and what its device is counted to have on its way.
+    fn change_outbox<T>(&mut self, at: Place, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let session = self.sessions.get_mut(at)?;
+        let before = session.outbox.bytes();
+        let done = change(session);
+        let after = session.outbox.bytes();
+        if let Some(book) = self.books.get_mut(session.book) {
+            book.queue_bytes = book.queue_bytes + after - before;
         }
-        self.router.sweep_sessions().await;
-        self.monitor.cleanup_expired_windows().await;
+        Some(done)
     }
 
-    /// The client ids with a stored session.
-    pub(crate) async fn stored_sessions(&self) -> Vec<String> {
-        self.storage.session_client_ids().await.unwrap_or_default()
-    }
-
-    /// The client ids of a device that have a stored session.
-    pub(crate) async fn stored_sessions_of(&self, device: &DeviceId) -> Vec<String> {
-        let mut ids = self.stored_sessions().await;
-        ids.retain(|id| is_of(id, device));
-        ids
-    }
-
-    /// A stored session's subscriptions.
-    pub(crate) async fn subscriptions(&self, client_id: &str) -> Vec<(String, StoredSubscription)> {
-        match self.storage.get_session(client_id).await {
-            Ok(Some(session)) => session.subscriptions.into_iter().collect(),
-            _ => Vec::new(),
+    /// Notes that something about a session is to be written down.
+    fn note_change(&mut self, at: Place) {
+        if let Some(session) = self.sessions.get_mut(at)
+            && (session.is_lasting() || session.written.head)
+            && session.touch()
+        {
+            self.ledger.stale(at);
         }
     }
 
-    /// Takes subscriptions away from a session, live or stored.
-    pub(crate) async fn unsubscribe(&self, client_id: &str, filters: &[String]) {
-        let slot = self.router.lock_session(client_id).await;
-        for filter in filters {
-            self.router.unsubscribe(client_id, filter, None).await;
+    /// Notes that the session itself has changed: its subscriptions, its life.
+    fn note_head_change(&mut self, at: Place) {
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.written.head_is_stale = true;
         }
-        if let Ok(Some(mut session)) = self.storage.get_session(client_id).await {
-            let token = session.connection_token;
-            session
-                .subscriptions
-                .retain(|filter, _| !filters.contains(filter));
-            let kept = session.subscriptions;
-            let stored = self
-                .storage
-                .update_session(client_id, token, |s| s.subscriptions = kept);
-            if let Err(error) = stored.await {
-                tracing::warn!(%error, "a subscription could not be taken away");
-            }
-        }
-        drop(slot);
+        self.note_change(at);
     }
 
-    /// Removes a stored session with its queue, its unacknowledged messages and its will.
-    pub(crate) async fn purge(&self, client_id: &str) {
-        let slot = self.router.lock_session(client_id).await;
-        self.router.cancel_pending_will(client_id);
-        self.router.unregister_client(client_id).await;
-        self.storage.queue_handle(client_id).clear(None);
-        let purged = async {
-            self.storage.remove_session(client_id).await?;
-            self.storage.remove_all_inflight_messages(client_id).await
-        };
-        if let Err(error) = purged.await {
-            tracing::warn!(%error, "a session could not be purged");
+    /// Calls the connection of a session, if it rests.
+    fn call(&mut self, at: Place) {
+        if let Some(link) = self
+            .sessions
+            .get_mut(at)
+            .and_then(|session| session.link.as_mut())
+            && !std::mem::replace(&mut link.is_awake, true)
+            && let Some(waker) = &link.waker
+        {
+            self.calls.push(waker.clone());
         }
-        drop(slot);
-    }
-
-    /// Purges the session of this device that has been away longest, if there is one.
-    pub(crate) async fn purge_oldest_away(&self, ids: &[String]) -> Option<String> {
-        let mut oldest: Option<(u64, &String)> = None;
-        for id in ids {
-            if let Ok(Some(session)) = self.storage.get_session(id).await
-                && !session.connected
-            {
-                let since = session.disconnected_at.unwrap_or(0);
-                if oldest.is_none_or(|(best, _)| since < best) {
-                    oldest = Some((since, id));
-                }
-            }
-        }
-        let id = oldest?.1.clone();
-        self.purge(&id).await;
-        Some(id)
-    }
-}
-
-/// Whether a client id is a device's: its id, or its id, a dot and a suffix.
-pub(crate) fn is_of(client_id: &str, device: &DeviceId) -> bool {
-    client_id
-        .strip_prefix(device.as_str())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn library_config(limits: &Limits) -> BrokerConfig {
-    BrokerConfig {
-        bind_addresses: Vec::new(),
-        max_clients: limits.connections_max,
-        session_expiry_interval: Duration::from_secs(limits.session_expiry_max_s.into()),
-        max_packet_size: limits.packet_max_bytes,
-        topic_alias_maximum: limits.topic_alias_max,
-        max_subscriptions_per_client: limits.subscriptions_max,
-        max_retained_messages: limits.retained_messages_max,
-        max_retained_message_size: limits.retained_message_max_bytes,
-        client_channel_capacity: limits.lane_messages_max.max(1),
-        max_outbound_inflight: limits.outbound_inflight_max.max(1),
-        server_receive_maximum: Some(limits.receive_max.max(1)),
-        storage_config: StorageConfig::default().with_persistence(false),
-        sys_topics_enabled: false,
-        ..BrokerConfig::default()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_id_belongs_to_the_device_whose_whole_name_it_begins_with() {
-        let lamp: DeviceId = "lamp".parse().unwrap();
-        assert!(is_of("lamp", &lamp) && is_of("lamp.a", &lamp));
-        assert!(!is_of("lamp2", &lamp) && !is_of("lam", &lamp) && !is_of("lamp-2.a", &lamp));
-    }
-}
+mod model;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
-use crate::reply::Reply;
+use crate::Reply;
 
 /// Something that happened at the door or in a session.
 #[derive(Debug)]
@@ -93,6 +93,17 @@ pub enum Event {
         connection: u64,
         /// How it ended.
         end: SessionEnd,
+    },
+    /// Two machines seem to use one identity: the first sign of a copied key. At most one in ten minutes for a device.
+    SharedIdentity {
+        /// The device.
+        device: DeviceId,
+        /// The client id that was taken over.
+        client_id: String,
+        /// How often sessions of the device were taken over within a minute.
+        takeovers: u32,
+        /// Where the last two connections came from.
+        addresses: [SocketAddr; 2],
     },
     /// Somebody was refused something. These are dropped and counted when too many wait.
     Refused {
@@ -196,12 +207,56 @@ pub enum Refusal {
     /// A will on a topic that it may not publish.
     #[error("may not leave a will on {0:?}")]
     Will(String),
+    /// It broke the rules of MQTT; the connection was ended.
+    #[error("broke the rules of MQTT: {0}")]
+    Protocol(String),
+    /// It reached a bound; told at most once a minute for each device and bound.
+    #[error(transparent)]
+    Bound(#[from] Bound),
     /// A publish. MQTT 5 clients are told 0x87; 3.1.1 has no word for it.
     #[error("may not publish to {0:?}")]
     Publish(String),
     /// A subscribe.
     #[error("may not subscribe to {0:?}")]
     Subscribe(String),
+}
+
+/// A bound that a device has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Bound {
+    /// Subscriptions of one session, in number, or of one device or the home, in bytes.
+    #[error("has as many subscriptions as it may have")]
+    Subscriptions,
+    /// It takes its messages too slowly: what was sent without a promise was dropped.
+    #[error("takes its messages too slowly: QoS 0 messages were dropped")]
+    Slow,
+    /// It takes its messages too slowly: the connection was ended.
+    #[error("takes its messages too slowly: the connection was ended")]
+    TooSlow,
+    /// It is away, and more waits for it than is kept: the oldest messages were dropped.
+    #[error("is away, and more waits for it than is kept: the oldest messages were dropped")]
+    Queue,
+    /// All queues together are over their bound, and this was the longest: it was emptied.
+    #[error("all queues together were over their bound: this one was the longest and was emptied")]
+    Queues,
+    /// A retained message that is too long.
+    #[error("a message is too long to be retained")]
+    RetainedMessage,
+    /// The retained messages of one device.
+    #[error("has as many retained messages as it may have")]
+    RetainedOfDevice,
+    /// All retained messages together.
+    #[error("the home has as many retained messages as it may have")]
+    RetainedOfHome,
+    /// QoS 2 messages that are not released.
+    #[error("has too many QoS 2 messages that it does not release")]
+    HalfDone,
+    /// It sends faster than it may: it is read more slowly.
+    #[error("publishes faster than it may: it is read more slowly")]
+    Pace,
+    /// Packets that are not complete, of all connections together.
+    #[error("too many long packets arrive at the same time: the connection was ended")]
+    Incoming,
 }
 
 /// The receiving end of [`Event`]s.
@@ -287,6 +342,19 @@ impl EventSender {
                 .is_err()
         {
             self.unreported.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reports what is not waited for, if there is room, or counts it.
+    #[cfg(feature = "own-engine")]
+    pub(crate) fn offer(&self, event: Event) {
+        match event {
+            Event::Refused { address, who, why } => self.refused(address, who, why),
+            event => {
+                if self.sender.try_send(event).is_err() {
+                    self.unreported.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
     }
 

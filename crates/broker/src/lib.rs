@@ -26,34 +26,73 @@
 //! - Payloads and secrets are never logged.
 //! - Every queue, payload and wait has a bound in [`Limits`], where its behavior is stated.
 
-mod accept;
-mod broker;
-mod claim;
-mod connack;
-mod connect;
-mod device;
-mod egress;
-mod engine;
 mod event;
 mod gate;
-mod hook;
-mod ledger;
 mod limits;
-mod policy;
-mod queue_rows;
-mod reply;
-mod restore;
-mod sessions;
-mod snapshot;
 mod state;
+
+// The engine of our own, behind the feature `own-engine`.
+#[cfg(any(test, feature = "own-engine"))]
+pub mod client_hello;
+#[cfg(feature = "own-engine")]
+mod edge;
+#[cfg(feature = "own-engine")]
+mod engine;
+#[cfg(any(test, feature = "own-engine"))]
+pub mod protocol;
+
+// The library, until the engine has taken its place.
+#[cfg(not(feature = "own-engine"))]
+mod accept;
+#[cfg(not(feature = "own-engine"))]
+mod broker;
+#[cfg(not(feature = "own-engine"))]
+mod claim;
+#[cfg(not(feature = "own-engine"))]
+mod connack;
+#[cfg(not(feature = "own-engine"))]
+mod connect;
+#[cfg(not(feature = "own-engine"))]
+mod device;
+#[cfg(not(feature = "own-engine"))]
+mod egress;
+#[cfg(not(feature = "own-engine"))]
+mod hook;
+#[cfg(not(feature = "own-engine"))]
+mod ledger;
+#[cfg(not(feature = "own-engine"))]
+mod library;
+#[cfg(not(feature = "own-engine"))]
+mod policy;
+#[cfg(not(feature = "own-engine"))]
+mod queue_rows;
+#[cfg(not(feature = "own-engine"))]
+mod reply;
+#[cfg(not(feature = "own-engine"))]
+mod restore;
+#[cfg(not(feature = "own-engine"))]
+mod sessions;
+#[cfg(not(feature = "own-engine"))]
+mod snapshot;
+#[cfg(not(feature = "own-engine"))]
 mod stream;
+#[cfg(not(feature = "own-engine"))]
 mod wire;
 
+#[cfg(not(feature = "own-engine"))]
 pub use accept::certificate_refused;
+#[cfg(not(feature = "own-engine"))]
 pub use broker::{Broker, Config, Counters, PublishError, Rechecked, StartError};
-pub use event::{ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
+#[cfg(feature = "own-engine")]
+pub use edge::{
+    Broker, Config, Counters, Delivered, Dropped, PublishError, Rechecked, Reply, SessionInfo,
+    StartError, certificate_refused,
+};
+pub use event::{Bound, ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
 pub use gate::{Gate, Mark, Place, Places, origin};
 pub use limits::Limits;
+#[cfg(not(feature = "own-engine"))]
 pub use reply::{Delivered, Reply};
+#[cfg(not(feature = "own-engine"))]
 pub use sessions::{Dropped, SessionInfo};
 pub use state::{StateChange, StateChanges, StateKind, StateRow};

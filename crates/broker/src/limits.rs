@@ -43,18 +43,32 @@ pub struct Limits {
     pub queue_messages_max: usize,
     /// Bytes queued for one session. The oldest messages are dropped beyond it.
     pub queue_max_bytes: usize,
-    /// Bytes queued for all sessions together. The largest queue is emptied beyond it.
+    /// Bytes on their way to all sessions of one device. Beyond it the largest of its queues gives way.
+    pub queues_device_max_bytes: usize,
+    /// Bytes queued for all sessions together, each message counted once. The largest queue is emptied beyond it.
     pub queues_total_max_bytes: usize,
-    /// Messages on their way to one connected session. Beyond it QoS 0 is dropped, QoS 1 queued.
+    /// Messages on their way to one connected session, in the library. Beyond it QoS 0 is dropped, QoS 1 queued.
     pub lane_messages_max: usize,
     /// Unacknowledged QoS 1 and 2 messages towards one client. More wait in its queue.
     pub outbound_inflight_max: u16,
     /// Unacknowledged QoS 2 messages from one client (Receive Maximum). More close the session.
     pub receive_max: u16,
+    /// QoS 2 messages of one MQTT 3.1.1 client that it has not released. One more closes the session.
+    pub half_done_max: usize,
+    /// Bytes of packets that are not complete yet, of all connections together. A connection that needs more is closed.
+    pub incoming_total_max_bytes: usize,
     /// Topic aliases per connection. A higher one closes the session.
     pub topic_alias_max: u16,
     /// Subscriptions per session. One more is answered "quota exceeded".
     pub subscriptions_max: usize,
+    /// Bytes of the subscriptions of one device. One more is answered "quota exceeded".
+    pub subscriptions_device_max_bytes: usize,
+    /// Bytes of all subscriptions. One more is answered "quota exceeded".
+    pub subscriptions_total_max_bytes: usize,
+    /// Retained messages of one device. One more topic is answered "quota exceeded".
+    pub retained_device_messages_max: usize,
+    /// Bytes of the retained messages of one device. More are answered "quota exceeded".
+    pub retained_device_max_bytes: usize,
     /// Retained messages in all. One more topic is answered "quota exceeded".
     pub retained_messages_max: usize,
     /// The longest retained message. A longer one is answered "quota exceeded".
@@ -66,6 +80,11 @@ pub struct Limits {
     pub publishes_per_s_max: u32,
     /// Payload bytes per client and second, on average over ten. More: "quota exceeded".
     pub publish_bytes_per_s_max: u64,
+    /// After a restart, the will of a device that does not come back is published after its own delay, or, if that is
+    /// none, after this time.
+    pub restart_will_s: u64,
+    /// The longest keep alive. MQTT 5 clients that ask for more, or for none, are told this one; 0: any.
+    pub keep_alive_max_s: u16,
     /// How often expired sessions and messages are removed and live sessions judged anew.
     pub sweep_period_s: u64,
     /// How often changes of sessions and queues are handed to the gateway: what `kill -9` costs.
@@ -96,21 +115,30 @@ impl Default for Limits {
             event_wait_ms: 5_000,
             request_max_bytes: 16 * 1024,
             requests_per_minute_max: 12,
-            packet_max_bytes: MIB,
+            packet_max_bytes: 16 * MIB,
             session_expiry_max_s: 7 * 24 * 3_600,
-            queue_messages_max: 1_000,
+            queue_messages_max: 100_000,
             queue_max_bytes: 16 * MIB,
+            queues_device_max_bytes: 48 * MIB,
             queues_total_max_bytes: 128 * MIB,
             lane_messages_max: 256,
-            outbound_inflight_max: 64,
+            outbound_inflight_max: 1_024,
             receive_max: 64,
+            half_done_max: 4_096,
+            incoming_total_max_bytes: 64 * MIB,
             topic_alias_max: 16,
-            subscriptions_max: 64,
-            retained_messages_max: 10_000,
-            retained_message_max_bytes: MIB,
-            retained_total_max_bytes: 32 * MIB,
+            subscriptions_max: 10_000,
+            subscriptions_device_max_bytes: 8 * MIB,
+            subscriptions_total_max_bytes: 64 * MIB,
+            retained_device_messages_max: 20_000,
+            retained_device_max_bytes: 32 * MIB,
+            retained_messages_max: 50_000,
+            retained_message_max_bytes: 16 * MIB,
+            retained_total_max_bytes: 64 * MIB,
             publishes_per_s_max: 1_000,
             publish_bytes_per_s_max: 10 * MIB as u64,
+            restart_will_s: 60,
+            keep_alive_max_s: 0,
             sweep_period_s: 15,
             snapshot_period_ms: 1_000,
             state_batches_max: 8,

@@ -12,7 +12,7 @@ use mqtt5::broker::storage::{QueuedMessage, StorageBackend};
 use mqtt5::packet::publish::PublishPacket;
 use mqtt5::validation::topic_matches_filter;
 
-use crate::engine::Engine;
+use crate::library::Engine;
 use crate::sessions::Sessions;
 
 /// Where the answer to one request goes.

@@ -9,8 +9,8 @@ use mqtt5::broker::storage::{
 };
 
 use crate::broker::is_gateways;
-use crate::engine::Engine;
 use crate::ledger::Ledger;
+use crate::library::Engine;
 use crate::queue_rows::identity;
 use crate::snapshot::{Known, inflight_identity};
 use crate::state::{StateKind, StateRow, decode};
@@ -33,6 +33,11 @@ pub(crate) async fn restore(
             StateKind::Session => session(engine, ledger, &mut known, row).await,
             StateKind::Inflight => inflight(engine, &mut known, row).await,
             StateKind::Queue => sort_in(&mut queues, &mut known, row),
+            // Written by the engine; the library keeps wills with their sessions.
+            StateKind::Will => {
+                known.strays.push((row.kind, row.key));
+                Some(())
+            }
         };
         unreadable += usize::from(read.is_none());
     }

@@ -29,8 +29,8 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::engine::Engine;
 use crate::ledger::Ledger;
+use crate::library::Engine;
 use crate::limits::Limits;
 use crate::queue_rows::{QueueRows, identity};
 use crate::state::{StateChange, StateKind, StateRow, encode};

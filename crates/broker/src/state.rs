@@ -15,6 +15,8 @@ pub enum StateKind {
     Queue,
     /// A message between its send and its acknowledgement. Key: client id, `/`, direction, number.
     Inflight,
+    /// The will of a session that has not been published. Key: that of the session.
+    Will,
 }
 
 /// One row: opaque to everybody but the broker.

@@ -7,13 +7,14 @@
 //! guest waits for the disk.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::certificate::CertificateState;
 use crate::claim::Claim;
 use crate::device::DeviceState;
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint};
-use crate::profile::{Profile, Rights};
+use crate::profile::{Availability, Profile, Rights, Room};
 use crate::right::Narrowing;
 use crate::time::{Span, Timestamp};
 
@@ -76,6 +77,15 @@ impl DeviceAccess {
         };
         Arc::clone(self.rights.get_or_init(make))
     }
+
+    /// Where the gateway says that this device is gone, and in which words: only where the profile still lets the
+    /// device publish there.
+    pub fn availability(&self, id: &DeviceId) -> Option<Availability> {
+        let availability = self.profile.availability_of(id, &self.environment)?;
+        self.rights(id)
+            .publish_place(&availability.topic)
+            .map(|_| availability)
+    }
 }
 
 /// How long after its expiry a certificate is known at the door: at least the longest grace. Until
@@ -115,6 +125,8 @@ pub struct Admitted {
     pub rights: Arc<Rights>,
     /// Sessions at a time.
     pub sessions_max: u16,
+    /// The bounds of its profile.
+    pub room: Room,
 }
 
 /// Why a certificate was not let in.
@@ -144,9 +156,31 @@ pub struct Access {
     certificates: HashMap<Fingerprint, CertificateAccess>,
     claims: HashMap<ClaimId, Claim>,
     compromised_keys: HashSet<Fingerprint>,
+    epoch: Epoch,
+}
+
+/// Counts the changes of what devices and certificates may do. Whoever keeps an answer of [`Access`] keeps the count
+/// that it had *before* it asked, and asks again when the count has moved.
+#[derive(Debug, Clone, Default)]
+pub struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    /// How many changes there were.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn moved(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Access {
+    /// The count of changes, to be compared without a lock.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch.clone()
+    }
+
     /// Whether a certificate may come in now, as whom, and how far.
     pub fn admit(
         &self,
@@ -192,6 +226,7 @@ impl Access {
             admission,
             rights,
             sessions_max: device.profile.sessions_max,
+            room: device.profile.room,
         })
     }
 
@@ -202,6 +237,7 @@ impl Access {
 
     /// Sets what is known of a device. How often it was cut off is kept.
     pub fn set_device(&mut self, id: DeviceId, mut access: DeviceAccess) {
+        self.epoch.moved();
         access.cuts = self.cuts(&id);
         self.devices.insert(id, access);
     }
@@ -216,6 +252,7 @@ impl Access {
 
     /// Cuts a known device off: suspends, retires or revokes it. With a lasting cut, its open claims are forgotten.
     pub fn cut_off(&mut self, id: &DeviceId, to: DeviceState) {
+        self.epoch.moved();
         let Some(device) = self.devices.get_mut(id) else {
             return;
         };
@@ -230,6 +267,7 @@ impl Access {
     /// Makes a known device active by a decision that saw these cuts. Returns false, and changes nothing, if it has been
     /// cut off since.
     pub fn activate(&mut self, id: &DeviceId, seen: Cuts) -> bool {
+        self.epoch.moved();
         match self.devices.get_mut(id) {
             Some(device) if device.cuts == seen => {
                 device.state = DeviceState::Active;
@@ -264,6 +302,7 @@ impl Access {
 
     /// Replaces a profile: every device under it gets its rights.
     pub fn set_profile(&mut self, profile: &Arc<Profile>) {
+        self.epoch.moved();
         let under = |known: &&mut DeviceAccess| known.profile.name == profile.name;
         for known in self.devices.values_mut().filter(under) {
             let (narrowing, cuts) = (known.narrowing.take(), known.cuts);
@@ -275,6 +314,7 @@ impl Access {
 
     /// Narrows a device's rights, or gives it all that its profile grants.
     pub fn narrow(&mut self, id: &DeviceId, narrowing: Option<Arc<Narrowing>>) {
+        self.epoch.moved();
         if let Some(device) = self.devices.get_mut(id) {
             device.narrowing = narrowing;
             device.rights = OnceLock::new();
@@ -283,6 +323,7 @@ impl Access {
 
     /// Sets where a known device stands.
     pub fn set_device_state(&mut self, id: &DeviceId, state: DeviceState) {
+        self.epoch.moved();
         if let Some(device) = self.devices.get_mut(id) {
             device.state = state;
         }
@@ -290,6 +331,7 @@ impl Access {
 
     /// Sets what is known of a certificate. One that is revoked stays revoked.
     pub fn set_certificate(&mut self, fingerprint: Fingerprint, mut access: CertificateAccess) {
+        self.epoch.moved();
         if self.is_revoked(&fingerprint) {
             access.state = CertificateState::Revoked;
         }
@@ -298,6 +340,7 @@ impl Access {
 
     /// Sets where a known certificate stands. One that is revoked stays revoked.
     pub fn set_certificate_state(&mut self, fingerprint: &Fingerprint, state: CertificateState) {
+        self.epoch.moved();
         let known = self.certificates.get_mut(fingerprint);
         if let Some(certificate) = known.filter(|c| c.state != CertificateState::Revoked) {
             certificate.state = state;
@@ -345,6 +388,7 @@ impl Access {
     /// Forgets claims that are over and certificates that nobody should come with any more; call it
     /// now and then.
     pub fn sweep(&mut self, now: Timestamp) {
+        self.epoch.moved();
         self.claims.retain(|_, claim| now < claim.bell_until());
         self.certificates
             .retain(|_, certificate| now <= certificate.not_after.after(REMEMBERED));

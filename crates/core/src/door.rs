@@ -90,6 +90,7 @@ mod tests {
             admission: Admission::Full,
             rights: Default::default(),
             sessions_max,
+            room: Default::default(),
         }
     }
 

@@ -40,6 +40,100 @@ pub struct Profile {
     /// The topic filters the device may subscribe to, or to anything they cover.
     #[serde(default)]
     pub subscribe: Vec<TopicRule>,
+    /// Where devices of this profile say whether they are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// How much room a session of this profile has, where it differs from the home's.
+    #[serde(default, skip_serializing_if = "Room::is_usual")]
+    pub room: Room,
+}
+
+/// Where a device says whether it is there, and what means that it is not. The gateway says the latter in its own name
+/// when it has shut the device out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Availability {
+    /// A topic in which `{device}` and `{environment}` are replaced; no wildcards. One that the profile lets the device
+    /// publish to.
+    pub topic: String,
+    /// What is retained there for a device that is gone: at most 256 bytes.
+    pub offline: String,
+}
+
+/// The longest text that says that a device is gone.
+pub const OFFLINE_MAX_BYTES: usize = 256;
+
+/// How much a session may hold, where a profile says something else than the home.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// The longest packet, in bytes: 1 KiB to 256 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet_max_bytes: Option<u32>,
+    /// Subscriptions of one session: 1 to 100,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriptions_max: Option<u32>,
+    /// Bytes on their way to one session: 64 KiB to 1 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_max_bytes: Option<u32>,
+    /// Retained messages of one device: 0 to 1,000,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_max: Option<u32>,
+    /// Bytes of one device's retained messages: 0 to 1 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_max_bytes: Option<u32>,
+}
+
+impl Room {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self) -> Result<(), InvalidProfile> {
+        const GIB: u32 = 1 << 30;
+        for (field, value, (low, high), range) in [
+            (
+                "room.packet_max_bytes",
+                self.packet_max_bytes,
+                (1024, 1 << 28),
+                "1 KiB to 256 MiB",
+            ),
+            (
+                "room.subscriptions_max",
+                self.subscriptions_max,
+                (1, 100_000),
+                "1 to 100,000",
+            ),
+            (
+                "room.queue_max_bytes",
+                self.queue_max_bytes,
+                (65_536, GIB),
+                "64 KiB to 1 GiB",
+            ),
+            (
+                "room.retained_max",
+                self.retained_max,
+                (0, 1_000_000),
+                "0 to 1,000,000",
+            ),
+            (
+                "room.retained_max_bytes",
+                self.retained_max_bytes,
+                (0, GIB),
+                "0 to 1 GiB",
+            ),
+        ] {
+            if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
+                let value = value.into();
+                return Err(InvalidProfile::Range {
+                    field,
+                    value,
+                    range,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn one() -> u16 {
@@ -83,6 +177,9 @@ pub enum InvalidProfile {
         /// What is wrong.
         why: InvalidTopic,
     },
+    /// What says that a device is gone.
+    #[error("availability {0:?}: {1}")]
+    Availability(String, &'static str),
     /// A topic in a place that no profile may give away.
     #[error(
         "topic {0:?} cannot be granted: it must neither begin with /, #, $ or hearthkey/, nor, as a \
@@ -163,7 +260,47 @@ impl Profile {
                 check_topic(&rule.topic, field == "subscribe")?;
             }
         }
-        Ok(())
+        self.room.check()?;
+        self.check_availability()
+    }
+
+    fn check_availability(&self) -> Result<(), InvalidProfile> {
+        let Some(availability) = &self.availability else {
+            return Ok(());
+        };
+        let wrong = |why| {
+            let shown = availability.topic.chars().take(80).collect();
+            Err(InvalidProfile::Availability(shown, why))
+        };
+        if availability.offline.len() > OFFLINE_MAX_BYTES {
+            return wrong("the text is longer than 256 bytes");
+        }
+        let (Ok(device), Ok(environment)) = ("d".parse(), "e".parse()) else {
+            return Ok(());
+        };
+        let expanded = self.availability_of(&device, &environment);
+        let rights = self.rights(&device, &environment);
+        match expanded.is_some_and(|its| rights.publish_place(&its.topic).is_some()) {
+            true => Ok(()),
+            false => wrong("the profile does not let its devices publish there"),
+        }
+    }
+
+    /// Where one device of this profile says whether it is there.
+    pub fn availability_of(
+        &self,
+        device: &DeviceId,
+        environment: &EnvironmentName,
+    ) -> Option<Availability> {
+        let availability = self.availability.as_ref()?;
+        let topic = availability
+            .topic
+            .replace("{device}", device.as_str())
+            .replace("{environment}", environment.as_str());
+        Some(Availability {
+            topic,
+            offline: availability.offline.clone(),
+        })
     }
 
     /// How long a certificate lives.
@@ -332,11 +469,31 @@ impl Rights {
 
     /// Whether a message may be published to this topic name. The first filter that lets it through is used.
     pub fn may_publish(&self, topic: &str) -> bool {
+        use_up(self.publish_place(topic), &self.published)
+    }
+
+    /// The right by which a message may be published to this topic name, as its place among the filters. Nothing is
+    /// counted: see [`Rights::published`].
+    pub fn publish_place(&self, topic: &str) -> Option<usize> {
         let reserved = is_reserved(topic);
         let mut filters = self.publish.iter();
-        let found = filters
-            .position(|filter| is_reserved(filter.as_str()) == reserved && filter.matches(topic));
-        use_up(found, &self.published)
+        filters.position(|filter| is_reserved(filter.as_str()) == reserved && filter.matches(topic))
+    }
+
+    /// Counts one more message that was published by the right at this place.
+    pub fn published(&self, place: usize) {
+        use_up(Some(place), &self.published);
+    }
+
+    /// Whether a message on this topic may be heard. Nothing is counted.
+    pub fn may_hear(&self, topic: &str) -> bool {
+        self.subscribe.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// Whether this filter may be subscribed to, `$share/…` included. Nothing is counted.
+    pub fn covers(&self, filter: &str) -> bool {
+        TopicFilter::parse_shared(filter)
+            .is_ok_and(|asked| self.subscribe.iter().any(|allowed| allowed.covers(&asked)))
     }
 
     /// Whether this filter may be subscribed to, as the client wrote it: with `$share/…` too.
@@ -523,5 +680,24 @@ mod tests {
                 assert!(!rights.may_subscribe(topic), "{device} {topic}");
             }
         }
+    }
+
+    #[test]
+    fn availability_is_a_topic_that_the_profile_grants_and_room_has_bounds() {
+        let publish = "[[publish]]\ntopic = \"tele/{device}/#\"\nreason = \"r\"\n";
+        let with = |topic: &str, more: &str| {
+            Profile::parse(&minimal(&format!(
+                "{publish}[availability]\ntopic = {topic:?}\noffline = \"Offline\"\n{more}"
+            )))
+        };
+        let profile = with("tele/{device}/LWT", "").unwrap();
+        let (lamp, home) = ("lamp".parse().unwrap(), "home".parse().unwrap());
+        let topic = profile.availability_of(&lamp, &home).unwrap().topic;
+        assert_eq!(topic, "tele/lamp/LWT");
+        for wrong in ["tele/other/LWT", "stat/{device}/LWT", "tele/{device}/+", ""] {
+            assert!(with(wrong, "").is_err(), "{wrong}");
+        }
+        let small = with("tele/{device}/LWT", "[room]\npacket_max_bytes = 1\n").unwrap_err();
+        assert!(small.to_string().contains("1 KiB to 256 MiB"), "{small}");
     }
 }

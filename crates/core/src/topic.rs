@@ -97,11 +97,22 @@ impl TopicFilter {
 
     /// Whether the filter matches a topic name. A name with a wildcard is matched by nothing.
     pub fn matches(&self, name: &str) -> bool {
-        if name.contains(['#', '+']) {
+        if name.is_empty() || name.len() > TOPIC_MAX_BYTES || name.contains(['#', '+', '\0']) {
             return false;
         }
-        // A name without wildcards is a filter that matches just itself. `a/#` matches `a` as well.
-        TopicFilter::parse(name).is_ok_and(|name| self.covers(&name))
+        let wild_first = self.0.starts_with('+') || self.0.starts_with('#');
+        if wild_first && name.starts_with('$') {
+            return false;
+        }
+        let (mut mine, mut its) = (self.0.split('/'), name.split('/'));
+        loop {
+            match (mine.next(), its.next()) {
+                // `a/#` matches `a` as well.
+                (Some("#"), _) | (None, None) => return true,
+                (Some(level), Some(name)) if level == "+" || level == name => {}
+                _ => return false,
+            }
+        }
     }
 }
 

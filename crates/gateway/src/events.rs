@@ -108,6 +108,21 @@ impl Home {
                 }
             }
             Event::NoticeWanted { device } => self.ensure_notice(&device),
+            Event::SharedIdentity {
+                device,
+                client_id,
+                takeovers,
+                addresses,
+            } => {
+                let object = format!("device:{device}");
+                let [first, second] = addresses.map(|address| address.ip().to_string());
+                let entry = Entry::new(self.now(), Actor::gateway(), "session.take_over", object)
+                    .because("two machines seem to use one identity")
+                    .with("client_id", client_id)
+                    .with("takeovers_in_a_minute", takeovers)
+                    .with("addresses", format!("{first}, {second}"));
+                self.record(entry).await;
+            }
             Event::SessionClosed { .. } | Event::Refused { .. } => {}
         }
     }
@@ -260,6 +275,8 @@ impl RefusalBook {
         let action = match why {
             Refusal::Publish(_) => "topic.publish",
             Refusal::Subscribe(_) => "topic.subscribe",
+            Refusal::Bound(_) => "session.bound",
+            Refusal::Protocol(_) => "session.protocol",
             _ => "door.enter",
         };
         let entry = Entry::new(now, actor, action, object).ended(Ended::Refused, why.to_string());
@@ -281,16 +298,18 @@ fn kind_name(kind: StateKind) -> &'static str {
         StateKind::Session => "session",
         StateKind::Queue => "queue",
         StateKind::Inflight => "inflight",
+        StateKind::Will => "will",
     }
 }
 
 /// The broker's rows as the store kept them.
 pub(crate) fn broker_rows(stored: Vec<(String, String, Vec<u8>)>) -> Vec<StateRow> {
-    const KINDS: [StateKind; 4] = [
+    const KINDS: [StateKind; 5] = [
         StateKind::Retained,
         StateKind::Session,
         StateKind::Queue,
         StateKind::Inflight,
+        StateKind::Will,
     ];
     let row = |(name, key, value): (String, String, Vec<u8>)| {
         let kind = KINDS.into_iter().find(|kind| kind_name(*kind) == name)?;

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{Client, Hello, connect_packet, dial};
 use crate::home::{Authority, Home, until, within};
 
+// The library's rule: see `own.rs` for the engine's.
+#[cfg(not(feature = "own-engine"))]
 #[tokio::test]
 async fn a_wrong_client_id_is_refused_and_told_the_right_one() {
     let home = Home::new().await;

@@ -1,0 +1,220 @@
+//! A connection without a certificate: a claim, in a room of its own.
+//!
+//! The room is an engine that serves this connection alone. A hundred connections of one claim have a hundred rooms, so none
+//! takes another over, and no topic of the home exists in any.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hearthkey_core::access::Admission;
+use hearthkey_core::door::{ClaimLoginRefusal, claim_login};
+use hearthkey_core::id::ClaimId;
+use hearthkey_core::profile::Rights;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::edge::accept::{Arrived, Denied};
+use crate::edge::connection::{Connection, Parts, Turn};
+use crate::edge::hall::Hall;
+use crate::edge::requests::Requests;
+use crate::edge::shared::Shared;
+use crate::engine::session::{Key, Owner, SessionBounds};
+use crate::engine::{Arrival, Attached, Departure, Identity};
+use crate::event::{ClaimAnswer, Event, Refusal, Who, clipped};
+use crate::gate::Mark;
+use crate::protocol::{Connect, ReasonCode};
+
+/// The longest packet of a claim: a request with its wrapping is a quarter of that.
+const PACKET_MAX_BYTES: usize = 64 * 1024;
+/// A claim has one topic to hear from.
+const SUBSCRIPTIONS_MAX: usize = 16;
+
+/// Serves the connection until its short life ends, or refuses it.
+pub(crate) async fn serve(shared: Arc<Shared>, mut arrived: Box<Arrived>, mark: Mark) {
+    let Ok(place) = Arc::clone(&shared.claims).try_acquire_owned() else {
+        let denied = Denied {
+            code: ReasonCode::ServerBusy,
+            who: None,
+            why: Refusal::TooManyConnections,
+        };
+        return arrived.refuse(&shared, denied).await;
+    };
+    let address = arrived.address;
+    match Box::pin(admit(&shared, &mut arrived.connect, address)).await {
+        Ok(claim) => {
+            if mark.known() {
+                run(shared, arrived, claim).await;
+            }
+        }
+        Err(denied) => {
+            // Its place is free before it has taken its leave.
+            drop(place);
+            Box::pin(arrived.refuse(&shared, denied)).await;
+        }
+    }
+}
+
+async fn admit(
+    shared: &Shared,
+    connect: &mut Connect,
+    address: SocketAddr,
+) -> Result<ClaimId, Denied> {
+    let stranger = |code, why| Denied {
+        code,
+        who: None,
+        why,
+    };
+    if !shared.expects_a_guest() {
+        return Err(stranger(ReasonCode::NotAuthorized, Refusal::NoBell));
+    }
+    if connect.authentication_method.is_some() {
+        let why = "an authentication method is asked for, and there is none".to_owned();
+        let code = ReasonCode::BadAuthenticationMethod;
+        return Err(stranger(code, Refusal::Connect(why)));
+    }
+    let secret = connect
+        .password
+        .take()
+        .map(|password| password.into_bytes());
+    let user_name = connect.user_name.as_ref().map(|name| name.as_str());
+    let claim = claim_login(connect.client_id.as_str(), user_name, secret.is_some()).map_err(
+        |refusal| {
+            let code = match refusal {
+                ClaimLoginRefusal::ClientId => ReasonCode::ClientIdentifierNotValid,
+                _ => ReasonCode::BadUserNameOrPassword,
+            };
+            stranger(code, refusal.into())
+        },
+    )?;
+    let denied = |code, why| Denied {
+        code,
+        who: Some(Who::Claim(claim.clone())),
+        why,
+    };
+    if let Some(will) = &connect.will {
+        let why = Refusal::Will(clipped(will.message.topic.as_str()));
+        return Err(denied(ReasonCode::NotAuthorized, why));
+    }
+    match ask(shared, address, &claim, secret.unwrap_or_default()).await {
+        ClaimAnswer::Admitted => Ok(claim),
+        ClaimAnswer::Refused => Err(denied(
+            ReasonCode::BadUserNameOrPassword,
+            Refusal::ClaimSecret,
+        )),
+        ClaimAnswer::Unavailable => {
+            Err(denied(ReasonCode::ServerUnavailable, Refusal::Unavailable))
+        }
+    }
+}
+
+async fn ask(
+    shared: &Shared,
+    address: SocketAddr,
+    claim: &ClaimId,
+    secret: Zeroizing<Vec<u8>>,
+) -> ClaimAnswer {
+    let (answer, answered) = oneshot::channel();
+    let presented = Event::ClaimPresented {
+        claim: claim.clone(),
+        secret,
+        address,
+        answer,
+    };
+    if shared.events.send(presented).await.is_err() {
+        return ClaimAnswer::Unavailable;
+    }
+    match timeout(shared.limits.claim_answer_timeout(), answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) | Err(_) => ClaimAnswer::Unavailable,
+    }
+}
+
+async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
+    let Arrived {
+        tls,
+        cut,
+        address,
+        connect,
+        mut decoder,
+        input,
+    } = *arrived;
+    decoder.set_limits(PACKET_MAX_BYTES, shared.limits.topic_alias_max);
+    let mut connect = *connect;
+    (connect.clean_start, connect.session_expiry_s) = (true, 0);
+    let room = Hall::room(&shared);
+    let number = shared.sessions.number();
+    let rights = Arc::new(Rights::claim(&claim));
+    let attached = room.with(|engine, now_ms| {
+        let arrival = Arrival {
+            key: Key {
+                owner: Owner::Claim(claim.clone()),
+                client_id: claim.as_str().into(),
+            },
+            identity: Identity {
+                certificate: None,
+                admission: Admission::Full,
+                rights,
+                // The room is there for this connection alone: what it may do never changes.
+                epoch: engine.epoch_now(),
+            },
+            bounds: SessionBounds {
+                packet_max_bytes: PACKET_MAX_BYTES,
+                subscriptions_max: SUBSCRIPTIONS_MAX,
+                ..engine.bounds().session
+            },
+            connection: number,
+            address,
+            connect,
+            is_assigned: false,
+        };
+        engine.attach(Box::new(arrival), now_ms)
+    });
+    let Attached::Done { handle } = attached else {
+        return;
+    };
+    let parts = Parts {
+        tls,
+        cut: Arc::clone(&cut),
+        decoder,
+        input,
+    };
+    let mut requests = Requests::of_claim(&shared, &room, handle, &claim, address);
+    let mut connection = Connection::new(&shared, Arc::clone(&room), handle, parts);
+    let life = shared.limits.claim_life();
+    let words = match timeout(life, visit(&mut connection, &mut requests)).await {
+        Ok(Some(departure)) => room.with(|engine, now_ms| engine.depart(handle, departure, now_ms)),
+        Ok(None) => Default::default(),
+        Err(_) => {
+            tracing::debug!(%address, "a claim's connection has had its time");
+            room.with(|engine, now_ms| {
+                engine.end(
+                    handle,
+                    ReasonCode::MaximumConnectTime,
+                    "its time is over",
+                    now_ms,
+                );
+                engine.depart(handle, Departure::Lost, now_ms)
+            })
+        }
+    };
+    room.with(|engine, now_ms| engine.hang_up(handle, now_ms));
+    Box::pin(connection.farewell(&words)).await;
+    cut.now();
+}
+
+/// Serves a claim until its connection ends. `None`: it has been told already.
+async fn visit(connection: &mut Connection, requests: &mut Requests) -> Option<Departure> {
+    loop {
+        match connection.next().await {
+            Turn::Asked(asked) => requests.hand_over(asked),
+            Turn::Stale => {
+                let at = connection.at;
+                connection.hall.with(|engine, _| engine.keep_identity(at));
+            }
+            Turn::Over(departure) => return Some(departure),
+            Turn::Last(_) | Turn::Cut => return None,
+            Turn::Crowded => return Some(Departure::Lost),
+        }
+    }
+}

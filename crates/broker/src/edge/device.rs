@@ -1,0 +1,417 @@
+//! A connection with a certificate: a device's session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearthkey_core::access::{Admission, Admitted, DoorRefusal};
+use hearthkey_core::id::Fingerprint;
+use hearthkey_core::topic::hearthkey;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::edge::accept::{Arrived, Denied};
+use crate::edge::connection::{Connection, Parts, Turn};
+use crate::edge::hall::Hall;
+use crate::edge::requests::Requests;
+use crate::edge::sessions::{Seat, SessionInfo};
+use crate::edge::shared::Shared;
+use crate::engine::session::{Key, Owner};
+use crate::engine::{Arrival, Attached, Departure, Identity};
+use crate::event::{Bound, Event, Refusal, SessionEnd, Who, clipped};
+use crate::protocol::{ReasonCode, Will};
+
+/// How long a new session waits until its device's notice is current. Connecting does not hang on a disk.
+const NOTICE_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest client id, in bytes.
+const CLIENT_ID_MAX_BYTES: usize = 1_024;
+
+/// Serves the connection until it ends, or refuses it.
+pub(crate) async fn serve(shared: Arc<Shared>, arrived: Box<Arrived>, certificate: Fingerprint) {
+    match admit(&shared, &arrived, certificate) {
+        Ok(welcome) => Box::pin(run(shared, arrived, welcome)).await,
+        Err(denied) => Box::pin(arrived.refuse(&shared, denied)).await,
+    }
+}
+
+/// A device that may come in.
+struct Welcome {
+    seat: Seat,
+    admitted: Admitted,
+    identity: Identity,
+    is_assigned: bool,
+}
+
+fn unknown(certificate: Fingerprint) -> impl Fn(DoorRefusal) -> Denied {
+    move |refusal| Denied {
+        code: ReasonCode::NotAuthorized,
+        who: Some(Who::Certificate(certificate)),
+        why: Refusal::Certificate(refusal),
+    }
+}
+
+/// Judges the connection and registers its session. The certificate is judged again after the session has been registered:
+/// whoever revokes it from then on finds the session in the table.
+fn admit(
+    shared: &Arc<Shared>,
+    arrived: &Arrived,
+    certificate: Fingerprint,
+) -> Result<Welcome, Denied> {
+    let admitted = shared.admit(&certificate).map_err(unknown(certificate))?;
+    let who = Some(Who::Device(admitted.device.clone()));
+    let denied = |code, why| Denied {
+        code,
+        who: who.clone(),
+        why,
+    };
+    let connect = &arrived.connect;
+    if connect.authentication_method.is_some() {
+        let why = "an authentication method is asked for, and there is none".to_owned();
+        let code = ReasonCode::BadAuthenticationMethod;
+        return Err(denied(code, Refusal::Connect(why)));
+    }
+    if connect.client_id.len() > CLIENT_ID_MAX_BYTES {
+        let why = "the client id has more than 1,024 bytes".to_owned();
+        let code = ReasonCode::ClientIdentifierNotValid;
+        return Err(denied(code, Refusal::Connect(why)));
+    }
+    if let Some(will) = connect
+        .will
+        .as_ref()
+        .filter(|will| !may_will(&admitted, will))
+    {
+        let why = Refusal::Will(clipped(will.message.topic.as_str()));
+        return Err(denied(ReasonCode::NotAuthorized, why));
+    }
+    let connection = shared.sessions.number();
+    let is_assigned = connect.client_id.is_empty();
+    let client_id = match is_assigned {
+        true => format!("auto-{:x}-{connection:x}", (shared.now)().as_ms()),
+        false => connect.client_id.to_string(),
+    };
+    let info = SessionInfo {
+        connection,
+        device: admitted.device.clone(),
+        certificate,
+        admission: admitted.admission,
+        client_id,
+        address: arrived.address,
+        since: (shared.now)(),
+    };
+    let seat = shared
+        .sessions
+        .register(info, Arc::clone(&arrived.cut), admitted.sessions_max)
+        .map_err(|_| {
+            let why = Refusal::TooManySessions(admitted.sessions_max);
+            denied(ReasonCode::QuotaExceeded, why)
+        })?;
+    let (again, identity) = shared.judge(&certificate).map_err(unknown(certificate))?;
+    if again.admission != admitted.admission || shared.is_stopping() {
+        return Err(denied(ReasonCode::ServerUnavailable, Refusal::Unavailable));
+    }
+    Ok(Welcome {
+        seat,
+        admitted: again,
+        identity,
+        is_assigned,
+    })
+}
+
+/// A will is a message like any other, but never a request: nobody would be there for the answer.
+fn may_will(admitted: &Admitted, will: &Will) -> bool {
+    let (device, topic) = (&admitted.device, will.message.topic.as_str());
+    admitted.rights.publish_place(topic).is_some()
+        && topic.len() <= hearthkey_core::topic::TOPIC_MAX_BYTES
+        && topic != hearthkey::renew(device)
+        && topic != hearthkey::trust_ack(device)
+}
+
+/// The home; or, for an expired certificate that may only renew, a room of its own. The session that its device left behind
+/// stays as it is: taking it up with fewer rights would strip its subscriptions for good.
+fn lodge(shared: &Arc<Shared>, info: &SessionInfo) -> Arc<Hall> {
+    if info.admission == Admission::Full {
+        return Arc::clone(&shared.hall);
+    }
+    let room = Hall::room(shared);
+    // Known first, so that no notice falls between.
+    shared.sessions.lodge(info.connection, &room);
+    let notice = hearthkey::notice(&info.device);
+    if let Some(payload) = shared.hall.with(|engine, _| engine.retained_on(&notice)) {
+        room.with(|engine, now_ms| engine.publish_own(&notice, payload, true, now_ms));
+    }
+    room
+}
+
+async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
+    let hall = lodge(&shared, &welcome.seat.info);
+    let Welcome {
+        seat,
+        admitted,
+        identity,
+        is_assigned,
+    } = welcome;
+    let info = seat.info.clone();
+    let Arrived {
+        tls,
+        cut,
+        address,
+        connect,
+        mut decoder,
+        input,
+    } = *arrived;
+    let mut connect = *connect;
+    connect.password = None;
+    if info.admission == Admission::RenewalOnly {
+        // Its own session is not touched.
+        (connect.clean_start, connect.session_expiry_s, connect.will) = (true, 0, None);
+    }
+    let bounds = hall.with(|engine, _| engine.bounds().of(&admitted));
+    decoder.set_limits(bounds.packet_max_bytes, shared.limits.topic_alias_max);
+    let parts = Parts {
+        tls,
+        cut: Arc::clone(&cut),
+        decoder,
+        input,
+    };
+    let arrival = Box::new(Arrival {
+        key: Key {
+            owner: Owner::Device(info.device.clone()),
+            client_id: info.client_id.as_str().into(),
+        },
+        identity,
+        bounds,
+        connection: info.connection,
+        address,
+        connect,
+        is_assigned,
+    });
+    let Some(at) = attach(&shared, &hall, arrival, &info) else {
+        return drop(seat);
+    };
+    let is_only_one = admitted.sessions_max <= 1 && info.admission == Admission::Full;
+    if is_only_one {
+        hall.with(|engine, now_ms| engine.displace_others(at, now_ms));
+    }
+    let mut connection = Connection::new(&shared, hall, at, parts);
+    let mut visit = Visit {
+        requests: Requests::new(&shared, &connection.hall, at, &info),
+        shared,
+        info,
+        was_announced: false,
+    };
+    let end = visit.serve(&mut connection).await;
+    Box::pin(visit.close(connection, seat, end, &cut)).await;
+}
+
+/// Gives the client its session, judged by the access as it is at that moment.
+fn attach(
+    shared: &Arc<Shared>,
+    hall: &Arc<Hall>,
+    mut arrival: Box<Arrival>,
+    info: &SessionInfo,
+) -> Option<crate::engine::session::Handle> {
+    loop {
+        match hall.with(|engine, now_ms| engine.attach(arrival, now_ms)) {
+            Attached::Done { handle } => {
+                shared.sessions.serve(info.connection);
+                return Some(handle);
+            }
+            Attached::Mute => return None,
+            Attached::Stale(stale) => match shared.judge(&info.certificate) {
+                Ok((_, identity)) if identity.admission == info.admission => {
+                    arrival = stale;
+                    arrival.identity = identity;
+                }
+                _ => {
+                    let (who, why) = (Who::Device(info.device.clone()), Refusal::Unavailable);
+                    shared.events.refused(info.address, Some(who), why);
+                    return None;
+                }
+            },
+        }
+    }
+}
+
+/// A device's connection, from its CONNACK to its end.
+struct Visit {
+    shared: Arc<Shared>,
+    info: SessionInfo,
+    requests: Requests,
+    was_announced: bool,
+}
+
+/// How a visit ended.
+enum End {
+    Client(Departure),
+    Engine(ReasonCode),
+    Cut,
+}
+
+impl Visit {
+    async fn serve(&mut self, connection: &mut Connection) -> End {
+        let mut turn = connection.greet().await;
+        if turn.is_none() && !Box::pin(self.announce(connection)).await {
+            return End::Cut;
+        }
+        loop {
+            let now = match turn.take() {
+                Some(turn) => turn,
+                None => connection.next().await,
+            };
+            match now {
+                Turn::Asked(asked) => self.requests.hand_over(asked),
+                Turn::Stale => {
+                    if !self.judge_again(connection) {
+                        return End::Cut;
+                    }
+                }
+                Turn::Over(departure) => return End::Client(departure),
+                Turn::Last(reason) => return End::Engine(reason),
+                Turn::Cut => return End::Cut,
+                Turn::Crowded => {
+                    self.crowded(connection);
+                    return End::Client(Departure::Violated(CROWDED));
+                }
+            }
+        }
+    }
+
+    fn crowded(&self, _: &Connection) {
+        let who = Some(Who::Device(self.info.device.clone()));
+        let why = Refusal::Bound(Bound::Incoming);
+        self.shared.events.refused(self.info.address, who, why);
+    }
+
+    /// Judges the identity by the access as it is now. False if the connection may not go on as it was let in.
+    fn judge_again(&self, connection: &Connection) -> bool {
+        match self.shared.judge(&self.info.certificate) {
+            Ok((_, identity)) if identity.admission == self.info.admission => {
+                let at = connection.at;
+                connection
+                    .hall
+                    .with(|engine, now_ms| engine.rejudge(at, identity, now_ms));
+                true
+            }
+            _ => {
+                let connection = self.info.connection;
+                self.shared.sessions.cut(|its| its.connection == connection);
+                false
+            }
+        }
+    }
+
+    /// Tells the gateway that the session is open. False if the gateway does not take it: it must know of every session.
+    async fn announce(&mut self, connection: &Connection) -> bool {
+        let shared = Arc::clone(&self.shared);
+        // A notice from before this connection may be that of another certificate.
+        let notice = hearthkey::notice(&self.info.device);
+        let is_retained = shared
+            .hall
+            .with(|engine, _| engine.retained_on(&notice).is_some());
+        let (settled, current) = match is_retained {
+            true => {
+                let (settled, current) = oneshot::channel();
+                (Some(settled), Some(current))
+            }
+            false => (None, None),
+        };
+        let info = self.info.clone();
+        let opened = Event::SessionOpened {
+            device: info.device,
+            certificate: info.certificate,
+            admission: info.admission,
+            client_id: info.client_id,
+            address: info.address,
+            connection: info.connection,
+            settled,
+        };
+        if shared.events.send(opened).await.is_err() {
+            let connection = self.info.connection;
+            shared.sessions.cut(|its| its.connection == connection);
+            return false;
+        }
+        self.was_announced = true;
+        if let Some(current) = current
+            && timeout(NOTICE_PATIENCE, current).await.is_err()
+        {
+            tracing::debug!("a session did not wait longer for its notice");
+        }
+        // A session that is taken up again has its subscriptions already.
+        let at = connection.at;
+        if connection.hall.with(|engine, _| engine.hears(at, &notice)) {
+            self.requests.want_notice();
+        }
+        true
+    }
+
+    async fn close(self, connection: Connection, seat: Seat, end: End, cut: &super::socket::Cut) {
+        let (hall, at) = (Arc::clone(&connection.hall), connection.at);
+        let (how, words) = match end {
+            _ if cut.is_done() => {
+                let key = (self.info.device.clone(), self.info.connection);
+                hall.with(|engine, now_ms| engine.cut_one(at, now_ms));
+                tracing::debug!(device = %key.0, connection = key.1, "a session was cut");
+                (SessionEnd::Dropped, None)
+            }
+            End::Cut => {
+                hall.with(|engine, now_ms| engine.cut_one(at, now_ms));
+                (SessionEnd::Dropped, None)
+            }
+            End::Engine(reason) => {
+                // Nothing, unless it was writing something else when it ended.
+                let words = hall.with(|engine, now_ms| engine.depart(at, Departure::Lost, now_ms));
+                (crate::engine::end_of(reason), Some(words))
+            }
+            End::Client(departure) => {
+                let words = hall.with(|engine, now_ms| engine.depart(at, departure, now_ms));
+                let how = match departure {
+                    Departure::Left(_) => SessionEnd::Left,
+                    Departure::Lost | Departure::Violated(_) => SessionEnd::Lost,
+                };
+                (how, Some(words))
+            }
+        };
+        let how = match how {
+            SessionEnd::Lost | SessionEnd::Dropped if self.shared.is_stopping() => {
+                SessionEnd::Stopped
+            }
+            how => how,
+        };
+        let device = &self.info.device;
+        tracing::info!(%device, client_id = ?self.info.client_id, ?how, "a session ended");
+        drop(seat);
+        let closing = Box::pin(self.tell_closed(how));
+        match words {
+            Some(words) => {
+                tokio::join!(closing, Box::pin(connection.farewell(&words)));
+            }
+            None => {
+                drop(connection);
+                closing.await;
+            }
+        }
+    }
+
+    async fn tell_closed(&self, end: SessionEnd) {
+        if !self.was_announced {
+            return;
+        }
+        let info = self.info.clone();
+        let closed = Event::SessionClosed {
+            device: info.device,
+            certificate: info.certificate,
+            client_id: info.client_id,
+            address: info.address,
+            connection: info.connection,
+            end,
+        };
+        if self.shared.events.send(closed).await.is_err() {
+            tracing::debug!("the gateway was too busy to hear of the end of a session");
+        }
+    }
+}
+
+const CROWDED: crate::protocol::Violation = crate::protocol::Violation {
+    reason: ReasonCode::QuotaExceeded,
+    section: "§4.13",
+    what: "too many long packets arrive at the same time",
+};

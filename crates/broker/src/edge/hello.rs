@@ -1,0 +1,57 @@
+//! The first packet of a connection: CONNECT, bounded, and wiped from the buffer it was read into.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use zeroize::Zeroize;
+
+use crate::protocol::{Connect, Decoder, Packet, Violation};
+
+/// Room for an ordinary CONNECT.
+const FIRST_BYTES: usize = 1024;
+
+/// Why a first packet is not a CONNECT that can be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelloError {
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("the connection was lost before CONNECT was complete")]
+    Lost(#[from] io::Error),
+}
+
+/// Reads the first packet. What the client sent behind it is left in the buffer.
+pub(crate) async fn read<R>(
+    stream: &mut R,
+    decoder: &mut Decoder,
+    input: &mut BytesMut,
+) -> Result<Box<Connect>, HelloError>
+where
+    R: AsyncRead + Unpin,
+{
+    input.reserve(FIRST_BYTES);
+    loop {
+        if let Some(packet) = decoder.next(input)? {
+            match packet {
+                Packet::Connect(connect) => return Ok(connect),
+                // The decoder lets nothing else be first.
+                _ => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+            }
+        }
+        make_room(input, decoder.wanted_bytes());
+        if stream.read_buf(input).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+/// Room for the whole packet, without leaving a copy of a password behind.
+fn make_room(input: &mut BytesMut, wanted: usize) {
+    if input.capacity() > input.len() && input.capacity() >= wanted {
+        return;
+    }
+    let mut larger = BytesMut::with_capacity(wanted.max(input.len() + FIRST_BYTES));
+    larger.extend_from_slice(input);
+    input.as_mut().zeroize();
+    *input = larger;
+}

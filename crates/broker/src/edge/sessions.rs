@@ -1,0 +1,205 @@
+//! The live sessions: who is in, by which certificate, and how to end it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hearthkey_core::access::Admission;
+use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::time::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::edge::hall::Hall;
+use crate::edge::socket::Cut;
+
+/// A live session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The connection's number, unique in this process.
+    pub connection: u64,
+    /// The device.
+    pub device: DeviceId,
+    /// The certificate that it showed.
+    pub certificate: Fingerprint,
+    /// How far it was let in, at the time.
+    pub admission: Admission,
+    /// Its client id.
+    pub client_id: String,
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What dropping sessions did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Sockets that were shut down.
+    pub sessions: usize,
+    /// How long it took until the last of them was.
+    pub elapsed_us: u64,
+}
+
+struct Entry {
+    info: SessionInfo,
+    cut: Arc<Cut>,
+    /// It has been judged for the last time before its CONNACK.
+    is_served: bool,
+    /// The room it has for itself, if it is not in the home.
+    room: Option<Arc<Hall>>,
+}
+
+/// The table of live sessions. One is in it before it is judged for the last time, so that whoever ends it finds it, and until
+/// its task has ended; it is shown in between, as long as its socket is not shut.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    entries: Mutex<HashMap<u64, Entry>>,
+    next: AtomicU64,
+    /// Counts comings and goings.
+    changed: watch::Sender<u64>,
+}
+
+impl Entry {
+    fn is_shown(&self) -> bool {
+        self.is_served && !self.cut.is_done()
+    }
+}
+
+/// A device that has all its sessions.
+pub(crate) struct Full;
+
+/// A session's place in the table, as long as it lives.
+pub(crate) struct Seat {
+    sessions: Arc<Sessions>,
+    pub(crate) info: SessionInfo,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Registers a session. Sessions with the same client id do not count against the device: the new one takes them over.
+    /// Where a device may have one session only, neither does one from the same machine under another client id: some
+    /// products make up a new one at each start, and their last connection may not be known to be lost yet.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        info: SessionInfo,
+        cut: Arc<Cut>,
+        sessions_max: u16,
+    ) -> Result<Seat, Full> {
+        let mut entries = self.lock();
+        let is_only_one = sessions_max <= 1;
+        let gives_way =
+            |e: &Entry| is_only_one && e.info.address.ip() == info.address.ip() && e.room.is_none();
+        let others = entries
+            .values()
+            .filter(|e| e.info.device == info.device && e.info.client_id != info.client_id)
+            .filter(|e| !e.cut.is_done() && !gives_way(e))
+            .count();
+        if others >= usize::from(sessions_max.max(1)) {
+            return Err(Full);
+        }
+        entries.insert(
+            info.connection,
+            Entry {
+                info: info.clone(),
+                cut,
+                is_served: false,
+                room: None,
+            },
+        );
+        self.changed.send_modify(|count| *count += 1);
+        Ok(Seat {
+            sessions: Arc::clone(self),
+            info,
+        })
+    }
+
+    /// Notes that a session has been let in.
+    pub(crate) fn serve(&self, connection: u64) {
+        if let Some(entry) = self.lock().get_mut(&connection) {
+            entry.is_served = true;
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Notes that a session lives in a room of its own.
+    pub(crate) fn lodge(&self, connection: u64, room: &Arc<Hall>) {
+        if let Some(entry) = self.lock().get_mut(&connection) {
+            entry.room = Some(Arc::clone(room));
+        }
+    }
+
+    /// The rooms in which sessions of a device live.
+    pub(crate) fn rooms_of(&self, device: &DeviceId) -> Vec<Arc<Hall>> {
+        let entries = self.lock();
+        let of_device = entries.values().filter(|e| e.info.device == *device);
+        of_device.filter_map(|e| e.room.clone()).collect()
+    }
+
+    /// Every room that a session has for itself.
+    pub(crate) fn rooms(&self) -> Vec<Arc<Hall>> {
+        self.lock()
+            .values()
+            .filter_map(|e| e.room.clone())
+            .collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<SessionInfo> {
+        let entries = self.lock();
+        let live = entries.values().filter(|e| e.is_shown());
+        live.map(|e| e.info.clone()).collect()
+    }
+
+    /// Counts comings and goings.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().values().filter(|e| e.is_shown()).count()
+    }
+
+    pub(crate) fn of(&self, device: &DeviceId) -> Vec<SessionInfo> {
+        self.lock()
+            .values()
+            .filter(|e| e.info.device == *device && e.is_shown())
+            .map(|e| e.info.clone())
+            .collect()
+    }
+
+    /// Cuts every session that fits, in the caller's thread. `fits` runs under the table's lock:
+    /// it must take no other.
+    pub(crate) fn cut(&self, fits: impl Fn(&SessionInfo) -> bool) -> Dropped {
+        let started = Instant::now();
+        let mut sessions = 0;
+        for entry in self
+            .lock()
+            .values()
+            .filter(|e| !e.cut.is_done() && fits(&e.info))
+        {
+            entry.cut.now();
+            sessions += 1;
+        }
+        let elapsed_us = started.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+        Dropped {
+            sessions,
+            elapsed_us,
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.info.connection);
+        self.sessions.changed.send_modify(|count| *count += 1);
+    }
+}

@@ -1,0 +1,55 @@
+//! How fast a client may publish: so much a second, and ten times that at once. Who is faster is not read for a while.
+
+/// How fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub(crate) messages_per_s: u32,
+    pub(crate) bytes_per_s: u64,
+}
+
+/// After a rest, this many seconds' worth pass at once.
+const BURST_S: u64 = 10;
+
+/// What a client has used of its pace.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bucket {
+    /// When it would be empty again, for messages and for bytes, in microseconds of the engine's time.
+    messages_us: u64,
+    bytes_us: u64,
+}
+
+impl Bucket {
+    /// Counts a message. Returns until when the client is not read, if it is too fast.
+    pub(crate) fn take(&mut self, bytes: usize, pace: Pace, now_ms: u64) -> Option<u64> {
+        let now_us = now_ms.saturating_mul(1000);
+        let message_us = 1_000_000 / u64::from(pace.messages_per_s.max(1));
+        let bytes_us = (bytes as u64).saturating_mul(1_000_000) / pace.bytes_per_s.max(1);
+        self.messages_us = self.messages_us.max(now_us).saturating_add(message_us);
+        self.bytes_us = self.bytes_us.max(now_us).saturating_add(bytes_us);
+        let full = now_us + BURST_S * 1_000_000;
+        let over_us = self.messages_us.max(self.bytes_us).saturating_sub(full);
+        (over_us > 0).then(|| now_ms + over_us.div_ceil(1000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_pace_holds() {
+        let pace = Pace {
+            messages_per_s: 100,
+            bytes_per_s: 1_000_000,
+        };
+        let mut bucket = Bucket::default();
+        for _ in 0..1_000 {
+            assert_eq!(bucket.take(10, pace, 5), None);
+        }
+        assert_eq!(bucket.take(10, pace, 5), Some(15));
+        assert_eq!(bucket.take(10, pace, 25), None);
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take(10_000_000, pace, 0), None);
+        assert_eq!(bucket.take(500_000, pace, 0), Some(500));
+    }
+}

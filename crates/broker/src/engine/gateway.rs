@@ -1,0 +1,311 @@
+//! What the gateway itself does: publishing, answering, judging everybody anew, and the passing of time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hearthkey_core::access::Admission;
+use hearthkey_core::profile::Rights;
+
+use crate::engine::Engine;
+use crate::engine::arena::Place;
+use crate::engine::detach::Departure;
+use crate::engine::parcel::{Parcel, Terms};
+use crate::engine::routes::{Grant, Ids};
+use crate::engine::session::{Handle, Identity, Key, Owner};
+use crate::engine::topics::matches;
+use crate::protocol::{
+    Filter, Message, MessageProperties, Properties, QoS, ReasonCode, SubscriptionId, Text,
+};
+
+/// An answer to a request, for the connection that asked and for nobody else.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) outcome: &'a str,
+    pub(crate) correlation: Option<&'a [u8]>,
+    pub(crate) payload: Bytes,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    Sent,
+    NotSubscribed,
+    Gone,
+}
+
+/// A session that is to be judged anew.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) at: Place,
+    pub(crate) owner: Owner,
+}
+
+impl Engine {
+    /// Publishes in the gateway's own name.
+    pub(crate) fn publish_own(&mut self, topic: &str, payload: Bytes, retain: bool, now_ms: u64) {
+        let Ok(topic) = Text::try_from(topic) else {
+            return;
+        };
+        let message = Message {
+            topic,
+            payload,
+            properties: Properties::default(),
+        };
+        let terms = Terms {
+            qos: QoS::AtLeastOnce,
+            retain,
+            expires_ms: None,
+        };
+        let parcel = Parcel::new(message, terms, &self.meter);
+        self.send_out(&parcel, None, now_ms);
+    }
+
+    /// Answers a request on the connection that asked.
+    pub(crate) fn answer(&mut self, at: Handle, answer: Answer<'_>, now_ms: u64) -> Answered {
+        let Some(session) = self.live(at) else {
+            return Answered::Gone;
+        };
+        let topic = answer.topic.as_bytes();
+        let subscriptions = session.subscriptions.values();
+        let hearing = subscriptions.filter(|held| matches(held.filter.inner().as_bytes(), topic));
+        let options: Vec<_> = hearing.map(|held| held.options).collect();
+        let Some(qos) = options.iter().map(|its| its.qos).max() else {
+            return Answered::NotSubscribed;
+        };
+        let ids: Vec<SubscriptionId> = options.iter().filter_map(|its| its.id).collect();
+        let properties = Properties::new(&MessageProperties {
+            correlation_data: answer.correlation,
+            user: vec![("outcome", answer.outcome)],
+            ..MessageProperties::default()
+        });
+        let (Ok(topic), Ok(properties)) = (Text::try_from(answer.topic), properties) else {
+            return Answered::NotSubscribed;
+        };
+        let message = Message {
+            topic,
+            payload: answer.payload,
+            properties,
+        };
+        let terms = Terms {
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            expires_ms: None,
+        };
+        let ids: Ids = (!ids.is_empty()).then(|| ids.into());
+        let grant = Grant {
+            qos,
+            retain_as_published: false,
+            ids,
+        };
+        let parcel = Parcel::new(message, terms, &self.meter);
+        self.hand(at.session, &parcel, &grant, now_ms);
+        Answered::Sent
+    }
+
+    /// Whether a connection has its session.
+    pub(crate) fn has(&self, at: Handle) -> bool {
+        self.live(at).is_some()
+    }
+
+    /// Whether the session of a connection listens to a topic.
+    pub(crate) fn hears(&self, at: Handle, topic: &str) -> bool {
+        self.live(at).is_some_and(|session| {
+            let mut filters = session.subscriptions.values();
+            filters.any(|held| matches(held.filter.inner().as_bytes(), topic.as_bytes()))
+        })
+    }
+
+    /// The payload that is retained on a topic.
+    pub(crate) fn retained_on(&self, topic: &str) -> Option<Bytes> {
+        let parcel = self.retained.get(topic.as_bytes())?;
+        Some(parcel.message.payload.clone())
+    }
+
+    /// Takes note of what a connection may do now.
+    pub(crate) fn rejudge(&mut self, at: Handle, identity: Identity, now_ms: u64) {
+        if self.live(at).is_none() {
+            return;
+        }
+        self.apply_rights(at.session, &identity, now_ms);
+        if let Some(session) = self.live_mut(at) {
+            session.identity = identity;
+        }
+    }
+
+    /// The count of changes as it is now.
+    pub(crate) fn epoch_now(&self) -> u64 {
+        self.epoch.now()
+    }
+
+    /// Takes note that a connection may do what it could before.
+    pub(crate) fn keep_identity(&mut self, at: Handle) {
+        let epoch = self.epoch.now();
+        if let Some(session) = self.live_mut(at) {
+            session.identity.epoch = epoch;
+        }
+    }
+
+    /// Ends every other connection of the owner of this one: it may have one at a time.
+    pub(crate) fn displace_others(&mut self, at: Handle, now_ms: u64) {
+        let Some(session) = self.live(at) else { return };
+        let owner = session.key.owner.clone();
+        for other in self.sessions_of(&owner) {
+            let is_live = self
+                .sessions
+                .get(other)
+                .is_some_and(|its| its.link.is_some());
+            if is_live && other != at.session {
+                let why = "the device connected under another client id";
+                self.dismiss(other, ReasonCode::SessionTakenOver, why, now_ms);
+            }
+        }
+    }
+
+    /// Ends a connection whose socket was shut.
+    pub(crate) fn cut_one(&mut self, at: Handle, now_ms: u64) {
+        self.leaving.remove(&at.connection);
+        if let Some(session) = self.live(at) {
+            let key = session.key.clone();
+            self.cut(|its, _| *its == key, now_ms);
+        }
+    }
+
+    /// Every session of a device, live or left behind.
+    pub(crate) fn standings(&self) -> Vec<Standing> {
+        let sessions = self.sessions.iter();
+        sessions
+            .map(|(at, session)| Standing {
+                at,
+                owner: session.key.owner.clone(),
+            })
+            .collect()
+    }
+
+    /// Takes from a session what its device may not hear any more. `None`: the device is shut out, and nothing is kept for
+    /// it. Returns how many subscriptions it lost.
+    pub(crate) fn restrict(
+        &mut self,
+        at: Place,
+        rights: Option<&Arc<Rights>>,
+        now_ms: u64,
+    ) -> usize {
+        let Some(session) = self.sessions.get(at) else {
+            return 0;
+        };
+        match rights {
+            None => {
+                let owner = session.key.owner.clone();
+                if session.link.is_none() && !session.is_silenced {
+                    self.silence(&owner);
+                }
+                0
+            }
+            Some(_) if session.identity.admission != Admission::Full => 0,
+            Some(rights) => {
+                let identity = Identity {
+                    rights: Arc::clone(rights),
+                    ..session.identity.clone()
+                };
+                let lost = self.apply_rights(at, &identity, now_ms);
+                if let Some(session) = self.sessions.get_mut(at) {
+                    session.identity.rights = identity.rights;
+                }
+                lost
+            }
+        }
+    }
+
+    /// Takes from a session the subscriptions and waiting messages that these rights do not cover. Returns how many
+    /// subscriptions it lost.
+    pub(super) fn apply_rights(&mut self, at: Place, to: &Identity, _now_ms: u64) -> usize {
+        let Some(session) = self.sessions.get(at) else {
+            return 0;
+        };
+        if Arc::ptr_eq(&session.identity.rights, &to.rights) {
+            return 0;
+        }
+        let held = session.subscriptions.values();
+        let lost = held.filter(|held| !to.rights.covers(held.filter.as_str()));
+        let lost: Vec<Filter> = lost.map(|held| held.filter.clone()).collect();
+        for filter in &lost {
+            self.let_go(at, filter);
+        }
+        self.change_outbox(at, |session| {
+            let may_hear = |entry: &super::outbox::Entry| {
+                to.rights.may_hear(entry.parcel.message.topic.as_str())
+            };
+            session.outbox.retain(may_hear, may_hear);
+        });
+        self.note_change(at);
+        lost.len()
+    }
+
+    /// Lets time pass: ends what is over, and connections that are silent. True if a will is due.
+    pub(crate) fn tick(&mut self, now_ms: u64) -> bool {
+        let mut over = Vec::new();
+        let mut silent = Vec::new();
+        for (at, session) in self.sessions.iter() {
+            match &session.link {
+                None if session.ends_ms.is_some_and(|end| end <= now_ms) => over.push(at),
+                None => {}
+                Some(link) => {
+                    let is_silent = link.silence_max_ms > 0
+                        && now_ms > link.heard_ms.saturating_add(link.silence_max_ms);
+                    if is_silent {
+                        silent.push(at);
+                    }
+                }
+            }
+        }
+        for at in over {
+            self.end_session(at);
+        }
+        for at in silent {
+            if let Some(session) = self.sessions.get(at) {
+                let Key { owner, client_id } = &session.key;
+                tracing::info!(
+                    ?owner,
+                    ?client_id,
+                    "said nothing for its keep alive: the connection was ended"
+                );
+            }
+            self.dismiss(
+                at,
+                ReasonCode::KeepAliveTimeout,
+                "nothing came for too long",
+                now_ms,
+            );
+        }
+        self.retained.expire(now_ms);
+        self.close_books(now_ms);
+        self.has_due_wills(now_ms)
+    }
+
+    /// Forgets owners who have no session and were not suspicious lately.
+    fn close_books(&mut self, now_ms: u64) {
+        let books = &mut self.books;
+        self.owners.retain(|_, at| {
+            let is_over = books.get(*at).is_none_or(|book| {
+                let since = book.takeovers.told_ms.unwrap_or(book.takeovers.since_ms);
+                book.sessions.is_empty() && now_ms > since + super::bounds::TAKEOVERS_AGAIN_MS
+            });
+            if is_over {
+                books.remove(*at);
+            }
+            !is_over
+        });
+    }
+
+    /// Ends a connection by the gateway's doing, with a reason that its client is told.
+    pub(crate) fn end(&mut self, at: Handle, reason: ReasonCode, why: &str, now_ms: u64) {
+        if self.live(at).is_some() {
+            self.dismiss(at.session, reason, why, now_ms);
+        }
+    }
+
+    /// Forgets what a connection was still to be told.
+    pub(crate) fn hang_up(&mut self, at: Handle, now_ms: u64) {
+        self.depart(at, Departure::Lost, now_ms);
+    }
+}

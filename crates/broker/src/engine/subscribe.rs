@@ -1,0 +1,205 @@
+//! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8, §3.10).
+
+use hearthkey_core::topic::hearthkey;
+
+use crate::engine::Engine;
+use crate::engine::bounds::SUBSCRIPTION_BYTES;
+use crate::engine::detach::Departure;
+use crate::engine::inbound::{Asked, Flow};
+use crate::engine::session::{Handle, Held, Owner};
+use crate::engine::subscriptions::{Member, Options};
+use crate::engine::topics::matches;
+use crate::event::{Bound, Refusal, clipped};
+use crate::protocol::{
+    Filter, QoS, ReasonCode, RetainHandling, Subscribe, Subscription, SubscriptionId, Unsubscribe,
+    Violation,
+};
+
+/// What a subscription counts for.
+pub(super) fn weight(held: &Held) -> usize {
+    held.filter.text().len() + SUBSCRIPTION_BYTES
+}
+
+const UNANSWERABLE: Departure = Departure::Violated(Violation {
+    reason: ReasonCode::PacketTooLarge,
+    section: "[MQTT-3.1.2-24]",
+    what: "the answer is longer than the client takes",
+});
+
+impl Engine {
+    pub(super) fn subscribe(&mut self, at: Handle, subscribe: &Subscribe, now_ms: u64) -> Flow {
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        for subscription in subscribe.filters.iter() {
+            codes.push(self.subscribe_one(at, &subscription, subscribe.subscription_id, now_ms));
+        }
+        let why = codes.iter().find(|code| code.is_failure());
+        let why = why.map(|code| code.name());
+        let codes = codes.iter().copied();
+        self.answer_codes(at, |link| {
+            let out = &mut link.control;
+            link.encoder.suback(subscribe.packet_id, codes, why, out)
+        })
+    }
+
+    fn answer_codes(
+        &mut self,
+        at: Handle,
+        words: impl FnOnce(&mut super::session::Link) -> Result<(), crate::protocol::TooLarge>,
+    ) -> Flow {
+        let mut said = Ok(());
+        self.say(at, |link| said = words(link));
+        match said {
+            Ok(()) => Ok(None),
+            Err(_) => Err(UNANSWERABLE),
+        }
+    }
+
+    fn subscribe_one(
+        &mut self,
+        at: Handle,
+        asked: &Subscription,
+        id: Option<SubscriptionId>,
+        now_ms: u64,
+    ) -> ReasonCode {
+        let Some(session) = self.live(at) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let Some(link) = &session.link else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let filter = &asked.filter;
+        let is_shared = filter.share_group().is_some();
+        let is_claim = matches!(session.key.owner, Owner::Claim(_));
+        if filter.text().len() > self.bounds.topic_max_bytes {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        if is_shared && is_claim || !session.identity.rights.may_subscribe(filter.as_str()) {
+            let why = Refusal::Subscribe(clipped(filter.as_str()));
+            let (owner, address) = (session.key.owner.clone(), link.address);
+            self.notes.refused(&owner, address, why);
+            return ReasonCode::NotAuthorized;
+        }
+        let options = Options {
+            qos: asked.qos,
+            no_local: asked.no_local || link.is_bridge && !is_shared,
+            retain_as_published: asked.retain_as_published || link.is_bridge,
+            id,
+        };
+        let is_new = !session.subscriptions.contains_key(filter.text());
+        if is_new && !self.has_room_for(at, filter) {
+            self.tell_bound(at.session, Bound::Subscriptions, now_ms);
+            return ReasonCode::QuotaExceeded;
+        }
+        self.hold(at, filter, options, is_new);
+        let wants_retained = match asked.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained && !is_shared {
+            self.read_retained(at, filter, options);
+        }
+        self.ask_for_notice(at, filter);
+        match asked.qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQos2,
+        }
+    }
+
+    fn has_room_for(&self, at: Handle, filter: &Filter) -> bool {
+        let Some(session) = self.live(at) else {
+            return false;
+        };
+        let more = filter.text().len() + SUBSCRIPTION_BYTES;
+        let device = self
+            .books
+            .get(session.book)
+            .map_or(0, |book| book.subscription_bytes);
+        session.subscriptions.len() < session.bounds.subscriptions_max
+            && device + more <= self.bounds.subscriptions_device_max_bytes
+            && self.subscription_bytes + more <= self.bounds.subscriptions_max_bytes
+    }
+
+    fn hold(&mut self, at: Handle, filter: &Filter, options: Options, is_new: bool) {
+        let Some(session) = self.live_mut(at) else {
+            return;
+        };
+        // With bytes of its own: the packet it came in may be long.
+        let Ok(filter) = Filter::parse(filter.text().compact()) else {
+            return;
+        };
+        let member = Member {
+            session: at.session,
+            options,
+        };
+        let held = Held {
+            filter: filter.clone(),
+            options,
+        };
+        let (book, bytes) = (session.book, weight(&held));
+        session.subscriptions.insert(filter.text().clone(), held);
+        self.subscriptions.insert(&filter, member);
+        if is_new {
+            self.subscription_bytes += bytes;
+            if let Some(book) = self.books.get_mut(book) {
+                book.subscription_bytes += bytes;
+            }
+        }
+        self.note_head_change(at.session);
+    }
+
+    fn read_retained(&mut self, at: Handle, filter: &Filter, options: Options) {
+        let cursor = self.retained.cursor(filter, options);
+        if let Some(session) = self.live_mut(at) {
+            session.cursors.retain(|cursor| cursor.filter != *filter);
+            session.cursors.extend(cursor);
+        }
+    }
+
+    fn ask_for_notice(&mut self, at: Handle, filter: &Filter) {
+        if let Some(session) = self.live(at)
+            && let Some(device) = session.key.owner.device()
+            && matches(
+                filter.inner().as_bytes(),
+                hearthkey::notice(device).as_bytes(),
+            )
+        {
+            self.asked.push(Asked::Notice);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, at: Handle, unsubscribe: &Unsubscribe) -> Flow {
+        let mut codes = Vec::with_capacity(unsubscribe.len());
+        for filter in unsubscribe.iter() {
+            codes.push(match self.let_go(at.session, &filter) {
+                true => ReasonCode::Success,
+                false => ReasonCode::NoSubscriptionExisted,
+            });
+        }
+        let codes = codes.iter().copied();
+        self.answer_codes(at, |link| {
+            let out = &mut link.control;
+            link.encoder.unsuback(unsubscribe.packet_id, codes, out)
+        })
+    }
+
+    /// Ends a subscription of a session. False if there is none.
+    pub(super) fn let_go(&mut self, at: super::arena::Place, filter: &Filter) -> bool {
+        let Some(session) = self.sessions.get_mut(at) else {
+            return false;
+        };
+        let Some(held) = session.subscriptions.remove(filter.text()) else {
+            return false;
+        };
+        session.cursors.retain(|cursor| cursor.filter != *filter);
+        let bytes = weight(&held);
+        self.subscription_bytes -= bytes;
+        if let Some(book) = self.books.get_mut(session.book) {
+            book.subscription_bytes -= bytes;
+        }
+        self.subscriptions.remove(&held.filter, at);
+        self.note_head_change(at);
+        true
+    }
+}

@@ -1,0 +1,145 @@
+//! What survives.
+
+use crate::engine::Moment;
+use crate::engine::testing::{Heard, Hello, Room, Say, WillSaid};
+use crate::limits::Limits;
+use crate::state::{StateChange, StateRow};
+
+use super::{lasting, messages, say, texts, two};
+
+/// The rows of everything that an engine has to write down.
+fn written(room: &mut Room, rows: &mut Vec<StateRow>) {
+    let at = Moment {
+        now_ms: room.now_ms,
+        home_s: 1_000 + (room.now_ms / 1000) as i64,
+    };
+    loop {
+        let changes = room.engine.take_changes(3, true, at);
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            let (kind, key) = match &change {
+                StateChange::Put(row) => (row.kind, row.key.clone()),
+                StateChange::Delete { kind, key } => (*kind, key.clone()),
+            };
+            rows.retain(|row| (row.kind, &row.key) != (kind, &key));
+            if let StateChange::Put(row) = change {
+                rows.push(row);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_is_restored_goes_on_where_it_was_written_down() {
+    let will = WillSaid {
+        topic: "b/alive",
+        payload: b"gone".to_vec(),
+        qos: 0,
+        retain: false,
+        delay_s: 0,
+    };
+    let hello = Hello {
+        will: Some(will),
+        ..lasting()
+    };
+    let (mut room, mut listener, mut speaker) = two(&Limits::default(), &hello, 2);
+    let mut rows = Vec::new();
+    for (number, qos) in [(1_u16, 1), (2, 2), (3, 2), (4, 1)] {
+        let text = number.to_string();
+        let say = Say {
+            id: number,
+            retain: number == 1,
+            ..say("a/b", text.as_bytes(), qos)
+        };
+        room.publish(&mut speaker, &say);
+        written(&mut room, &mut rows);
+    }
+    let heard = messages(room.hear(&mut listener));
+    assert_eq!(heard.len(), 4);
+    room.acknowledge(&mut listener, 4, heard[0].id);
+    room.acknowledge(&mut listener, 5, heard[1].id);
+    let qos_2 = Say {
+        id: 77,
+        ..say("b/x", b"mine", 2)
+    };
+    room.publish(&mut listener, &qos_2);
+    written(&mut room, &mut rows);
+
+    let mut after = Room::new(&Limits::default());
+    let at = Moment {
+        now_ms: 0,
+        home_s: 1_010,
+    };
+    assert_eq!(after.engine.restore(rows.clone(), at), 0);
+    let mut again = after.connect("hall", "hall", &lasting());
+    let heard = after.hear(&mut again);
+    assert_eq!(
+        heard[0],
+        Heard::Connack {
+            present: true,
+            code: 0
+        }
+    );
+    assert_eq!(heard[1], Heard::Ack(6, 2, 0), "released, not sent again");
+    assert_eq!(texts(&heard), ["3", "4"]);
+    assert!(messages(heard).iter().all(|published| published.dup));
+    after.publish(&mut again, &Say { dup: true, ..qos_2 });
+    assert_eq!(after.hear(&mut again), [Heard::Ack(5, 77, 0)]);
+    for (kind, id) in [(7, 2), (5, 3), (7, 3), (4, 4), (6, 77)] {
+        after.acknowledge(&mut again, kind, id);
+    }
+    after.hear(&mut again);
+    after.subscribe(&mut again, 5, &[("a/b", 0)], None);
+    assert_eq!(texts(&after.hear(&mut again)), ["1"], "retained");
+    after.send(&mut again, &[0xe0, 2, 4, 0]);
+    let heard = after.engine.due_wills(0).len();
+    assert_eq!(
+        heard, 0,
+        "the will of before was taken back when its device came"
+    );
+    written(&mut after, &mut rows);
+    let kinds: Vec<_> = rows
+        .iter()
+        .map(|row| (row.kind, row.key.as_str()))
+        .collect();
+    use crate::state::StateKind::{Retained, Session};
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    assert!(kinds.contains(&(Retained, "a/b")) && kinds.contains(&(Session, "hall")));
+}
+
+#[test]
+fn the_will_of_a_device_that_does_not_come_back_after_a_restart_is_spoken() {
+    let will = WillSaid {
+        topic: "a/alive",
+        payload: b"gone".to_vec(),
+        qos: 1,
+        retain: false,
+        delay_s: 0,
+    };
+    let mut room = Room::new(&Limits::default());
+    room.connect(
+        "lamp",
+        "lamp",
+        &Hello {
+            will: Some(will),
+            ..Hello::default()
+        },
+    );
+    let mut rows = Vec::new();
+    written(&mut room, &mut rows);
+    assert_eq!(
+        rows.len(),
+        1,
+        "also that of a session which ends with its connection"
+    );
+    let mut after = Room::new(&Limits::default());
+    let at = Moment {
+        now_ms: 0,
+        home_s: 2_000,
+    };
+    after.engine.restore(rows, at);
+    assert!(!after.engine.tick(59_000));
+    assert!(after.engine.tick(60_000));
+}
