@@ -56,35 +56,6 @@ async fn no_session_is_ever_resumed() {
     assert!(!tls13.contains("New Session Ticket arrived"), "{tls13}");
 }
 
-// The library's rule: see `rights.rs` for the engine's.
-#[cfg(not(feature = "own-engine"))]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_id_that_is_not_its_own_is_refused() {
-    let (_rig, bench) = home_with_a_lamp().await;
-    for other in ["door", "lamp2", "lamp.a", "LAMP"] {
-        let args = [
-            "--cert",
-            "lamp.crt",
-            "--key",
-            "lamp.key",
-            "-i",
-            other,
-            "-t",
-            "devices/lamp/x",
-            "-m",
-            "1",
-            "-d",
-        ];
-        let refused = bench.mosquitto("mosquitto_pub", &args).await;
-        assert!(!refused.status.success(), "{other}");
-        let said = said(&refused).to_lowercase();
-        assert!(
-            said.contains("client identifier") || said.contains("(133)"),
-            "{said}"
-        );
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_its_profile_a_device_neither_subscribes_nor_publishes_nor_leaves_a_will() {
     let (rig, bench) = home_with_a_lamp().await;

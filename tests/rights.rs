@@ -15,7 +15,6 @@ async fn two_devices() -> (Rig, Door, Identity, Identity) {
     (rig, door, lamp, hall)
 }
 
-#[cfg(feature = "own-engine")]
 #[tokio::test(flavor = "multi_thread")]
 async fn any_client_id_is_the_devices_own_and_takes_nothing_of_another() {
     let (_rig, door, lamp, hall) = two_devices().await;
@@ -45,35 +44,6 @@ async fn any_client_id_is_the_devices_own_and_takes_nothing_of_another() {
     assert!(door.connect(Some(&lamp), &login).await.is_ok());
 }
 
-#[cfg(not(feature = "own-engine"))]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_id_of_another_is_refused_in_both_versions_and_the_right_one_is_named() {
-    let (rig, door, lamp, hall) = two_devices().await;
-    let mut own = door.device(&hall).await.unwrap();
-    for id in ["hall", "", "LAMP", "lamp.1", "lamp ", "lamp/", "#"] {
-        let refused = door.connect(Some(&lamp), &Hello::v5(id)).await.unwrap_err();
-        let Refused::Connack(0x85, reason) = &refused else {
-            panic!("{id:?}: {refused:?}");
-        };
-        assert!(reason.contains("\"lamp\""), "{reason}");
-        let refused = door.connect(Some(&lamp), &Hello::v311(id)).await;
-        let expected = Refused::Connack(2, String::new());
-        assert_eq!(refused.unwrap_err(), expected, "{id:?}");
-    }
-    assert_eq!(
-        own.publish("devices/hall/state", b"on").await,
-        Ok(0),
-        "not taken over"
-    );
-    recorded(&rig, "door.enter", "refused", "device:lamp", "client id").await;
-    // A login beside the certificate changes nothing.
-    let login = Hello {
-        login: Some(("hall", "x")),
-        ..Hello::v5("lamp")
-    };
-    assert!(door.connect(Some(&lamp), &login).await.is_ok());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_will_that_the_profile_does_not_allow_refuses_the_connection() {
     let (rig, door, lamp, _) = two_devices().await;
@@ -86,7 +56,7 @@ async fn a_will_that_the_profile_does_not_allow_refuses_the_connection() {
         &renewal,
         "devices/lamp/#",
     ] {
-        if cfg!(feature = "own-engine") && topic.contains('#') {
+        if topic.contains('#') {
             // No topic name at all: a broken packet.
             continue;
         }

@@ -346,7 +346,6 @@ impl EventSender {
     }
 
     /// Reports what is not waited for, if there is room, or counts it.
-    #[cfg(feature = "own-engine")]
     pub(crate) fn offer(&self, event: Event) {
         match event {
             Event::Refused { address, who, why } => self.refused(address, who, why),

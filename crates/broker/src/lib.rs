@@ -26,64 +26,15 @@
 //! - Payloads and secrets are never logged.
 //! - Every queue, payload and wait has a bound in [`Limits`], where its behavior is stated.
 
+pub mod client_hello;
+mod edge;
+mod engine;
 mod event;
 mod gate;
 mod limits;
+pub mod protocol;
 mod state;
 
-// The engine of our own, behind the feature `own-engine`.
-#[cfg(any(test, feature = "own-engine"))]
-pub mod client_hello;
-#[cfg(feature = "own-engine")]
-mod edge;
-#[cfg(feature = "own-engine")]
-mod engine;
-#[cfg(any(test, feature = "own-engine"))]
-pub mod protocol;
-
-// The library, until the engine has taken its place.
-#[cfg(not(feature = "own-engine"))]
-mod accept;
-#[cfg(not(feature = "own-engine"))]
-mod broker;
-#[cfg(not(feature = "own-engine"))]
-mod claim;
-#[cfg(not(feature = "own-engine"))]
-mod connack;
-#[cfg(not(feature = "own-engine"))]
-mod connect;
-#[cfg(not(feature = "own-engine"))]
-mod device;
-#[cfg(not(feature = "own-engine"))]
-mod egress;
-#[cfg(not(feature = "own-engine"))]
-mod hook;
-#[cfg(not(feature = "own-engine"))]
-mod ledger;
-#[cfg(not(feature = "own-engine"))]
-mod library;
-#[cfg(not(feature = "own-engine"))]
-mod policy;
-#[cfg(not(feature = "own-engine"))]
-mod queue_rows;
-#[cfg(not(feature = "own-engine"))]
-mod reply;
-#[cfg(not(feature = "own-engine"))]
-mod restore;
-#[cfg(not(feature = "own-engine"))]
-mod sessions;
-#[cfg(not(feature = "own-engine"))]
-mod snapshot;
-#[cfg(not(feature = "own-engine"))]
-mod stream;
-#[cfg(not(feature = "own-engine"))]
-mod wire;
-
-#[cfg(not(feature = "own-engine"))]
-pub use accept::certificate_refused;
-#[cfg(not(feature = "own-engine"))]
-pub use broker::{Broker, Config, Counters, PublishError, Rechecked, StartError};
-#[cfg(feature = "own-engine")]
 pub use edge::{
     Broker, Config, Counters, Delivered, Dropped, PublishError, Rechecked, Reply, SessionInfo,
     StartError, certificate_refused,
@@ -91,8 +42,4 @@ pub use edge::{
 pub use event::{Bound, ClaimAnswer, Event, Events, Refusal, Request, SessionEnd, Who};
 pub use gate::{Gate, Mark, Place, Places, origin};
 pub use limits::Limits;
-#[cfg(not(feature = "own-engine"))]
-pub use reply::{Delivered, Reply};
-#[cfg(not(feature = "own-engine"))]
-pub use sessions::{Dropped, SessionInfo};
 pub use state::{StateChange, StateChanges, StateKind, StateRow};

@@ -47,8 +47,6 @@ pub struct Limits {
     pub queues_device_max_bytes: usize,
     /// Bytes queued for all sessions together, each message counted once. The largest queue is emptied beyond it.
     pub queues_total_max_bytes: usize,
-    /// Messages on their way to one connected session, in the library. Beyond it QoS 0 is dropped, QoS 1 queued.
-    pub lane_messages_max: usize,
     /// Unacknowledged QoS 1 and 2 messages towards one client. More wait in its queue.
     pub outbound_inflight_max: u16,
     /// Unacknowledged QoS 2 messages from one client (Receive Maximum). More close the session.
@@ -121,7 +119,6 @@ impl Default for Limits {
             queue_max_bytes: 16 * MIB,
             queues_device_max_bytes: 48 * MIB,
             queues_total_max_bytes: 128 * MIB,
-            lane_messages_max: 256,
             outbound_inflight_max: 1_024,
             receive_max: 64,
             half_done_max: 4_096,

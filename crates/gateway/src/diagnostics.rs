@@ -78,12 +78,11 @@ impl<W: Write + AsFd> Write for Unwaiting<W> {
 }
 
 /// The filter for a number of `-v`. A gateway tells what happens; a command is asked for an answer.
-/// The MQTT library warns of every refusal, which the audit log has already.
 fn directives(verbose: u8, service: bool) -> &'static str {
     match (verbose, service) {
-        (0, false) => "warn,mqtt5=error",
-        (0, true) => "warn,mqtt5=error,hearthkey=info",
-        (1, _) => "warn,mqtt5=error,hearthkey=debug",
+        (0, false) => "warn",
+        (0, true) => "warn,hearthkey=info",
+        (1, _) => "warn,hearthkey=debug",
         _ => "info,hearthkey=trace",
     }
 }
@@ -103,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_library_is_never_made_to_print_packets() {
-        assert!(!may_be_told("mqtt5::client", &tracing::Level::TRACE));
+        assert!(!may_be_told("rustls::client", &tracing::Level::TRACE));
         assert!(!may_be_told("hyper::proto", &tracing::Level::DEBUG));
-        assert!(may_be_told("mqtt5::broker", &tracing::Level::WARN));
+        assert!(may_be_told("rustls::server", &tracing::Level::WARN));
         assert!(may_be_told(
             "hearthkey_gateway::revoke",
             &tracing::Level::TRACE

@@ -10,28 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{Client, Hello, connect_packet, dial};
 use crate::home::{Authority, Home, until, within};
 
-// The library's rule: see `own.rs` for the engine's.
-#[cfg(not(feature = "own-engine"))]
-#[tokio::test]
-async fn a_wrong_client_id_is_refused_and_told_the_right_one() {
-    let home = Home::new().await;
-    let lamp = home.enroll("lamp", 1);
-    for wrong in ["", "hall", "lamp.a"] {
-        let refused = Client::connect(&home, Some(&lamp), &Hello::v5(wrong))
-            .await
-            .err()
-            .unwrap();
-        assert_eq!(refused.code, 0x85);
-        assert_eq!(refused.reason, "the client id must be \"lamp\"");
-        let refused = Client::connect(&home, Some(&lamp), &Hello::v311(wrong))
-            .await
-            .err()
-            .unwrap();
-        assert_eq!(refused.code, 2);
-    }
-    home.hears(&["Refused", "Device", "lamp", "ClientId"]).await;
-}
-
 #[tokio::test]
 async fn an_unknown_certificate_is_refused_and_a_username_changes_nothing() {
     let home = Home::new().await;

@@ -6,12 +6,9 @@ mod claims;
 mod client;
 mod door;
 mod home;
-#[cfg(feature = "own-engine")]
 mod own;
 mod requests;
 mod sessions;
-#[cfg(feature = "own-engine")]
 mod short_records;
 mod state;
-#[cfg(feature = "own-engine")]
 mod strict;

@@ -1,4 +1,4 @@
-//! What the engine of our own promises beyond the library.
+//! What the engine promises, told by clients.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
