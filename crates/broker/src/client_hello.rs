@@ -1,7 +1,8 @@
 //! What a client says about itself in the first message of TLS, and rustls does not pass on: how long a record it takes.
 //!
 //! Devices with a few kilobytes of memory ask for short records by `max_fragment_length` (RFC 6066 §4) or
-//! `record_size_limit` (RFC 8449). A record that is longer than their buffer ends their connection.
+//! `record_size_limit` (RFC 8449). A record that is longer than their buffer ends their connection. Not all of them can
+//! ask: a client that speaks TLS 1.2 at most is taken for one of them.
 
 /// The most of a ClientHello that is looked at, in bytes. One that is longer asks for nothing.
 pub const CLIENT_HELLO_MAX_BYTES: usize = 16 * 1024;
@@ -10,9 +11,14 @@ const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const MAX_FRAGMENT_LENGTH: u16 = 1;
 const RECORD_SIZE_LIMIT: u16 = 28;
+const SUPPORTED_VERSIONS: u16 = 43;
+const TLS_1_3: [u8; 2] = [3, 4];
+/// The longest record for a client that speaks TLS 1.2 at most and asks for nothing, in bytes.
+const OLD_CLIENT_BYTES: usize = 1_024;
 
 /// The longest plaintext of a record that this client takes, in bytes, from the records of its ClientHello as they
-/// came: 64 to 16,383. `None`: it asks for nothing, for nothing that exists, or the message is not complete.
+/// came: 64 to 16,383. `None`: it speaks TLS 1.3 and asks for nothing, or for nothing that exists; or the message is not
+/// complete.
 ///
 /// Judges nothing else: whether the ClientHello is in order is for TLS to see.
 pub fn record_limit(records: &[u8]) -> Option<usize> {
@@ -29,6 +35,7 @@ pub fn record_limit(records: &[u8]) -> Option<usize> {
     let length = rest.u16()?;
     let mut extensions = Bytes(rest.take(length.into())?);
     let (mut fragment, mut record) = (None, None);
+    let mut is_old = true;
     while let Some(kind) = extensions.u16() {
         let length = extensions.u16()?;
         let value = extensions.take(length.into())?;
@@ -39,11 +46,16 @@ pub fn record_limit(records: &[u8]) -> Option<usize> {
                 let limit = usize::from(u16::from_be_bytes([high, low]));
                 record = (65..=16_384).contains(&limit).then(|| limit - 1);
             }
+            // A list with its length before it (RFC 8446 §4.2.1).
+            (SUPPORTED_VERSIONS, &[_, ref versions @ ..]) => {
+                is_old = !versions.chunks_exact(2).any(|one| *one == TLS_1_3);
+            }
             _ => {}
         }
     }
     // Whoever names both means the second (RFC 8449 §5).
-    record.or(fragment)
+    let asked = record.or(fragment);
+    asked.or(is_old.then_some(OLD_CLIENT_BYTES))
 }
 
 /// The body of the ClientHello, which may be spread over several records.
@@ -102,8 +114,13 @@ impl<'a> Bytes<'a> {
 mod tests {
     use super::*;
 
-    /// A ClientHello with these extensions, in records of at most so many bytes.
+    /// A ClientHello of TLS 1.3 with these extensions, in records of at most so many bytes.
     fn hello(extensions: &[(u16, &[u8])], record_max: usize) -> Vec<u8> {
+        let versions: (u16, &[u8]) = (43, &[4, 3, 4, 3, 3]);
+        bare_hello(&[&[versions], extensions].concat(), record_max)
+    }
+
+    fn bare_hello(extensions: &[(u16, &[u8])], record_max: usize) -> Vec<u8> {
         let mut block = Vec::new();
         for (kind, value) in extensions {
             block.extend_from_slice(&kind.to_be_bytes());
@@ -161,6 +178,15 @@ mod tests {
         }
         assert_eq!(record_limit(&hello(&[], 9_999)), None);
         assert_eq!(record_limit(b"GET / HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn who_speaks_tls_1_2_at_most_has_little_room_or_says_how_much() {
+        for versions in [&[][..], &[(43, &[2, 3, 3][..])]] {
+            assert_eq!(record_limit(&bare_hello(versions, 9_999)), Some(1_024));
+        }
+        let asks: (u16, &[u8]) = (1, &[4]);
+        assert_eq!(record_limit(&bare_hello(&[asks], 9_999)), Some(4_096));
     }
 
     #[test]

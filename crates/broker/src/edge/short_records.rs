@@ -1,8 +1,8 @@
 //! The beginning of TLS, for clients that take short records only (RFC 6066 §4, RFC 8449).
 //!
 //! rustls limits what it sends by its configuration and does not look at what a client asks for. So the ClientHello is
-//! looked at as it passes, and a client that asks gets a configuration of its own, handshake included. The extension is
-//! not echoed, which rustls cannot do; devices that ask read what they get.
+//! looked at as it passes, and a client that asks, or speaks TLS 1.2 at most, gets a configuration of its own, handshake
+//! included. The extension is not echoed, which rustls cannot do; devices that ask read what they get.
 
 use std::io;
 use std::pin::Pin;
@@ -203,7 +203,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_asks_for_nothing_gets_long_records() {
+    async fn a_client_that_asks_for_nothing_gets_long_records_in_tls_1_3_alone() {
+        let old = records(&["-tls1_2"]).await;
+        assert!(old.iter().all(|(_, length)| *length <= 1_024 + 24));
         let found = records(&["-tls1_3"]).await;
         assert!(
             found.iter().any(|(_, length)| *length > 16_000),
