@@ -1,28 +1,31 @@
 //! Hearthkey's front door: MQTT 3.1.1 and 5 over mutual TLS.
 //!
 //! The broker carries messages and enforces what others decided. It reads the live
-//! [`Access`](hearthkey_core::access::Access) on every connect, publish and subscribe, and tells
-//! the gateway what happened through [`Events`]. It signs nothing, stores nothing and decides
-//! nothing: no key, no SQL and no clock is in here (the time is `Config::now`).
+//! [`Access`](hearthkey_core::access::Access) on every connect and whenever that has changed, and tells the gateway what
+//! happened through [`Events`]. It signs nothing and stores nothing: no key, no SQL and no clock of the day is in here
+//! (the time is `Config::now`).
 //!
 //! | part | module |
 //! | --- | --- |
-//! | bounds before TLS, TLS, the first packet | `gate`, `accept`, `connect`, `connack` |
-//! | a device's session, a claim's private room | `device`, `claim`, `policy`, `hook` |
-//! | the bytes between client and library | `stream`, `egress`, `wire` |
-//! | answers to requests | `reply` |
-//! | what survives a restart | `ledger`, `snapshot`, `restore`, `state` |
+//! | places before TLS, and who gives way | `gate` |
+//! | what a ClientHello says and rustls does not pass on | [`client_hello`] |
+//! | bytes to packets, packets to bytes, every rule about them | [`protocol`] |
+//! | sessions, subscriptions, queues, retained messages and wills, as plain values | `engine` |
+//! | sockets, TLS, deadlines, one task for each connection; the handle of the gateway | `edge` |
+//! | what the gateway is told, and what it keeps for the next run | `event`, `state` |
+//! | every bound | `limits` |
 //!
-//! The protocol engine is the `mqtt5` library, pinned; none of its types leaves this crate. It is
-//! given no listener: every byte it sees has passed this door, and every byte it sends passes
-//! `egress`, which takes out what it adds and MQTT does not want.
+//! `protocol` knows nobody, `engine` knows `protocol`, `edge` knows both. Neither of the first two has a socket, a task
+//! or a clock.
 //!
 //! Invariants:
-//! - A session is registered, *then* admitted once more, *then* served. With the gateway's rule
-//!   "swap the access, then drop the sessions", no revoked certificate keeps a session.
-//! - Dropping a session shuts its socket down in the caller's thread. It waits for nobody.
-//! - A claim's connection lives in a router of its own: no topic of the home exists there.
-//! - Claim secrets are cut out of CONNECT before the library sees it.
+//! - A session is registered, *then* admitted once more, *then* served. With the gateway's rule "change the access, then
+//!   drop the sessions", no revoked certificate keeps a session.
+//! - Nothing is taken from a session or given to it while the access has changed since it was judged.
+//! - Dropping a session shuts its socket down in the caller's thread. It waits for no connection.
+//! - A claim's connection lives in an engine of its own: no topic of the home exists there.
+//! - Claim secrets are wiped from the buffer they were read into and stand in no session.
+//! - Nobody who publishes waits for somebody who subscribes.
 //! - Payloads and secrets are never logged.
 //! - Every queue, payload and wait has a bound in [`Limits`], where its behavior is stated.
 
