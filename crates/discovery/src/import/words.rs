@@ -268,7 +268,7 @@ pub(super) fn plain(words: &[String]) -> Option<&'static str> {
         return Some("it is a path, not a secret");
     }
     if last == "hash" && kind(words).is_none() {
-        return Some("it is a checksum or a version, not a secret");
+        return Some("it is a hash, not a secret");
     }
     let listed = PLAIN_ENDS.iter().find(|(ends, _)| ends.contains(&last));
     listed.map(|(_, why)| *why)
