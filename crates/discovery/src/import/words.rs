@@ -199,6 +199,22 @@ const CHIP_PINS: [&str; 33] = [
     "lrclk",
 ];
 
+/// Codes that open something, or log somebody in.
+const OPENING_CODES: [&str; 12] = [
+    "pin",
+    "pincode",
+    "puk",
+    "code",
+    "codes",
+    "otp",
+    "totp",
+    "alarmcode",
+    "doorcode",
+    "accesscode",
+    "zugangscode",
+    "toegangscode",
+];
+
 /// With these words a pre-shared key is none of a wireless network.
 const NETWORK_PSK: [&str; 8] = [
     "bridge",
@@ -316,15 +332,7 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         Some("api-token")
     } else if key {
         Some("api-key")
-    } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"])
-        || has(&[
-            "alarmcode",
-            "doorcode",
-            "accesscode",
-            "zugangscode",
-            "toegangscode",
-        ])
-    {
+    } else if has(&OPENING_CODES) {
         Some("password")
     } else if has(&[
         "credential",
