@@ -182,24 +182,26 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
     let mut requests = Requests::of_claim(&shared, &room, handle, &claim, address);
     let mut connection = Connection::new(&shared, Arc::clone(&room), handle, parts);
     let life = shared.limits.claim_life();
-    let words = match timeout(life, visit(&mut connection, &mut requests)).await {
-        Ok(Some(departure)) => room.with(|engine, now_ms| engine.depart(handle, departure, now_ms)),
+    let end = timeout(life, visit(&mut connection, &mut requests)).await;
+    let words = match &end {
+        Ok(Some(departure)) => {
+            room.with(|engine, now_ms| engine.depart(handle, *departure, now_ms))
+        }
         Ok(None) => Default::default(),
         Err(_) => {
             tracing::debug!(%address, "a claim's connection has had its time");
             room.with(|engine, now_ms| {
-                engine.end(
-                    handle,
-                    ReasonCode::MaximumConnectTime,
-                    "its time is over",
-                    now_ms,
-                );
+                let reason = ReasonCode::MaximumConnectTime;
+                engine.end(handle, reason, "its time is over", now_ms);
                 engine.depart(handle, Departure::Lost, now_ms)
             })
         }
     };
     room.with(|engine, now_ms| engine.hang_up(handle, now_ms));
-    Box::pin(connection.farewell(&words)).await;
+    match end {
+        Ok(Some(Departure::Left(_) | Departure::Lost)) => Box::pin(connection.hang_up()).await,
+        _ => Box::pin(connection.farewell(&words)).await,
+    }
     cut.now();
 }
 

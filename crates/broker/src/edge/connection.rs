@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-use crate::edge::farewell::farewell_after;
+use crate::edge::farewell::{farewell_after, goodbye};
 use crate::edge::hall::Hall;
 use crate::edge::shared::Shared;
 use crate::edge::socket::{Cut, SharedTcp};
@@ -155,8 +155,17 @@ impl Connection {
     /// Ends the connection with these last bytes, behind what was being written.
     pub(crate) async fn farewell(mut self, packet: &[u8]) {
         let output = std::mem::take(&mut self.output);
+        match output.is_empty() && packet.is_empty() {
+            _ if self.cut.is_done() => {}
+            true => goodbye(&mut self.tls).await,
+            false => farewell_after(&mut self.tls, &output, self.written, packet).await,
+        }
+    }
+
+    /// Ends the connection of a client that has left: it waits for nothing more.
+    pub(crate) async fn hang_up(mut self) {
         if !self.cut.is_done() {
-            farewell_after(&mut self.tls, &output, self.written, packet).await;
+            goodbye(&mut self.tls).await;
         }
     }
 

@@ -363,11 +363,11 @@ impl Visit {
             }
             End::Client(departure) => {
                 let words = hall.with(|engine, now_ms| engine.depart(at, departure, now_ms));
-                let how = match departure {
-                    Departure::Left(_) => SessionEnd::Left,
-                    Departure::Lost | Departure::Violated(_) => SessionEnd::Lost,
-                };
-                (how, Some(words))
+                match departure {
+                    Departure::Left(_) => (SessionEnd::Left, None),
+                    Departure::Lost => (SessionEnd::Lost, None),
+                    Departure::Violated(_) => (SessionEnd::Lost, Some(words)),
+                }
             }
         };
         let how = match how {
@@ -377,7 +377,7 @@ impl Visit {
             how => how,
         };
         let device = &self.info.device;
-        tracing::info!(%device, client_id = ?self.info.client_id, ?how, "a session ended");
+        tracing::debug!(%device, client_id = ?self.info.client_id, ?how, "a session ended");
         drop(seat);
         let closing = Box::pin(self.tell_closed(how));
         match words {
@@ -385,8 +385,7 @@ impl Visit {
                 tokio::join!(closing, Box::pin(connection.farewell(&words)));
             }
             None => {
-                drop(connection);
-                closing.await;
+                tokio::join!(closing, Box::pin(connection.hang_up()));
             }
         }
     }

@@ -23,6 +23,16 @@ pub(crate) fn refusal(encoder: &Encoder, code: ReasonCode, reason: &str) -> Byte
     packet
 }
 
+/// Closes a connection on which nothing is left to be read: TLS's own goodbye, and no more.
+pub(crate) async fn goodbye<S>(stream: &mut S)
+where
+    S: AsyncWrite + Unpin,
+{
+    if let Ok(Err(error)) = timeout(FAREWELL, stream.shutdown()).await {
+        tracing::trace!(%error, "a client was gone before its connection was closed");
+    }
+}
+
 /// Writes the last bytes and closes so that the client gets to read them, TLS's own goodbye behind them: what it may still
 /// be sending is taken in and thrown away, or the kernel would answer with a reset.
 pub(crate) async fn farewell<S>(stream: S, packet: &[u8])

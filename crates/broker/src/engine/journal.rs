@@ -140,7 +140,11 @@ impl Engine {
             batch.put(StateKind::Session, name.clone(), &row, &[]);
             (session.written.head, session.written.head_is_stale) = (true, false);
         }
-        message_changes(batch, &name, session, at);
+        if !message_changes(batch, &name, session, at) {
+            // The rest goes with the next batch.
+            session.written.is_stale = true;
+            return self.ledger.stale(place);
+        }
         let received: HashSet<_> = session.received.keys().copied().collect();
         for id in session.written.received.difference(&received) {
             batch.delete(StateKind::Inflight, rows::received_key(&name, *id));
@@ -186,20 +190,25 @@ impl Engine {
     }
 }
 
-/// Puts what is new among a session's messages, and deletes what is gone.
+/// Puts what is new among a session's messages, and deletes what is gone. False if the batch is full before all is said.
 fn message_changes(
     batch: &mut Batch,
     name: &str,
     session: &mut super::session::Session,
     at: Moment,
-) {
+) -> bool {
     let written = &mut session.written;
     let flights = session.outbox.flights();
     let held = flights.filter_map(|flight| flight.entry.as_ref());
     // Both are in the order of their numbers, and flights come before what waits.
     let entries = held.chain(session.outbox.waiting());
     let mut before = std::mem::take(&mut written.messages).into_iter().peekable();
+    let mut is_full = false;
     for entry in entries {
+        is_full = batch.bytes >= BATCH_BYTES;
+        if is_full {
+            break;
+        }
         while let Some(gone) = before.next_if(|number| *number < entry.number) {
             batch.delete(StateKind::Queue, rows::queue_key(name, gone));
         }
@@ -209,6 +218,11 @@ fn message_changes(
             batch.put(StateKind::Queue, key, &row, &raw);
         }
         written.messages.push_back(entry.number);
+    }
+    if is_full {
+        // What was written of the rest is compared again.
+        written.messages.extend(before);
+        return false;
     }
     for gone in before {
         batch.delete(StateKind::Queue, rows::queue_key(name, gone));
@@ -229,6 +243,7 @@ fn message_changes(
     for gone in left.into_keys() {
         batch.delete(StateKind::Inflight, rows::flight_key(name, gone));
     }
+    true
 }
 
 fn forget(batch: &mut Batch, name: &str, written: Written) {

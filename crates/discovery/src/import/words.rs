@@ -199,6 +199,22 @@ const CHIP_PINS: [&str; 33] = [
     "lrclk",
 ];
 
+/// Codes that open something, or log somebody in.
+const OPENING_CODES: [&str; 12] = [
+    "pin",
+    "pincode",
+    "puk",
+    "code",
+    "codes",
+    "otp",
+    "totp",
+    "alarmcode",
+    "doorcode",
+    "accesscode",
+    "zugangscode",
+    "toegangscode",
+];
+
 /// With these words a pre-shared key is none of a wireless network.
 const NETWORK_PSK: [&str; 8] = [
     "bridge",
@@ -268,7 +284,7 @@ pub(super) fn plain(words: &[String]) -> Option<&'static str> {
         return Some("it is a path, not a secret");
     }
     if last == "hash" && kind(words).is_none() {
-        return Some("it is a checksum or a version, not a secret");
+        return Some("it is a hash, not a secret");
     }
     let listed = PLAIN_ENDS.iter().find(|(ends, _)| ends.contains(&last));
     listed.map(|(_, why)| *why)
@@ -316,15 +332,7 @@ pub(super) fn kind(words: &[String]) -> Option<&'static str> {
         Some("api-token")
     } else if key {
         Some("api-key")
-    } else if has(&["pin", "pincode", "puk", "code", "codes", "otp", "totp"])
-        || has(&[
-            "alarmcode",
-            "doorcode",
-            "accesscode",
-            "zugangscode",
-            "toegangscode",
-        ])
-    {
+    } else if has(&OPENING_CODES) {
         Some("password")
     } else if has(&[
         "credential",

@@ -13,7 +13,7 @@ use crate::wanted::{noise, rules, token, tree};
 /// How often each shape is filled.
 const COPIES: u64 = 4;
 /// What `docs/LEAKS.md` says. What is found may only get more, what is found wrongly only less.
-const FOUND_MIN: usize = 292;
+const FOUND_MIN: usize = 296;
 const WRONG: usize = 0;
 
 #[derive(Deserialize)]
