@@ -183,6 +183,8 @@ impl Connection {
                 Step::Wait => true,
                 Step::On => false,
             };
+            // While there are packets nothing is read, and the socket would wake nobody.
+            let had_packets = self.has_packets();
             let has_read = match self.receive(cx) {
                 Step::Turn(turn) => return Poll::Ready(turn),
                 Step::Wait => false,
@@ -199,7 +201,7 @@ impl Connection {
             match self.exchange(cx, is_blocked) {
                 Step::Turn(turn) => return Poll::Ready(turn),
                 Step::On => {}
-                Step::Wait if has_read => {}
+                Step::Wait if has_read || had_packets => {}
                 Step::Wait => return Poll::Pending,
             }
         }
