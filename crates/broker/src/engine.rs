@@ -8,12 +8,12 @@
 //! | --- | --- |
 //! | who listens, where messages go | `subscriptions`, `routes`, `topics` |
 //! | a message, and what is on its way to a session | `parcel`, `outbox`, `delivery` |
-//! | a session and its connection, from CONNECT to its end | `session`, `attach`, `detach`, `wills` |
+//! | a session and its connection, from CONNECT to its end | `session`, `attach`, `detach`; wills: `pending`, `wills` |
 //! | what a client sends, what it is sent | `inbound`, `subscribe`, `outbound` |
 //! | retained messages | `retained` |
 //! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
 //! | what the gateway itself does | `gateway` |
-//! | what survives a restart | `rows`, `journal`, `restore`; from before this engine: `earlier` |
+//! | what survives a restart | `rows`, `ledger`, `journal`, `restore`; from before this engine: `earlier` |
 //!
 //! One engine is one room: nothing that happens in it can be seen from another. The home is one; each claim's
 //! connection, and each renewal of an expired certificate, has one of its own.
@@ -36,10 +36,12 @@ mod earlier;
 mod gateway;
 mod inbound;
 mod journal;
+mod ledger;
 mod notes;
 mod outbound;
 mod outbox;
 mod parcel;
+mod pending;
 mod pressure;
 mod restore;
 mod retained;
@@ -59,14 +61,14 @@ use hearthkey_core::access::Epoch;
 
 use crate::engine::arena::{Arena, Place};
 use crate::engine::bounds::{Book, Bounds};
-use crate::engine::journal::Ledger;
+use crate::engine::ledger::Ledger;
 use crate::engine::notes::Notes;
 use crate::engine::parcel::Meter;
+use crate::engine::pending::Wills;
 use crate::engine::retained::Retained;
 use crate::engine::routes::Routes;
 use crate::engine::session::{Handle, Key, Owner, Session};
 use crate::engine::subscriptions::Subscriptions;
-use crate::engine::wills::Wills;
 use crate::event::Event;
 use crate::protocol::ReasonCode;
 
@@ -75,9 +77,9 @@ pub(crate) use detach::{Departure, end_of};
 pub(crate) use gateway::{Answer, Answered};
 pub(crate) use inbound::{Asked, Progress, RequestKind};
 pub(crate) use outbound::{Drained, Output};
+pub(crate) use pending::{DueWill, Voice};
 pub(crate) use rows::Moment;
 pub(crate) use session::Identity;
-pub(crate) use wills::{DueWill, Voice};
 
 /// One room: see the module's own words.
 #[derive(Debug)]

@@ -16,7 +16,6 @@ use zeroize::Zeroizing;
 
 use crate::edge::accept::{Arrived, Denied};
 use crate::edge::connection::{Connection, Parts, Turn};
-use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;
 use crate::edge::shared::Shared;
 use crate::engine::session::{Key, Owner, SessionBounds};
@@ -142,7 +141,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
     decoder.set_limits(PACKET_MAX_BYTES, shared.limits.topic_alias_max);
     let mut connect = *connect;
     (connect.clean_start, connect.session_expiry_s) = (true, 0);
-    let room = Hall::room(&shared);
+    let room = shared.room();
     let number = shared.sessions.number();
     let rights = Arc::new(Rights::claim(&claim));
     let attached = room.with(|engine, now_ms| {

@@ -131,7 +131,7 @@ fn lodge(shared: &Arc<Shared>, info: &SessionInfo) -> Arc<Hall> {
     if info.admission == Admission::Full {
         return Arc::clone(&shared.hall);
     }
-    let room = Hall::room(shared);
+    let room = shared.room();
     // Known first, so that no notice falls between.
     shared.sessions.lodge(info.connection, &room);
     let notice = hearthkey::notice(&info.device);

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::edge::shared::Shared;
 use crate::engine::Engine;
 use crate::event::{Event, EventSender};
 
@@ -32,15 +31,6 @@ impl Hall {
             wills: Notify::new(),
             retained: Notify::new(),
         })
-    }
-
-    /// A room beside the home, with the same bounds.
-    pub(crate) fn room(shared: &Shared) -> Arc<Self> {
-        let bounds = shared.hall.with(|engine, _| *engine.bounds());
-        Self::new(
-            Engine::new(bounds, shared.epoch.clone()),
-            shared.events.clone(),
-        )
     }
 
     /// The engine's time.

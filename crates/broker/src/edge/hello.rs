@@ -45,12 +45,13 @@ where
     }
 }
 
-/// Room for the whole packet, without leaving a copy of a password behind.
+/// Room for more of the packet, as it comes, without leaving a copy of a password behind.
 fn make_room(input: &mut BytesMut, wanted: usize) {
-    if input.capacity() > input.len() && input.capacity() >= wanted {
+    if input.capacity() > input.len() {
         return;
     }
-    let mut larger = BytesMut::with_capacity(wanted.max(input.len() + FIRST_BYTES));
+    let capacity = wanted.min(input.len() * 2).max(input.len() + FIRST_BYTES);
+    let mut larger = BytesMut::with_capacity(capacity);
     larger.extend_from_slice(input);
     input.as_mut().zeroize();
     *input = larger;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::edge::hall::Hall;
 use crate::edge::sessions::Sessions;
-use crate::engine::Identity;
+use crate::engine::{Engine, Identity};
 use crate::event::EventSender;
 use crate::gate::Gate;
 use crate::limits::Limits;
@@ -35,6 +35,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// A room beside the home, with the same bounds.
+    pub(crate) fn room(&self) -> Arc<Hall> {
+        let bounds = self.hall.with(|engine, _| *engine.bounds());
+        Hall::new(Engine::new(bounds, self.epoch.clone()), self.events.clone())
+    }
+
     /// Judges a certificate by the access and the time as they are now.
     pub(crate) fn admit(&self, certificate: &Fingerprint) -> Result<Admitted, DoorRefusal> {
         let now = (self.now)();

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 
 use crate::engine::arena::Place;
 use crate::engine::parcel::end_ms;
+use crate::engine::pending::Pending;
 use crate::engine::session::{Handle, Key, Link, Owner, Session};
-use crate::engine::wills::Pending;
 use crate::engine::{Engine, LastWords};
 use crate::event::SessionEnd;
 use crate::protocol::{Disconnect, ReasonCode, Violation};

@@ -5,34 +5,13 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::engine::arena::Place;
 use crate::engine::rows::{self, FlightRow, Moment};
-use crate::engine::session::{Key, Written};
+use crate::engine::session::Written;
 use crate::state::{StateChange, StateKind, StateRow, encode};
-
-/// What is to be written down.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    stale: Vec<Place>,
-    ended: Vec<(Key, Written)>,
-    /// Rows that belong to nothing.
-    pub(super) strays: Vec<(StateKind, String)>,
-    pub(super) retained_written: HashSet<Bytes>,
-}
-
-impl Ledger {
-    pub(super) fn stale(&mut self, at: Place) {
-        self.stale.push(at);
-    }
-
-    pub(super) fn ended(&mut self, key: Key, written: Written) {
-        self.ended.push((key, written));
-    }
-}
 
 /// Changes that are gathered until there are enough.
 #[derive(Debug, Default)]

@@ -13,10 +13,10 @@ use crate::engine::bounds::Book;
 use crate::engine::earlier::{EarlierMessage, EarlierSession, name_of};
 use crate::engine::outbox::Outbox;
 use crate::engine::parcel::end_ms;
+use crate::engine::pending::Pending;
 use crate::engine::rows::{FlightRow, MessageRow, Moment, SessionRow, WillRow, read_key};
 use crate::engine::session::{Identity, Key, Session, Written};
 use crate::engine::subscriptions::Member;
-use crate::engine::wills::Pending;
 use crate::protocol::PacketId;
 use crate::state::{StateKind, StateRow, decode};
 
