@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_core::access::{Admission, DoorRefusal};
-use hearthkey_core::door::{ClaimLoginRefusal, WrongClientId};
+use hearthkey_core::door::ClaimLoginRefusal;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
@@ -186,9 +186,6 @@ pub enum Refusal {
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] DoorRefusal),
-    /// The client id.
-    #[error(transparent)]
-    ClientId(#[from] WrongClientId),
     /// A connection without a certificate that is no claim either.
     #[error(transparent)]
     ClaimLogin(#[from] ClaimLoginRefusal),

@@ -39,9 +39,10 @@ pub struct Limits {
     pub packet_max_bytes: usize,
     /// The longest life of a session without a connection. A longer wish is cut down to it.
     pub session_expiry_max_s: u32,
-    /// Messages queued for one session that is away or slow. The oldest are dropped beyond it.
+    /// Messages queued for one session. Beyond it one that is away loses the oldest; one that is connected loses QoS 0,
+    /// then its connection.
     pub queue_messages_max: usize,
-    /// Bytes queued for one session. The oldest messages are dropped beyond it.
+    /// Bytes queued for one session. Beyond it as with the number of messages.
     pub queue_max_bytes: usize,
     /// Bytes on their way to all sessions of one device. Beyond it the largest of its queues gives way.
     pub queues_device_max_bytes: usize,
@@ -71,12 +72,11 @@ pub struct Limits {
     pub retained_messages_max: usize,
     /// The longest retained message. A longer one is answered "quota exceeded".
     pub retained_message_max_bytes: usize,
-    /// Bytes of retained payloads in all. Beyond it, new retained topics, and retained messages
-    /// over 1 KiB, are answered "quota exceeded" until something is cleared.
+    /// Bytes of retained messages in all. What does not fit is answered "quota exceeded".
     pub retained_total_max_bytes: usize,
-    /// Messages per client and second, on average over ten. More are answered "quota exceeded".
+    /// Messages per connection and second, on average over ten. Who sends more is read more slowly.
     pub publishes_per_s_max: u32,
-    /// Payload bytes per client and second, on average over ten. More: "quota exceeded".
+    /// Payload bytes per connection and second, on average over ten. Who sends more is read more slowly.
     pub publish_bytes_per_s_max: u64,
     /// After a restart, the will of a device that does not come back is published after its own delay, or, if that is
     /// none, after this time.

@@ -31,7 +31,7 @@ pub struct Profile {
     /// Whether a person compares the key's fingerprint before the first certificate.
     #[serde(default)]
     pub approval: bool,
-    /// Sessions at a time. More than one allows the client ids `DEVICE.SUFFIX`.
+    /// Sessions at a time, each with a client id of its own.
     #[serde(default = "one")]
     pub sessions_max: u16,
     /// The topics the device may publish to.

@@ -1,6 +1,6 @@
 //! Retained messages: the last one of each topic, bounded in number and bytes, read with cursors that follow the reader.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound as End;
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ pub(crate) struct Retained {
     expiring: BTreeSet<(u64, Bytes)>,
     number: u64,
     /// Topics that have changed since they were written down.
-    changed: HashSet<Bytes>,
+    changed: BTreeSet<Bytes>,
 }
 
 /// A reader of what is retained under one filter. It remembers where it stands and nothing else, so that it costs the
@@ -204,11 +204,9 @@ impl Retained {
 
     /// At most so many of the topics that have changed since this was last called.
     pub(crate) fn take_changed(&mut self, max: usize) -> Vec<Bytes> {
-        let taken: Vec<Bytes> = self.changed.iter().take(max).cloned().collect();
-        for topic in &taken {
-            self.changed.remove(topic);
-        }
-        taken
+        std::iter::from_fn(|| self.changed.pop_first())
+            .take(max)
+            .collect()
     }
 
     pub(crate) fn has_changed(&self) -> bool {
