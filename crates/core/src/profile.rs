@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::key::KeyType;
 use crate::right::{Narrowing, Right, Used, Verb};
+use crate::room::{Room, RoomRefusal};
 use crate::time::Span;
 use crate::topic::{InvalidTopic, TopicFilter, hearthkey};
 
@@ -63,76 +64,11 @@ pub struct Availability {
 /// The longest text that says that a device is gone.
 pub const OFFLINE_MAX_BYTES: usize = 256;
 
-/// How much a session may hold, where a profile says something else than the home.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Room {
-    /// The longest packet, in bytes: 1 KiB to 256 MiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub packet_max_bytes: Option<u32>,
-    /// Subscriptions of one session: 1 to 100,000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subscriptions_max: Option<u32>,
-    /// Bytes on their way to one session: 64 KiB to 1 GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue_max_bytes: Option<u32>,
-    /// Retained messages of one device: 0 to 1,000,000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_max: Option<u32>,
-    /// Bytes of one device's retained messages: 0 to 1 GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_max_bytes: Option<u32>,
-}
-
-impl Room {
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn check(&self) -> Result<(), InvalidProfile> {
-        const GIB: u32 = 1 << 30;
-        for (field, value, (low, high), range) in [
-            (
-                "room.packet_max_bytes",
-                self.packet_max_bytes,
-                (1024, 1 << 28),
-                "1 KiB to 256 MiB",
-            ),
-            (
-                "room.subscriptions_max",
-                self.subscriptions_max,
-                (1, 100_000),
-                "1 to 100,000",
-            ),
-            (
-                "room.queue_max_bytes",
-                self.queue_max_bytes,
-                (65_536, GIB),
-                "64 KiB to 1 GiB",
-            ),
-            (
-                "room.retained_max",
-                self.retained_max,
-                (0, 1_000_000),
-                "0 to 1,000,000",
-            ),
-            (
-                "room.retained_max_bytes",
-                self.retained_max_bytes,
-                (0, GIB),
-                "0 to 1 GiB",
-            ),
-        ] {
-            if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
-                let value = value.into();
-                return Err(InvalidProfile::Range {
-                    field,
-                    value,
-                    range,
-                });
-            }
-        }
-        Ok(())
+fn out_of_range(refusal: RoomRefusal) -> InvalidProfile {
+    InvalidProfile::Range {
+        field: refusal.field,
+        value: refusal.value,
+        range: refusal.range,
     }
 }
 
@@ -260,7 +196,7 @@ impl Profile {
                 check_topic(&rule.topic, field == "subscribe")?;
             }
         }
-        self.room.check()?;
+        self.room.check().map_err(out_of_range)?;
         self.check_availability()
     }
 
@@ -513,156 +449,4 @@ fn use_up(found: Option<usize>, counts: &[Used]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_that_is_no_profile_is_refused_in_one_line_that_names_the_place() {
-        let refused = Profile::parse("name = \"a\"\nlight = 1\n").unwrap_err();
-        let text = refused.to_string();
-        assert!(text.contains("line 2: unknown field `light`"), "{text}");
-        assert_eq!(text.lines().count(), 1, "{text}");
-    }
-
-    #[test]
-    fn the_right_that_lets_a_message_through_is_counted_and_a_narrowed_one_is_gone() {
-        let profile = built_in()
-            .unwrap()
-            .into_iter()
-            .find(|p| p.name.as_str() == "generic");
-        let (lamp, home) = ("lamp".parse().unwrap(), "home".parse().unwrap());
-        let rights = profile.unwrap().rights(&lamp, &home);
-        assert!(rights.may_publish("devices/lamp/state"));
-        assert!(rights.may_publish("devices/lamp/state"));
-        assert!(!rights.may_publish("devices/door/open"));
-        let uses = rights.take_uses();
-        assert_eq!(uses.len(), 1);
-        assert_eq!(uses[0].1, 2);
-        assert!(rights.take_uses().is_empty());
-        let none = Narrowing::default();
-        let left = rights.narrowed(&none);
-        assert!(!left.may_publish("devices/lamp/state"));
-        assert!(left.may_publish("hearthkey/v1/devices/lamp/renew"));
-    }
-
-    fn minimal(topics: &str) -> String {
-        format!(
-            "name = \"p\"\ndescription = \"d\"\ncertificate_lifetime_days = 30\ngrace_days = 30\n\
-             keys = [\"p256\"]\n{topics}"
-        )
-    }
-
-    fn with_publish(topic: &str) -> Result<Profile, InvalidProfile> {
-        Profile::parse(&minimal(&format!(
-            "[[publish]]\ntopic = {topic:?}\nreason = \"r\"\n"
-        )))
-    }
-
-    #[test]
-    fn the_built_in_profiles_are_valid_and_every_topic_says_why() {
-        let profiles = built_in().unwrap();
-        assert_eq!(profiles.len(), 6);
-        for profile in profiles {
-            for rule in profile.publish.iter().chain(&profile.subscribe) {
-                assert!(
-                    !rule.reason.trim().is_empty() && !rule.reason.contains('\n'),
-                    "{rule:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn no_profile_can_give_away_the_gateways_own_topics() {
-        for topic in [
-            "#",
-            "hearthkey/v1/trust/bundle",
-            "hearthkey/#",
-            "$SYS/#",
-            "/a",
-        ] {
-            assert!(
-                matches!(with_publish(topic), Err(InvalidProfile::Reserved(_))),
-                "{topic}"
-            );
-        }
-        assert!(with_publish("devices/{device}/#").is_ok());
-        let wide = with_publish("+/+/+/+/#").unwrap();
-        let rights = wide.rights(&"hub".parse().unwrap(), &"home".parse().unwrap());
-        assert!(rights.may_publish("a/b/c/d/e"));
-        assert!(!rights.may_publish("hearthkey/v1/devices/lamp/notice"));
-        let subscribe = minimal("[[subscribe]]\ntopic = \"+/v1/#\"\nreason = \"r\"\n");
-        assert!(matches!(
-            Profile::parse(&subscribe),
-            Err(InvalidProfile::Reserved(_))
-        ));
-    }
-
-    #[test]
-    fn a_profile_out_of_bounds_is_refused_with_the_bound() {
-        let long = minimal("").replace(
-            "certificate_lifetime_days = 30",
-            "certificate_lifetime_days = 399",
-        );
-        assert!(
-            Profile::parse(&long)
-                .unwrap_err()
-                .to_string()
-                .contains("1 to 398")
-        );
-        assert!(Profile::parse(&minimal("surprise = 1\n")).is_err());
-    }
-
-    #[test]
-    fn a_device_reads_trust_and_its_own_topics_but_never_publishes_notices() {
-        let device: DeviceId = "lamp".parse().unwrap();
-        let rights = with_publish("devices/{device}/#")
-            .unwrap()
-            .rights(&device, &"home".parse().unwrap());
-        assert!(rights.may_publish("devices/lamp/state"));
-        assert!(rights.may_publish("hearthkey/v1/devices/lamp/renew"));
-        assert!(rights.may_subscribe("hearthkey/v1/trust/#"));
-        assert!(rights.may_subscribe("$share/g/hearthkey/v1/devices/lamp/notice"));
-        for topic in [
-            "devices/other/state",
-            "hearthkey/v1/devices/lamp/notice",
-            "hearthkey/v1/devices/lamp/renew/accepted",
-            "hearthkey/v1/trust/bundle",
-            "$SYS/broker",
-            "devices/+",
-        ] {
-            assert!(!rights.may_publish(topic), "{topic}");
-        }
-        for filter in [
-            "#",
-            "+",
-            "+/#",
-            "$SYS/#",
-            "$share/g/#",
-            "hearthkey/#",
-            "devices/#",
-            "devices/lamp/#",
-        ] {
-            assert!(!rights.may_subscribe(filter), "{filter}");
-        }
-    }
-
-    #[test]
-    fn availability_is_a_topic_that_the_profile_grants_and_room_has_bounds() {
-        let publish = "[[publish]]\ntopic = \"tele/{device}/#\"\nreason = \"r\"\n";
-        let with = |topic: &str, more: &str| {
-            Profile::parse(&minimal(&format!(
-                "{publish}[availability]\ntopic = {topic:?}\noffline = \"Offline\"\n{more}"
-            )))
-        };
-        let profile = with("tele/{device}/LWT", "").unwrap();
-        let (lamp, home) = ("lamp".parse().unwrap(), "home".parse().unwrap());
-        let topic = profile.availability_of(&lamp, &home).unwrap().topic;
-        assert_eq!(topic, "tele/lamp/LWT");
-        for wrong in ["tele/other/LWT", "stat/{device}/LWT", "tele/{device}/+", ""] {
-            assert!(with(wrong, "").is_err(), "{wrong}");
-        }
-        let small = with("tele/{device}/LWT", "[room]\npacket_max_bytes = 1\n").unwrap_err();
-        assert!(small.to_string().contains("1 KiB to 256 MiB"), "{small}");
-    }
-}
+mod tests;
