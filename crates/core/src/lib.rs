@@ -48,6 +48,7 @@ pub mod rejection;
 pub mod renewal;
 pub mod right;
 pub mod role;
+pub mod room;
 pub mod rotation;
 pub mod secret;
 pub mod succession;

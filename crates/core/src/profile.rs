@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::key::KeyType;
 use crate::right::{Narrowing, Right, Used, Verb};
+use crate::room::{Room, RoomRefusal};
 use crate::time::Span;
 use crate::topic::{InvalidTopic, TopicFilter, hearthkey};
 
@@ -63,76 +64,11 @@ pub struct Availability {
 /// The longest text that says that a device is gone.
 pub const OFFLINE_MAX_BYTES: usize = 256;
 
-/// How much a session may hold, where a profile says something else than the home.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Room {
-    /// The longest packet, in bytes: 1 KiB to 256 MiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub packet_max_bytes: Option<u32>,
-    /// Subscriptions of one session: 1 to 100,000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subscriptions_max: Option<u32>,
-    /// Bytes on their way to one session: 64 KiB to 1 GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queue_max_bytes: Option<u32>,
-    /// Retained messages of one device: 0 to 1,000,000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_max: Option<u32>,
-    /// Bytes of one device's retained messages: 0 to 1 GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_max_bytes: Option<u32>,
-}
-
-impl Room {
-    fn is_usual(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn check(&self) -> Result<(), InvalidProfile> {
-        const GIB: u32 = 1 << 30;
-        for (field, value, (low, high), range) in [
-            (
-                "room.packet_max_bytes",
-                self.packet_max_bytes,
-                (1024, 1 << 28),
-                "1 KiB to 256 MiB",
-            ),
-            (
-                "room.subscriptions_max",
-                self.subscriptions_max,
-                (1, 100_000),
-                "1 to 100,000",
-            ),
-            (
-                "room.queue_max_bytes",
-                self.queue_max_bytes,
-                (65_536, GIB),
-                "64 KiB to 1 GiB",
-            ),
-            (
-                "room.retained_max",
-                self.retained_max,
-                (0, 1_000_000),
-                "0 to 1,000,000",
-            ),
-            (
-                "room.retained_max_bytes",
-                self.retained_max_bytes,
-                (0, GIB),
-                "0 to 1 GiB",
-            ),
-        ] {
-            if let Some(value) = value.filter(|value| !(low..=high).contains(value)) {
-                let value = value.into();
-                return Err(InvalidProfile::Range {
-                    field,
-                    value,
-                    range,
-                });
-            }
-        }
-        Ok(())
+fn out_of_range(refusal: RoomRefusal) -> InvalidProfile {
+    InvalidProfile::Range {
+        field: refusal.field,
+        value: refusal.value,
+        range: refusal.range,
     }
 }
 
@@ -260,7 +196,7 @@ impl Profile {
                 check_topic(&rule.topic, field == "subscribe")?;
             }
         }
-        self.room.check()?;
+        self.room.check().map_err(out_of_range)?;
         self.check_availability()
     }
 

@@ -183,8 +183,8 @@ impl Connection {
                 Step::Wait => true,
                 Step::On => false,
             };
-            // While there are packets nothing is read, and the socket would wake nobody.
-            let had_packets = self.has_packets();
+            // With packets left over, for instance from before its rights changed, the socket is not asked: it is next time.
+            let was_held = !self.packets.is_empty() || self.broken.is_some();
             let has_read = match self.receive(cx) {
                 Step::Turn(turn) => return Poll::Ready(turn),
                 Step::Wait => false,
@@ -201,7 +201,7 @@ impl Connection {
             match self.exchange(cx, is_blocked) {
                 Step::Turn(turn) => return Poll::Ready(turn),
                 Step::On => {}
-                Step::Wait if has_read || had_packets => {}
+                Step::Wait if has_read || was_held => {}
                 Step::Wait => return Poll::Pending,
             }
         }

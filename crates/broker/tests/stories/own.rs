@@ -323,3 +323,24 @@ async fn two_clients_that_throw_each_other_out_are_told_of() {
     let told = home.hears(&["SharedIdentity", "lamp"]).await;
     assert!(told.contains("takeovers: "), "{told}");
 }
+
+#[tokio::test]
+async fn a_session_goes_on_after_every_change_of_somebody_elses_rights() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    let mut client = Client::device(&home, &lamp, Hello::v5("lamp")).await;
+    for round in 0..20 {
+        home.enroll("another", 1);
+        // Nothing is answered to this one: the next must be read all the same.
+        let topic = format!("home/lamp/{round}");
+        client.offer(&topic, b"1", 1, &[]).await;
+        until("it to be retained", || home.broker.is_retained(&topic)).await;
+        assert_eq!(client.publish(&topic, b"2", false).await.len(), 2);
+    }
+    home.enroll("another", 1);
+    drop(client);
+    until("its end to be noticed", || {
+        home.broker.counters().connections == 0
+    })
+    .await;
+}

@@ -1,0 +1,126 @@
+use super::*;
+use crate::claim::ClaimState;
+
+const CERTIFICATE: Fingerprint = Fingerprint([7; 32]);
+
+fn profile() -> Arc<Profile> {
+    Arc::new(crate::profile::built_in().unwrap().remove(0))
+}
+
+fn access(device: DeviceState, certificate: CertificateState) -> Access {
+    let mut access = Access::default();
+    let id: DeviceId = "lamp".parse().unwrap();
+    access.set_device(
+        id.clone(),
+        DeviceAccess::new(device, "home".parse().unwrap(), &profile()),
+    );
+    let not_after = Timestamp::from_s(1_000_000);
+    access.set_certificate(
+        CERTIFICATE,
+        CertificateAccess {
+            device: id,
+            state: certificate,
+            not_after,
+        },
+    );
+    access
+}
+
+const BEFORE: i64 = 999_999;
+const IN_GRACE: i64 = 1_000_001;
+const AFTER_GRACE: i64 = 1_000_000 + 31 * 86_400;
+
+#[test]
+fn only_an_active_device_with_a_live_certificate_comes_in() {
+    use CertificateState as C;
+    use DeviceState as D;
+    let now = Timestamp::from_s(BEFORE);
+    for (device, certificate, expected) in [
+        (D::Active, C::Issued, None),
+        (D::Active, C::Active, None),
+        (D::Active, C::Superseded, Some(DoorRefusal::Superseded)),
+        (D::Active, C::Revoked, Some(DoorRefusal::Revoked)),
+        (D::Suspended, C::Active, Some(DoorRefusal::Suspended)),
+        (D::Suspended, C::Revoked, Some(DoorRefusal::Revoked)),
+        (D::Retired, C::Active, Some(DoorRefusal::Revoked)),
+        (D::Revoked, C::Active, Some(DoorRefusal::Revoked)),
+        (D::Pending, C::Issued, Some(DoorRefusal::Suspended)),
+    ] {
+        let verdict = access(device, certificate).admit(&CERTIFICATE, now).err();
+        assert_eq!(verdict, expected, "{device:?} {certificate:?}");
+    }
+}
+
+#[test]
+fn an_expired_certificate_may_only_renew_and_only_within_its_grace_and_until_it_is_superseded() {
+    let at = |state, s| {
+        access(DeviceState::Active, state)
+            .admit(&CERTIFICATE, Timestamp::from_s(s))
+            .map(|admitted| admitted.admission)
+    };
+    use CertificateState::{Active, Superseded};
+    assert_eq!(at(Active, BEFORE), Ok(Admission::Full));
+    assert_eq!(at(Active, IN_GRACE), Ok(Admission::RenewalOnly));
+    assert_eq!(at(Superseded, IN_GRACE), Err(DoorRefusal::Superseded));
+    assert_eq!(at(Active, AFTER_GRACE), Err(DoorRefusal::Expired));
+}
+
+#[test]
+fn a_decision_from_before_a_cut_gives_nothing_back() {
+    let lamp: DeviceId = "lamp".parse().unwrap();
+    let now = Timestamp::from_s(BEFORE);
+    let newer = Fingerprint([8; 32]);
+    let issued = || CertificateAccess {
+        device: lamp.clone(),
+        state: CertificateState::Issued,
+        not_after: Timestamp::from_s(1_000_000),
+    };
+    for to in [
+        DeviceState::Suspended,
+        DeviceState::Retired,
+        DeviceState::Revoked,
+    ] {
+        let mut access = access(DeviceState::Active, CertificateState::Active);
+        let seen = access.cuts(&lamp);
+        access.cut_off(&lamp, to);
+        assert!(!access.activate(&lamp, seen), "{to:?}");
+        access.let_in(newer, issued(), seen);
+        assert!(access.admit(&newer, now).is_err(), "{to:?}");
+        // A claim that follows the cut brings the device back, and not what was issued before it.
+        let seen = access.cuts(&lamp);
+        let known = DeviceAccess::new(DeviceState::Pending, "home".parse().unwrap(), &profile());
+        let mut claim = crate::claim::tests::claim(ClaimState::Open);
+        claim.device = lamp.clone();
+        assert!(access.readmit(known, claim, seen));
+        assert!(access.activate(&lamp, seen));
+        let stays_out = to != DeviceState::Suspended;
+        assert_eq!(access.admit(&newer, now).is_err(), stays_out, "{to:?}");
+        access.let_in(Fingerprint([9; 32]), issued(), seen);
+        assert!(access.admit(&Fingerprint([9; 32]), now).is_ok(), "{to:?}");
+    }
+}
+
+#[test]
+fn a_revoked_certificate_stays_revoked() {
+    let mut access = access(DeviceState::Active, CertificateState::Revoked);
+    access.set_certificate_state(&CERTIFICATE, CertificateState::Active);
+    let known = access.certificate(&CERTIFICATE).unwrap().clone();
+    assert_eq!(known.state, CertificateState::Revoked);
+    let state = CertificateState::Issued;
+    access.set_certificate(CERTIFICATE, CertificateAccess { state, ..known });
+    let verdict = access.admit(&CERTIFICATE, Timestamp::from_s(BEFORE));
+    assert_eq!(verdict.err(), Some(DoorRefusal::Revoked));
+}
+
+#[test]
+fn the_bell_rings_only_while_a_guest_is_expected() {
+    let mut access = Access::default();
+    let claim = crate::claim::tests::claim(ClaimState::Open);
+    let over = claim.bell_until();
+    assert!(!access.bell(Timestamp::from_s(5)));
+    access.expect(claim.clone());
+    assert!(access.bell(Timestamp::from_s(5)));
+    assert!(!access.bell(over));
+    access.forget_claims(&claim.device);
+    assert!(!access.bell(Timestamp::from_s(5)));
+}
