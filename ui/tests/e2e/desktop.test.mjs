@@ -121,7 +121,7 @@ test("it is rotated, suspended and let in again", async () => {
   for (const [act, sign] of [
     ["Rotate", () => window.sees("generation 1")],
     ["Suspend", () => state("Suspended")],
-    ["Resume", () => state("Connected")],
+    ["Resume", () => house.restartAgent("hall-lamp").then(() => state("Connected"))],
   ]) {
     await window.press(act, HEADER);
     await window.press(act, DIALOG);

@@ -89,7 +89,7 @@ test("what belongs to somebody who has gone is retired from where it is said", a
 });
 
 test("where more than one step is needed, the right screen is a step away", async () => {
-  const key = need("The home opens with a key file");
+  const key = need("The unlock key is stored next to the data");
   await key.getByRole("link", { name: "Show how it opens" }).click();
   await page.getByText("A key file beside the database").first().waitFor();
   await page.goBack();

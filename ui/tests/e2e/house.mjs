@@ -175,9 +175,20 @@ export class House {
     const directory = join(this.directory, name);
     const env = { ...process.env, ...this.environment, HEARTHKEY_CLAIM: claim };
     await run(binary("hearthkey-agent"), ["enroll", "--dir", directory], { env });
-    const child = spawn(binary("hearthkey-agent"), ["run", "--dir", directory], { stdio: "ignore", env });
+    return this.runAgent(name);
+  }
+
+  runAgent(name) {
+    const env = { ...process.env, ...this.environment };
+    const child = spawn(binary("hearthkey-agent"), ["run", "--dir", join(this.directory, name)], { stdio: "ignore", env });
     this.children.push(child);
     return child;
+  }
+
+  /** Starts the agent that was started last again, as it says itself: it waits for minutes after it was refused. */
+  async restartAgent(name) {
+    await endOf(this.children.pop());
+    return this.runAgent(name);
   }
 
   async close() {
