@@ -29,7 +29,7 @@ use crate::service_routes::{
     open_to,
 };
 use crate::shares::Shares;
-use crate::urgent::{Urgent, places_of, too_many_ends};
+use crate::urgent::{places_of, too_many_ends, urgent};
 use crate::visitors::Visits;
 
 /// Requests that are worked on at a time, beside those that end access. One more is answered 503.
@@ -52,7 +52,7 @@ pub(crate) struct Front {
     public: Semaphore,
     callers: Arc<Shares>,
     bodies: Arc<Shares>,
-    urgent: Arc<Urgent>,
+    urgent: Arc<Shares>,
     visits: Visits,
 }
 
@@ -65,7 +65,7 @@ impl Front {
             public: Semaphore::new(PUBLIC_MAX),
             callers: Shares::new(usize::MAX, PER_CALLER_MAX),
             bodies: Shares::new(usize::MAX, PER_CALLER_MAX),
-            urgent: Arc::default(),
+            urgent: urgent(),
             visits: Visits::new(),
         })
     }
@@ -262,13 +262,15 @@ impl Front {
             return Ok(next.run(request).await);
         }
         let _own = self.callers.enter(caller).ok_or_else(busy_with_you)?;
-        let caller = request.extensions().get::<Caller>().cloned();
-        let is_write = is_write(&request);
+        let writer = match is_write(&request) {
+            true => request.extensions().get::<Caller>().cloned(),
+            false => None,
+        };
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         let response = next.run(request).await;
         // Whoever was cut off while this waited, for the disk or for a bridge, learns nothing more.
-        match caller.filter(|_| is_write && response.status().is_success()) {
-            Some(caller) => self.home.is_still_in(&caller).map(|()| response),
+        match writer.filter(|_| response.status().is_success()) {
+            Some(writer) => self.home.is_still_in(&writer).map(|()| response),
             None => Ok(response),
         }
     }

@@ -1,14 +1,13 @@
 //! Requests that end access: each caller has places of their own for them, so that nothing that others wait for, at a bridge
 //! or for the disk, keeps a revocation from being answered.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
 use hearthkey_api::code;
 
-use crate::home::locked;
 use crate::problem::Failure;
+use crate::shares::Shares;
 
 /// Requests that end access, of one caller at a time. One more is answered 503. On a disk that hangs, each is answered
 /// after two seconds.
@@ -61,42 +60,9 @@ pub(crate) fn too_many_ends() -> Failure {
     )
 }
 
-/// How many of these requests each caller has under way.
-#[derive(Default)]
-pub(crate) struct Urgent(Mutex<HashMap<String, usize>>);
-
-/// A place, until it is dropped.
-pub(crate) struct UrgentPlace {
-    urgent: Arc<Urgent>,
-    caller: String,
-}
-
-impl Urgent {
-    /// A place for a caller, unless all of theirs are taken.
-    pub(crate) fn enter(self: &Arc<Self>, caller: String) -> Option<UrgentPlace> {
-        let mut taken = locked(&self.0);
-        let places = taken.entry(caller.clone()).or_default();
-        if *places >= PER_CALLER_MAX {
-            return None;
-        }
-        *places += 1;
-        Some(UrgentPlace {
-            urgent: Arc::clone(self),
-            caller,
-        })
-    }
-}
-
-impl Drop for UrgentPlace {
-    fn drop(&mut self) {
-        let mut taken = locked(&self.urgent.0);
-        if let Some(places) = taken.get_mut(&self.caller) {
-            *places -= 1;
-            if *places == 0 {
-                taken.remove(&self.caller);
-            }
-        }
-    }
+/// The places for these requests: of all callers together there are as many as they come.
+pub(crate) fn urgent() -> Arc<Shares> {
+    Shares::new(usize::MAX, PER_CALLER_MAX)
 }
 
 #[cfg(test)]
@@ -104,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_caller_has_places_of_their_own_and_none_is_left_behind() {
-        let urgent = Arc::new(Urgent::default());
+    fn each_caller_has_places_of_their_own() {
+        let urgent = urgent();
         let enter = |caller: &str| urgent.enter(caller.to_owned());
         let all: Vec<_> = (0..PER_CALLER_MAX).map(|_| enter("token:ci")).collect();
         assert!(all.iter().all(Option::is_some));
@@ -113,7 +79,6 @@ mod tests {
         assert!(enter("person:ada").is_some());
         drop(all);
         assert!(enter("token:ci").is_some());
-        assert!(locked(&urgent.0).is_empty());
     }
 
     #[test]

@@ -24,13 +24,7 @@ impl Engine {
             if self.fits(at, entry) {
                 return true;
             }
-            self.tell_bound(at, Bound::TooSlow, now_ms);
-            self.dismiss(
-                at,
-                ReasonCode::QuotaExceeded,
-                "takes its messages too slowly",
-                now_ms,
-            );
+            self.dismiss_slow(at, now_ms);
         }
         // It is away now, or gone.
         self.drop_oldest_for(at, entry, now_ms)
@@ -41,6 +35,13 @@ impl Engine {
             let held = session.outbox.bytes();
             held == 0 || held + entry.bytes() <= session.bounds.queue_max_bytes
         })
+    }
+
+    /// Takes the connection from a session whose client does not take its messages.
+    fn dismiss_slow(&mut self, at: Place, now_ms: u64) {
+        self.tell_bound(at, Bound::TooSlow, now_ms);
+        let why = "takes its messages too slowly";
+        self.dismiss(at, ReasonCode::QuotaExceeded, why, now_ms);
     }
 
     /// Drops what waits for a session and was published without a promise.
@@ -133,13 +134,7 @@ impl Engine {
         }
         if session.link.is_some() {
             self.drop_unpromised(at, now_ms);
-            self.tell_bound(at, Bound::TooSlow, now_ms);
-            self.dismiss(
-                at,
-                ReasonCode::QuotaExceeded,
-                "takes its messages too slowly",
-                now_ms,
-            );
+            self.dismiss_slow(at, now_ms);
         }
         self.tell_bound(at, bound, now_ms);
         self.change_outbox(at, |session| session.outbox.clear());
