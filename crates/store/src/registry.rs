@@ -413,7 +413,11 @@ impl Registry<'_> {
     /// All that the broker asked to be remembered.
     pub fn broker_state(&self) -> Result<Vec<BrokerRow>, ReadError> {
         let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        self.all("SELECT kind, key, value FROM broker_state", [], read)
+        self.all(
+            "SELECT kind, key, value FROM broker_state ORDER BY kind, key",
+            [],
+            read,
+        )
     }
 
     /// Audit records from a number on, at most `limit`: the leaves' bytes.

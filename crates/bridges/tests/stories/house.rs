@@ -22,7 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 pub struct House {
     child: Child,
     pub port: u16,
-    _directory: tempfile::TempDir,
+    hass: PathBuf,
+    directory: tempfile::TempDir,
 }
 
 impl Drop for House {
@@ -51,6 +52,19 @@ fn installed() -> Result<PathBuf, String> {
     }
 }
 
+/// Runs it on a directory of its own, without a word.
+fn run(hass: &Path, directory: &Path) -> Child {
+    Command::new(hass)
+        .arg("--config")
+        .arg(directory)
+        .arg("--skip-pip")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 impl House {
     /// None, with the reason printed, where it cannot be installed.
     pub async fn start() -> Option<Self> {
@@ -71,29 +85,86 @@ impl House {
             .port();
         let directory = tempfile::tempdir().unwrap();
         let configuration = format!(
-            "http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nauth:\nwebsocket_api:\nonboarding:\n"
+            "http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nauth:\nconfig:\nwebsocket_api:\nonboarding:\n"
         );
         fs::write(directory.path().join("configuration.yaml"), configuration).unwrap();
-        let child = Command::new(hass)
-            .arg("--config")
-            .arg(directory.path())
-            .arg("--skip-pip")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = run(&hass, directory.path());
         let mut house = Self {
             child,
             port,
-            _directory: directory,
+            hass,
+            directory,
         };
-        let open = tokio::time::timeout(START_LIMIT, house.wait_until_open()).await;
+        house.opened().await;
+        Some(house)
+    }
+
+    async fn opened(&mut self) {
+        let open = tokio::time::timeout(START_LIMIT, self.wait_until_open()).await;
         assert!(
             open.is_ok(),
             "Home Assistant did not start within {START_LIMIT:?}"
         );
-        Some(house)
+    }
+
+    /// Ends it in order, as a person does from its menu, and starts it again.
+    pub async fn restart(&mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+        self.child = run(&self.hass, self.directory.path());
+        self.opened().await;
+    }
+
+    /// Sets up its MQTT integration as a person does: the dialogue of its settings with the advanced options, in
+    /// which the files are uploaded.
+    pub async fn connect_mqtt(&self, token: &str, settings: &Value, files: [(&str, &str); 3]) {
+        let json = "application/json";
+        let start = json!({"handler": "mqtt", "show_advanced_options": true});
+        let flows = "/api/config/config_entries/flow";
+        let asked = self
+            .ask("POST", flows, json, &start.to_string(), Some(token))
+            .await;
+        let (_, form) = asked.unwrap();
+        let flow = format!("{flows}/{}", form["flow_id"].as_str().unwrap());
+        let mut entered = json!({"broker": settings["broker"], "port": settings["port"], "advanced_options": true});
+        let answer = async |entered: &Value| {
+            let said = self
+                .ask("POST", &flow, json, &entered.to_string(), Some(token))
+                .await;
+            said.unwrap().1
+        };
+        answer(&entered).await;
+        entered = settings.clone();
+        entered["set_ca_cert"] = json!("custom");
+        entered["set_client_cert"] = json!(true);
+        answer(&entered).await;
+        for (field, text) in files {
+            entered[field] = self.upload(token, text).await;
+        }
+        let made = answer(&entered).await;
+        assert_eq!(made["type"], "create_entry", "{made}");
+    }
+
+    async fn upload(&self, token: &str, text: &str) -> Value {
+        let body = format!(
+            "--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"file.pem\"\r\n\r\n{text}\r\n--edge--\r\n"
+        );
+        let kind = "multipart/form-data; boundary=edge";
+        let uploaded = self
+            .ask("POST", "/api/file_upload", kind, &body, Some(token))
+            .await;
+        uploaded.unwrap().1["file_id"].clone()
+    }
+
+    /// Every entity that it has, as its own interface is told.
+    pub async fn states(&self, token: &str) -> Vec<Value> {
+        let states = self.ask("GET", "/api/states", "", "", Some(token)).await;
+        match states {
+            Some((200, Value::Array(states))) => states,
+            _ => Vec::new(),
+        }
     }
 
     async fn wait_until_open(&mut self) {

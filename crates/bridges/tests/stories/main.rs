@@ -5,6 +5,7 @@
 mod broker;
 mod command;
 mod home_assistant;
+#[allow(dead_code, reason = "what no story here needs")]
 mod house;
 mod http;
 mod hue;
