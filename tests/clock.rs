@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearthkey_agent::{Device, EnrollError};
 use hearthkey_api::ClaimOpened;
+use serde_json::Value;
 
 use crate::rig::{Rig, json, libfaketime, until};
 
@@ -98,11 +99,18 @@ async fn household() -> Option<Household> {
 impl Household {
     /// What must hold whatever the clock shows: the device comes and goes, a revoked one does not.
     async fn stands(&mut self, when: &str) {
-        let session = match self.lamp.connect().await {
+        let mut session = match self.lamp.connect().await {
             Ok(session) => session,
             Err(error) => panic!("{when}: the lamp is shut out: {error}"),
         };
         session.publish("devices/lamp/state", "on").await.unwrap();
+        let notice = "hearthkey/v1/devices/lamp/notice";
+        session.subscribe(&[notice]).await.unwrap();
+        let told = session.receive().await.unwrap().payload;
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        let view = self.rig.device("lamp").await;
+        let due = view.certificates[0].renew_after.as_str();
+        assert_eq!(told["renew_after"], due, "{when}");
         session.close().await;
         assert!(
             self.revoked.connect().await.is_err(),

@@ -4,10 +4,16 @@
 //! The gateway runs under libfaketime with a clock that was set while it was off, as after a long
 //! power cut; a person confirms it.
 
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
 use crate::guest::{enroll, new_key, recorded, renew_topic, request};
 use crate::mqtt::Hello;
-use crate::rig::{Rig, libfaketime, until};
-use crate::wire::{Door, EXPIRED, Identity, REVOKED, Refused};
+use crate::rig::{Rig, agent, json, libfaketime, until};
+use crate::wire::{Door, EXPIRED, Identity, REVOKED, within};
 
 /// Switches the gateway off and on again so many days later.
 pub async fn days_later(rig: &mut Rig, library: &std::path::Path, days: u32) {
@@ -57,14 +63,12 @@ async fn an_expired_certificate_renews_within_grace_and_is_refused_after_it() {
         "devices/lamp",
     )
     .await;
+    // A product whose will cannot be switched off renews, too: nothing is said for it.
     let will = Hello {
         will: Some("devices/lamp/online"),
-        ..Hello::v5("lamp")
+        ..Hello::v311("lamp")
     };
-    let refused = door.connect(Some(&lamp), &will).await.unwrap_err();
-    assert!(matches!(refused, Refused::Connack(0x87, _)), "{refused:?}");
-
-    let mut session = door.device(&lamp).await.unwrap();
+    let mut session = door.connect(Some(&lamp), &will).await.unwrap();
     let notice = "hearthkey/v1/devices/lamp/notice";
     assert_eq!(session.subscribe(notice).await, Ok(1));
     let told = session.message().await.unwrap().payload;
@@ -89,4 +93,76 @@ async fn an_expired_certificate_renews_within_grace_and_is_refused_after_it() {
     days_later(&mut rig, &library, 62).await;
     assert_eq!(door.device(&lost).await.unwrap_err(), EXPIRED);
     assert!(door.device(&renewed).await.is_ok());
+}
+
+/// The agent, by the clock of the gateway's machine.
+fn agent_of(rig: &Rig, verb: &str, device: &str) -> Command {
+    let mut agent = agent();
+    agent.args([verb, "--json", "--dir"]);
+    agent.arg(rig.device_dir(device)).envs(rig.env.clone());
+    agent
+}
+
+/// What a running agent tells until these events have come, in this order.
+async fn told(rig: &Rig, device: &str, names: &[&str]) -> Vec<Value> {
+    let mut agent = agent_of(rig, "run", device);
+    let mut running = agent.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let (mut events, mut due) = (Vec::<Value>::new(), names.iter().peekable());
+    while let Some(name) = due.peek() {
+        let line = within("an event", lines.next_line()).await;
+        let event: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+        if event["event"] == **name {
+            due.next();
+        }
+        events.push(event);
+    }
+    running.kill().await.unwrap();
+    events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_renews_within_grace_and_past_it_waits_and_says_what_a_person_does() {
+    let Some(library) = libfaketime() else {
+        println!("skipped: libfaketime is missing (Debian package faketime)");
+        return;
+    };
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    for device in ["lamp", "cam", "lost"] {
+        drop(rig.enroll(device).await);
+    }
+    days_later(&mut rig, &library, 35).await;
+    let events = told(&rig, "lamp", &["renewed", "connected"]).await;
+    let newest = rig.device("lamp").await.certificates[0].serial.clone();
+    assert_eq!(events.last().unwrap()["serial"], newest);
+    let denied = |event: &Value| event["event"] == "subscription_denied";
+    assert!(!events.iter().any(denied), "{events:?}");
+    let output = agent_of(&rig, "renew", "cam").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(json(&output)["outcome"], "renewed");
+
+    days_later(&mut rig, &library, 62).await;
+    let events = told(&rig, "lost", &["disconnected"]).await;
+    let [refused] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(refused["reason"]["alert"], "certificate_expired");
+    let pause_ms = refused["retry_in_ms"].as_u64().unwrap();
+    assert!((600_000..=1_200_000).contains(&pause_ms), "{pause_ms}");
+    let output = agent_of(&rig, "renew", "lost").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for remedy in [&refused["remedy"], &json(&output)["error"]["remedy"]] {
+        let remedy = remedy.as_str().unwrap();
+        let dir = rig.device_dir("lost").display().to_string();
+        for part in [
+            "hearthkey device claim lost",
+            "at the gateway",
+            "on this machine",
+            &dir,
+            "--replace",
+        ] {
+            assert!(remedy.contains(part), "{part}: {remedy}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod admission;
 mod alerts;
 mod away;
+mod beside;
 mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
 mod broker;
@@ -42,6 +43,7 @@ mod manifest;
 mod minted;
 mod mqtt;
 mod narrow;
+mod notice;
 mod once;
 mod overreach;
 mod people;

@@ -47,6 +47,15 @@ pub fn hearthkey() -> Command {
     command
 }
 
+/// The device's program, which is built beside the gateway's.
+pub fn agent() -> Command {
+    let gateway = Path::new(env!("CARGO_BIN_EXE_hearthkey"));
+    let mut command = Command::new(gateway.with_file_name("hearthkey-agent"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command.kill_on_drop(true);
+    command
+}
+
 /// Waits until something holds, looking again and again.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;

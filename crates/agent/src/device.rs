@@ -24,7 +24,7 @@ pub struct Device {
     pub(crate) directory: DeviceDirectory,
     pub(crate) state: State,
     pub(crate) trust: TrustBundle,
-    slots: Slots,
+    pub(crate) slots: Slots,
     /// When the certificate in the next slot is to be renewed, as its answer said.
     next_renew_after: Option<Moment>,
 }
@@ -156,15 +156,15 @@ impl Device {
     /// and is dropped when the gateway turns it away but accepts the current one.
     pub async fn connect(&mut self) -> Result<Session, DeviceConnectError> {
         let Some(next) = self.slots.next() else {
-            return self.connect_with(self.slots.current()).await;
+            return self.connect_with(self.slots.current(), self.id()).await;
         };
-        match self.connect_with(next).await {
+        match self.connect_with(next, self.id()).await {
             Ok(session) => {
                 self.promote()?;
                 Ok(session)
             }
             Err(DeviceConnectError::Connect(refused)) if refused.reason.is_about_identity() => {
-                let session = self.connect_with(self.slots.current()).await?;
+                let session = self.connect_with(self.slots.current(), self.id()).await?;
                 self.slots.drop_next(&self.directory)?;
                 Ok(session)
             }
@@ -233,8 +233,8 @@ impl Device {
         } = &self.state;
         let directory = self.directory.path().display();
         let claim = format!(
-            "This device needs a new claim: run `hearthkey device claim {device} …` at the gateway, stop this agent, \
-             then run `hearthkey-agent enroll --dir {directory} --replace` with the claim code"
+            "This device needs a new claim: run `hearthkey device claim {device} …` at the gateway, then on this machine, \
+             with the agent stopped, `hearthkey-agent enroll --dir {directory} --replace` with the claim code"
         );
         match reason.need() {
             Need::Time if reason.is_about_dates() => Some(format!(
@@ -249,8 +249,8 @@ impl Device {
             )),
             Need::Date => Some(claim),
             Need::Resumption => Some(format!(
-                "The device is suspended. When it may go on, run `hearthkey device resume {device}` at the gateway, and \
-                 restart this agent to connect at once"
+                "The device is suspended. When it may go on, run `hearthkey device resume {device}` at the gateway; an \
+                 agent that is restarted connects at once"
             )),
             Need::Setup => Some(format!(
                 "Check that {directory} holds this device's files and that its gateway is this one. Otherwise: {claim}"
@@ -263,15 +263,17 @@ impl Device {
         format!("hearthkey/v1/devices/{}/{name}", self.state.device)
     }
 
-    async fn connect_with(&self, pair: &Pair) -> Result<Session, DeviceConnectError> {
+    pub(crate) async fn connect_with(
+        &self,
+        pair: &Pair,
+        client_id: &str,
+    ) -> Result<Session, DeviceConnectError> {
         let config = line::device_config(&pair.leaf, &pair.key, &self.trust)?;
-        let State {
-            device, host, port, ..
-        } = &self.state;
-        Ok(Session::open_with_certificate(device, host, *port, config).await?)
+        let State { host, port, .. } = &self.state;
+        Ok(Session::open_with_certificate(client_id, host, *port, config).await?)
     }
 
-    fn promote(&mut self) -> Result<(), DirectoryError> {
+    pub(crate) fn promote(&mut self) -> Result<(), DirectoryError> {
         self.slots.promote(&self.directory)?;
         let leaf = &self.slots.current().leaf;
         follow_disk(&mut self.state, leaf, &self.trust);

@@ -63,6 +63,13 @@ pub(crate) struct State {
     pub(crate) checkpoint: Option<SeenCheckpoint>,
     /// The notice that the newest renewal answered: seen again, it asks for nothing.
     pub(crate) answered: Option<Window>,
+    /// When the current pair was put in its place without having been seen on a connection: whatever uses the files is the
+    /// first to connect with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) handed_over: Option<Moment>,
+    /// The hook has not ended well since then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) hook_owed: bool,
 }
 
 /// Why the device's directory cannot be used.

@@ -215,6 +215,8 @@ impl Enrollment {
             trust_bundle_sha256: trust.fingerprint(),
             checkpoint: None,
             answered: None,
+            handed_over: None,
+            hook_owed: false,
         })?;
         directory.write(CERTIFICATE, leaf.pem.as_bytes())?;
         Ok(())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand};
 use hearthkey_agent::{
     ClaimUri, Device, DeviceFacts, Enrollment, Event, Explain, Explanation, Fingerprint, Moment,
     Status, clock,
@@ -34,6 +34,9 @@ enum Command {
     Enroll(Enroll),
     /// Stay connected and renewed until SIGTERM or SIGINT.
     Run(Run),
+    /// Look once whether the certificate is to be renewed, beside a product that uses it.
+    #[command(after_help = RENEW_HELP, arg(once()))]
+    Renew(Renew),
     /// Show what the directory holds; works beside a running agent.
     Status {
         /// The device's directory.
@@ -93,6 +96,32 @@ struct Run {
     hook: Option<PathBuf>,
 }
 
+const RENEW_HELP: &str = "\
+It connects beside the product, disturbs no connection of it, and puts the new key and certificate into device.key and \
+device.crt. The product has to connect anew with them within a day, which is what --hook is for.
+
+Exit codes: 0 renewed, or too early; 1 a person has to do something; 2 usage; 3 not now: a later look may do without help.";
+
+#[derive(Args)]
+struct Renew {
+    /// The device's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Ask the gateway although it is too early by the notice.
+    #[arg(long)]
+    now: bool,
+    /// Program to run after a renewal, without a shell: it gets HEARTHKEY_DIR, HEARTHKEY_DEVICE, HEARTHKEY_NOT_AFTER and
+    /// PATH, and 60 seconds. It runs again with the next look if it does not end with status 0.
+    #[arg(long, value_name = "PROGRAM")]
+    hook: Option<PathBuf>,
+}
+
+/// Says in a crontab what the command does anyway.
+fn once() -> Arg {
+    let arg = Arg::new("once").long("once").action(ArgAction::SetTrue);
+    arg.help("Look once and end; this is what the command does without it, too")
+}
+
 /// A failure on its way to the person: what to say, and the exit code.
 struct Failure {
     told: Explanation,
@@ -106,6 +135,8 @@ fn seconds(text: &str) -> Result<u64, &'static str> {
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+/// Time alone may put it right.
+const LATER: u8 = 3;
 
 impl<E: Explain> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -166,6 +197,7 @@ async fn obey(command: Command, json: bool) -> Result<(), Failure> {
     match command {
         Command::Enroll(args) => enroll(args, json).await,
         Command::Run(args) => run(args, json).await,
+        Command::Renew(args) => renew(args, json).await,
         Command::Status { dir } => {
             tell_status(&Status::of(&dir)?, json);
             Ok(())
@@ -233,6 +265,21 @@ async fn run(args: Run, json: bool) -> Result<(), Failure> {
     device
         .run(args.hook, stop, |event| tell_event(event, json))
         .await?;
+    Ok(())
+}
+
+async fn renew(args: Renew, json: bool) -> Result<(), Failure> {
+    let device = Device::open(&args.dir)?;
+    match device.renew_once(args.now, args.hook.as_deref()).await {
+        Ok(once) if json => print_json(&once),
+        Ok(once) => print_line(&once.to_string()),
+        Err(error) => {
+            return Err(Failure {
+                told: error.explain(),
+                code: if error.passes() { LATER } else { FAILED },
+            });
+        }
+    }
     Ok(())
 }
 

@@ -67,6 +67,14 @@ impl RenewalPlan {
     }
 }
 
+/// From when on a look that is not repeated soon renews: the start of the window, so that none is missed between two looks.
+pub(crate) fn due_from(state: &State, notice: Option<Window>, now: Moment) -> Moment {
+    match notice.filter(|notice| state.answered != Some(*notice)) {
+        Some(window) => renewal_at(&window, now, 0),
+        None => state.renew_after,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +98,8 @@ mod tests {
             trust_bundle_sha256: Fingerprint::of(b""),
             checkpoint: None,
             answered: None,
+            handed_over: None,
+            hook_owed: false,
         }
     }
 
@@ -138,6 +148,20 @@ mod tests {
         plan.heed(notice, None, now(), 0);
         let later = plan.postpone(now(), 300, 0);
         assert_eq!(plan.heed(notice, None, now(), 0), Some(later));
+    }
+
+    #[test]
+    fn a_single_look_renews_from_the_start_of_the_window_or_when_an_operator_asks() {
+        let mut state = state(1000, 2000);
+        assert_eq!(due_from(&state, None, now()), now().plus_s(1000));
+        let scheduled = window(400, NoticeReason::Scheduled);
+        assert_eq!(due_from(&state, Some(scheduled), now()), now().plus_s(400));
+        let open = window(-50, NoticeReason::Scheduled);
+        assert_eq!(due_from(&state, Some(open), now()), now());
+        let asked = window(400, NoticeReason::Operator);
+        assert_eq!(due_from(&state, Some(asked), now()), now());
+        state.answered = Some(asked);
+        assert_eq!(due_from(&state, Some(asked), now()), now().plus_s(1000));
     }
 
     #[test]

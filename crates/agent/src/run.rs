@@ -16,7 +16,7 @@ use crate::hook;
 use crate::moment::Moment;
 use crate::payload::{Notice, Rejection};
 use crate::plan::RenewalPlan;
-use crate::schedule::{AfterRefusal, after_refusal, pause_before, wait_for_person};
+use crate::schedule::{AfterRefusal, after_refusal, longer, pause_before, wait_for_person};
 use crate::session::{ConnectError, ExchangeError, Message, Session};
 
 /// Why a running agent gave up. Trouble that can pass never ends it.
@@ -81,6 +81,8 @@ struct Runner<'a> {
     hook: Option<PathBuf>,
     plan: RenewalPlan,
     emit: &'a mut (dyn FnMut(Event) + Send),
+    /// Renewals that failed in a row.
+    failures: u32,
     /// Since when the memory on disk is behind; it is written at most once a minute, to spare cheap flash.
     unsaved_since: Option<Moment>,
 }
@@ -109,6 +111,7 @@ impl Device {
             hook,
             plan,
             emit: &mut emit,
+            failures: 0,
             unsaved_since: None,
         };
         // Weeks may pass until it is needed.
@@ -237,11 +240,16 @@ impl Runner<'_> {
         Ok(ended)
     }
 
-    /// Subscribes to what a device follows. A topic that is denied is told and done without: a certificate in its
-    /// grace period may do nothing but renew.
+    /// Subscribes to what a device follows: with a certificate in its grace, which may do nothing but renew, to its notice
+    /// alone. A topic that is denied is told and done without.
     async fn listen(&mut self, session: &Session) -> Option<ClosedReason> {
         let notice = self.device.topic("notice");
-        for topic in [&notice, BUNDLE, CHECKPOINT] {
+        let is_in_grace = self.device.state.not_after < clock::now();
+        let followed: &[&str] = match is_in_grace {
+            true => &[&notice],
+            false => &[&notice, BUNDLE, CHECKPOINT],
+        };
+        for topic in followed.iter().copied() {
             match session.subscribe(&[topic]).await {
                 Ok(()) => {}
                 Err(ExchangeError::Closed(reason)) => return Some(reason),
@@ -350,6 +358,7 @@ impl Runner<'_> {
         let now = clock::now();
         match renewed {
             Ok(renewal) => {
+                self.failures = 0;
                 self.device.answered(self.plan.window())?;
                 // The first connection with the new certificate makes a new plan. Should the gateway turn that
                 // certificate away, this keeps the device from asking for one after another.
@@ -365,6 +374,7 @@ impl Runner<'_> {
                 AfterRefusal::Wait(wait_s) => {
                     let wait_s = match rejection.code.as_str() {
                         "approval_required" => wait_for_person(wait_s),
+                        _ if rejection.retry_after_s.is_none() => self.longer(wait_s),
                         _ => wait_s,
                     };
                     let retry_at = self.plan.postpone(now, wait_s, clock::chance());
@@ -383,12 +393,20 @@ impl Runner<'_> {
             }
             Err(error) => {
                 const AFTER_FAILURE_S: u64 = 60;
-                let retry_at = self.plan.postpone(now, AFTER_FAILURE_S, clock::chance());
+                let wait_s = self.longer(AFTER_FAILURE_S);
+                let retry_at = self.plan.postpone(now, wait_s, clock::chance());
                 let why = error.to_string();
                 (self.emit)(Event::RenewalFailed { why, retry_at });
                 Ok(Step::Stay)
             }
         }
+    }
+
+    /// The wait after one more failure in a row.
+    fn longer(&mut self, wait_s: u64) -> u64 {
+        let before = self.failures;
+        self.failures = before.saturating_add(1);
+        longer(wait_s, before)
     }
 
     fn save_when_due(&mut self) -> Result<(), DirectoryError> {

@@ -63,6 +63,13 @@ pub(crate) fn wait_for_person(wait_s: u64) -> u64 {
     wait_s.max(FOR_A_PERSON_MS / 1000)
 }
 
+/// The wait after so many failures in a row (0 first) that came without a time from the gateway: it doubles up to an hour.
+pub(crate) fn longer(wait_s: u64, failures: u32) -> u64 {
+    const LONGEST_S: u64 = 3600;
+    let doubled = wait_s.saturating_mul(1 << failures.min(16));
+    doubled.min(LONGEST_S.max(wait_s))
+}
+
 /// The pause before connection attempt `attempt` (0 first). While only time is needed, it doubles from one second to
 /// five minutes, of which `chance` takes up to half away. Where a person has to do something, it is ten minutes to
 /// twenty, and later up to an hour.
@@ -202,6 +209,13 @@ mod tests {
         }
         assert_eq!(pause_before(Need::Time, 0, 0), Duration::from_secs(1));
         assert_eq!(pause_before(Need::Time, 3, 0), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_row_of_failures_is_waited_for_longer_each_time_and_an_hour_at_most() {
+        let waits = [0, 1, 2, 5, 6, 40, u32::MAX].map(|failures| longer(60, failures));
+        assert_eq!(waits, [60, 120, 240, 1920, 3600, 3600, 3600]);
+        assert_eq!(longer(DAY_S, 3), DAY_S);
     }
 
     #[test]

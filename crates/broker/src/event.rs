@@ -71,10 +71,11 @@ pub enum Event {
         /// The connection's number, unique in this process.
         connection: u64,
         /// To be sent once the device's notice is that of its present state: the session's own subscriptions wait for
-        /// it, a second at most. Nothing where no notice is retained.
+        /// it, a second at most. Nothing where nobody could hear an older one: none is retained, the session has no
+        /// subscription to it yet, and the certificate was seen before.
         settled: Option<oneshot::Sender<()>>,
     },
-    /// A session listens to its device's notice, newly or again.
+    /// A session has subscribed to its device's notice.
     NoticeWanted {
         /// The device.
         device: DeviceId,

@@ -109,9 +109,12 @@ pub struct CertificateAccess {
 pub enum Admission {
     /// All that the profile says.
     Full,
-    /// Renew an expired certificate, and nothing else.
+    /// Renew, and nothing else: the certificate has expired and is within grace, or the connection asked for no more.
     RenewalOnly,
 }
+
+/// The client id under which a device with any good certificate only renews, beside a session of its own.
+pub const RENEWAL_CLIENT_ID: &str = "hearthkey-renew";
 
 /// A certificate that was let in, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +131,18 @@ pub struct Admitted {
     pub sessions_max: u16,
     /// The bounds of its profile.
     pub room: Room,
+}
+
+impl Admitted {
+    /// The same device on a connection that may renew and do nothing else.
+    pub fn renewing_only(self) -> Self {
+        let rights = Arc::new(Rights::renewal_only(&self.device));
+        Self {
+            admission: Admission::RenewalOnly,
+            rights,
+            ..self
+        }
+    }
 }
 
 /// Why a certificate was not let in.

@@ -372,7 +372,7 @@ impl Shared {
         let mut failed = self.sessions.all();
         failed.retain(|session| {
             !self
-                .admit(&session.certificate)
+                .admit(&session.certificate, &session.client_id)
                 .is_ok_and(|now| now.admission == session.admission)
         });
         let failed: HashSet<u64> = failed.iter().map(|session| session.connection).collect();

@@ -13,12 +13,12 @@ use crate::edge::accept::{Arrived, Denied};
 use crate::edge::connection::{Connection, Parts, Turn};
 use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;
-use crate::edge::sessions::{Seat, SessionInfo};
+use crate::edge::sessions::{Full, Seat, SessionInfo};
 use crate::edge::shared::Shared;
-use crate::engine::session::{Key, Owner};
+use crate::engine::session::{Handle, Key, Owner};
 use crate::engine::{Arrival, Attached, Departure, Identity};
 use crate::event::{Bound, Event, Refusal, SessionEnd, Who, clipped};
-use crate::protocol::{ReasonCode, Will};
+use crate::protocol::{Connect, ReasonCode, Will};
 
 /// How long a new session waits until its device's notice is current. Connecting does not hang on a disk.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(1);
@@ -56,7 +56,9 @@ fn admit(
     arrived: &Arrived,
     certificate: Fingerprint,
 ) -> Result<Welcome, Denied> {
-    let admitted = shared.admit(&certificate).map_err(unknown(certificate))?;
+    let admitted = shared
+        .admit(&certificate, arrived.connect.client_id.as_str())
+        .map_err(unknown(certificate))?;
     let who = Some(Who::Device(admitted.device.clone()));
     let denied = |code, why| Denied {
         code,
@@ -64,24 +66,7 @@ fn admit(
         why,
     };
     let connect = &arrived.connect;
-    if connect.authentication_method.is_some() {
-        let why = "an authentication method is asked for, and there is none".to_owned();
-        let code = ReasonCode::BadAuthenticationMethod;
-        return Err(denied(code, Refusal::Connect(why)));
-    }
-    if connect.client_id.len() > CLIENT_ID_MAX_BYTES {
-        let why = "the client id has more than 1,024 bytes".to_owned();
-        let code = ReasonCode::ClientIdentifierNotValid;
-        return Err(denied(code, Refusal::Connect(why)));
-    }
-    if let Some(will) = connect
-        .will
-        .as_ref()
-        .filter(|will| !may_will(&admitted, will))
-    {
-        let why = Refusal::Will(clipped(will.message.topic.as_str()));
-        return Err(denied(ReasonCode::NotAuthorized, why));
-    }
+    may_connect(connect, &admitted).map_err(|(code, why)| denied(code, why))?;
     let connection = shared.sessions.number();
     let is_assigned = connect.client_id.is_empty();
     let client_id = match is_assigned {
@@ -100,11 +85,13 @@ fn admit(
     let seat = shared
         .sessions
         .register(info, Arc::clone(&arrived.cut), admitted.sessions_max)
-        .map_err(|_| {
-            let why = Refusal::TooManySessions(admitted.sessions_max);
+        .map_err(|Full(most)| {
+            let why = Refusal::TooManySessions(most);
             denied(ReasonCode::QuotaExceeded, why)
         })?;
-    let (again, identity) = shared.judge(&certificate).map_err(unknown(certificate))?;
+    let (again, identity) = shared
+        .judge(&certificate, connect.client_id.as_str())
+        .map_err(unknown(certificate))?;
     if again.admission != admitted.admission || shared.is_stopping() {
         return Err(denied(ReasonCode::ServerUnavailable, Refusal::Unavailable));
     }
@@ -116,7 +103,29 @@ fn admit(
     })
 }
 
-/// A will is a message like any other, but never a request: nobody would be there for the answer.
+/// Whether a device may connect as it asks to.
+fn may_connect(connect: &Connect, admitted: &Admitted) -> Result<(), (ReasonCode, Refusal)> {
+    if connect.authentication_method.is_some() {
+        let why = "an authentication method is asked for, and there is none".to_owned();
+        let code = ReasonCode::BadAuthenticationMethod;
+        return Err((code, Refusal::Connect(why)));
+    }
+    if connect.client_id.len() > CLIENT_ID_MAX_BYTES {
+        let why = "the client id has more than 1,024 bytes".to_owned();
+        let code = ReasonCode::ClientIdentifierNotValid;
+        return Err((code, Refusal::Connect(why)));
+    }
+    match &connect.will {
+        Some(will) if admitted.admission == Admission::Full && !may_will(admitted, will) => {
+            let why = Refusal::Will(clipped(will.message.topic.as_str()));
+            Err((ReasonCode::NotAuthorized, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A will is a message like any other, but never a request: nobody would be there for the answer. It is judged for a connection
+/// with all rights: one that only renews has none, whatever its client asks for, and could not go on if it were refused for it.
 fn may_will(admitted: &Admitted, will: &Will) -> bool {
     let (device, topic) = (&admitted.device, will.message.topic.as_str());
     admitted.rights.publish_place(topic).is_some()
@@ -125,7 +134,7 @@ fn may_will(admitted: &Admitted, will: &Will) -> bool {
         && topic != hearthkey::trust_ack(device)
 }
 
-/// The home; or, for an expired certificate that may only renew, a room of its own. The session that its device left behind
+/// The home; or, for a connection that may only renew, a room of its own. The session that its device has or left behind
 /// stays as it is: taking it up with fewer rights would strip its subscriptions for good.
 fn lodge(shared: &Arc<Shared>, info: &SessionInfo) -> Arc<Hall> {
     if info.admission == Admission::Full {
@@ -161,7 +170,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
     let mut connect = *connect;
     connect.password = None;
     if info.admission == Admission::RenewalOnly {
-        // Its own session is not touched.
+        // Its own session is not touched, and nothing is said for it when it ends.
         (connect.clean_start, connect.session_expiry_s, connect.will) = (true, 0, None);
     }
     let bounds = hall.with(|engine, _| engine.bounds().of(&admitted));
@@ -187,10 +196,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
     let Some(at) = attach(&shared, &hall, arrival, &info) else {
         return drop(seat);
     };
-    let is_only_one = admitted.sessions_max <= 1 && info.admission == Admission::Full;
-    if is_only_one {
-        hall.with(|engine, now_ms| engine.displace_others(at, now_ms));
-    }
+    displace_others(&shared, &info, at, admitted.sessions_max);
     let mut connection = Connection::new(&shared, hall, at, parts);
     let mut visit = Visit {
         requests: Requests::new(&shared, &connection.hall, at, &info),
@@ -208,15 +214,24 @@ fn attach(
     hall: &Arc<Hall>,
     mut arrival: Box<Arrival>,
     info: &SessionInfo,
-) -> Option<crate::engine::session::Handle> {
+) -> Option<Handle> {
+    let notice = hearthkey::notice(&info.device);
     loop {
-        match hall.with(|engine, now_ms| engine.attach(arrival, now_ms)) {
+        let attached = hall.with(|engine, now_ms| {
+            let attached = engine.attach(arrival, now_ms);
+            if let Attached::Done { handle } = &attached {
+                // From before this connection. It is told anew, once it is known to be current.
+                engine.drop_left(*handle, &notice);
+            }
+            attached
+        });
+        match attached {
             Attached::Done { handle } => {
                 shared.sessions.serve(info.connection);
                 return Some(handle);
             }
             Attached::Mute => return None,
-            Attached::Stale(stale) => match shared.judge(&info.certificate) {
+            Attached::Stale(stale) => match shared.judge(&info.certificate, &info.client_id) {
                 Ok((_, identity)) if identity.admission == info.admission => {
                     arrival = stale;
                     arrival.identity = identity;
@@ -227,6 +242,24 @@ fn attach(
                     return None;
                 }
             },
+        }
+    }
+}
+
+/// Ends the connections of the device that have to make way for this one: all others, where it may have one session only;
+/// and for one that only renews, those that did the same.
+fn displace_others(shared: &Shared, info: &SessionInfo, at: Handle, sessions_max: u16) {
+    let owner = Owner::Device(info.device.clone());
+    let displace = |hall: &Hall, but| {
+        hall.with(|engine, now_ms| engine.displace(&owner, but, now_ms));
+    };
+    match info.admission {
+        Admission::Full if sessions_max <= 1 => displace(&shared.hall, Some(at)),
+        Admission::Full => {}
+        Admission::RenewalOnly => {
+            for room in shared.sessions.rooms_before(info) {
+                displace(&room, None);
+            }
         }
     }
 }
@@ -283,7 +316,10 @@ impl Visit {
 
     /// Judges the identity by the access as it is now. False if the connection may not go on as it was let in.
     fn judge_again(&self, connection: &Connection) -> bool {
-        match self.shared.judge(&self.info.certificate) {
+        match self
+            .shared
+            .judge(&self.info.certificate, &self.info.client_id)
+        {
             Ok((_, identity)) if identity.admission == self.info.admission => {
                 let at = connection.at;
                 connection
@@ -307,7 +343,11 @@ impl Visit {
         let is_retained = shared
             .hall
             .with(|engine, _| engine.retained_on(&notice).is_some());
-        let (settled, current) = match is_retained {
+        // A session that is taken up again has its subscriptions already.
+        let at = connection.at;
+        let hears = connection.hall.with(|engine, _| engine.hears(at, &notice));
+        let must_settle = is_retained || hears || shared.is_new(&self.info.certificate);
+        let (settled, current) = match must_settle {
             true => {
                 let (settled, current) = oneshot::channel();
                 (Some(settled), Some(current))
@@ -335,10 +375,10 @@ impl Visit {
         {
             tracing::debug!("a session did not wait longer for its notice");
         }
-        // A session that is taken up again has its subscriptions already.
-        let at = connection.at;
-        if connection.hall.with(|engine, _| engine.hears(at, &notice)) {
-            self.requests.want_notice();
+        if hears {
+            connection
+                .hall
+                .with(|engine, now_ms| engine.say_again(at, &notice, now_ms));
         }
         true
     }

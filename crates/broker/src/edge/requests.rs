@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::id::ClaimId;
 use tokio::time::Instant;
 
 use crate::edge::hall::Hall;
@@ -39,7 +39,7 @@ impl Allowance {
 
 #[derive(Clone)]
 enum Requester {
-    Device(DeviceId, Fingerprint),
+    Device(SessionInfo),
     Claim(ClaimId),
 }
 
@@ -65,7 +65,7 @@ impl Requests {
             shared: Arc::clone(shared),
             hall: Arc::clone(hall),
             at,
-            requester: Requester::Device(info.device.clone(), info.certificate),
+            requester: Requester::Device(info.clone()),
             address: info.address,
             allowance: Allowance::default(),
         }
@@ -101,10 +101,10 @@ impl Requests {
 
     /// The connection listens to its device's notice.
     pub(crate) fn want_notice(&self) {
-        let Requester::Device(device, _) = &self.requester else {
+        let Requester::Device(info) = &self.requester else {
             return;
         };
-        let (shared, device) = (Arc::clone(&self.shared), device.clone());
+        let (shared, device) = (Arc::clone(&self.shared), info.device.clone());
         tokio::spawn(async move {
             let wanted = Event::NoticeWanted { device };
             if shared.events.send(wanted).await.is_err() {
@@ -115,7 +115,7 @@ impl Requests {
 
     fn request(&mut self, kind: RequestKind, message: &Message) {
         let own = match &self.requester {
-            Requester::Device(device, _) => format!("hearthkey/v1/devices/{device}/"),
+            Requester::Device(info) => format!("hearthkey/v1/devices/{}/", info.device),
             Requester::Claim(claim) => format!("hearthkey/v1/claims/{claim}/"),
         };
         let reply = Reply::to(&self.hall, self.at, message, &own);
@@ -151,8 +151,14 @@ impl Requests {
             (Requester::Claim(claim), RequestKind::Enroll) => {
                 Some(Event::EnrollmentRequested { claim, request })
             }
-            (Requester::Device(device, certificate), kind) => {
-                let admission = self.shared.admit(&certificate).ok()?.admission;
+            (Requester::Device(info), kind) => {
+                let SessionInfo {
+                    device,
+                    certificate,
+                    client_id,
+                    ..
+                } = info;
+                let admission = self.shared.admit(&certificate, &client_id).ok()?.admission;
                 match kind {
                     RequestKind::Renew => Some(Event::RenewalRequested {
                         device,

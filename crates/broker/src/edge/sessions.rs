@@ -67,8 +67,11 @@ impl Entry {
     }
 }
 
-/// A device that has all its sessions.
-pub(crate) struct Full;
+/// A device that has all its sessions: so many.
+pub(crate) struct Full(pub(crate) u16);
+
+/// Connections of a device that only renew. A new one ends the others; these are places until that is done.
+const RENEWALS_MAX: u16 = 4;
 
 /// A session's place in the table, as long as it lives.
 pub(crate) struct Seat {
@@ -88,7 +91,8 @@ impl Sessions {
 
     /// Registers a session. Sessions with the same client id do not count against the device: the new one takes them over.
     /// Where a device may have one session only, neither does one from the same machine under another client id: some
-    /// products make up a new one at each start, and their last connection may not be known to be lost yet.
+    /// products make up a new one at each start, and their last connection may not be known to be lost yet. Connections that
+    /// only renew stand beside all others, and are counted by themselves.
     pub(crate) fn register(
         self: &Arc<Self>,
         info: SessionInfo,
@@ -96,16 +100,23 @@ impl Sessions {
         sessions_max: u16,
     ) -> Result<Seat, Full> {
         let mut entries = self.lock();
+        let is_full = info.admission == Admission::Full;
         let is_only_one = sessions_max <= 1;
-        let gives_way =
-            |e: &Entry| is_only_one && e.info.address.ip() == info.address.ip() && e.room.is_none();
+        let gives_way = |e: &Entry| {
+            let its = &e.info;
+            its.client_id == info.client_id || is_only_one && its.address.ip() == info.address.ip()
+        };
         let others = entries
             .values()
-            .filter(|e| e.info.device == info.device && e.info.client_id != info.client_id)
-            .filter(|e| !e.cut.is_done() && !gives_way(e))
+            .filter(|e| e.info.device == info.device && e.info.admission == info.admission)
+            .filter(|e| !(e.cut.is_done() || is_full && gives_way(e)))
             .count();
-        if others >= usize::from(sessions_max.max(1)) {
-            return Err(Full);
+        let most = match info.admission {
+            Admission::Full => sessions_max.max(1),
+            Admission::RenewalOnly => RENEWALS_MAX,
+        };
+        if others >= usize::from(most) {
+            return Err(Full(most));
         }
         entries.insert(
             info.connection,
@@ -143,6 +154,15 @@ impl Sessions {
         let entries = self.lock();
         let of_device = entries.values().filter(|e| e.info.device == *device);
         of_device.filter_map(|e| e.room.clone()).collect()
+    }
+
+    /// The rooms of a device's sessions that came before this one.
+    pub(crate) fn rooms_before(&self, info: &SessionInfo) -> Vec<Arc<Hall>> {
+        let entries = self.lock();
+        let earlier = entries
+            .values()
+            .filter(|e| e.info.device == info.device && e.info.connection < info.connection);
+        earlier.filter_map(|e| e.room.clone()).collect()
     }
 
     /// Every room that a session has for itself.

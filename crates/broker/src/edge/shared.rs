@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use hearthkey_core::access::{Access, Admitted, DoorRefusal, Epoch};
+use hearthkey_core::access::{Access, Admitted, DoorRefusal, Epoch, RENEWAL_CLIENT_ID};
+use hearthkey_core::certificate::CertificateState;
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::time::Timestamp;
 use tokio::sync::{Semaphore, watch};
@@ -41,22 +42,39 @@ impl Shared {
         Hall::new(Engine::new(bounds, self.epoch.clone()), self.events.clone())
     }
 
-    /// Judges a certificate by the access and the time as they are now.
-    pub(crate) fn admit(&self, certificate: &Fingerprint) -> Result<Admitted, DoorRefusal> {
+    /// Judges a certificate, shown under a client id, by the access and the time as they are now.
+    pub(crate) fn admit(
+        &self,
+        certificate: &Fingerprint,
+        client_id: &str,
+    ) -> Result<Admitted, DoorRefusal> {
         let now = (self.now)();
-        self.access
+        let admitted = self
+            .access
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .admit(certificate, now)
+            .admit(certificate, now)?;
+        Ok(match client_id {
+            RENEWAL_CLIENT_ID => admitted.renewing_only(),
+            _ => admitted,
+        })
+    }
+
+    /// Whether a certificate was never seen on a connection before.
+    pub(crate) fn is_new(&self, certificate: &Fingerprint) -> bool {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        let known = access.certificate(certificate);
+        known.is_some_and(|known| known.state == CertificateState::Issued)
     }
 
     /// The same, as an engine keeps it: with the count of changes from before it was asked.
     pub(crate) fn judge(
         &self,
         certificate: &Fingerprint,
+        client_id: &str,
     ) -> Result<(Admitted, Identity), DoorRefusal> {
         let epoch = self.epoch.now();
-        let admitted = self.admit(certificate)?;
+        let admitted = self.admit(certificate, client_id)?;
         let identity = Identity {
             certificate: Some(*certificate),
             admission: admitted.admission,

@@ -29,15 +29,17 @@ impl Shared {
     /// In whose words a will is spoken: in the device's, as long as the certificate of its connection is let in with all
     /// that its profile says.
     fn voice(&self, will: &DueWill) -> Voice {
-        let admitted = will.certificate.as_ref().map(|its| self.admit(its));
+        let admitted = will.certificate.as_ref();
+        let admitted = admitted.map(|its| self.admit(its, &will.key.client_id));
         if let Some(Ok(admitted)) = admitted
             && admitted.admission == Admission::Full
         {
             return Voice::Own(admitted.rights);
         }
         let known = will.key.owner.device().map(|device| {
-            // Another session of the device, under a newer certificate, speaks for it.
-            let is_here = !self.sessions.of(device).is_empty();
+            // Another session of the device, under a newer certificate, speaks for it. One that only renews does not.
+            let sessions = self.sessions.of(device);
+            let is_here = sessions.iter().any(|its| its.admission == Admission::Full);
             let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
             let known = access.device(device);
             let is_active = known.is_some_and(|known| known.state == DeviceState::Active);

@@ -9,6 +9,7 @@ use hearthkey_core::profile::Rights;
 use crate::engine::Engine;
 use crate::engine::arena::Place;
 use crate::engine::detach::Departure;
+use crate::engine::outbox::Entry;
 use crate::engine::parcel::{Parcel, Terms};
 use crate::engine::routes::{Grant, Ids};
 use crate::engine::session::{Handle, Identity, Key, Owner};
@@ -146,19 +147,49 @@ impl Engine {
         }
     }
 
-    /// Ends every other connection of the owner of this one: it may have one at a time.
-    pub(crate) fn displace_others(&mut self, at: Handle, now_ms: u64) {
-        let Some(session) = self.live(at) else { return };
-        let owner = session.key.owner.clone();
-        for other in self.sessions_of(&owner) {
+    /// Ends every connection of an owner but this one: it may have one at a time.
+    pub(crate) fn displace(&mut self, owner: &Owner, but: Option<Handle>, now_ms: u64) {
+        for other in self.sessions_of(owner) {
             let is_live = self
                 .sessions
                 .get(other)
                 .is_some_and(|its| its.link.is_some());
-            if is_live && other != at.session {
-                let why = "the device connected under another client id";
+            if is_live && but.is_none_or(|at| other != at.session) {
+                let why = "the device has made another connection";
                 self.dismiss(other, ReasonCode::SessionTakenOver, why, now_ms);
             }
+        }
+    }
+
+    /// Drops what an earlier connection left for a session on a topic, because it is said anew.
+    pub(crate) fn drop_left(&mut self, at: Handle, topic: &str) {
+        if self
+            .live(at)
+            .is_none_or(|session| session.outbox.is_empty())
+        {
+            return;
+        }
+        let is_other = |entry: &Entry| entry.parcel.message.topic.as_str() != topic;
+        self.change_outbox(at.session, |session| {
+            session.outbox.retain(is_other, is_other);
+        });
+        self.note_change(at.session);
+    }
+
+    /// Hands a session what is retained on a topic that it hears, unless that waits for it already.
+    pub(crate) fn say_again(&mut self, at: Handle, topic: &str, now_ms: u64) {
+        let is_on = |entry: &Entry| entry.parcel.message.topic.as_str() == topic;
+        let Some(session) = self.live(at) else { return };
+        let Some(parcel) = self.retained.get(topic.as_bytes()).cloned() else {
+            return;
+        };
+        if session.outbox.waiting().any(is_on) {
+            return;
+        }
+        let route = self.routes.of(&parcel.message.topic, &self.subscriptions);
+        let mut targets = route.targets.iter();
+        if let Some(target) = targets.find(|target| target.session == at.session) {
+            self.hand(at.session, &parcel, &target.foreign, now_ms);
         }
     }
 

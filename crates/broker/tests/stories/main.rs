@@ -7,6 +7,7 @@ mod client;
 mod door;
 mod home;
 mod own;
+mod renewing;
 mod requests;
 mod sessions;
 mod short_records;
