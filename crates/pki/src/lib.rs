@@ -11,7 +11,7 @@
 //! | who holds a private key? | [`key`] |
 //! | what does a CA say of itself? | [`ca_certificate`] |
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
-//! | which client certificates open the door? | [`verifier`] |
+//! | which client certificates open the door? | [`verifier`], `shape` |
 //! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
 //! | does the bearer of a token hold its key? | [`dpop`] |
 //! | how are certificates handed over as text? | [`trust`] |
@@ -31,6 +31,7 @@ pub mod server;
 pub mod server_certificate;
 pub mod trust;
 pub mod verifier;
+mod shape;
 
 pub use algorithms::{algorithms, keys_in_pem};
 pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};

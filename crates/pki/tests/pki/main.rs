@@ -21,3 +21,5 @@ mod leaf;
 mod openssl;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod shape;
