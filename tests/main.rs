@@ -9,6 +9,7 @@ mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
 mod broker;
 mod bulk;
+mod chain;
 mod clock;
 mod command_line;
 mod contract;

@@ -19,7 +19,7 @@ use hearthkey_core::profile::{InvalidProfile, Profile, built_in_texts};
 use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::{
-    CaCertificate, CaRefusal, CertificateAuthority, ClientVerifier, IssueError, KeyError,
+    CaCertificate, CaRefusal, CaRole, CertificateAuthority, ClientVerifier, IssueError, KeyError,
     LoadError, ServerConfigError, SigningKey, https_config, needs_reissue, server_config,
 };
 use hearthkey_store::change::{Change, Write};
@@ -278,8 +278,9 @@ impl Home {
             issuers.keys().cloned().collect()
         };
         let mut change = Change::default();
-        for environment in environments {
-            change.writes.extend(self.publish_crl(&environment).await);
+        let cas = environments.into_iter().map(CaRole::Issuing);
+        for ca in cas.chain([CaRole::Server, CaRole::Root]) {
+            change.writes.extend(self.publish_crl(&ca).await);
         }
         // Devices are let in by now: nobody waits for a disk that hangs before they can be cut off.
         match timeout(PATIENCE, self.commit(change)).await {

@@ -36,7 +36,7 @@ mod shape;
 pub use algorithms::{algorithms, keys_in_pem};
 pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
 pub use ca_certificate::{CaCertificate, CaRefusal, CaRole};
-pub use crl::{CrlError, RevokedEntry, check_crl};
+pub use crl::{CrlError, RevokedEntry, check_crl, crl_life};
 pub use csr::read_csr;
 pub use dpop::{ProofError, key_id_of_pem, read_proof};
 pub use key::{KeyError, SigningKey};
