@@ -59,6 +59,7 @@ mod rfc6962;
 mod rig;
 mod rights;
 mod rotation;
+mod rsa;
 mod secrets;
 #[path = "../crates/bridges/tests/stories/server.rs"]
 #[allow(dead_code, reason = "what no story here needs")]

@@ -50,6 +50,8 @@ pub(crate) struct Home {
     pub(crate) profiles: RwLock<HashMap<ProfileName, Arc<Profile>>>,
     pub(crate) crls: Mutex<HashMap<CaRole, crate::trust::PublishedCrl>>,
     pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
+    /// Held by who makes the server certificates anew.
+    pub(crate) tls_turn: tokio::sync::Mutex<()>,
     /// Where the HTTPS listener is, if there is one, and what it speaks TLS with.
     pub(crate) http: Option<SocketAddr>,
     pub(crate) https_tls: watch::Sender<Arc<ServerConfig>>,

@@ -1,14 +1,15 @@
 //! Hearthkey's certificate authority: the only holder of CA keys.
 //!
 //! What is absent here is the point: no clock, no SQL, no network. The time enters as an
-//! argument; the only randomness is the making of a key, in [`SigningKey::generate`]. A leaf is
+//! argument; the only randomness is the making of keys, in [`SigningKey::generate`] and
+//! [`RsaKey::generate`]. A leaf is
 //! signed from an [`IssuanceOrder`](hearthkey_core::certificate::IssuanceOrder) alone, and a
 //! CSR contributes its public key and nothing else.
 //!
 //! | question | module |
 //! | --- | --- |
 //! | what may be taken from a CSR? | [`csr`] |
-//! | who holds a private key? | [`key`] |
+//! | who holds a private key? | [`key`], `rsa_key` |
 //! | what does a CA say of itself? | [`ca_certificate`] |
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
 //! | which client certificates open the door? | [`verifier`], `shape` |
@@ -27,11 +28,12 @@ pub mod dpop;
 pub mod key;
 pub mod provider;
 mod public_key;
+mod rsa_key;
 pub mod server;
 pub mod server_certificate;
+mod shape;
 pub mod trust;
 pub mod verifier;
-mod shape;
 
 pub use algorithms::{algorithms, keys_in_pem};
 pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
@@ -41,6 +43,7 @@ pub use csr::read_csr;
 pub use dpop::{ProofError, key_id_of_pem, read_proof};
 pub use key::{KeyError, SigningKey};
 pub use provider::provider;
+pub use rsa_key::{RsaKey, RsaLeaf};
 pub use server::{ENROLL_ALPN, ServerConfigError, https_config, server_config};
 pub use server_certificate::{life_of, needs_reissue};
 pub use trust::{PemError, der_from_pem, pem, pem_bundle};
