@@ -338,6 +338,8 @@ mod tests {
             "trust bundle --json",
             "trust crl --environment home",
             "trust crl --environment home --der",
+            "trust crl --ca root",
+            "trust crl --ca server --der",
             "log tail -n 5 --follow",
             "log export --out records.jsonl",
             "log verify records.jsonl --key attic+01234567+AQID --checkpoint other",

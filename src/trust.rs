@@ -1,6 +1,6 @@
 //! `hearthkey trust …`: what others need to check the home's certificates.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use pem::{EncodeConfig, LineEnding};
 use serde::Serialize;
 
@@ -19,15 +19,33 @@ pub enum Trust {
     Fingerprint,
     /// Let this machine, and the browsers of this user, trust the root.
     Install(trust_install::Install),
-    /// Print an environment's revocation list, in PEM.
+    /// Print the revocation list of a CA, in PEM. Who checks every certificate of a device's chain needs the
+    /// environment's and the root's; of the gateway's own, the server's and the root's.
     Crl {
-        /// The environment.
-        #[arg(long = "env", short, env = "HEARTHKEY_ENV")]
-        environment: Name,
+        /// The environment whose issuing CA it is.
+        #[arg(
+            long = "env",
+            short,
+            env = "HEARTHKEY_ENV",
+            required_unless_present = "ca"
+        )]
+        environment: Option<Name>,
+        /// Another CA of the home instead.
+        #[arg(long, value_enum)]
+        ca: Option<OtherCa>,
         /// Print the bytes of its DER instead.
         #[arg(long)]
         der: bool,
     },
+}
+
+/// A CA that belongs to no environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OtherCa {
+    /// It signs the CAs.
+    Root,
+    /// It signs the gateway's own certificates.
+    Server,
 }
 
 /// What `--json` answers.
@@ -68,8 +86,19 @@ impl Trust {
             Self::Crl { der: true, .. } if output.is_json() => {
                 return Err(Failure::usage("--der and --json exclude each other"));
             }
-            Self::Crl { environment, der } => {
-                let path = format!("/api/v1/trust/crl/{}", environment.segment());
+            Self::Crl {
+                environment,
+                ca,
+                der,
+            } => {
+                let path = match (ca, environment) {
+                    (Some(OtherCa::Root), _) => "/.well-known/hearthkey/root.crl".into(),
+                    (Some(OtherCa::Server), _) => "/.well-known/hearthkey/server.crl".into(),
+                    (None, Some(environment)) => {
+                        format!("/api/v1/trust/crl/{}", environment.segment())
+                    }
+                    (None, None) => return Err(Failure::usage("name an environment, or a CA")),
+                };
                 let crl = context.client()?.get_bytes(&path).await?;
                 if der {
                     return output.bytes(&crl);

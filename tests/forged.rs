@@ -4,8 +4,9 @@
 use hearthkey_store::Store;
 use hearthkey_store::slots::{Slots, key_file};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -35,6 +36,10 @@ fn stolen_ca(rig: &Rig) -> Issuer<'static, KeyPair> {
     Issuer::from_ca_cert_der(&certificate, key).unwrap()
 }
 
+fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.to_owned().try_into().unwrap())
+}
+
 fn forge(ca: &Issuer<'static, KeyPair>, change: impl FnOnce(&mut CertificateParams)) -> Identity {
     let key = new_key();
     let mut leaf = params("lamp");
@@ -42,6 +47,7 @@ fn forge(ca: &Issuer<'static, KeyPair>, change: impl FnOnce(&mut CertificatePara
     leaf.is_ca = IsCa::ExplicitNoCa;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    leaf.subject_alt_names = vec![dns("lamp.home.home.arpa")];
     leaf.use_authority_key_identifier_extension = true;
     change(&mut leaf);
     let der = leaf.signed_by(&key, ca).unwrap().der().clone();
@@ -81,9 +87,53 @@ async fn what_our_own_ca_would_never_issue_does_not_open_the_door() {
     let small_ca = forge(&ca, |leaf| {
         leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     });
-    assert_eq!(door.device(&small_ca).await.unwrap_err(), BAD_CERTIFICATE);
-    let sha256 = Sha256::digest(&small_ca.chain[0]);
+    let refused = door.device(&small_ca).await.unwrap_err();
+    assert_eq!(refused, BAD_CERTIFICATE);
+    recorded_at_the_door(&rig, &small_ca).await;
+}
+
+/// The record of a refusal names the certificate.
+async fn recorded_at_the_door(rig: &Rig, identity: &Identity) {
+    let sha256 = Sha256::digest(&identity.chain[0]);
     let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let object = format!("certificate:{hex}");
-    recorded(&rig, "door.enter", "refused", &object, "certificate").await;
+    recorded(rig, "door.enter", "refused", &object, "certificate").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_constraints_and_criticality_that_the_home_never_writes_are_refused_and_recorded() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    rig.stop().await;
+    let ca = stolen_ca(&rig);
+    rig.start().await;
+    let door = Door::of(&rig).await;
+    let nameless = forge(&ca, |leaf| {
+        leaf.distinguished_name = DistinguishedName::new()
+    });
+    let constrained = forge(&ca, |leaf| {
+        leaf.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("home.arpa".into())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    let critical = forge(&ca, |leaf| {
+        leaf.extended_key_usages.clear();
+        let client_auth = vec![0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+        let mut purpose = CustomExtension::from_oid_content(&[2, 5, 29, 37], client_auth);
+        purpose.set_criticality(true);
+        leaf.custom_extensions.push(purpose);
+    });
+    let another = forge(&ca, |leaf| {
+        leaf.subject_alt_names = vec![dns("door.home.home.arpa")];
+    });
+    let address = forge(&ca, |leaf| {
+        let here = SanType::IpAddress([127, 0, 0, 1].into());
+        leaf.subject_alt_names.push(here);
+    });
+    let none = forge(&ca, |leaf| leaf.subject_alt_names.clear());
+    for odd in [nameless, constrained, critical, another, address, none] {
+        assert_eq!(door.device(&odd).await.unwrap_err(), BAD_CERTIFICATE);
+        recorded_at_the_door(&rig, &odd).await;
+    }
 }

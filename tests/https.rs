@@ -29,6 +29,8 @@ async fn strangers_get_health_and_trust_and_services_what_is_listed_and_nobody_a
         "/.well-known/hearthkey/root.crt",
         "/.well-known/hearthkey/fingerprint",
         "/.well-known/hearthkey/crl/{environment}",
+        "/.well-known/hearthkey/root.crl",
+        "/.well-known/hearthkey/server.crl",
     ];
     let for_browsers = ["/api/v1/session", "/api/v1/invitations"];
     let service = [("get", SELF), ("post", "/api/v1/tokens/self/renew")];

@@ -10,6 +10,7 @@ mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
 mod broker;
 mod bulk;
+mod chain;
 mod clock;
 mod command_line;
 mod contract;
@@ -60,6 +61,7 @@ mod rfc6962;
 mod rig;
 mod rights;
 mod rotation;
+mod rsa;
 mod secrets;
 #[path = "../crates/bridges/tests/stories/server.rs"]
 #[allow(dead_code, reason = "what no story here needs")]

@@ -116,13 +116,16 @@ pub struct Door {
     pub address: SocketAddr,
     pub from: Option<IpAddr>,
     roots: Arc<RootCertStore>,
-    /// Whether the gateway's certificate is left unchecked.
-    careless: bool,
+    /// What is verified of the gateway's certificate where it is believed unchecked.
+    careless: Option<Verifies>,
 }
+
+/// Which signatures a client can verify.
+type Verifies = fn(&SignatureScheme) -> bool;
 
 /// Believes every server. Signatures are checked, or no handshake would be complete.
 #[derive(Debug)]
-struct Gullible(rustls::crypto::WebPkiSupportedAlgorithms);
+struct Gullible(rustls::crypto::WebPkiSupportedAlgorithms, Verifies);
 
 impl ServerCertVerifier for Gullible {
     fn verify_server_cert(
@@ -155,7 +158,9 @@ impl ServerCertVerifier for Gullible {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        let mut schemes = self.0.supported_schemes();
+        schemes.retain(self.1);
+        schemes
     }
 }
 
@@ -171,14 +176,20 @@ impl Door {
             address: address.parse().unwrap(),
             from: None,
             roots: Arc::new(roots),
-            careless: false,
+            careless: None,
         }
     }
 
     /// The same door, for a device that does not look at the gateway's certificate.
     pub fn careless(&self) -> Self {
+        self.verifying(|_| true)
+    }
+
+    /// The same door, for a device that can verify these signatures alone, and does not look at the gateway's
+    /// certificate.
+    pub fn verifying(&self, schemes: Verifies) -> Self {
         Self {
-            careless: true,
+            careless: Some(schemes),
             ..self.clone()
         }
     }
@@ -201,8 +212,8 @@ impl Door {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .unwrap();
-        let builder = if self.careless {
-            let gullible = Gullible(provider.signature_verification_algorithms);
+        let builder = if let Some(schemes) = self.careless {
+            let gullible = Gullible(provider.signature_verification_algorithms, schemes);
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(gullible))

@@ -26,6 +26,13 @@ pub struct Profile {
     pub grace_days: u16,
     /// The key types a device may bring.
     pub keys: Vec<KeyType>,
+    /// The key of the gateway's certificate, for devices whose TLS cannot verify what the usual one signs: `p256`, or
+    /// `rsa2048` beside it.
+    #[serde(
+        default = "usual_server_key",
+        skip_serializing_if = "is_usual_server_key"
+    )]
+    pub server_key: KeyType,
     /// Whether a renewal may keep its key.
     #[serde(default)]
     pub key_reuse: bool,
@@ -76,6 +83,14 @@ fn one() -> u16 {
     1
 }
 
+fn usual_server_key() -> KeyType {
+    KeyType::P256
+}
+
+fn is_usual_server_key(key: &KeyType) -> bool {
+    *key == usual_server_key()
+}
+
 /// One topic rule with the reason it is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +120,9 @@ pub enum InvalidProfile {
     /// No key type at all.
     #[error("keys is empty: name at least one of p256, p384, rsa2048")]
     NoKeys,
+    /// A key that the gateway never has.
+    #[error("server_key is {0}: it must be p256, or rsa2048 for devices that know nothing else")]
+    ServerKey(&'static str),
     /// A topic that is no filter.
     #[error("topic {topic:?}: {why}")]
     Topic {
@@ -183,6 +201,9 @@ impl Profile {
         if self.keys.is_empty() {
             return Err(InvalidProfile::NoKeys);
         }
+        if self.server_key == KeyType::P384 {
+            return Err(InvalidProfile::ServerKey(self.server_key.as_str()));
+        }
         for (field, rules) in [("publish", &self.publish), ("subscribe", &self.subscribe)] {
             if rules.len() > RULES_MAX {
                 let value = rules.len() as u64;
@@ -237,6 +258,11 @@ impl Profile {
             topic,
             offline: availability.offline.clone(),
         })
+    }
+
+    /// Whether its devices need an RSA certificate of the gateway beside the usual one.
+    pub fn needs_rsa_server(&self) -> bool {
+        self.server_key == KeyType::Rsa2048
     }
 
     /// How long a certificate lives.

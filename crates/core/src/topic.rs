@@ -130,6 +130,10 @@ pub mod hearthkey {
     pub const TRUST_BUNDLE: &str = "hearthkey/v1/trust/bundle";
     /// Retained: the audit log's newest signed checkpoint.
     pub const TRUST_CHECKPOINT: &str = "hearthkey/v1/trust/checkpoint";
+    /// Retained: the root's CRL in DER.
+    pub const ROOT_CRL: &str = "hearthkey/v1/trust/root/crl";
+    /// Retained: the server CA's CRL in DER.
+    pub const SERVER_CRL: &str = "hearthkey/v1/trust/server/crl";
 
     /// The topics between the gateway and one device. What it says to all, under `trust/`, every
     /// device may read.

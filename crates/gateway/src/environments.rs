@@ -7,7 +7,7 @@ use hearthkey_core::audit::Entry;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
-use hearthkey_pki::CertificateAuthority;
+use hearthkey_pki::{CaRole, CertificateAuthority};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::vault::{SecretName, Vault};
 
@@ -120,9 +120,12 @@ impl Home {
         self.renew_tls()
             .await
             .map_err(|error| Failure::internal(&error))?;
-        if let Some(write) = self.publish_crl(&name).await {
-            self.commit(Change::default().write(write)).await?;
-        }
+        let writes = self.publish_crl(&CaRole::Issuing(name)).await;
+        self.commit(Change {
+            writes,
+            ..Change::default()
+        })
+        .await?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use hearthkey_core::id::{
 use hearthkey_core::posture::witness::JournalOpened;
 use hearthkey_core::profile::Profile;
 use hearthkey_core::time::Timestamp;
-use hearthkey_pki::{CaCertificate, CertificateAuthority};
+use hearthkey_pki::{CaCertificate, CaRole, CertificateAuthority};
 use hearthkey_store::change::Change;
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::{CommitError, Committed, Store};
@@ -48,8 +48,10 @@ pub(crate) struct Home {
     pub(crate) root: CaCertificate,
     pub(crate) issuers: RwLock<HashMap<EnvironmentName, Arc<CertificateAuthority>>>,
     pub(crate) profiles: RwLock<HashMap<ProfileName, Arc<Profile>>>,
-    pub(crate) crls: Mutex<HashMap<EnvironmentName, crate::trust::PublishedCrl>>,
+    pub(crate) crls: Mutex<HashMap<CaRole, crate::trust::PublishedCrl>>,
     pub(crate) tls: watch::Sender<Arc<ServerConfig>>,
+    /// Held by who makes the server certificates anew.
+    pub(crate) tls_turn: tokio::sync::Mutex<()>,
     /// Where the HTTPS listener is, if there is one, and what it speaks TLS with.
     pub(crate) http: Option<SocketAddr>,
     pub(crate) https_tls: watch::Sender<Arc<ServerConfig>>,

@@ -8,6 +8,8 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use hearthkey_api as api;
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_pki::CaRole;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +17,7 @@ use utoipa_axum::routes;
 use crate::around;
 use crate::caller::Caller;
 use crate::contract::finished;
-use crate::home::{Home, locked};
+use crate::home::Home;
 use crate::problem::Failure;
 use crate::repeats::once;
 use crate::run::Gateway;
@@ -193,10 +195,10 @@ async fn trust_crl(
     Path(environment): Path<String>,
 ) -> Result<Response, Failure> {
     let home = gateway.home()?;
-    let name = environment
+    let name: EnvironmentName = environment
         .parse()
         .map_err(|error| Failure::invalid(&error))?;
-    let der = locked(&home.crls).get(&name).map(|crl| crl.der.clone());
+    let der = home.crl_of(&CaRole::Issuing(name.clone()));
     let der = der.ok_or_else(|| Failure::not_found("environment", &name))?;
     Ok(bytes("application/pkix-crl", der))
 }

@@ -67,6 +67,7 @@ mod rights;
 mod role_routes;
 mod run;
 mod schedule;
+mod server_tls;
 mod service_routes;
 mod shares;
 mod sighting;

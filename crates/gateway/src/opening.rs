@@ -19,24 +19,22 @@ use hearthkey_core::profile::{InvalidProfile, Profile, built_in_texts};
 use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::{
-    CaCertificate, CaRefusal, CertificateAuthority, ClientVerifier, IssueError, KeyError,
-    LoadError, ServerConfigError, SigningKey, https_config, needs_reissue, server_config,
+    CaCertificate, CaRefusal, CaRole, CertificateAuthority, IssueError, KeyError, LoadError,
+    ServerConfigError,
 };
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::RootKey;
 use hearthkey_store::registry::ReadError;
-use hearthkey_store::vault::SecretName;
 use hearthkey_store::{CommitError, OpenError, Opened, Store};
-use rustls::ServerConfig;
-use rustls_pki_types::ServerName;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::endings::{Endings, PATIENCE};
 use crate::events::{broker_rows, remember, work};
-use crate::home::{Home, new_serial};
+use crate::home::Home;
 use crate::people::People;
+use crate::server_tls::{Issuers, ServerTls};
 use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
@@ -145,14 +143,15 @@ pub(crate) async fn open(
     let (root_der, _) = store
         .read(|registry| registry.authority("root"))?
         .ok_or_else(|| HomeError::NoAuthority("root".into()))?;
-    let tls = tls(
-        &store,
-        &issuers,
-        &access,
-        &clock,
-        &door.hosts,
-        incident.is_none(),
-    )
+    let tls = ServerTls {
+        store: &store,
+        issuers: &issuers,
+        access: &access,
+        clock: &clock,
+        hosts: &door.hosts,
+        rsa: profiles.values().any(|profile| profile.needs_rsa_server()),
+    }
+    .doors()
     .await?;
     let https_tls = watch::Sender::new(tls.https);
     let tokens = TokenBook::load(&store, now)?;
@@ -198,6 +197,7 @@ pub(crate) async fn open(
         profiles: RwLock::new(profiles),
         crls: Mutex::default(),
         tls,
+        tls_turn: tokio::sync::Mutex::default(),
         http: http.as_ref().map(|(_, address)| *address),
         https_tls,
         tokens,
@@ -278,8 +278,9 @@ impl Home {
             issuers.keys().cloned().collect()
         };
         let mut change = Change::default();
-        for environment in environments {
-            change.writes.extend(self.publish_crl(&environment).await);
+        let cas = environments.into_iter().map(CaRole::Issuing);
+        for ca in cas.chain([CaRole::Server, CaRole::Root]) {
+            change.writes.extend(self.publish_crl(&ca).await);
         }
         // Devices are let in by now: nobody waits for a disk that hangs before they can be cut off.
         match timeout(PATIENCE, self.commit(change)).await {
@@ -316,29 +317,6 @@ impl Home {
         self.note_time().await;
         tokio::task::block_in_place(|| self.store.close());
     }
-
-    /// Makes the server certificate and the verifier anew where that is needed, for new
-    /// connections; those there are stay.
-    pub(crate) async fn renew_tls(&self) -> Result<(), HomeError> {
-        let issuers = self
-            .issuers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let writable = self.store.incident().is_none();
-        let config = tls(
-            &self.store,
-            &issuers,
-            &self.access,
-            &self.clock,
-            &self.hosts,
-            writable,
-        )
-        .await?;
-        self.tls.send_replace(config.mqtt);
-        self.https_tls.send_replace(config.https);
-        Ok(())
-    }
 }
 
 /// Brings the profiles that come with the program up to date.
@@ -371,8 +349,6 @@ fn load_profiles(store: &Store) -> Result<HashMap<ProfileName, Arc<Profile>>, Ho
         })
         .collect()
 }
-
-type Issuers = HashMap<EnvironmentName, Arc<CertificateAuthority>>;
 
 fn load_issuers(store: &Store) -> Result<Issuers, HomeError> {
     let environments = store.read(|registry| registry.environments())?;
@@ -467,99 +443,4 @@ fn admit(access: &mut Access, certificate: Certificate) {
             not_after,
         },
     );
-}
-
-/// What the door and the HTTPS listener speak TLS with.
-struct Doors {
-    mqtt: Arc<ServerConfig>,
-    https: Arc<ServerConfig>,
-}
-
-/// The TLS configurations, with one server certificate for these hosts that is still good; a new
-/// one is issued and kept where there is none.
-async fn tls(
-    store: &Store,
-    issuers: &Issuers,
-    access: &Arc<RwLock<Access>>,
-    clock: &Arc<Clock>,
-    hosts: &[String],
-    writable: bool,
-) -> Result<Doors, HomeError> {
-    let names = hosts
-        .iter()
-        .map(|host| ServerName::try_from(host.clone()).map_err(|_| HomeError::Host(host.clone())))
-        .collect::<Result<Vec<_>, _>>()?;
-    let now = clock.now();
-    let server = load_authority(store, "server")?;
-    let (root, _) = store
-        .read(|registry| registry.authority("root"))?
-        .ok_or_else(|| HomeError::NoAuthority("root".into()))?;
-    let kept = store
-        .read(|registry| registry.authority(LEAF))?
-        .map(|(der, _)| der);
-    let key = store.secret("server", LEAF)?;
-    let (leaf, key) = match kept.zip(key) {
-        Some((leaf, key)) if !needs_reissue(&leaf, &names, now) => {
-            (leaf, SigningKey::from_pkcs8(&key)?)
-        }
-        _ => {
-            let key = SigningKey::generate()?;
-            let leaf = server.issue_server(&key, &names, new_serial(), now)?;
-            if writable {
-                keep_server_leaf(store, &leaf, &key, now).await?;
-            }
-            (leaf, key)
-        }
-    };
-    let anchors: Vec<CaCertificate> = issuers
-        .values()
-        .map(|issuer| issuer.certificate().clone())
-        .collect();
-    let time = Arc::clone(clock);
-    let now = Arc::new(move || time.now());
-    let verifier = || ClientVerifier::new(&anchors, Arc::clone(access), now.clone());
-    let telling = verifier().telling(hearthkey_broker::certificate_refused);
-    let chain = [
-        server.certificate().clone(),
-        CaCertificate::from_der(&root)?,
-    ];
-    Ok(Doors {
-        mqtt: server_config(&leaf, &chain, &key, Arc::new(telling))?,
-        https: https_config(&leaf, &chain, &key, Arc::new(verifier().optional()))?,
-    })
-}
-
-/// The registry's name of the door's own certificate.
-pub(crate) const LEAF: &str = "server/leaf";
-
-async fn keep_server_leaf(
-    store: &Store,
-    leaf: &[u8],
-    key: &SigningKey,
-    now: Timestamp,
-) -> Result<(), HomeError> {
-    use hearthkey_core::audit::{Actor, Entry};
-    let last = store.read(|registry| registry.secret("server", LEAF))?;
-    let version = last.map_or(1, |(version, _)| version + 1);
-    let sealed = store.vault().seal(
-        SecretName {
-            kind: "server",
-            name: LEAF,
-            version,
-        },
-        &key.to_pkcs8(),
-    );
-    let entry = Entry::new(now, Actor::gateway(), "server.certificate", LEAF.into())
-        .with("certificate_sha256", Fingerprint::of(leaf).to_string());
-    let change = Change::record(entry)
-        .write(Write::Authority(LEAF.into(), leaf.to_vec()))
-        .write(Write::Secret {
-            kind: "server",
-            name: LEAF.into(),
-            version,
-            sealed,
-            at: now,
-        });
-    store.commit(change).await?;
-    Ok(())
 }

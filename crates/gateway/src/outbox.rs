@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearthkey_core::id::EnvironmentName;
+use hearthkey_pki::CaRole;
 use hearthkey_store::change::{Change, Effect, Write};
 
 use crate::home::{Home, locked};
@@ -53,7 +54,8 @@ impl Home {
             .map(|(_, Effect::Crl(environment))| environment)
             .collect();
         for environment in crls {
-            change.writes.extend(self.publish_crl(&environment).await);
+            let ca = CaRole::Issuing(environment);
+            change.writes.extend(self.publish_crl(&ca).await);
         }
         // If this fails they happen once more, which changes nothing.
         self.commit(change).await.is_ok()

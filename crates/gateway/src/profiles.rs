@@ -13,6 +13,7 @@ use hearthkey_store::change::{Change, Write};
 
 use crate::home::Home;
 use crate::problem::Failure;
+use crate::server_tls::RSA_LEAF;
 
 /// Profiles in one home at most.
 const PROFILES_MAX: usize = 256;
@@ -139,9 +140,29 @@ impl Home {
             .insert(name.clone(), Arc::clone(&profile));
         self.access_mut().set_profile(&profile);
         self.broker.recheck().await;
+        self.renew_tls_for_profiles().await;
         Ok(ProfileText {
             toml,
             built_in: false,
         })
+    }
+
+    /// Makes or forgets the RSA server certificate when what the profiles ask for has changed. What does not work out
+    /// now is tried again within the hour; the profile stands all the same.
+    async fn renew_tls_for_profiles(&self) {
+        let needed = self
+            .all_profiles()
+            .iter()
+            .any(|profile| profile.needs_rsa_server());
+        let known = self.store.read(|registry| registry.authority(RSA_LEAF));
+        // No certificate is made by a clock that is not believed; one may end.
+        let (_, trusted) = self.clock.now_and_trust();
+        let is_settled = known.is_ok_and(|known| known.is_some() == needed);
+        if is_settled || needed && !trusted {
+            return;
+        }
+        if let Err(error) = self.renew_tls().await {
+            tracing::error!(%error, "the server certificate could not be made for the profiles");
+        }
     }
 }

@@ -78,8 +78,8 @@ impl Home {
             change = change.vault(VaultWrite::ForgetEnded(now.before(ENDED_KEPT)));
         }
         self.tokens.forget(now.before(TOKENS_KEPT));
-        for environment in self.stale_crls(now) {
-            change.writes.extend(self.publish_crl(&environment).await);
+        for ca in self.stale_crls(now) {
+            change.writes.extend(self.publish_crl(&ca).await);
         }
         if let Err(error) = self.commit(change).await {
             tracing::warn!(%error, "the minute's housekeeping could not be kept");

@@ -20,7 +20,7 @@ pub(crate) enum Open {
 }
 
 /// What everybody may ask: that the gateway is there, and what to trust. Nothing here is a secret.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 9] = [
     "/api/v1/health",
     "/api/v1/trust/bundle",
     "/api/v1/trust/crl/{environment}",
@@ -28,6 +28,8 @@ const PUBLIC: [&str; 7] = [
     "/.well-known/hearthkey/root.crt",
     "/.well-known/hearthkey/fingerprint",
     "/.well-known/hearthkey/crl/{environment}",
+    "/.well-known/hearthkey/root.crl",
+    "/.well-known/hearthkey/server.crl",
 ];
 
 /// The token that asks, as it sees itself.

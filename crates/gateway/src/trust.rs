@@ -1,26 +1,54 @@
 //! What the gateway tells everybody: roots, CRLs, checkpoints; and each device: its notice.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hearthkey_core::certificate::{Certificate, CertificateState};
 use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::topic::hearthkey as topics;
-use hearthkey_pki::RevokedEntry;
+use hearthkey_pki::{CaRole, CrlError, RevokedEntry, check_crl, crl_life};
 use hearthkey_store::change::Write;
-use hearthkey_store::registry::KnownDevice;
+use hearthkey_store::registry::{KnownDevice, ReadError};
 use serde::Serialize;
 
 use crate::home::{Home, locked};
+use crate::opening::{HomeError, load_authority};
 use crate::renew::{LOOKED_AT, asked_to_rotate};
 
 /// How long a CRL is good for. It is made anew on every revocation and at half its life.
 const CRL_LIFE: Span = Span::days(7);
+/// How long the root's is good for. It is empty, and the root's key is used as seldom as possible: it is kept, and made
+/// anew at half its life.
+const ROOT_CRL_LIFE: Span = Span::days(90);
+/// The registry's name of the root's CRL.
+const ROOT_CRL: &str = "root_crl";
 
-/// A CRL as it was published.
+/// A CRL as it was published, when it was made and when its successor is due (RFC 5280 §5.1.2.5).
 pub(crate) struct PublishedCrl {
-    pub(crate) der: Vec<u8>,
-    pub(crate) at: Timestamp,
+    der: Vec<u8>,
+    at: Timestamp,
+    next: Timestamp,
+}
+
+impl PublishedCrl {
+    /// Whether half its life is over, or has not begun.
+    fn is_stale(&self, now: Timestamp) -> bool {
+        let half = Span::ms(self.next.since(self.at).as_ms() / 2);
+        now < self.at || now > self.at.after(half)
+    }
+}
+
+/// Why there is no CRL.
+#[derive(Debug, thiserror::Error)]
+enum CrlFailure {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Crl(#[from] CrlError),
 }
 
 /// A device's renewal window, as it is told.
@@ -35,6 +63,24 @@ struct Notice {
 /// The registry's name of an environment's issuing CA.
 pub(crate) fn issuing(environment: &EnvironmentName) -> String {
     format!("issuing/{environment}")
+}
+
+/// The registry's name of a CA.
+fn name_of(ca: &CaRole) -> String {
+    match ca {
+        CaRole::Root => "root".into(),
+        CaRole::Server => "server".into(),
+        CaRole::Issuing(environment) => issuing(environment),
+    }
+}
+
+/// Where a CA's CRL is retained.
+fn topic_of(ca: &CaRole) -> String {
+    match ca {
+        CaRole::Root => topics::ROOT_CRL.into(),
+        CaRole::Server => topics::SERVER_CRL.into(),
+        CaRole::Issuing(environment) => topics::crl(environment),
+    }
 }
 
 /// The certificate that a device uses, of its newest ones, newest first: while a renewed one has not been seen on a
@@ -131,49 +177,108 @@ impl Home {
         serde_json::to_vec(&notice).ok()
     }
 
-    /// Makes an environment's CRL anew and publishes it, retained. Returns the write that counts
-    /// its number up, to be committed with whatever made it necessary.
-    pub(crate) async fn publish_crl(&self, environment: &EnvironmentName) -> Option<Write> {
+    /// Publishes a CA's CRL, retained, made anew unless it is the root's and the one that is kept will do. Returns what
+    /// is to be written down with whatever made it necessary.
+    pub(crate) async fn publish_crl(&self, ca: &CaRole) -> Vec<Write> {
         let now = self.now();
-        let issuer = self.issuer(environment)?;
-        let name = issuing(environment);
-        let facts = self.store.read(|registry| {
-            Ok(registry
-                .authority(&name)?
-                .zip(Some(registry.revoked(environment, now)?)))
-        });
-        let ((_, number), revoked) = match facts {
-            Ok(facts) => facts?,
-            Err(error) => {
-                tracing::error!(%error, "the revoked certificates could not be read");
-                return None;
-            }
+        let kept = match ca {
+            CaRole::Root => self.kept_root_crl(now),
+            _ => None,
+        };
+        let (crl, writes) = match kept {
+            Some(kept) => (kept, Vec::new()),
+            None => match tokio::task::block_in_place(|| self.new_crl(ca, now)) {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::error!(%error, ca = name_of(ca), "the CRL could not be made");
+                    return Vec::new();
+                }
+            },
+        };
+        self.publish(&topic_of(ca), crl.der.clone()).await;
+        locked(&self.crls).insert(ca.clone(), crl);
+        writes
+    }
+
+    /// The root's CRL as it was last written down, if that is still to be used.
+    fn kept_root_crl(&self, now: Timestamp) -> Option<PublishedCrl> {
+        let der = self.store.read(|registry| registry.setting(ROOT_CRL));
+        let der = der.ok()??;
+        check_crl(&der, &self.root).ok()?;
+        let (at, next) = crl_life(&der)?;
+        let kept = PublishedCrl { der, at, next };
+        (!kept.is_stale(now)).then_some(kept)
+    }
+
+    /// A CRL with the next number, and what counts that number up. Those of the root and the server CA are empty: what
+    /// they have signed is replaced and never taken back.
+    fn new_crl(
+        &self,
+        ca: &CaRole,
+        now: Timestamp,
+    ) -> Result<(PublishedCrl, Vec<Write>), CrlFailure> {
+        let name = name_of(ca);
+        let number = self.store.read(|registry| registry.authority(&name))?;
+        let number = number.map_or(0, |(_, number)| number) + 1;
+        let (authority, revoked, life) = match ca {
+            CaRole::Issuing(environment) => (
+                self.issuer(environment),
+                self.store
+                    .read(|registry| registry.revoked(environment, now))?,
+                CRL_LIFE,
+            ),
+            CaRole::Server => (None, Vec::new(), CRL_LIFE),
+            CaRole::Root => (None, Vec::new(), ROOT_CRL_LIFE),
+        };
+        let authority = match authority {
+            Some(issuer) => issuer,
+            None => Arc::new(load_authority(&self.store, &name)?),
         };
         let entries = revoked.into_iter().map(|revoked| RevokedEntry {
             serial: revoked.serial,
             at: revoked.at,
             reason: revoked.reason,
         });
-        match issuer.crl(number + 1, entries, now, now.after(CRL_LIFE)) {
-            Ok(der) => {
-                self.publish(&topics::crl(environment), der.clone()).await;
-                locked(&self.crls).insert(environment.clone(), PublishedCrl { der, at: now });
-                Some(Write::CrlNumber(name))
-            }
-            Err(error) => {
-                tracing::error!(%error, %environment, "the CRL could not be made");
-                None
-            }
+        let next = now.after(life);
+        let der = authority.crl(number, entries, now, next)?;
+        let mut writes = vec![Write::CrlNumber(name)];
+        if *ca == CaRole::Root {
+            writes.push(Write::Setting(ROOT_CRL, der.clone()));
         }
+        Ok((PublishedCrl { der, at: now, next }, writes))
     }
 
-    /// The environments whose CRL has reached half its life.
-    pub(crate) fn stale_crls(&self, now: Timestamp) -> Vec<EnvironmentName> {
-        let half = Span::ms(CRL_LIFE.as_ms() / 2);
+    /// A CA's CRL in DER, as it was last published.
+    pub(crate) fn crl_of(&self, ca: &CaRole) -> Option<Vec<u8>> {
+        locked(&self.crls).get(ca).map(|crl| crl.der.clone())
+    }
+
+    /// The CAs whose CRL has reached half its life.
+    pub(crate) fn stale_crls(&self, now: Timestamp) -> Vec<CaRole> {
         let crls = locked(&self.crls);
         crls.iter()
-            .filter(|(_, crl)| now > crl.at.after(half))
-            .map(|(name, _)| name.clone())
+            .filter(|(_, crl)| crl.is_stale(now))
+            .map(|(ca, _)| ca.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crl_is_made_anew_at_half_its_life_and_where_it_has_not_begun() {
+        let at = Timestamp::from_s(1_000_000_000);
+        let next = at.after(ROOT_CRL_LIFE);
+        let crl = PublishedCrl {
+            der: Vec::new(),
+            at,
+            next,
+        };
+        assert!(!crl.is_stale(at));
+        assert!(!crl.is_stale(at.after(Span::days(45))));
+        assert!(crl.is_stale(at.after(Span::days(46))));
+        assert!(crl.is_stale(at.before(Span::minutes(1))));
     }
 }

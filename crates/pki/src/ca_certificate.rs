@@ -17,7 +17,7 @@ pub(crate) const ISSUING_NAME: &str = "Hearthkey Issuing CA";
 pub(crate) const SERVER_NAME: &str = "Hearthkey Server CA";
 
 /// What a CA signs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CaRole {
     /// Issuing and server CAs, and nothing else.
     Root,

@@ -7,6 +7,9 @@ use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use rustls_pki_types::alg_id;
 use webpki::aws_lc_rs::ECDSA_P256_SHA256;
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::time::ASN1Time;
 
 use crate::authority::{CertificateAuthority, IssueError, x509_time};
 use crate::ca_certificate::CaCertificate;
@@ -103,6 +106,14 @@ pub fn check_crl(der: &[u8], issuer: &CaCertificate) -> Result<(), CrlError> {
     ECDSA_P256_SHA256
         .verify_signature(&issuer.public_key, signed, signature)
         .map_err(|_| CrlError::Signature)
+}
+
+/// When a CRL was made and when the next one is due (RFC 5280 §5.1.2.4, §5.1.2.5); nothing if it is none, or says
+/// neither.
+pub fn crl_life(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    let at = |time: ASN1Time| Timestamp::from_s(time.timestamp());
+    Some((at(list.last_update()), at(list.next_update()?)))
 }
 
 /// The signed bytes and the signature of a CertificateList (RFC 5280 §5.1).

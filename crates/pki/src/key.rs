@@ -21,13 +21,16 @@ pub enum KeyError {
     /// The system gave no randomness.
     #[error("no key could be made: the system's random generator failed")]
     Generate,
+    /// The bytes are not an RSA key of 2048 bits.
+    #[error("the private key is not an RSA key of 2048 bits in PKCS#8")]
+    NotRsa2048,
     /// The bytes are not a P-256 key.
     #[error("the private key is not a P-256 key in PKCS#8")]
     NotP256,
 }
 
 impl SigningKey {
-    /// Makes a new key. The one place in this crate that draws randomness.
+    /// Makes a new key.
     pub fn generate() -> Result<Self, KeyError> {
         let document =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())

@@ -1,17 +1,18 @@
 //! Hearthkey's certificate authority: the only holder of CA keys.
 //!
 //! What is absent here is the point: no clock, no SQL, no network. The time enters as an
-//! argument; the only randomness is the making of a key, in [`SigningKey::generate`]. A leaf is
+//! argument; the only randomness is the making of keys, in [`SigningKey::generate`] and
+//! [`RsaKey::generate`]. A leaf is
 //! signed from an [`IssuanceOrder`](hearthkey_core::certificate::IssuanceOrder) alone, and a
 //! CSR contributes its public key and nothing else.
 //!
 //! | question | module |
 //! | --- | --- |
 //! | what may be taken from a CSR? | [`csr`] |
-//! | who holds a private key? | [`key`] |
+//! | who holds a private key? | [`key`], `rsa_key` |
 //! | what does a CA say of itself? | [`ca_certificate`] |
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
-//! | which client certificates open the door? | [`verifier`] |
+//! | which client certificates open the door? | [`verifier`], `shape` |
 //! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
 //! | does the bearer of a token hold its key? | [`dpop`] |
 //! | how are certificates handed over as text? | [`trust`] |
@@ -27,19 +28,22 @@ pub mod dpop;
 pub mod key;
 pub mod provider;
 mod public_key;
+mod rsa_key;
 pub mod server;
 pub mod server_certificate;
+mod shape;
 pub mod trust;
 pub mod verifier;
 
 pub use algorithms::{algorithms, keys_in_pem};
 pub use authority::{CertificateAuthority, IssueError, Issued, LoadError};
 pub use ca_certificate::{CaCertificate, CaRefusal, CaRole};
-pub use crl::{CrlError, RevokedEntry, check_crl};
+pub use crl::{CrlError, RevokedEntry, check_crl, crl_life};
 pub use csr::read_csr;
 pub use dpop::{ProofError, key_id_of_pem, read_proof};
 pub use key::{KeyError, SigningKey};
 pub use provider::provider;
+pub use rsa_key::{RsaKey, RsaLeaf};
 pub use server::{ENROLL_ALPN, ServerConfigError, https_config, server_config};
 pub use server_certificate::{life_of, needs_reissue};
 pub use trust::{PemError, der_from_pem, pem, pem_bundle};

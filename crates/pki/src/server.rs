@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::crypto::aws_lc_rs::sign::{RsaSigningKey, any_ecdsa_type};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::ca_certificate::CaCertificate;
 use crate::key::SigningKey;
 use crate::provider::provider;
+use crate::rsa_key::RsaLeaf;
 use crate::verifier::ClientVerifier;
 
 /// The application protocol of a client that enrolls: it does not trust the root yet and knows
@@ -37,14 +38,20 @@ pub enum ServerConfigError {
 /// resumption of any kind (a resumed session would never be shown to the verifier).
 ///
 /// `chain` is the server CA and then the root. A client is sent the leaf and the server CA; one
-/// that offers [`ENROLL_ALPN`] is sent the root as well.
+/// that offers [`ENROLL_ALPN`] is sent the root as well. `rsa` is shown to clients that cannot
+/// verify what the usual leaf's key signs, and to no other.
 pub fn server_config(
     leaf_der: &[u8],
     chain: &[CaCertificate],
     key: &SigningKey,
     verifier: Arc<ClientVerifier>,
+    rsa: Option<&RsaLeaf>,
 ) -> Result<Arc<ServerConfig>, ServerConfigError> {
-    configure(leaf_der, chain, key, verifier, &ALPN)
+    let mut shown = Shown::new(leaf_der, chain, key)?;
+    if let Some(rsa) = rsa {
+        shown.rsa = Some(ByProtocol::of_rsa(rsa, chain)?);
+    }
+    configure(shown, verifier, &ALPN)
 }
 
 /// The configuration of the HTTPS listener: as that of the door, for HTTP/1.1 alone. Both may show
@@ -56,22 +63,20 @@ pub fn https_config(
     key: &SigningKey,
     verifier: Arc<ClientVerifier>,
 ) -> Result<Arc<ServerConfig>, ServerConfigError> {
-    configure(leaf_der, chain, key, verifier, &[b"h2", b"http/1.1"])
+    let shown = Shown::new(leaf_der, chain, key)?;
+    configure(shown, verifier, &[b"h2", b"http/1.1"])
 }
 
 fn configure(
-    leaf_der: &[u8],
-    chain: &[CaCertificate],
-    key: &SigningKey,
+    shown: Shown,
     verifier: Arc<ClientVerifier>,
     protocols: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, ServerConfigError> {
-    let resolver = ChainByProtocol::new(leaf_der, chain, key)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(ServerConfigError::Tls)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(resolver));
+        .with_cert_resolver(Arc::new(shown));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -79,13 +84,14 @@ fn configure(
     Ok(Arc::new(config))
 }
 
+/// The certificates that clients are shown.
 #[derive(Debug)]
-struct ChainByProtocol {
-    usual: Arc<CertifiedKey>,
-    enrolling: Arc<CertifiedKey>,
+struct Shown {
+    usual: ByProtocol,
+    rsa: Option<ByProtocol>,
 }
 
-impl ChainByProtocol {
+impl Shown {
     fn new(
         leaf_der: &[u8],
         chain: &[CaCertificate],
@@ -93,6 +99,47 @@ impl ChainByProtocol {
     ) -> Result<Self, ServerConfigError> {
         let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8()));
         let key = any_ecdsa_type(&pkcs8).map_err(ServerConfigError::Key)?;
+        Ok(Self {
+            usual: ByProtocol::new(leaf_der, chain, key)?,
+            rsa: None,
+        })
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    /// The signature algorithms are those of the client that also go with its cipher suites. One that can verify
+    /// nothing of ours is shown the usual certificate, and refused for it.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered = hello.signature_schemes();
+        let usual_fits = self.usual.usual.key.choose_scheme(offered).is_some();
+        let certificate = match &self.rsa {
+            Some(rsa) if !usual_fits => rsa,
+            _ => &self.usual,
+        };
+        let enrolling = hello
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|protocol| protocol == ENROLL_ALPN));
+        Some(Arc::clone(if enrolling {
+            &certificate.enrolling
+        } else {
+            &certificate.usual
+        }))
+    }
+}
+
+/// One certificate, with its chain as it is sent.
+#[derive(Debug)]
+struct ByProtocol {
+    usual: Arc<CertifiedKey>,
+    enrolling: Arc<CertifiedKey>,
+}
+
+impl ByProtocol {
+    fn new(
+        leaf_der: &[u8],
+        chain: &[CaCertificate],
+        key: Arc<dyn rustls::sign::SigningKey>,
+    ) -> Result<Self, ServerConfigError> {
         let certified = |issuers: usize| {
             let chain = std::iter::once(leaf_der)
                 .chain(chain.iter().take(issuers).map(|ca| ca.der.as_slice()))
@@ -107,17 +154,10 @@ impl ChainByProtocol {
             enrolling: Arc::new(certified(chain.len())),
         })
     }
-}
 
-impl ResolvesServerCert for ChainByProtocol {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let enrolling = hello
-            .alpn()
-            .is_some_and(|mut offered| offered.any(|protocol| protocol == ENROLL_ALPN));
-        Some(Arc::clone(if enrolling {
-            &self.enrolling
-        } else {
-            &self.usual
-        }))
+    fn of_rsa(leaf: &RsaLeaf, chain: &[CaCertificate]) -> Result<Self, ServerConfigError> {
+        let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key.pkcs8()));
+        let key = RsaSigningKey::new(&pkcs8).map_err(ServerConfigError::Key)?;
+        Self::new(&leaf.der, chain, Arc::new(key))
     }
 }

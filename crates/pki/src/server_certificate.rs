@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hearthkey_core::certificate::BACKDATE;
 use hearthkey_core::id::SerialNumber;
 use hearthkey_core::time::{Span, Timestamp};
-use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, SanType};
+use rcgen::{DistinguishedName, DnType, ExtendedKeyUsagePurpose, PublicKeyData, SanType};
 use rustls_pki_types::ServerName;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -14,7 +14,6 @@ use x509_parser::prelude::FromDer;
 
 use crate::authority::{CertificateAuthority, IssueError, basic_params, end_entity};
 use crate::ca_certificate::CaRole;
-use crate::key::SigningKey;
 
 /// How long a server certificate lives: it is replaced without anybody's help at a third of
 /// that before its end.
@@ -27,7 +26,7 @@ impl CertificateAuthority {
     /// begun an hour early. Only the server CA does.
     pub fn issue_server(
         &self,
-        key: &SigningKey,
+        key: &impl PublicKeyData,
         names: &[ServerName<'_>],
         serial: SerialNumber,
         now: Timestamp,

@@ -18,18 +18,13 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
 
 use crate::ca_certificate::CaCertificate;
-use crate::public_key::PublicKey;
+use crate::shape::check_shape;
 
 /// The largest client certificate that is looked at, in bytes of DER.
 pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 4096;
-/// Every serial number that this product gives out has this length, and its first two bits are
-/// 01 (see `SerialNumber::from_random`).
-const SERIAL_BYTES: usize = 16;
 
 /// What clients may sign with: the issuing CAs sign with P-256 and SHA-256 alone, devices have
 /// P-256, P-384 or RSA keys. In TLS 1.2 a scheme does not fix the curve.
@@ -237,64 +232,6 @@ impl ClientVerifier {
         self.access.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Whether a certificate has the shape of a leaf that [`crate::CertificateAuthority::sign`]
-/// makes.
-fn check_shape(x509: &X509Certificate<'_>) -> Result<(), ClientRefusal> {
-    if x509.version() != X509Version::V3 {
-        return Err(ClientRefusal::Shape("it is not version 3"));
-    }
-    let serial = x509.raw_serial();
-    if serial.len() != SERIAL_BYTES || serial[0] & 0xc0 != 0x40 {
-        return Err(ClientRefusal::Shape("its serial number is not 16 bytes"));
-    }
-    if PublicKey::read(x509.public_key().raw).is_err() {
-        return Err(ClientRefusal::Shape("its key is not P-256, P-384 or RSA"));
-    }
-    check_extensions(x509)
-}
-
-fn check_extensions(x509: &X509Certificate<'_>) -> Result<(), ClientRefusal> {
-    if x509.extensions_map().is_err() {
-        return Err(ClientRefusal::Shape("an extension comes twice"));
-    }
-    let mut authority_known = false;
-    let mut purpose_known = false;
-    for extension in x509.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) => {
-                authority_known = id.key_identifier.is_some();
-            }
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                return Err(ClientRefusal::Shape("it has the CA bit"));
-            }
-            // digitalSignature is the first bit, and no other is set (RFC 5280 §4.2.1.3).
-            ParsedExtension::KeyUsage(usage) if usage.flags != 1 => {
-                return Err(ClientRefusal::Shape("its key is not for signatures alone"));
-            }
-            ParsedExtension::ExtendedKeyUsage(_) => {
-                purpose_known = extension.value == CLIENT_AUTH_ALONE;
-            }
-            ParsedExtension::BasicConstraints(_)
-            | ParsedExtension::KeyUsage(_)
-            | ParsedExtension::SubjectKeyIdentifier(_)
-            | ParsedExtension::SubjectAlternativeName(_) => {}
-            ParsedExtension::ParseError { .. } => return Err(ClientRefusal::Malformed),
-            _ if extension.critical => return Err(ClientRefusal::CriticalExtension),
-            _ => {}
-        }
-    }
-    if !purpose_known {
-        return Err(ClientRefusal::Purpose);
-    }
-    if !authority_known {
-        return Err(ClientRefusal::Shape("it does not name its authority's key"));
-    }
-    Ok(())
-}
-
-/// `SEQUENCE { id-kp-clientAuth }`, the whole value of the extension.
-const CLIENT_AUTH_ALONE: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
 
 impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -157,6 +157,8 @@ pub enum Write {
     SupersedeOtherLineages(DeviceId, hearthkey_core::id::SerialNumber),
     /// Adds or replaces a CA's certificate.
     Authority(String, Vec<u8>),
+    /// Forgets a server certificate and destroys its key.
+    ForgetServer(&'static str),
     /// Counts a CRL number up.
     CrlNumber(String),
     /// Adds a version of a secret.
@@ -289,6 +291,11 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
             let sql = "INSERT INTO authority VALUES (?1, ?2, 0)
                        ON CONFLICT (name) DO UPDATE SET certificate = ?2";
             run(sql, &[name, certificate])?;
+        }
+        Write::ForgetServer(name) => {
+            run("DELETE FROM authority WHERE name = ?1", &[name])?;
+            let sql = "DELETE FROM secret WHERE kind = 'server' AND name = ?1";
+            run(sql, &[name])?;
         }
         Write::CrlNumber(name) => {
             one(run(

@@ -126,7 +126,7 @@ impl Thing {
             ),
             Self::Authority(_) => "Make a new environment, and move its devices there.".into(),
             Self::Profile(_) => {
-                "Take rsa2048 out of its keys; a device that brings a weaker key is refused from then on.".into()
+                "Take rsa2048 out of its keys and its server_key; a device that knows nothing stronger is refused from then on.".into()
             }
             Self::Bridge(_) => "Give the bridge a certificate of a stronger CA, and its settings that CA.".into(),
             Self::Credential(id) => format!(
@@ -205,16 +205,24 @@ pub fn of_key(key: PublicKey, now: Timestamp) -> Option<Weakness> {
     })
 }
 
-/// What is weak about a profile: that it lets devices bring weaker keys than the home's own.
+/// What is weak about a profile: that it lets devices bring weaker keys than the home's own, or has the gateway show
+/// them one.
 pub fn of_profile(profile: &Profile, now: Timestamp) -> Option<Weakness> {
-    let allowed = profile.keys.iter().map(|key| match key {
-        KeyType::P256 => PublicKey::Ec(256),
-        KeyType::P384 => PublicKey::Ec(384),
-        // The least that it stands for.
-        KeyType::Rsa2048 => PublicKey::Rsa(2048),
-    });
-    let weakness = allowed.filter_map(|key| of_key(key, now)).next()?;
-    let what = weakness.what.replacen("has", "lets devices bring", 1);
+    let weakness_of = |key: KeyType| {
+        let key = match key {
+            KeyType::P256 => PublicKey::Ec(256),
+            KeyType::P384 => PublicKey::Ec(384),
+            // The least that it stands for.
+            KeyType::Rsa2048 => PublicKey::Rsa(2048),
+        };
+        of_key(key, now)
+    };
+    let brought = profile.keys.iter().find_map(|key| weakness_of(*key));
+    let (weakness, verb) = match brought {
+        Some(weakness) => (weakness, "lets devices bring"),
+        None => (weakness_of(profile.server_key)?, "has the gateway show"),
+    };
+    let what = weakness.what.replacen("has", verb, 1);
     Some(Weakness { what, ..weakness })
 }
 
@@ -320,6 +328,12 @@ mod tests {
             finding.what
         );
         assert_eq!(finding.action, None);
+        let shown = profile("[\"p256\"]\nserver_key = \"rsa2048\"");
+        let what = of_profile(&shown, today()).unwrap().what;
+        assert!(
+            what.starts_with("has the gateway show an RSA key of 2048 bits"),
+            "{what}"
+        );
     }
 
     #[test]

@@ -171,3 +171,23 @@ fn availability_is_a_topic_that_the_profile_grants_and_room_has_bounds() {
     let small = with("tele/{device}/LWT", "[room]\npacket_max_bytes = 1\n").unwrap_err();
     assert!(small.to_string().contains("1 KiB to 256 MiB"), "{small}");
 }
+
+#[test]
+fn a_profile_may_ask_for_an_rsa_certificate_of_the_gateway_and_for_no_other() {
+    let asks = |line: &str| Profile::parse(&minimal(line));
+    assert!(!asks("").unwrap().needs_rsa_server());
+    assert!(!asks("server_key = \"p256\"\n").unwrap().needs_rsa_server());
+    let rsa = asks("server_key = \"rsa2048\"\n").unwrap();
+    assert!(rsa.needs_rsa_server());
+    assert_eq!(
+        asks("server_key = \"p384\"\n").unwrap_err(),
+        InvalidProfile::ServerKey("p384")
+    );
+    assert!(matches!(
+        asks("server_key = \"rsa4096\"\n"),
+        Err(InvalidProfile::Toml(_))
+    ));
+    for profile in built_in().unwrap() {
+        assert!(!profile.needs_rsa_server(), "{}", profile.name);
+    }
+}

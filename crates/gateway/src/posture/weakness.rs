@@ -110,7 +110,7 @@ impl Home {
     fn authority_names(&self) -> Vec<String> {
         let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<String> = issuers.keys().map(crate::trust::issuing).collect();
-        names.extend(["root", "server", crate::opening::LEAF].map(str::to_owned));
+        names.extend(["root", "server", crate::server_tls::LEAF].map(str::to_owned));
         names.sort_unstable();
         names
     }

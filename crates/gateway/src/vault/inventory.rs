@@ -14,8 +14,8 @@ use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
 
 use crate::caller::Caller;
 use crate::home::Home;
-use crate::opening::LEAF;
 use crate::problem::Failure;
+use crate::server_tls::{LEAF, RSA_LEAF};
 use crate::vault::views;
 
 /// Where a page begins: after this name in this environment.
@@ -315,24 +315,32 @@ impl Home {
         let mut log = own("log/checkpoint".into(), "", Kind::LogKey, Tier::High, began);
         log.purpose = "signs the audit log's checkpoints".into();
         views.push(log);
-        views.extend(self.server_key()?);
+        let purpose = "the gateway's own certificate, to devices and services";
+        views.extend(self.server_key(LEAF, "server/tls", purpose)?);
+        let purpose = "the gateway's own certificate, to devices that know RSA alone";
+        views.extend(self.server_key(RSA_LEAF, "server/tls-rsa", purpose)?);
         views.extend(self.token_views(Some(Scope::All)).iter().map(of_token));
         Ok(views)
     }
 
-    fn server_key(&self) -> Result<Option<CredentialView>, Failure> {
-        let leaf = self.store.read(|registry| registry.authority(LEAF))?;
+    fn server_key(
+        &self,
+        name: &str,
+        shown: &str,
+        purpose: &str,
+    ) -> Result<Option<CredentialView>, Failure> {
+        let leaf = self.store.read(|registry| registry.authority(name))?;
         let life = leaf.and_then(|(der, _)| hearthkey_pki::life_of(&der));
         Ok(life.map(|(made, ends)| {
             let made_at = made.to_string();
             let mut view = own(
-                "server/tls".into(),
+                shown.into(),
                 "",
                 Kind::ServerKey,
                 Tier::High,
                 made_at.clone(),
             );
-            view.purpose = "the gateway's own certificate, to devices and services".into();
+            view.purpose = purpose.into();
             view.rotation.automatic = true;
             view.expires_at = Some(ends.to_string());
             view.version_at = Some(made_at);

@@ -2,7 +2,9 @@
 
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::time::Span;
-use hearthkey_pki::{CertificateAuthority, CrlError, RevokedEntry, SigningKey, check_crl};
+use hearthkey_pki::{
+    CertificateAuthority, CrlError, RevokedEntry, SigningKey, check_crl, crl_life,
+};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -90,6 +92,16 @@ fn a_crl_must_end_after_it_begins() {
     let home = Home::new();
     let refusal = home.issuing.crl(1, [], now(), now());
     assert!(matches!(refusal, Err(CrlError::NextUpdate)));
+}
+
+#[test]
+fn a_crl_says_when_it_was_made_and_when_the_next_is_due() {
+    let home = Home::new();
+    for ca in [&home.root, &home.server_ca, &home.issuing] {
+        let life = crl_life(&crl_of(ca, Vec::new()));
+        assert_eq!(life, Some((now(), now().after(Span::days(7)))));
+    }
+    assert_eq!(crl_life(&home.root.certificate().der), None);
 }
 
 #[test]

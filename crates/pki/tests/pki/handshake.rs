@@ -40,7 +40,7 @@ impl Home {
             .issue_server(&key, &names, serial(5), now())
             .unwrap();
         let chain = [&self.server_ca, &self.root].map(|ca| ca.certificate().clone());
-        server_config(&leaf, &chain, &key, self.verifier()).unwrap()
+        server_config(&leaf, &chain, &key, self.verifier(), None).unwrap()
     }
 
     /// A client that trusts the root, with or without a certificate.

@@ -20,4 +20,8 @@ mod leaf;
 #[cfg(test)]
 mod openssl;
 #[cfg(test)]
+mod rsa_leaf;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
+mod shape;

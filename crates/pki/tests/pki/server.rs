@@ -250,7 +250,7 @@ fn a_server_key_must_be_the_certificates() {
     let [key, other] = [(); 2].map(|()| SigningKey::generate().unwrap());
     let der = server_leaf(&home.server_ca, &key);
     let chain = [home.server_ca.certificate().clone()];
-    let refusal = server_config(&der, &chain, &other, home.verifier()).unwrap_err();
+    let refusal = server_config(&der, &chain, &other, home.verifier(), None).unwrap_err();
     let expected = "the server's private key does not belong to its certificate";
     assert_eq!(refusal.to_string(), expected);
 }
