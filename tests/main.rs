@@ -76,4 +76,5 @@ mod trees;
 mod trusting;
 mod vault;
 mod verified;
+mod window;
 mod wire;
