@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::people::{Browser, PASSWORD, code, invite, setup_link};
-use crate::rig::Rig;
+use crate::rig::{Rig, until};
 use crate::service::{Front, home};
 use crate::vault::{added, with_input};
 
@@ -15,6 +15,18 @@ async fn guess(front: &Front, name: &str, n: usize) -> String {
     let login = json!({"name": name, "password": format!("wrong password {n}"), "code": "123456"});
     let browser = Browser::new(front);
     let answer = browser.post("/api/v1/session/password", &login).await;
+    answer.code()
+}
+
+/// A wrong guess of a stranger on another machine.
+async fn guess_elsewhere(front: &Front, name: &str) -> String {
+    let origin = format!("origin: {}", front.url);
+    let login = json!({"name": name, "password": "wrong password", "code": "123456"});
+    let (login, json) = (login.to_string(), "content-type: application/json");
+    let args = ["-X", "POST", "-H", &origin, "-H", json, "-d", &login];
+    let elsewhere = ["--interface", "127.0.9.9"];
+    let path = "/api/v1/session/password";
+    let answer = front.curl(path, &[&args[..], &elsewhere].concat()).await;
     answer.code()
 }
 
@@ -29,7 +41,7 @@ async fn refusals(rig: &Rig) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_that_come_at_once_share_one_budget() {
     let (_rig, front) = home().await;
-    // One name, then one address: ten and twenty failures are judged, and the first ten count for both.
+    // Ten failures of one name are judged, whatever comes at once. Other names from there are not held up by them.
     let one_name = (0..16).map(|n| guess(&front, "anna", n));
     let said = futures_util::future::join_all(one_name).await;
     let judged = said.iter().filter(|code| *code == "login_failed").count();
@@ -41,7 +53,52 @@ async fn guesses_that_come_at_once_share_one_budget() {
         .map(|(n, name)| guess(&front, name, n));
     let said = futures_util::future::join_all(one_address).await;
     let judged = said.iter().filter(|code| *code == "login_failed").count();
-    assert_eq!(judged, 10, "{said:?}");
+    assert_eq!(judged, 16, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_guess_is_held_up_by_no_guesses() {
+    let (rig, front) = home().await;
+    let link = setup_link(&rig).await;
+    let kept = Browser::new(&front).join(&link, "anna").await;
+    let invited = invite(&rig, "bert", "auditor", &[]).await;
+    // More wrong ones than a name or a network once had.
+    let recovery = "/api/v1/session/recovery";
+    let wrong = json!({"name": "anna", "code": "aaaaa-aaaaa-aaaaa-aaaaa"});
+    let tries = (0..24).map(|_| async { Browser::new(&front).post(recovery, &wrong).await });
+    let said = futures_util::future::join_all(tries).await;
+    assert!(said.iter().all(|answer| answer.code() == "login_failed"));
+    let look = "/api/v1/invitations/look";
+    let wrong = json!({"token": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"});
+    let tries = (0..24).map(|_| async { Browser::new(&front).post(look, &wrong).await });
+    let said = futures_util::future::join_all(tries).await;
+    assert!(said.iter().all(|answer| answer.code() == "refused"));
+    let stranger = Browser::new(&front);
+    let wrong = json!({"ceremony": "none", "credential": {}});
+    let tries = (0..24).map(|_| stranger.post("/api/v1/session/passkey", &wrong));
+    let said = futures_util::future::join_all(tries).await;
+    assert!(said.iter().all(|answer| answer.code() == "login_failed"));
+    let right = json!({"name": "anna", "code": kept.codes[0]});
+    let answer = stranger.post(recovery, &right).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    Browser::new(&front).join(&invited, "bert").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_session_is_from_its_name_logs_in_whoever_fails_with_it_elsewhere() {
+    let (mut rig, front) = home().await;
+    let link = setup_link(&rig).await;
+    let kept = Browser::new(&front).join(&link, "anna").await;
+    // Nothing of this is in memory any more.
+    rig.restart().await;
+    until("the end of patience with a name", async || {
+        let said = guess_elsewhere(&front, "anna").await;
+        (said == "rate_limited").then_some(())
+    })
+    .await;
+    let shown = code(&kept.totp, 1);
+    let login = Browser::new(&front).log_in("anna", PASSWORD, &shown).await;
+    assert_eq!(login.status, 200, "{login:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +135,7 @@ async fn a_refusal_takes_its_time_and_leaves_its_record_for_every_name() {
     }
     said.dedup();
     assert_eq!(said.len(), 1, "{said:?}");
-    // A wrong invitation is one more guess.
+    // A wrong invitation is written down like them.
     let token = json!({"token": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"});
     let look = "/api/v1/invitations/look";
     assert_eq!(

@@ -17,7 +17,7 @@ pub async fn invited_by(owner: &Browser<'_>, name: &str, role: &str, envs: &[&st
 }
 
 /// A home with a critical value in it, and an owner with an authenticator.
-async fn owned() -> (Rig, Front, Kept) {
+pub async fn owned() -> (Rig, Front, Kept) {
     let (rig, front) = home().await;
     added(&rig, "crit/key", "lab", b"critical-value", &CRITICAL).await;
     added(&rig, "std/key", "lab", b"standard-value", &[]).await;
@@ -170,22 +170,55 @@ async fn no_act_of_an_owner_is_done_on_the_socket_without_a_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_could_show_a_code_the_socket_stays_as_it_is() {
+async fn before_anybody_has_joined_the_socket_asks_for_nothing_and_then_for_good() {
     let (rig, front) = home().await;
     added(&rig, "crit/key", "lab", b"critical-value", &CRITICAL).await;
-    // An auditor has a code, and may not see a value with it.
     let link = invite(&rig, "udo", "auditor", &[]).await;
-    let kept = Browser::new(&front).join(&link, "udo").await;
     assert_eq!(told(&rig, &REVEAL).await["text"], "critical-value");
-    Browser::new(&front)
-        .join(&setup_link(&rig).await, "anna")
-        .await;
-    needs_a_code(&rig, &REVEAL).await;
+    // An auditor has a code, and may not see a value with it.
+    let kept = Browser::new(&front).join(&link, "udo").await;
+    let refusal = refused(&rig, &REVEAL).await;
+    let remedy = refusal["remedy"].as_str().unwrap();
+    assert!(remedy.contains("person setup-link"), "{refusal}");
     let by_udo = [&REVEAL[..], &["--person", "udo", "--json"]].concat();
     let next = format!("{}\n", code(&kept.totp, 1));
     let refusal = with_input(&rig, &by_udo, next.as_bytes()).await;
     let said = String::from_utf8_lossy(&refusal.stdout).into_owned();
     assert!(said.contains("nobody who may do this"), "{said}");
+    // The way back of a home without an owner.
+    let mut anna = Browser::new(&front);
+    let kept = anna.join(&setup_link(&rig).await, "anna").await;
+    let next = format!("{}\n", code(&kept.totp, 1));
+    let given = by_anna(&rig, &REVEAL, &next).await;
+    assert_eq!(given, (true, "critical-value".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_who_has_lost_the_authenticator_gets_another_one_by_the_gateways_own_user() {
+    let (rig, front, _) = owned().await;
+    let again = told(&rig, &["person", "invite-again", "anna"]).await;
+    needs_a_code(&rig, &REVEAL).await;
+    let link = again["url"].as_str().unwrap();
+    let kept = Browser::new(&front).join(link, "anna").await;
+    let next = format!("{}\n", code(&kept.totp, 1));
+    let given = by_anna(&rig, &REVEAL, &next).await;
+    assert_eq!(given, (true, "critical-value".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sending_away_the_last_authenticator_opens_nothing() {
+    let (rig, front) = home().await;
+    added(&rig, "crit/key", "lab", b"critical-value", &CRITICAL).await;
+    let link = invite(&rig, "dora", "developer", &["lab"]).await;
+    let kept = Browser::new(&front).join(&link, "dora").await;
+    let by_dora = [&REVEAL[..], &["--person", "dora"]].concat();
+    let next = format!("{}\n", code(&kept.totp, 1));
+    let given = with_input(&rig, &by_dora, next.as_bytes()).await;
+    assert!(given.status.success(), "{given:?}");
+    // At once, and without a code: it may be urgent.
+    told(&rig, &["person", "end", "dora"]).await;
+    needs_a_code(&rig, &REVEAL).await;
+    needs_a_code(&rig, &["environment", "add", "staging"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,4 +81,5 @@ mod trusting;
 mod vault;
 mod verified;
 mod whole_home;
+mod window;
 mod wire;

@@ -34,9 +34,12 @@ pub struct Render {
     /// The environment of all the credentials.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: String,
-    /// The file to write, readable by you alone; one that is there is replaced.
+    /// The file to write, readable by you alone.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace a file that is there already, as rendering again does.
+    #[arg(long)]
+    replace: bool,
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
@@ -104,6 +107,12 @@ impl Render {
                 names.push(name);
             }
         }
+        let second_factor = match names.is_empty() {
+            true => None,
+            false => self.showing.second_factor()?,
+        };
+        // No value is given out for a file that cannot be written.
+        let mut file = OutFile::begin(&self.out, self.replace)?;
         let mut values = Vec::new();
         if !names.is_empty() {
             let request = RevealRequest {
@@ -111,7 +120,7 @@ impl Render {
                 r#use: "render".into(),
                 reason: self.reason.clone(),
                 version: None,
-                second_factor: self.showing.second_factor()?,
+                second_factor,
             };
             values = obtain(&context.client()?, &self.env, &request).await?;
         }
@@ -128,8 +137,12 @@ impl Render {
                 }
             }
         }
-        // To render again is what it is for: the file is replaced where it lies.
-        if OutFile::write(&self.out, &text, true)? {
+        let written = file.writer().write_all(&text);
+        written.map_err(|error| Failure::file("write", &self.out, &error))?;
+        let is_stream = file.is_stream();
+        file.finish()?;
+        if is_stream {
+            // It may be standard output: nothing else belongs there.
             return Ok(());
         }
         let rendered = Rendered {

@@ -59,6 +59,9 @@ pub struct CodeAnswer {
     /// The ceremony, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ceremony: Option<String>,
+    /// Whose code it is, in the desktop window: nobody is logged in there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub person: Option<String>,
     /// The six digits that the authenticator shows.
     pub code: String,
 }
@@ -70,7 +73,7 @@ pub struct SessionInfo {
     pub home: String,
     /// The person's name, or that of whoever is on the gateway's own machine.
     pub name: String,
-    /// `person`, `local` or `desktop`.
+    /// `person`, or `local` for whoever is on the socket or at the desktop window.
     pub caller: String,
     /// The role, or `local`.
     pub role: String,
@@ -84,7 +87,7 @@ pub struct SessionInfo {
     pub expires_at: Option<String>,
     /// Until when the second factor is fresh.
     pub fresh_until: Option<String>,
-    /// With what a second factor can be shown: `passkey`, `code`.
+    /// With what a second factor can be shown: `passkey`, `code`. At the desktop window it is a code, and names its person.
     pub ways: Vec<String>,
 }
 

@@ -273,14 +273,16 @@ impl Caller {
     }
 
     /// As whom the caller changes what guards a credential. On the socket and at the desktop there is no session that
-    /// could be fresh: once the home has an owner, a code is asked for there.
-    pub(crate) fn changer(&self, now: Timestamp, has_owner: bool) -> Changer {
+    /// could be fresh: where codes are asked for, one is shown first.
+    pub(crate) fn changer(&self, now: Timestamp, asks_for_codes: bool) -> Changer {
         match self {
             Self::Service(_) => Changer::Token,
             Self::Person(visit) => Changer::Person {
                 fresh: visit.session.is_fresh(now),
             },
-            Self::Desktop | Self::Local { .. } => Changer::Person { fresh: !has_owner },
+            Self::Desktop | Self::Local { .. } => Changer::Person {
+                fresh: !asks_for_codes,
+            },
         }
     }
 

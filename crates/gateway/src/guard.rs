@@ -95,7 +95,7 @@ impl Front {
                 return Err(refuse(cross_origin()));
             }
             let visits = &self.visits;
-            return Ok(visits.answer(&self.home, &visitor, request, next).await);
+            return Ok(visits.answer(&visitor, request, next).await);
         }
         if !request.headers().contains_key(header::AUTHORIZATION) {
             let visit = self.home.visit(&visitor, request.headers());

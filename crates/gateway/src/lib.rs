@@ -102,6 +102,6 @@ pub fn verify_log(
     vkey: &str,
 ) -> Result<Verified, VerifyError> {
     let records = std::io::BufReader::new(std::fs::File::open(records)?);
-    let checkpoint = std::fs::read(checkpoint)?;
-    hearthkey_store::log::verify_export(records, &checkpoint, vkey)
+    let checkpoint = std::fs::File::open(checkpoint)?;
+    hearthkey_store::log::verify_export(records, checkpoint, vkey)
 }

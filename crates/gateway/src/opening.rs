@@ -242,6 +242,7 @@ pub(crate) async fn open(
     let endings = tokio::spawn(crate::endings::keep(Arc::clone(&home)));
     crate::home::locked(&home.tasks).push(endings);
     home.replay_revocations().await;
+    home.remember_logins()?;
     home.begin(events, changes).await;
     let http = http.map(|(tcp, _)| {
         https::Listener::new(tcp, home.https_tls.subscribe(), home.stopping.subscribe())

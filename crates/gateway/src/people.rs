@@ -62,6 +62,8 @@ pub(crate) struct People {
     /// Refusals that are written down.
     refusals: Mutex<Attempts>,
     stretching: Semaphore,
+    /// Who has shown a code at the desktop window.
+    at_window: Mutex<Option<here::AtWindow>>,
     /// The link by which a home without an owner gets one.
     setup: Mutex<Option<OpenSetup>>,
     /// Where that link may lie.
@@ -85,6 +87,7 @@ impl People {
             throttle: Mutex::default(),
             refusals: Mutex::default(),
             stretching: Semaphore::new(STRETCHED_MAX),
+            at_window: Mutex::new(None),
             setup: Mutex::new(None),
             setup_file: setup::file_in(data_dir),
         }

@@ -13,7 +13,6 @@ use tokio::time::sleep;
 
 use crate::body::whole;
 use crate::guard::busy;
-use crate::home::Home;
 use crate::people::Visitor;
 use crate::problem::Failure;
 
@@ -39,15 +38,9 @@ impl Visits {
     }
 
     /// Answers a visitor.
-    pub(crate) async fn answer(
-        &self,
-        home: &Home,
-        visitor: &Visitor,
-        request: Request,
-        next: Next,
-    ) -> Response {
+    pub(crate) async fn answer(&self, visitor: &Visitor, request: Request, next: Next) -> Response {
         let soonest = sleep(REFUSED_AFTER);
-        let answer = self.attempt(home, visitor, request, next).await;
+        let answer = self.attempt(visitor, request, next).await;
         let answer = answer.unwrap_or_else(IntoResponse::into_response);
         let status = answer.status();
         if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
@@ -58,12 +51,10 @@ impl Visits {
 
     async fn attempt(
         &self,
-        home: &Home,
         visitor: &Visitor,
         request: Request,
         next: Next,
     ) -> Result<Response, Failure> {
-        home.may_try(visitor)?;
         let place = self.0.enter(visitor.address.ip()).ok_or_else(busy)?;
         let request = tokio::select! {
             request = whole(request, BODY_MAX_BYTES) => request?,

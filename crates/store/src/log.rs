@@ -5,8 +5,9 @@
 //! that it completes, so that appending touches one row and every proof can be read back.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
+use hearthkey_core::audit::RECORD_MAX_BYTES;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 use tlog_tiles::{
     Checkpoint, Error as TlogError, Hash, HashReader, prove_record, record_hash,
@@ -215,6 +216,19 @@ pub enum VerifyError {
         /// The record that belongs there.
         expected: u64,
     },
+    /// No record is that long.
+    #[error(
+        "line {line} is longer than {RECORD_MAX_BYTES} bytes, which no record is: the file is no export, or was altered. Export again, and keep this file as evidence"
+    )]
+    TooLong {
+        /// The line, from 1.
+        line: u64,
+    },
+    /// No checkpoint is that long.
+    #[error(
+        "the checkpoint is longer than {CHECKPOINT_MAX_BYTES} bytes: it is another file. Name the one that was exported with the records"
+    )]
+    NoCheckpoint,
     /// The records hash to another root than the one that was signed.
     #[error(
         "the records are not those that were signed: at least one was altered. Export again, and keep this file as evidence"
@@ -222,17 +236,25 @@ pub enum VerifyError {
     Root,
 }
 
+/// The longest checkpoint, in bytes: a name, two numbers, and signatures.
+const CHECKPOINT_MAX_BYTES: u64 = 64 * 1024;
+
 /// Checks an export against its checkpoint with nothing but the public key. Each line is one
-/// record, exactly the leaf's bytes.
+/// record, exactly the leaf's bytes. Whatever is read, no more than a record of it is in memory.
 pub fn verify_export(
-    records: impl BufRead,
-    checkpoint: &[u8],
+    mut records: impl BufRead,
+    checkpoint: impl Read,
     vkey: &str,
 ) -> Result<Verified, VerifyError> {
-    let checkpoint = open_checkpoint(checkpoint, vkey)?;
+    let mut note = Vec::new();
+    let mut longest = checkpoint.take(CHECKPOINT_MAX_BYTES + 1);
+    if longest.read_to_end(&mut note)? as u64 > CHECKPOINT_MAX_BYTES {
+        return Err(VerifyError::NoCheckpoint);
+    }
+    let checkpoint = open_checkpoint(&note, vkey)?;
     let mut edge = Edge::default();
-    for line in records.split(b'\n') {
-        let line = line?;
+    let mut line = Vec::new();
+    while read_line(&mut records, &mut line, edge.size() + 1)? {
         let expected = edge.size();
         let seq = serde_json::from_slice::<Numbered>(&line)
             .map(|record| record.seq)
@@ -257,6 +279,26 @@ pub fn verify_export(
             root: checkpoint.root,
         }),
         _ => Err(VerifyError::Root),
+    }
+}
+
+/// Reads the next line, without its end. False if there is none.
+fn read_line(
+    records: &mut impl BufRead,
+    line: &mut Vec<u8>,
+    number: u64,
+) -> Result<bool, VerifyError> {
+    line.clear();
+    let most = RECORD_MAX_BYTES as u64 + 1;
+    if records.by_ref().take(most).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    match line.len() <= RECORD_MAX_BYTES {
+        true => Ok(true),
+        false => Err(VerifyError::TooLong { line: number }),
     }
 }
 
@@ -287,11 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_one_endless_line_is_refused_and_not_kept_in_memory() {
+        let (file, note, vkey) = export(3);
+        let endless = file.as_slice().chain(io::repeat(b'x'));
+        let refused = verify_export(io::BufReader::new(endless), &note[..], &vkey).unwrap_err();
+        assert!(matches!(refused, VerifyError::TooLong { line: 4 }));
+        assert!(refused.to_string().contains("line 4 is longer than 65536"));
+        let refused = verify_export(file.as_slice(), io::repeat(b'x'), &vkey).unwrap_err();
+        assert!(matches!(refused, VerifyError::NoCheckpoint));
+    }
+
+    #[test]
     fn an_untouched_export_verifies_at_every_size() {
         for count in [1, 2, 3, 7, 8, 100] {
             let (file, note, vkey) = export(count);
             assert_eq!(
-                verify_export(file.as_slice(), &note, &vkey).unwrap().size,
+                verify_export(file.as_slice(), &note[..], &vkey)
+                    .unwrap()
+                    .size,
                 count
             );
         }
@@ -304,14 +359,14 @@ mod tests {
             let mut flipped = file.clone();
             flipped[at] ^= 1;
             assert!(
-                verify_export(flipped.as_slice(), &note, &vkey).is_err(),
+                verify_export(flipped.as_slice(), &note[..], &vkey).is_err(),
                 "byte {at}"
             );
         }
         for at in 0..note.len() {
             let mut flipped = note.clone();
             flipped[at] ^= 1;
-            let verified = verify_export(file.as_slice(), &flipped, &vkey);
+            let verified = verify_export(file.as_slice(), &flipped[..], &vkey);
             assert!(verified.is_err(), "byte {at} of the checkpoint");
         }
     }
@@ -322,7 +377,7 @@ mod tests {
         let lines: Vec<&[u8]> = file.split_inclusive(|b| *b == b'\n').collect();
         let with = |order: &[usize]| -> VerifyError {
             let file: Vec<u8> = order.iter().flat_map(|n| lines[*n].to_vec()).collect();
-            verify_export(file.as_slice(), &note, &vkey).unwrap_err()
+            verify_export(file.as_slice(), &note[..], &vkey).unwrap_err()
         };
         assert!(matches!(
             with(&[0, 1, 2, 3, 4]),
@@ -346,7 +401,7 @@ mod tests {
             }
         ));
         let (_, _, other_key) = export(1);
-        let foreign = verify_export(file.as_slice(), &note, &other_key);
+        let foreign = verify_export(file.as_slice(), &note[..], &other_key);
         assert!(matches!(foreign, Err(VerifyError::Signature)));
     }
 }

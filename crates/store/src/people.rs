@@ -416,6 +416,12 @@ impl Registry<'_> {
         Ok(self.one(sql, [], |row| row.get::<_, i64>(0))?.is_some())
     }
 
+    /// Whether anybody has ever had a way in, also if they were sent away since.
+    pub fn somebody_has_joined(&self) -> Result<bool, ReadError> {
+        let sql = "SELECT 1 FROM person WHERE joined LIMIT 1";
+        Ok(self.one(sql, [], |row| row.get::<_, i64>(0))?.is_some())
+    }
+
     /// What a person has to log in with, beside passkeys.
     pub fn ways_of(&self, person: &str) -> Result<Ways, ReadError> {
         let sql = "SELECT password, totp_step, (SELECT COUNT(*) FROM recovery_code

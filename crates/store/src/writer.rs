@@ -404,7 +404,7 @@ mod tests {
                 .collect();
             let newest = self.checkpoints.borrow().clone().unwrap();
             open_checkpoint(&newest.note, &self.vkey).unwrap();
-            verify_export(export.as_slice(), &newest.note, &self.vkey)
+            verify_export(export.as_slice(), &newest.note[..], &self.vkey)
                 .unwrap()
                 .size
         }

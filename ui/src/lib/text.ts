@@ -177,7 +177,9 @@ export const text = {
   stepUp: {
     title: "Is it still you?",
     lead: "What you asked for shows a secret or gives rights. Show a second factor; it is good for five minutes.",
+    leadHere: "What you asked for shows a secret or gives rights. Say who you are, and type the code that your authenticator shows; it is good in this window for five minutes.",
     passkey: "Show a passkey",
+    person: "Your name",
     code: "Code",
     submit: "Confirm",
     turnedBack: "No passkey was shown.",

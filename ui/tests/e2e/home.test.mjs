@@ -1,7 +1,7 @@
 // The first screen: what is wrong and the one step that mends it, who is connected, and security goals.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { House, join_, violations } from "./house.mjs";
+import { House, invite, join_, violations } from "./house.mjs";
 
 let house;
 let page;
@@ -109,12 +109,12 @@ test("a credential is retired on its page, and says what ended with it", async (
 
 test("whoever sees a part of the home is told no goals of the whole, and offered nothing they may not do", async () => {
   const uma = await house.browser();
-  await join_(uma, (await house.cli("person", "invite", "uma", "--role", "developer", "--env", "lab")).stdout.trim(), null);
+  await join_(uma, await invite(page, "uma", "developer", ["lab"]), null);
   await uma.getByRole("heading", { level: 1 }).waitFor();
   await uma.getByRole("heading", { name: "What needs you" }).waitFor();
   assert.equal(await uma.locator("[data-goal='anchor'], [data-goal='findings'], [data-goal='log']").count(), 0);
   const udo = await house.browser();
-  await join_(udo, (await house.cli("person", "invite", "udo", "--role", "auditor")).stdout.trim(), null);
+  await join_(udo, await invite(page, "udo", "auditor"), null);
   await udo.getByRole("meter", { name: "The audit log is whole." }).waitFor();
   assert.equal(await udo.getByRole("button", { name: /Retire|Rotate|Accept/ }).count(), 0);
   assert.deepEqual([...uma.faults, ...udo.faults], []);

@@ -80,9 +80,14 @@ export class House {
     if (!this.setup) this.setup = await this.cli("person", "setup-link").then((said) => said.stdout.trim(), () => undefined);
   }
 
+  /** Stops the gateway. */
+  stop() {
+    return endOf(this.gateway);
+  }
+
   /** Stops the gateway, sets its clock and runs it again: it was off for that long. */
   async sleep(offset) {
-    await endOf(this.gateway);
+    await this.stop();
     await this.setClock(offset);
     await this.start();
   }
@@ -217,6 +222,17 @@ export async function join_(page, link, name) {
   await page.getByLabel(/I have printed or saved them/).check();
   await page.getByRole("button", { name: "Go on" }).click();
   return codes;
+}
+
+/** Has the owner of a page invite somebody: on the command line a role that sees values takes a code. */
+export async function invite(page, name, role, environments = []) {
+  return page.evaluate(async (body) => {
+    const { csrf } = await (await fetch("/api/v1/session")).json();
+    const headers = { "content-type": "application/json", "x-hearthkey-csrf": csrf };
+    const answer = await fetch("/api/v1/people", { method: "POST", headers, body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(await answer.text());
+    return (await answer.json()).url;
+  }, { name, role, environments });
 }
 
 const axeSource = await readFile(new URL("../../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");

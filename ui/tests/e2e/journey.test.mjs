@@ -1,7 +1,7 @@
 // The owner's journey, in a real browser against the real gateway: from the setup link to a device that is gone.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { House, join_, violations } from "./house.mjs";
+import { House, invite, join_, violations } from "./house.mjs";
 
 let house;
 let page;
@@ -118,9 +118,8 @@ test("a value is revealed with a second factor, and not before", async () => {
 });
 
 test("a developer sees their environment alone, and an auditor no secret", async () => {
-  const invite = async (...args) => (await house.cli("person", "invite", ...args)).stdout.trim();
   const dora = await house.browser();
-  await join_(dora, await invite("dora", "--role", "developer", "--env", "lab"), null);
+  await join_(dora, await invite(page, "dora", "developer", ["lab"]), null);
   await dora.getByRole("link", { name: "Vault" }).click();
   await dora.getByRole("link", { name: "ha/token" }).waitFor();
   assert.equal(await dora.getByRole("link", { name: "hue/api-key" }).count(), 0);
@@ -130,7 +129,7 @@ test("a developer sees their environment alone, and an auditor no secret", async
   await dora.goto(`${house.url}/devices`);
   await dora.getByRole("heading", { name: "No device yet" }).waitFor();
   const udo = await house.browser();
-  await join_(udo, await invite("udo", "--role", "auditor"), null);
+  await join_(udo, await invite(page, "udo", "auditor"), null);
   await udo.goto(`${house.url}/vault/in/home/hue/api-key`);
   await udo.getByRole("heading", { name: "hue/api-key" }).waitFor();
   assert.equal(await udo.getByRole("button", { name: "Reveal" }).count(), 0);

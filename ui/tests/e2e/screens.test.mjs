@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { House, join_, violations } from "./house.mjs";
+import { House, invite, join_, violations } from "./house.mjs";
 
 const pictures = process.env.SCREENSHOTS;
 const screens = [
@@ -43,7 +43,7 @@ async function furnish() {
   await add("ha/token", "lab", "api-key");
   await house.cli("credential", "lease", "hue/api-key", "--env", "home", "--ttl", "1h");
   await house.cli("token", "create", "ci", "--env", "lab", "--allow", "ha/token:read", "--owner", "dora", "--purpose", "nightly tests", "--out", join(house.directory, "ci.token"));
-  await house.cli("person", "invite", "dora", "--role", "developer", "--env", "lab");
+  await invite(page, "dora", "developer", ["lab"]);
   await house.cli("person", "invite", "otto", "--role", "operator");
   await house.claim("garden-valve", { owner: "otto", purpose: "waters the beds" });
   await house.cli("person", "end", "otto");

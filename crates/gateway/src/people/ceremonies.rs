@@ -17,6 +17,9 @@ const LIFETIME: Span = Span::minutes(5);
 /// Ceremonies of strangers at a time, and as many of people who have a session or an invitation. Another one takes the
 /// place of the oldest of whoever has begun the most.
 const CEREMONIES_MAX: usize = 512;
+/// Those of one IPv4 address or IPv6 /64. Another one takes the place of the oldest of whichever address there has begun the
+/// most: who floods a network from one address keeps nobody in it from logging in by a passkey.
+const PER_ORIGIN_MAX: usize = 64;
 
 /// Who joins, as far as it is known before they have.
 #[derive(Debug, Clone)]
@@ -92,6 +95,9 @@ impl Ceremonies {
     /// Remembers a ceremony and gives its id.
     pub(crate) fn begin(&mut self, ceremony: Ceremony, now: Timestamp) -> String {
         self.waiting.retain(|_, (until, _)| now < *until);
+        if let Ceremony::Login(_, _, address) = &ceremony {
+            self.make_room_in(origin(*address));
+        }
         self.make_room(ceremony.holder().is_stranger());
         let id = hex(hearthkey_store::keys::random::<16>().as_slice());
         self.waiting
@@ -99,20 +105,41 @@ impl Ceremonies {
         id
     }
 
+    /// Leaves room for one more ceremony of a network.
+    fn make_room_in(&mut self, network: IpAddr) {
+        let holder = |ceremony: &Ceremony| match ceremony {
+            Ceremony::Login(_, _, address) if origin(*address) == network => Some(*address),
+            _ => None,
+        };
+        self.one_gives_way(PER_ORIGIN_MAX, holder);
+    }
+
     /// Leaves room for one more ceremony of strangers, or of people who are known.
     fn make_room(&mut self, of_strangers: bool) {
-        let mut counts: HashMap<Holder, usize> = HashMap::new();
-        let holders = self.waiting.values().map(|(_, other)| other.holder());
-        for holder in holders.filter(|holder| holder.is_stranger() == of_strangers) {
+        let holder = |ceremony: &Ceremony| {
+            let holder = ceremony.holder();
+            (holder.is_stranger() == of_strangers).then_some(holder)
+        };
+        self.one_gives_way(CEREMONIES_MAX, holder);
+    }
+
+    /// If so many of those that have a holder wait, the oldest of the holder with the most gives way.
+    fn one_gives_way<H: std::hash::Hash + Eq>(
+        &mut self,
+        max: usize,
+        holder: impl Fn(&Ceremony) -> Option<H>,
+    ) {
+        let mut counts: HashMap<H, usize> = HashMap::new();
+        for holder in self.waiting.values().filter_map(|(_, other)| holder(other)) {
             *counts.entry(holder).or_default() += 1;
         }
-        if counts.values().sum::<usize>() < CEREMONIES_MAX {
+        if counts.values().sum::<usize>() < max {
             return;
         }
         let gives_way = self
             .waiting
             .iter()
-            .filter_map(|(id, (until, other))| Some((counts.get(&other.holder())?, until, id)))
+            .filter_map(|(id, (until, other))| Some((counts.get(&holder(other)?)?, until, id)))
             .max_by_key(|(count, until, _)| (*count, Reverse(*until)))
             .map(|(_, _, id)| id.clone());
         if let Some(id) = gives_way {
@@ -145,10 +172,18 @@ mod tests {
     }
 
     fn of_stranger(n: u32) -> Ceremony {
+        login_from(n.to_be_bytes().into())
+    }
+
+    fn from(address: &str) -> Ceremony {
+        login_from(address.parse().unwrap())
+    }
+
+    fn login_from(address: IpAddr) -> Ceremony {
         let passkeys = Passkeys::new(&["gateway.home.arpa".into()], Some(8443));
         let party = passkeys.under("gateway.home.arpa").unwrap();
         let (_, state) = begin_login(party).unwrap();
-        Ceremony::Login(Box::new(state), String::new(), n.to_be_bytes().into())
+        Ceremony::Login(Box::new(state), String::new(), address)
     }
 
     #[test]
@@ -158,7 +193,6 @@ mod tests {
         let known = ceremonies.begin(of_session(1), first);
         let stranger = ceremonies.begin(of_stranger(0), first);
         for n in 0..CEREMONIES_MAX + 60 {
-            // Sixty each, as the throttle lets them.
             ceremonies.begin(of_stranger(1 + n as u32 / 60), then);
         }
         assert_eq!(ceremonies.waiting.len(), CEREMONIES_MAX + 1);
@@ -168,6 +202,20 @@ mod tests {
         assert_eq!(ceremonies.waiting.len(), 2 * CEREMONIES_MAX);
         assert!(ceremonies.take(&known, then).is_some());
         assert!(ceremonies.take(&stranger, then).is_some());
+    }
+
+    #[test]
+    fn a_flood_in_a_network_takes_no_place_of_another_address_there() {
+        let mut ceremonies = Ceremonies::default();
+        let (first, then) = (Timestamp::from_s(0), Timestamp::from_s(1));
+        let lives_here = ceremonies.begin(from("2001:db8::1"), first);
+        for _ in 0..10 * PER_ORIGIN_MAX {
+            ceremonies.begin(from("2001:db8::bad"), then);
+        }
+        assert_eq!(ceremonies.waiting.len(), PER_ORIGIN_MAX);
+        ceremonies.begin(from("2001:db8:0:1::1"), then);
+        assert_eq!(ceremonies.waiting.len(), PER_ORIGIN_MAX + 1);
+        assert!(ceremonies.take(&lives_here, then).is_some());
     }
 
     #[test]

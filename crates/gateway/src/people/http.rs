@@ -230,9 +230,10 @@ async fn step_up_by_code(
     Json(answer): Json<api::CodeAnswer>,
 ) -> Answer<api::SessionInfo> {
     let home = gateway.home()?;
-    Ok(Json(
-        home.step_up_by_code(caller.person()?, &answer.code).await?,
-    ))
+    Ok(Json(match caller {
+        Caller::Desktop => home.step_up_at_window(&caller, answer).await?,
+        _ => home.step_up_by_code(caller.person()?, &answer.code).await?,
+    }))
 }
 
 /// Lists live sessions: one's own, or everybody's for who may change people.

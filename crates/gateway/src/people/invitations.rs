@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::home::{Home, locked};
 use crate::host::bracketed;
 use crate::people::ceremonies::{Ceremony, Joining, NewPassword};
-use crate::people::login::{INVITATION, TOTP, no_passkeys, no_such_ceremony};
+use crate::people::login::{INVITATION, TOTP, Tried, no_passkeys, no_such_ceremony};
 use crate::people::sessions::{Opened, Visitor, open};
 use crate::people::{OpenSetup, hash_of, new_secret, passkeys, passwords};
 use crate::problem::Failure;
@@ -152,17 +152,13 @@ impl Home {
         })
     }
 
-    /// The invitation that a visitor shows. A wrong one counts as a failed login and is written down like one, whether
-    /// it never was, was used, or has ended.
+    /// The invitation that a visitor shows. A wrong one is written down like a failed login, whether it never was, was used,
+    /// or has ended.
     async fn show_invitation(&self, visitor: &Visitor, token: &str) -> Result<Open, Failure> {
-        self.may_begin(visitor)?;
-        let tried = self.attempt(visitor, INVITATION, None)?;
         match self.open_invitation(token) {
-            Ok(open) => {
-                self.succeeded(tried);
-                Ok(open)
-            }
+            Ok(open) => Ok(open),
             Err(failure) => {
+                let tried = Tried::unguessable(INVITATION, None);
                 self.record_failure(visitor, tried, None, "no_invitation")
                     .await;
                 Err(failure)
@@ -411,6 +407,8 @@ impl Home {
             error => error.into(),
         })?;
         self.people.forget_setup_link();
+        let from = visitor.address.ip();
+        locked(&self.people.throttle).remember(from, opened.visit.person.name.as_str());
         Ok(Joined { opened, codes })
     }
 

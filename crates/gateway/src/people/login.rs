@@ -2,7 +2,7 @@
 //!
 //! Whatever is wrong, the answer is the same. A name that nobody has, one of somebody whose access has ended or who has
 //! not joined, and one of somebody without a password or codes take the same work and leave as many records as a name
-//! with another password. An attempt is counted as a failure before it is judged.
+//! with another password. A guess is counted as a failure before it is judged: [`crate::people::throttle`].
 
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
@@ -11,6 +11,7 @@ use hearthkey_core::id::PersonName;
 use hearthkey_core::person::Person;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
+use hearthkey_store::registry::ReadError;
 use hearthkey_store::{CommitError, people::Ways};
 use serde_json::Value;
 
@@ -38,11 +39,23 @@ const NOBODY: &str = "";
 /// What codes are computed of where there is no secret.
 const NO_SECRET: [u8; 20] = [0; 20];
 
-/// An attempt that is being judged, and counts as a failure until it succeeds.
+/// An attempt that is being judged.
 pub(crate) struct Tried {
     way: &'static str,
     about: About,
-    attempt: Attempt,
+    /// Counts as a failure until it succeeds; none for what cannot be guessed.
+    attempt: Option<Attempt>,
+}
+
+impl Tried {
+    /// An attempt with what nobody can guess: it is written down like all others, and holds up nobody.
+    pub(crate) fn unguessable(way: &'static str, name: Option<&str>) -> Self {
+        Self {
+            way,
+            about: name.map_or(About::Nobody, |name| About::Name(counted(name))),
+            attempt: None,
+        }
+    }
 }
 
 fn failed() -> Failure {
@@ -60,8 +73,8 @@ pub(crate) fn too_often() -> Failure {
         StatusCode::TOO_MANY_REQUESTS,
         code::RATE_LIMITED,
         "There were too many attempts.",
-        "Logging in was tried in vain too often, from this address or with this name.",
-        "Wait five minutes, or use a passkey.",
+        "Passwords or codes were tried in vain too often, from this network or with this name.",
+        "Wait five minutes, or use a passkey or a recovery code.",
     )
 }
 
@@ -82,20 +95,8 @@ pub(crate) fn no_such_ceremony() -> Failure {
 }
 
 impl Home {
-    /// Whether a visitor may begin something that has to be remembered.
-    pub(crate) fn may_begin(&self, visitor: &Visitor) -> Result<(), Failure> {
-        let now = self.now();
-        let mut throttle = locked(&self.people.throttle);
-        let address = visitor.address.ip();
-        match throttle.may_begin(address, now) && !throttle.holds(address, now) {
-            true => Ok(()),
-            false => Err(too_often()),
-        }
-    }
-
     /// Begins a login by a passkey.
     pub(crate) fn begin_login(&self, visitor: &Visitor) -> Result<api::CeremonyBegun, Failure> {
-        self.may_begin(visitor)?;
         let party = self.people.passkeys.under(&visitor.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let (options, state) = passkeys::begin_login(party).ok_or_else(no_passkeys)?;
@@ -112,7 +113,7 @@ impl Home {
         ceremony: &str,
         answer: &Value,
     ) -> Result<Opened, Failure> {
-        let tried = self.attempt(visitor, PASSKEY, None)?;
+        let tried = Tried::unguessable(PASSKEY, None);
         match self.judge_passkey(visitor, ceremony, answer) {
             Ok((person, used)) => self.welcome(visitor, person, tried, vec![used]).await,
             Err((why, known)) => Err(self.turn_away(visitor, tried, known.as_ref(), why).await),
@@ -163,7 +164,7 @@ impl Home {
         visitor: &Visitor,
         login: api::PasswordLogin,
     ) -> Result<Opened, Failure> {
-        let tried = self.attempt(visitor, PASSWORD, Some(&login.name))?;
+        let tried = self.guess(visitor, &login.name)?;
         match self.judge_password(&login).await? {
             Ok((person, step)) => {
                 let used = PersonWrite::TotpStep(person.id.clone(), step);
@@ -205,7 +206,7 @@ impl Home {
         visitor: &Visitor,
         login: api::RecoveryLogin,
     ) -> Result<Opened, Failure> {
-        let tried = self.attempt(visitor, RECOVERY_CODE, Some(&login.name))?;
+        let tried = Tried::unguessable(RECOVERY_CODE, Some(&login.name));
         let (person, _) = self.found(&login.name)?;
         let hash = passwords::recovery_hash(&login.code);
         let id = person.as_ref().map_or(NOBODY, |person| person.id.as_str());
@@ -226,37 +227,34 @@ impl Home {
         }
     }
 
-    /// Whether a visitor is listened to at all.
-    pub(crate) fn may_try(&self, visitor: &Visitor) -> Result<(), Failure> {
-        match locked(&self.people.throttle).holds(visitor.address.ip(), self.now()) {
-            true => Err(too_often()),
-            false => Ok(()),
-        }
-    }
-
-    /// An attempt, counted before anything is looked at.
-    pub(crate) fn attempt(
-        &self,
-        visitor: &Visitor,
-        way: &'static str,
-        name: Option<&str>,
-    ) -> Result<Tried, Failure> {
+    /// An attempt with a password and a code, counted before anything is looked at.
+    fn guess(&self, visitor: &Visitor, name: &str) -> Result<Tried, Failure> {
         let by = By::Stranger(visitor.address.ip(), name);
         let attempt = locked(&self.people.throttle).attempt(by, self.now());
-        let about = name.map_or(About::Nobody, |name| About::Name(counted(name)));
-        match attempt {
-            Some(attempt) => Ok(Tried {
-                way,
-                about,
-                attempt,
-            }),
-            None => Err(too_often()),
-        }
+        Ok(Tried {
+            attempt: Some(attempt.ok_or_else(too_often)?),
+            ..Tried::unguessable(PASSWORD, Some(name))
+        })
     }
 
     /// An attempt was none in vain.
-    pub(crate) fn succeeded(&self, tried: Tried) {
-        locked(&self.people.throttle).give_back(tried.attempt);
+    fn succeeded(&self, tried: Tried) {
+        if let Some(attempt) = tried.attempt {
+            locked(&self.people.throttle).give_back(attempt);
+        }
+    }
+
+    /// Names that have logged in from somewhere are known there also after a restart: as long as a session of theirs lives.
+    pub(crate) fn remember_logins(&self) -> Result<(), ReadError> {
+        let mut sessions = self.store.read(|registry| registry.web_sessions(None))?;
+        sessions.reverse();
+        let mut throttle = locked(&self.people.throttle);
+        for (session, person) in sessions {
+            if let Ok(address) = session.address.parse() {
+                throttle.remember(address, person.name.as_str());
+            }
+        }
+        Ok(())
     }
 
     fn found(&self, name: &str) -> Result<(Option<Person>, Ways), Failure> {

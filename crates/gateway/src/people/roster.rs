@@ -16,8 +16,9 @@ use hearthkey_store::people::PersonWrite;
 use crate::caller::Caller;
 use crate::home::Home;
 use crate::lifecycle::still_ending;
-use crate::people::here::{Needed, Shown, needs_a_second_factor, no_code};
-use crate::problem::Failure;
+use crate::people::here::{Needed, Shown, needs_a_second_factor};
+use crate::problem::{Failure, sentence};
+use crate::role_routes::second_factor_needed;
 
 fn last_owner() -> Failure {
     Failure::refused(
@@ -86,17 +87,27 @@ impl Home {
     }
 
     /// An invitation replaces somebody's password and codes. Whoever could read the home's files anyway sends one without
-    /// showing a code, for it may be the only authenticator that was lost; others of the socket's group do not.
-    fn is_not_taken_over(&self, caller: &Caller, person: &Person) -> Result<(), Failure> {
+    /// showing a code, for it may be the only authenticator that was lost; others of the socket's group do not, and whoever
+    /// sits at the window shows one.
+    async fn shown_to_invite_again(
+        &self,
+        caller: &Caller,
+        person: &Person,
+    ) -> Result<Option<Shown>, Failure> {
         let needed = Needed {
             act: Act::PeopleChange,
             environment: None,
             why: "an invitation makes another way in for somebody who may do what needs a second factor",
         };
-        let matters = is_of_the_group(caller) && needs_a_second_factor(&person.mandate);
-        match matters && self.could_be_shown(needed)? {
-            true => Err(second_factor_needed_of_owner(needed.why)),
-            false => Ok(()),
+        if !needs_a_second_factor(&person.mandate) {
+            return Ok(None);
+        }
+        match caller {
+            Caller::Desktop => self.shown_here(caller, needed, None).await,
+            _ if is_of_the_group(caller) && self.asks_for_codes()? => {
+                Err(second_factor_needed_of_owner(needed.why))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -187,13 +198,13 @@ impl Home {
     ) -> Result<api::Invited, Failure> {
         let person = self.person_named(name)?;
         owners_matter(caller, &[&person.mandate])?;
-        self.is_not_taken_over(caller, &person)?;
         self.has_pages()?;
+        let shown = self.shown_to_invite_again(caller, &person).await?;
         let (invitation, url) = self.new_invitation();
         let expires_at = invitation.expires_at;
         let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let write = PersonWrite::Reinvite(person.id, invitation);
-        self.commit(Change::record(entry).write(Write::Person(write)))
+        self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
             .await?;
         Ok(invited(person.name.to_string(), url, Some(expires_at)))
     }
@@ -346,7 +357,8 @@ fn is_of_the_group(caller: &Caller) -> bool {
 }
 
 fn second_factor_needed_of_owner(why: &str) -> Failure {
-    let mut failure = no_code(why);
+    let mut failure = second_factor_needed();
+    failure.0.detail = sentence(&why);
     failure.0.remedy = "Let an owner do it in the interface, or run the command as root.".into();
     failure
 }

@@ -287,19 +287,31 @@ impl Home {
     pub(crate) fn session_info(&self, caller: &Caller) -> Result<api::SessionInfo, Failure> {
         match caller {
             Caller::Person(visit) => self.info_of(visit),
-            Caller::Desktop | Caller::Local { .. } => Ok(api::SessionInfo {
-                home: self.id.to_string(),
-                name: caller.actor().name,
-                caller: "local".into(),
-                role: "local".into(),
-                environments: Vec::new(),
-                may: Act::ALL.iter().map(ToString::to_string).collect(),
-                csrf: None,
-                expires_at: None,
-                fresh_until: None,
-                ways: Vec::new(),
-            }),
+            Caller::Desktop => {
+                let at_window = self.person_at_window()?;
+                Ok(api::SessionInfo {
+                    fresh_until: at_window.map(|(_, until)| until.to_string()),
+                    ..self.local_info(caller)
+                })
+            }
+            Caller::Local { .. } => Ok(self.local_info(caller)),
             Caller::Service(_) => Err(not_logged_in("A service has a token and no session.")),
+        }
+    }
+
+    /// Whoever is on the gateway's own machine, without a session.
+    fn local_info(&self, caller: &Caller) -> api::SessionInfo {
+        api::SessionInfo {
+            home: self.id.to_string(),
+            name: caller.actor().name,
+            caller: "local".into(),
+            role: "local".into(),
+            environments: Vec::new(),
+            may: Act::ALL.iter().map(ToString::to_string).collect(),
+            csrf: None,
+            expires_at: None,
+            fresh_until: None,
+            ways: Vec::new(),
         }
     }
 

@@ -1,14 +1,15 @@
-//! How often somebody may fail to log in: by where they come from, and by whom they say they are.
+//! How often somebody may guess a password or a code: by whom they say they are, and by where they come from.
 //!
 //! An attempt is counted as a failure before it is judged, and taken out of the count if it was none: so many guesses at
-//! once share one budget.
+//! once share one budget. A name counts whether anybody has it or not, so that waiting tells nothing.
 //!
-//! A name counts whether anybody has it or not, so that waiting tells nothing. Passkeys are not
-//! slowed by a name: they name nobody before they have proven who they are.
+//! A name has few guesses, because a password may be known and a code has six digits. A network has many: what they cost is
+//! the stretching, and behind one address or in one IPv6 /64 a stranger may sit beside everybody of the home. Nothing is
+//! counted for what nobody can guess: passkeys, invitations and recovery codes have 100 random bits and more.
 //!
-//! A person in a session, somebody on the gateway's own machine, and a name at an address from where it has logged in since
-//! the gateway started, have budgets of their own: a stranger who fails with a name elsewhere keeps nobody from logging in
-//! where they usually do, to take a lost device back.
+//! A person in a session, somebody on the gateway's own machine, and a name in a network from where it has logged in, have
+//! budgets of their own: a stranger who fails with a name elsewhere keeps nobody from logging in where they usually do, to
+//! take a lost device back.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -17,12 +18,10 @@ use hearthkey_broker::origin;
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::time::{Span, Timestamp};
 
-/// Failures of one IPv4 address or IPv6 /64 in the window.
-const PER_ORIGIN_MAX: u32 = 20;
+/// Failures of one IPv4 address or IPv6 /64 in the window: five seconds of stretching in five minutes.
+const PER_ORIGIN_MAX: u32 = 100;
 /// Failures for one name in the window.
 const PER_NAME_MAX: u32 = 10;
-/// Ceremonies that one origin may begin in the window.
-const BEGUN_MAX: u32 = 60;
 /// The window.
 const WINDOW: Span = Span::minutes(5);
 /// Origins and names that are counted. What comes from more waits until the window is over.
@@ -33,8 +32,8 @@ const FAMILIAR_MAX: usize = 256;
 /// Who makes an attempt, and so whose budget it counts in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum By<'a> {
-    /// A stranger at an address, who says who they are, or names nobody.
-    Stranger(IpAddr, Option<&'a str>),
+    /// A stranger at an address, who says who they are.
+    Stranger(IpAddr, &'a str),
     /// A person in their session, by the person's id.
     Session(&'a str),
     /// Somebody on the gateway's own machine, who says who they are.
@@ -50,7 +49,7 @@ pub(crate) struct Attempt {
 
 #[derive(Debug)]
 enum Counted {
-    Stranger(IpAddr, Option<Fingerprint>),
+    Stranger(IpAddr, Fingerprint),
     Known(Fingerprint),
 }
 
@@ -61,7 +60,6 @@ pub(crate) struct Throttle {
     origins: HashMap<IpAddr, u32>,
     names: HashMap<Fingerprint, u32>,
     known: HashMap<Fingerprint, u32>,
-    begun: HashMap<IpAddr, u32>,
     /// From where which names have logged in, the latest last.
     familiar: VecDeque<(IpAddr, Fingerprint)>,
 }
@@ -99,12 +97,6 @@ impl Throttle {
         }
     }
 
-    /// Whether an address has to wait.
-    pub(crate) fn holds(&mut self, address: IpAddr, now: Timestamp) -> bool {
-        self.turn(now);
-        full(&self.origins, &origin(address), PER_ORIGIN_MAX)
-    }
-
     /// Counts an attempt as a failure, before it is judged; none if who makes it has to wait.
     pub(crate) fn attempt(&mut self, by: By<'_>, now: Timestamp) -> Option<Attempt> {
         match by {
@@ -131,24 +123,21 @@ impl Throttle {
     fn attempt_of_stranger(
         &mut self,
         address: IpAddr,
-        name: Option<&str>,
+        name: &str,
         now: Timestamp,
     ) -> Option<Attempt> {
-        let (origin, name) = (origin(address), name.map(counted));
-        if let Some(name) = name.filter(|name| self.familiar.contains(&(origin, *name))) {
+        let (origin, name) = (origin(address), counted(name));
+        if self.familiar.contains(&(origin, name)) {
             return self.attempt_of_known(counted(&format!("familiar {origin} {name}")), now);
         }
-        if self.holds(address, now) {
-            return None;
-        }
-        let is_held = |name: &Fingerprint| full(&self.names, name, PER_NAME_MAX);
-        if name.as_ref().is_some_and(is_held) {
+        self.turn(now);
+        let is_held =
+            full(&self.origins, &origin, PER_ORIGIN_MAX) || full(&self.names, &name, PER_NAME_MAX);
+        if is_held {
             return None;
         }
         *self.origins.entry(origin).or_default() += 1;
-        if let Some(name) = name {
-            *self.names.entry(name).or_default() += 1;
-        }
+        *self.names.entry(name).or_default() += 1;
         Some(Attempt {
             window: self.window,
             counted: Counted::Stranger(origin, name),
@@ -164,9 +153,7 @@ impl Throttle {
             Counted::Known(who) => take_one(&mut self.known, &who),
             Counted::Stranger(origin, name) => {
                 take_one(&mut self.origins, &origin);
-                if let Some(name) = name {
-                    take_one(&mut self.names, &name);
-                }
+                take_one(&mut self.names, &name);
             }
         }
     }
@@ -179,17 +166,6 @@ impl Throttle {
             self.familiar.pop_front();
         }
         self.familiar.push_back(place);
-    }
-
-    /// Counts a ceremony that begins; false if there were too many.
-    pub(crate) fn may_begin(&mut self, address: IpAddr, now: Timestamp) -> bool {
-        self.turn(now);
-        let origin = origin(address);
-        if full(&self.begun, &origin, BEGUN_MAX) {
-            return false;
-        }
-        *self.begun.entry(origin).or_default() += 1;
-        true
     }
 }
 
@@ -208,49 +184,45 @@ mod tests {
         for n in 0..PER_NAME_MAX {
             assert!(
                 throttle
-                    .attempt(By::Stranger(address(n), Some("Anna")), now)
+                    .attempt(By::Stranger(address(n), "Anna"), now)
                     .is_some()
             );
         }
         assert!(
             throttle
-                .attempt(By::Stranger(address(99), Some("anna")), now)
+                .attempt(By::Stranger(address(99), "anna"), now)
                 .is_none()
         );
         assert!(
             throttle
-                .attempt(By::Stranger(address(99), Some("bert")), now)
+                .attempt(By::Stranger(address(99), "bert"), now)
                 .is_some()
         );
-        let passkey = throttle.attempt(By::Stranger(address(99), None), now);
-        assert!(passkey.is_some(), "a passkey names nobody");
         let later = now.after(WINDOW);
         assert!(
             throttle
-                .attempt(By::Stranger(address(99), Some("anna")), later)
+                .attempt(By::Stranger(address(99), "anna"), later)
                 .is_some()
         );
     }
 
     #[test]
-    fn an_address_waits_after_twenty_failures_whatever_it_tries() {
+    fn a_network_waits_after_a_hundred_failures_and_some_names_there_hold_up_no_other() {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         for n in 0..PER_ORIGIN_MAX {
-            let name = n.to_string();
-            assert!(
-                throttle
-                    .attempt(By::Stranger(address(1), Some(&name)), now)
-                    .is_some()
-            );
+            let name = format!("name {}", n % 9);
+            throttle.attempt(By::Stranger(address(1), &name), now);
         }
-        assert!(throttle.holds(address(1), now));
-        assert!(
-            throttle
-                .attempt(By::Stranger(address(1), None), now)
-                .is_none()
-        );
-        assert!(!throttle.holds(address(2), now));
+        let anna = throttle.attempt(By::Stranger(address(1), "anna"), now);
+        assert!(anna.is_some(), "nine names are held, each by itself");
+        for n in 0..PER_ORIGIN_MAX {
+            throttle.attempt(By::Stranger(address(1), &n.to_string()), now);
+        }
+        let held = throttle.attempt(By::Stranger(address(1), "bert"), now);
+        assert!(held.is_none());
+        let elsewhere = throttle.attempt(By::Stranger(address(2), "bert"), now);
+        assert!(elsewhere.is_some());
     }
 
     #[test]
@@ -260,13 +232,13 @@ mod tests {
         let mut under_way: Vec<Attempt> = (0..PER_NAME_MAX)
             .map(|n| {
                 throttle
-                    .attempt(By::Stranger(address(n), Some("anna")), now)
+                    .attempt(By::Stranger(address(n), "anna"), now)
                     .unwrap()
             })
             .collect();
         assert!(
             throttle
-                .attempt(By::Stranger(address(50), Some("anna")), now)
+                .attempt(By::Stranger(address(50), "anna"), now)
                 .is_none()
         );
         let refused = throttle.origins.get(&address(50));
@@ -274,14 +246,14 @@ mod tests {
         throttle.give_back(under_way.pop().unwrap());
         assert!(
             throttle
-                .attempt(By::Stranger(address(50), Some("anna")), now)
+                .attempt(By::Stranger(address(50), "anna"), now)
                 .is_some()
         );
         // One of the window before is no credit in this one.
         let later = now.after(WINDOW);
         assert!(
             throttle
-                .attempt(By::Stranger(address(50), Some("anna")), later)
+                .attempt(By::Stranger(address(50), "anna"), later)
                 .is_some()
         );
         throttle.give_back(under_way.pop().unwrap());
@@ -294,8 +266,8 @@ mod tests {
         let now = Timestamp::from_s(0);
         for n in 0..20_000 {
             let name = format!("anna{}", n / 9);
-            throttle.attempt(By::Stranger(address(n), Some("anna")), now);
-            throttle.attempt(By::Stranger(address(n), Some(&name)), now);
+            throttle.attempt(By::Stranger(address(n), "anna"), now);
+            throttle.attempt(By::Stranger(address(n), &name), now);
         }
         for by in [By::Session("anna"), By::Here("anna")] {
             let mut under_way: Vec<Attempt> = (0..PER_NAME_MAX)
@@ -315,13 +287,13 @@ mod tests {
         let later = now.after(WINDOW);
         for n in 0..20_000 {
             let name = n.to_string();
-            throttle.attempt(By::Stranger(address(n), Some("anna")), later);
-            throttle.attempt(By::Stranger(address(7), Some(&name)), later);
+            throttle.attempt(By::Stranger(address(n), "anna"), later);
+            throttle.attempt(By::Stranger(address(7), &name), later);
         }
-        let elsewhere = By::Stranger(address(8), Some("anna"));
+        let elsewhere = By::Stranger(address(8), "anna");
         assert!(throttle.attempt(elsewhere, later).is_none());
         // One attempt of the loop came from there.
-        let at_home = By::Stranger(address(7), Some("anna"));
+        let at_home = By::Stranger(address(7), "anna");
         for _ in 1..PER_NAME_MAX {
             assert!(throttle.attempt(at_home, later).is_some());
         }
@@ -333,13 +305,11 @@ mod tests {
         let mut throttle = Throttle::default();
         let now = Timestamp::from_s(0);
         for n in 0..20_000 {
-            throttle.attempt(By::Stranger(address(n), Some(&n.to_string())), now);
-            throttle.may_begin(address(n), now);
+            throttle.attempt(By::Stranger(address(n), &n.to_string()), now);
             throttle.remember(address(n), &n.to_string());
         }
         assert_eq!(throttle.familiar.len(), FAMILIAR_MAX);
         assert_eq!(throttle.origins.len(), COUNTED_MAX);
         assert_eq!(throttle.names.len(), COUNTED_MAX);
-        assert_eq!(throttle.begun.len(), COUNTED_MAX);
     }
 }

@@ -10,7 +10,7 @@ use hearthkey_core::role::Act;
 
 use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
 use crate::home::Home;
-use crate::people::here::{Needed, Shown, no_code};
+use crate::people::here::{Needed, Shown};
 use crate::problem::Failure;
 use crate::role_routes::second_factor_needed;
 
@@ -23,8 +23,7 @@ impl Home {
         after: &Credential,
         shown: Option<SecondFactor>,
     ) -> Result<Option<Shown>, Failure> {
-        let has_owner = self.store.read(|registry| registry.has_owner())?;
-        let changer = caller.changer(self.now(), has_owner);
+        let changer = caller.changer(self.now(), self.asks_for_codes()?);
         match may_change(changer, before, after) {
             Ok(()) => Ok(None),
             Err(guarded) => self.or_shown(caller, &before.id, guarded, shown).await,
@@ -49,8 +48,7 @@ impl Home {
         {
             return Ok(());
         }
-        let has_owner = self.store.read(|registry| registry.has_owner())?;
-        let changer = caller.changer(self.now(), has_owner);
+        let changer = caller.changer(self.now(), self.asks_for_codes()?);
         match may_follow(changer, earlier.credential.tier, new.tier) {
             Ok(()) => Ok(()),
             Err(_) => Err(Failure::refused(
@@ -64,7 +62,7 @@ impl Home {
         }
     }
 
-    /// A caller on the socket shows a code instead of a fresh session.
+    /// A caller on the gateway's own machine shows a code instead of a fresh session.
     async fn or_shown(
         &self,
         caller: &Caller,
@@ -80,17 +78,14 @@ impl Home {
                     "Do it on the gateway's own machine, or as a person over HTTPS.".into();
                 Err(failure)
             }
-            (_, Caller::Desktop | Caller::Local { .. }, Some(shown)) => {
+            (_, Caller::Desktop | Caller::Local { .. }, shown) => {
                 let needed = Needed {
                     act: Act::CredentialWrite,
                     environment: Some(&id.environment),
-                    why: "",
+                    why: &guarded.to_string(),
                 };
-                self.judge_code(caller, needed, &shown).await.map(Some)
+                self.shown_here(caller, needed, shown).await
             }
-            (_, Caller::Desktop | Caller::Local { .. }, None) => Err(no_code(&format!(
-                "{guarded}: this home has an owner, who can show one"
-            ))),
             _ => Err(second_factor_needed()),
         }
     }

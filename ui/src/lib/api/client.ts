@@ -65,11 +65,11 @@ function problemIn(answer: Answer<unknown>): Problem {
 }
 
 /**
- * Asks the gateway. `ask` is called again, once, after a second factor was shown.
+ * Asks the gateway. `ask` is called again, once, after a second factor was shown; whoever shows one says `asksForOne = false`.
  *
  * @throws Problem whatever goes wrong
  */
-export async function call<T>(ask: (api: typeof client) => Promise<Answer<T>>): Promise<T> {
+export async function call<T>(ask: (api: typeof client) => Promise<Answer<T>>, asksForOne = true): Promise<T> {
   for (let tries = 0; ; tries += 1) {
     let answer: Answer<T>;
     try {
@@ -80,7 +80,8 @@ export async function call<T>(ask: (api: typeof client) => Promise<Answer<T>>): 
     }
     if (answer.response.ok) return answer.data as T;
     const problem = problemIn(answer);
-    if (problem.code === "second_factor_needed" && tries === 0 && (await guards.onSecondFactor())) continue;
+    const isNeeded = problem.code === "second_factor_needed" && asksForOne && tries === 0;
+    if (isNeeded && (await guards.onSecondFactor())) continue;
     if (problem.code === "not_logged_in") guards.onLoggedOut();
     throw problem;
   }

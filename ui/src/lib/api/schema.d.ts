@@ -2032,6 +2032,8 @@ export interface components {
             ceremony?: string | null;
             /** @description The six digits that the authenticator shows. */
             code: string;
+            /** @description Whose code it is, in the desktop window: nobody is logged in there. */
+            person?: string | null;
         };
         /** @description `POST …/confirm`. */
         ConfirmRequest: {
@@ -3108,7 +3110,7 @@ export interface components {
         SecretValue: string;
         /** @description Who is asking, and what they may do. */
         SessionInfo: {
-            /** @description `person`, `local` or `desktop`. */
+            /** @description `person`, or `local` for whoever is on the socket or at the desktop window. */
             caller: string;
             /** @description What writes of this session carry as `x-hearthkey-csrf`; none where there is no cookie. */
             csrf?: string | null;
@@ -3126,7 +3128,7 @@ export interface components {
             name: string;
             /** @description The role, or `local`. */
             role: string;
-            /** @description With what a second factor can be shown: `passkey`, `code`. */
+            /** @description With what a second factor can be shown: `passkey`, `code`. At the desktop window it is a code, and names its person. */
             ways: string[];
         };
         /** @description A live session. */
