@@ -70,6 +70,7 @@ mod schedule;
 mod service_routes;
 mod shares;
 mod sighting;
+mod signs;
 mod token_book;
 mod token_ends;
 mod token_http;

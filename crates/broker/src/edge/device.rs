@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::edge::accept::{Arrived, Denied};
-use crate::edge::connection::{Connection, Parts, Turn};
+use crate::edge::connection::{Connection, Turn};
 use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;
 use crate::edge::sessions::{Seat, SessionInfo};
@@ -50,7 +50,7 @@ fn unknown(certificate: Fingerprint) -> impl Fn(DoorRefusal) -> Denied {
 }
 
 /// Judges the connection and registers its session. The certificate is judged again after the session has been registered:
-/// whoever revokes it from then on finds the session in the table.
+/// a revocation from then on finds the session in the table.
 fn admit(
     shared: &Arc<Shared>,
     arrived: &Arrived,
@@ -101,6 +101,7 @@ fn admit(
         .sessions
         .register(info, Arc::clone(&arrived.cut), admitted.sessions_max)
         .map_err(|_| {
+            refused_beside(shared, arrived, &admitted);
             let why = Refusal::TooManySessions(admitted.sessions_max);
             denied(ReasonCode::QuotaExceeded, why)
         })?;
@@ -114,6 +115,21 @@ fn admit(
         identity,
         is_assigned,
     })
+}
+
+/// A device with one session at a time, which is connected, asks for another from another address.
+fn refused_beside(shared: &Shared, arrived: &Arrived, admitted: &Admitted) {
+    if admitted.sessions_max > 1 {
+        return;
+    }
+    let key = Key {
+        owner: Owner::Device(admitted.device.clone()),
+        client_id: clipped(arrived.connect.client_id.as_str()).into(),
+    };
+    let later = arrived.machine();
+    shared
+        .hall
+        .with(|engine, now_ms| engine.meet_all(&key, later, now_ms));
 }
 
 /// A will is a message like any other, but never a request: nobody would be there for the answer.
@@ -150,28 +166,13 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         is_assigned,
     } = welcome;
     let info = seat.info.clone();
-    let Arrived {
-        tls,
-        cut,
-        address,
-        connect,
-        mut decoder,
-        input,
-    } = *arrived;
-    let mut connect = *connect;
-    connect.password = None;
+    let (address, ja4, cut) = (arrived.address, arrived.ja4, Arc::clone(&arrived.cut));
+    let bounds = hall.with(|engine, _| engine.bounds().of(admitted.room, admitted.sessions_max));
+    let (mut connect, parts) = arrived.open(bounds.packet_max_bytes, &shared.limits);
     if info.admission == Admission::RenewalOnly {
         // Its own session is not touched.
         (connect.clean_start, connect.session_expiry_s, connect.will) = (true, 0, None);
     }
-    let bounds = hall.with(|engine, _| engine.bounds().of(&admitted));
-    decoder.set_limits(bounds.packet_max_bytes, shared.limits.topic_alias_max);
-    let parts = Parts {
-        tls,
-        cut: Arc::clone(&cut),
-        decoder,
-        input,
-    };
     let arrival = Box::new(Arrival {
         key: Key {
             owner: Owner::Device(info.device.clone()),
@@ -181,16 +182,13 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         bounds,
         connection: info.connection,
         address,
+        ja4,
         connect,
         is_assigned,
     });
     let Some(at) = attach(&shared, &hall, arrival, &info) else {
         return drop(seat);
     };
-    let is_only_one = admitted.sessions_max <= 1 && info.admission == Admission::Full;
-    if is_only_one {
-        hall.with(|engine, now_ms| engine.displace_others(at, now_ms));
-    }
     let mut connection = Connection::new(&shared, hall, at, parts);
     let mut visit = Visit {
         requests: Requests::new(&shared, &connection.hall, at, &info),
