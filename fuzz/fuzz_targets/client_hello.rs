@@ -1,16 +1,24 @@
-//! The first bytes of a connection (RFC 6066 §4, RFC 8449): whatever they are, the answer is a length that exists or none,
+//! The first bytes of a connection (RFC 6066 §4, RFC 8449): whatever they are, the answer is a length that exists or none, and a fingerprint,
 //! and what comes after a complete ClientHello changes nothing.
 #![no_main]
 
-use hearthkey_broker::client_hello::record_limit;
+use hearthkey_broker::client_hello::ClientHello;
+use hearthkey_core::ja4::Ja4;
 use libfuzzer_sys::fuzz_target;
 
+/// What is read: the longest record, and the fingerprint, which is one that can be read back.
+fn read(bytes: &[u8]) -> Option<(Option<usize>, Ja4)> {
+    let hello = ClientHello::read(bytes)?;
+    assert_eq!(hello.ja4().to_string().parse(), Ok(hello.ja4()));
+    Some((hello.record_limit(), hello.ja4()))
+}
+
 fuzz_target!(|bytes: &[u8]| {
-    let found = record_limit(bytes);
-    if let Some(limit) = found {
-        assert!((64..16_384).contains(&limit), "{limit}");
+    let found = read(bytes);
+    if let Some((limit, _)) = found {
+        assert!(limit.is_none_or(|limit| (64..16_384).contains(&limit)), "{limit:?}");
         let more = [bytes, b"\x16\x03\x01\x00\x05more!"].concat();
-        assert_eq!(record_limit(&more), found);
+        assert_eq!(read(&more), found);
     }
     // The same extensions in a ClientHello that is in order, so that the fuzzer need not find the frame by itself.
     let mut body = b"\x03\x03".to_vec();
@@ -21,10 +29,10 @@ fuzz_target!(|bytes: &[u8]| {
     body.extend_from_slice(bytes);
     let mut message = (0x0100_0000 | body.len() as u32).to_be_bytes().to_vec();
     message.extend_from_slice(&body);
-    let whole = record_limit(&records(&message, message.len()));
+    let whole = read(&records(&message, message.len()));
     assert_eq!(
         whole,
-        record_limit(&records(&message, 100)),
+        read(&records(&message, 100)),
         "records cut differently"
     );
 });

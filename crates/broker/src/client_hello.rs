@@ -1,61 +1,86 @@
-//! What a client says about itself in the first message of TLS, and rustls does not pass on: how long a record it takes.
+//! What a client says about itself in the first message of TLS, and rustls does not pass on: how long a record it takes,
+//! and what kind of program it is.
 //!
 //! Devices with a few kilobytes of memory ask for short records by `max_fragment_length` (RFC 6066 §4) or
 //! `record_size_limit` (RFC 8449). A record that is longer than their buffer ends their connection. Not all of them can
 //! ask: a client that speaks TLS 1.2 at most is taken for one of them.
 
-/// The most of a ClientHello that is looked at, in bytes. One that is longer asks for nothing.
+use hearthkey_core::ja4::{Ja4, TlsOffer, pairs};
+
+/// The most of a ClientHello that is looked at, in bytes. One that is longer asks for nothing and has no fingerprint.
 pub const CLIENT_HELLO_MAX_BYTES: usize = 16 * 1024;
 
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const MAX_FRAGMENT_LENGTH: u16 = 1;
 const RECORD_SIZE_LIMIT: u16 = 28;
-const SUPPORTED_VERSIONS: u16 = 43;
-const TLS_1_3: [u8; 2] = [3, 4];
+const TLS_1_3: u16 = 0x0304;
 /// The longest record for a client that speaks TLS 1.2 at most and asks for nothing, in bytes.
 const OLD_CLIENT_BYTES: usize = 1_024;
 
-/// The longest plaintext of a record that this client takes, in bytes, from the records of its ClientHello as they
-/// came: 64 to 16,383. `None`: it speaks TLS 1.3 and asks for nothing, or for nothing that exists; or the message is not
-/// complete.
-///
-/// Judges nothing else: whether the ClientHello is in order is for TLS to see.
-pub fn record_limit(records: &[u8]) -> Option<usize> {
-    let message = first_message(records)?;
-    let mut rest = Bytes(&message);
-    // Version and random, session id, cipher suites, compression methods.
-    rest.take(2 + 32)?;
-    let session_id = rest.byte()?;
-    rest.take(session_id.into())?;
-    let suites = rest.u16()?;
-    rest.take(suites.into())?;
-    let compressions = rest.byte()?;
-    rest.take(compressions.into())?;
-    let length = rest.u16()?;
-    let mut extensions = Bytes(rest.take(length.into())?);
-    let (mut fragment, mut record) = (None, None);
-    let mut is_old = true;
-    while let Some(kind) = extensions.u16() {
-        let length = extensions.u16()?;
-        let value = extensions.take(length.into())?;
-        match (kind, value) {
-            (MAX_FRAGMENT_LENGTH, &[code @ 1..=4]) => fragment = Some(1 << (8 + code)),
-            // In TLS 1.3 the type of the content counts, too (RFC 8449 §4), so one byte less is always right.
-            (RECORD_SIZE_LIMIT, &[high, low]) => {
-                let limit = usize::from(u16::from_be_bytes([high, low]));
-                record = (65..=16_384).contains(&limit).then(|| limit - 1);
+/// What a client says about itself, as far as anything here depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientHello {
+    record_limit: Option<usize>,
+    offer: TlsOffer,
+}
+
+impl ClientHello {
+    /// Reads a ClientHello from its records as they came. `None`: it is not complete, or is none.
+    ///
+    /// Judges nothing: whether the ClientHello is in order is for TLS to see.
+    pub fn read(records: &[u8]) -> Option<Self> {
+        let message = first_message(records)?;
+        let mut rest = Bytes(&message);
+        let legacy_version = rest.u16()?;
+        // The random, and the session id.
+        rest.take(32)?;
+        let session_id = rest.byte()?;
+        rest.take(session_id.into())?;
+        let suites = rest.u16()?;
+        let mut offer = TlsOffer {
+            legacy_version,
+            cipher_suites: pairs(rest.take(suites.into())?),
+            ..TlsOffer::default()
+        };
+        let compressions = rest.byte()?;
+        rest.take(compressions.into())?;
+        let length = rest.u16()?;
+        let mut extensions = Bytes(rest.take(length.into())?);
+        let (mut fragment, mut record) = (None, None);
+        while let Some(kind) = extensions.u16() {
+            let length = extensions.u16()?;
+            let value = extensions.take(length.into())?;
+            offer.add_extension(kind, value);
+            match (kind, value) {
+                (MAX_FRAGMENT_LENGTH, &[code @ 1..=4]) => fragment = Some(1 << (8 + code)),
+                // In TLS 1.3 the type of the content counts, too (RFC 8449 §4), so one byte less is always right.
+                (RECORD_SIZE_LIMIT, &[high, low]) => {
+                    let limit = usize::from(u16::from_be_bytes([high, low]));
+                    record = (65..=16_384).contains(&limit).then(|| limit - 1);
+                }
+                _ => {}
             }
-            // A list with its length before it (RFC 8446 §4.2.1).
-            (SUPPORTED_VERSIONS, &[_, ref versions @ ..]) => {
-                is_old = !versions.chunks_exact(2).any(|one| *one == TLS_1_3);
-            }
-            _ => {}
         }
+        // A client that names both means the second (RFC 8449 §5).
+        let asked = record.or(fragment);
+        let is_old = !offer.versions.contains(&TLS_1_3);
+        Some(Self {
+            record_limit: asked.or(is_old.then_some(OLD_CLIENT_BYTES)),
+            offer,
+        })
     }
-    // Whoever names both means the second (RFC 8449 §5).
-    let asked = record.or(fragment);
-    asked.or(is_old.then_some(OLD_CLIENT_BYTES))
+
+    /// The longest plaintext of a record that this client takes, in bytes: 64 to 16,383. `None`: it speaks TLS 1.3 and asks
+    /// for nothing, or for nothing that exists.
+    pub fn record_limit(&self) -> Option<usize> {
+        self.record_limit
+    }
+
+    /// What kind of TLS client it is.
+    pub fn ja4(&self) -> Ja4 {
+        self.offer.ja4()
+    }
 }
 
 /// The body of the ClientHello, which may be spread over several records.
@@ -113,6 +138,10 @@ impl<'a> Bytes<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record_limit(records: &[u8]) -> Option<usize> {
+        ClientHello::read(records)?.record_limit()
+    }
 
     /// A ClientHello of TLS 1.3 with these extensions, in records of at most so many bytes.
     fn hello(extensions: &[(u16, &[u8])], record_max: usize) -> Vec<u8> {
@@ -187,6 +216,22 @@ mod tests {
         }
         let asks: (u16, &[u8]) = (1, &[4]);
         assert_eq!(record_limit(&bare_hello(&[asks], 9_999)), Some(4_096));
+    }
+
+    #[test]
+    fn a_client_is_told_by_what_it_offers_and_not_by_how_that_was_sent() {
+        let ja4 = |bytes: &[u8]| ClientHello::read(bytes).unwrap().ja4().to_string();
+        let signatures: (u16, &[u8]) = (13, &[0, 2, 4, 3]);
+        let plain = hello(&[(0, b"x"), signatures], 9_999);
+        assert!(ja4(&plain).starts_with("t13d010300_"), "{}", ja4(&plain));
+        assert_eq!(ja4(&hello(&[(0, b"y"), signatures], 7)), ja4(&plain));
+        assert_eq!(ja4(&hello(&[signatures, (0, b"x")], 9_999)), ja4(&plain));
+        let made_up: (u16, &[u8]) = (0x5a5a, b"");
+        assert_eq!(
+            ja4(&hello(&[made_up, (0, b"x"), signatures], 9_999)),
+            ja4(&plain)
+        );
+        assert_ne!(ja4(&hello(&[signatures], 9_999)), ja4(&plain));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | what a client sends, what it is sent | `inbound`, `subscribe`, `outbound` |
 //! | retained messages | `retained` |
 //! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
+//! | two machines under one identity | `meetings` |
 //! | what the gateway itself does | `gateway` |
 //! | what survives a restart | `rows`, `ledger`, `journal`, `restore`; from before this engine: `earlier` |
 //!
@@ -37,6 +38,7 @@ mod gateway;
 mod inbound;
 mod journal;
 mod ledger;
+mod meetings;
 mod notes;
 mod outbound;
 mod outbox;
@@ -74,7 +76,7 @@ use crate::protocol::ReasonCode;
 
 pub(crate) use attach::{Arrival, Attached};
 pub(crate) use detach::{Departure, end_of};
-pub(crate) use gateway::{Answer, Answered};
+pub(crate) use gateway::{Answer, Answered, Verdict};
 pub(crate) use inbound::{Asked, Progress, RequestKind};
 pub(crate) use outbound::{Drained, Output};
 pub(crate) use pending::{DueWill, Voice};

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_core::access::{Admission, DoorRefusal};
+pub use hearthkey_core::bound::Bound;
 use hearthkey_core::door::ClaimLoginRefusal;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::posture::shared_identity::Machine;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
@@ -95,21 +97,26 @@ pub enum Event {
         /// How it ended.
         end: SessionEnd,
     },
-    /// Two machines seem to use one identity: the first sign of a copied key. At most one in ten minutes for a device.
-    SharedIdentity {
+    /// A device connected while another connection of it was there, which was taken over for that or keeps the new one out. At
+    /// most eight in ten seconds for a device.
+    MachinesMet {
         /// The device.
         device: DeviceId,
-        /// The client id that was taken over.
+        /// The client id of the later connection, cut to 256 bytes.
         client_id: String,
-        /// How often sessions of the device were taken over within a minute.
-        takeovers: u32,
-        /// Where the last two connections came from.
-        addresses: [SocketAddr; 2],
+        /// Where the earlier connection came from.
+        earlier: Machine,
+        /// How long ago something was last heard of that.
+        heard_ago_ms: u64,
+        /// Where the later one comes from.
+        later: Machine,
+        /// How often that happened since it was last told.
+        times: u32,
     },
     /// Somebody was refused something. These are dropped and counted when too many wait.
     Refused {
-        /// Where it came from.
-        address: SocketAddr,
+        /// Where it came from; nothing where a device is away.
+        address: Option<SocketAddr>,
         /// Who it is, as far as that is known.
         who: Option<Who>,
         /// What was refused, and why.
@@ -219,44 +226,6 @@ pub enum Refusal {
     Subscribe(String),
 }
 
-/// A bound that a device has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Bound {
-    /// Subscriptions of one session, in number, or of one device or the home, in bytes.
-    #[error("has as many subscriptions as it may have")]
-    Subscriptions,
-    /// It takes its messages too slowly: what was sent without a promise was dropped.
-    #[error("takes its messages too slowly: QoS 0 messages were dropped")]
-    Slow,
-    /// It takes its messages too slowly: the connection was ended.
-    #[error("takes its messages too slowly: the connection was ended")]
-    TooSlow,
-    /// It is away, and more waits for it than is kept: the oldest messages were dropped.
-    #[error("is away, and more waits for it than is kept: the oldest messages were dropped")]
-    Queue,
-    /// All queues together are over their bound, and this was the longest: it was emptied.
-    #[error("all queues together were over their bound: this one was the longest and was emptied")]
-    Queues,
-    /// A retained message that is too long.
-    #[error("a message is too long to be retained")]
-    RetainedMessage,
-    /// The retained messages of one device.
-    #[error("has as many retained messages as it may have")]
-    RetainedOfDevice,
-    /// All retained messages together.
-    #[error("the home has as many retained messages as it may have")]
-    RetainedOfHome,
-    /// QoS 2 messages that are not released.
-    #[error("has too many QoS 2 messages that it does not release")]
-    HalfDone,
-    /// It sends faster than it may: it is read more slowly.
-    #[error("publishes faster than it may: it is read more slowly")]
-    Pace,
-    /// Packets that are not complete, of all connections together.
-    #[error("too many long packets arrive at the same time: the connection was ended")]
-    Incoming,
-}
-
 /// The receiving end of [`Event`]s.
 #[derive(Debug)]
 pub struct Events {
@@ -330,8 +299,14 @@ impl EventSender {
     }
 
     /// Reports a refusal if there is room, or counts it.
-    pub(crate) fn refused(&self, address: SocketAddr, who: Option<Who>, why: Refusal) {
-        tracing::debug!(%address, ?who, %why, "refused");
+    pub(crate) fn refused(
+        &self,
+        address: impl Into<Option<SocketAddr>>,
+        who: Option<Who>,
+        why: Refusal,
+    ) {
+        let address = address.into();
+        tracing::debug!(?address, ?who, %why, "refused");
         let room = self.sender.capacity() > self.reserve;
         if !room
             || self

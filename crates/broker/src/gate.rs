@@ -7,7 +7,7 @@
 //! and an attacker in that home share one network, and over IPv6 one /64, so refusing newcomers would lock out the devices.
 //!
 //! The connection that gives way is within the bound that is reached, of the network with the most places, there of the
-//! address with the most, and there the one that was used longest ago. It gives way only to a newcomer that holds no more, so who connects again and
+//! address with the most, and there the one that was used longest ago. It gives way only to a newcomer that holds no more, so a caller that connects again and
 //! again takes the places of its own connections. A connection that has shown who it is keeps its place; where one caller
 //! may have many connections, some of them do.
 
@@ -231,7 +231,7 @@ fn count_down<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-/// Whom an address counts for: a host has one IPv4 address, but a whole /64 of IPv6.
+/// What an address counts as: a host has one IPv4 address, but a whole /64 of IPv6.
 pub fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {

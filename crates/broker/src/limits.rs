@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hearthkey_core::room;
+
 /// Every bound of the broker. `Default` suits a home of a few hundred devices on a Raspberry Pi.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -18,8 +20,11 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// From the end of the handshake to a complete CONNECT. Then the socket is closed.
     pub connect_timeout_ms: u64,
-    /// The longest CONNECT packet. A longer one closes the socket unread.
+    /// The longest CONNECT packet of a device. A longer one closes the socket unread. What it needs beyond 1 KiB counts with
+    /// the packets that are not complete.
     pub connect_packet_max_bytes: usize,
+    /// The longest CONNECT packet of a client that has shown no certificate. A longer one closes the socket unread.
+    pub connect_claim_max_bytes: usize,
     /// Claim connections at a time. One more is told "server busy".
     pub claim_connections_max: usize,
     /// How long a claim connection lives. Then it is closed.
@@ -54,7 +59,8 @@ pub struct Limits {
     pub receive_max: u16,
     /// QoS 2 messages of one MQTT 3.1.1 client that it has not released. One more closes the session.
     pub half_done_max: usize,
-    /// Bytes of packets that are not complete yet, of all connections together. A connection that needs more is closed.
+    /// Bytes of packets that are not complete yet, of all connections together, where a buffer has more than 16 KiB. A
+    /// connection that needs more is closed.
     pub incoming_total_max_bytes: usize,
     /// Topic aliases per connection. A higher one closes the session.
     pub topic_alias_max: u16,
@@ -74,9 +80,10 @@ pub struct Limits {
     pub retained_message_max_bytes: usize,
     /// Bytes of retained messages in all. What does not fit is answered "quota exceeded".
     pub retained_total_max_bytes: usize,
-    /// Messages per connection and second, on average over ten. Who sends more is read more slowly.
+    /// Messages per device and second, on average over ten, over all its connections. A device that sends more is read more
+    /// slowly.
     pub publishes_per_s_max: u32,
-    /// Payload bytes per connection and second, on average over ten. Who sends more is read more slowly.
+    /// Payload bytes per device and second, on average over ten. A device that sends more is read more slowly.
     pub publish_bytes_per_s_max: u64,
     /// After a restart, the will of a device that does not come back is published after its own delay, or, if that is
     /// none, after this time.
@@ -106,6 +113,7 @@ impl Default for Limits {
             handshake_timeout_ms: 10_000,
             connect_timeout_ms: 10_000,
             connect_packet_max_bytes: 64 * 1024,
+            connect_claim_max_bytes: 4 * 1024,
             claim_connections_max: 256,
             claim_life_s: 60,
             claim_answer_timeout_ms: 5_000,
@@ -117,21 +125,21 @@ impl Default for Limits {
             session_expiry_max_s: 7 * 24 * 3_600,
             queue_messages_max: 100_000,
             queue_max_bytes: 16 * MIB,
-            queues_device_max_bytes: 48 * MIB,
+            queues_device_max_bytes: room::QUEUES_DEVICE_MAX_BYTES,
             queues_total_max_bytes: 128 * MIB,
             outbound_inflight_max: 1_024,
             receive_max: 64,
             half_done_max: 4_096,
-            incoming_total_max_bytes: 64 * MIB,
+            incoming_total_max_bytes: room::INCOMING_HOME_MAX_BYTES,
             topic_alias_max: 16,
             subscriptions_max: 10_000,
-            subscriptions_device_max_bytes: 8 * MIB,
+            subscriptions_device_max_bytes: room::SUBSCRIPTIONS_DEVICE_MAX_BYTES,
             subscriptions_total_max_bytes: 64 * MIB,
             retained_device_messages_max: 20_000,
             retained_device_max_bytes: 32 * MIB,
-            retained_messages_max: 50_000,
+            retained_messages_max: room::RETAINED_HOME_MAX,
             retained_message_max_bytes: 16 * MIB,
-            retained_total_max_bytes: 64 * MIB,
+            retained_total_max_bytes: room::RETAINED_HOME_MAX_BYTES,
             publishes_per_s_max: 1_000,
             publish_bytes_per_s_max: 10 * MIB as u64,
             restart_will_s: 60,

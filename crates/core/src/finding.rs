@@ -66,6 +66,10 @@ words! {
         JournalIncomplete = "journal-incomplete",
         /// The machine's clock is not believed, so that what depends on the time waits.
         ClockNotTrusted = "clock-not-trusted",
+        /// Two machines seem to use one identity.
+        SharedIdentity = "shared-identity",
+        /// A device has reached a bound.
+        BoundReached = "bound-reached",
     }
 }
 

@@ -7,8 +7,9 @@
 //! | question | module |
 //! | --- | --- |
 //! | what are things called? | [`id`], [`time`], [`topic`] |
+//! | how much may a device take, and what is told at the bound? | [`room`], [`bound`] |
 //! | what may a kind of device do, what of it does one need, and which names would take another's topics? | [`profile`], [`right`], [`tree`] |
-//! | who may come in, and as whom? | [`access`], [`door`] |
+//! | who may come in, and as whom? | [`access`], [`door`]; with what kind of program: [`ja4`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
 //! | what is written down about it? | [`audit`] |
@@ -23,6 +24,7 @@
 pub mod access;
 pub mod audit;
 pub mod bearer;
+pub mod bound;
 pub mod bridge;
 pub mod bulk;
 pub mod certificate;
@@ -36,6 +38,7 @@ pub mod grant;
 pub mod guarded;
 pub mod habit;
 pub mod id;
+pub mod ja4;
 pub mod key;
 pub mod lease;
 pub mod news;

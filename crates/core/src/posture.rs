@@ -5,7 +5,9 @@
 //! own, and the rest is counted.
 
 pub mod ending;
+pub mod overload;
 pub mod privilege;
+pub mod shared_identity;
 pub mod strength;
 mod why;
 pub mod witness;
@@ -106,6 +108,10 @@ pub struct Facts {
     pub ungiven: Named,
     /// Tokens that were made long ago and never used.
     pub unshown: Each,
+    /// Devices that seem to be two machines: by turns, and side by side.
+    pub shared_identities: Each,
+    /// Bounds that devices have reached lately.
+    pub overloads: Each,
 }
 
 impl Named {
@@ -224,6 +230,8 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         (FindingKind::OverPrivileged, &facts.over_privileged),
         (FindingKind::Ending, &facts.ending),
         (FindingKind::NeverUsed, &facts.unshown),
+        (FindingKind::SharedIdentity, &facts.shared_identities),
+        (FindingKind::BoundReached, &facts.overloads),
     ] {
         findings.extend(each.judged(kind, &facts.home));
     }

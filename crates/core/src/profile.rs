@@ -175,10 +175,23 @@ fn in_one_line(error: &toml::de::Error, text: &str) -> String {
 impl Profile {
     /// Reads and checks a profile written in TOML.
     pub fn parse(text: &str) -> Result<Self, InvalidProfile> {
-        let profile: Self = toml::from_str(text)
-            .map_err(|error| InvalidProfile::Toml(in_one_line(&error, text)))?;
+        let profile = Self::read(text)?;
         profile.check()?;
         Ok(profile)
+    }
+
+    fn read(text: &str) -> Result<Self, InvalidProfile> {
+        toml::from_str(text).map_err(|error| InvalidProfile::Toml(in_one_line(&error, text)))
+    }
+
+    /// Reads a profile that a home has kept. A room that is larger than a home has in this version is cut down to that, which is
+    /// returned beside it.
+    pub fn parse_kept(text: &str) -> Result<(Self, Option<InvalidProfile>), InvalidProfile> {
+        let mut profile = Self::read(text)?;
+        let refusal = profile.room.check().map_err(out_of_range).err();
+        profile.room = profile.room.within_home();
+        profile.check()?;
+        Ok((profile, refusal))
     }
 
     /// Checks every bound and every topic.

@@ -242,6 +242,7 @@ impl Home {
             });
         }
         self.let_in(&certificate, seen);
+        self.forget_signs(&certificate.device).await;
         for fingerprint in &earlier {
             self.broker.drop_certificate(fingerprint);
         }

@@ -37,6 +37,7 @@ pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
     let mut book = RefusalBook::default();
     while let Some(event) = events.recv().await {
         if let Event::Refused { address, who, why } = event {
+            home.note_bound(who.as_ref(), &why);
             if let Some(entry) = book.enter(&home, address, who, &why) {
                 let home = Arc::clone(&home);
                 tokio::spawn(async move { home.record(entry).await });
@@ -108,21 +109,7 @@ impl Home {
                 }
             }
             Event::NoticeWanted { device } => self.ensure_notice(&device),
-            Event::SharedIdentity {
-                device,
-                client_id,
-                takeovers,
-                addresses,
-            } => {
-                let object = format!("device:{device}");
-                let [first, second] = addresses.map(|address| address.ip().to_string());
-                let entry = Entry::new(self.now(), Actor::gateway(), "session.take_over", object)
-                    .because("two machines seem to use one identity")
-                    .with("client_id", client_id)
-                    .with("takeovers_in_a_minute", takeovers)
-                    .with("addresses", format!("{first}, {second}"));
-                self.record(entry).await;
-            }
+            Event::MachinesMet { .. } => self.note_meeting(event).await,
             Event::SessionClosed { .. } | Event::Refused { .. } => {}
         }
     }
@@ -234,7 +221,7 @@ impl RefusalBook {
     fn enter(
         &mut self,
         home: &Home,
-        address: std::net::SocketAddr,
+        address: Option<std::net::SocketAddr>,
         who: Option<Who>,
         why: &Refusal,
     ) -> Option<Entry> {
@@ -265,7 +252,7 @@ impl RefusalBook {
             Some(Who::Claim(_)) => "claim",
             _ => "unknown",
         };
-        let address = Some(address.to_string());
+        let address = address.map(|address| address.to_string());
         let actor = Actor {
             name,
             role: role.into(),

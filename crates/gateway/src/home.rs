@@ -13,6 +13,8 @@ use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{
     ClaimId, DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
+use hearthkey_core::posture::overload::Overloads;
+use hearthkey_core::posture::shared_identity::SharedIdentities;
 use hearthkey_core::posture::witness::JournalOpened;
 use hearthkey_core::profile::Profile;
 use hearthkey_core::time::Timestamp;
@@ -116,6 +118,10 @@ pub(crate) struct Home {
     pub(crate) waiters: Arc<Shares>,
     /// What was found about the home as a whole.
     pub(crate) judged: crate::posture::Judged,
+    /// Devices that seem to be two machines.
+    pub(crate) shared_identities: Mutex<SharedIdentities>,
+    /// Bounds that devices have reached lately.
+    pub(crate) overloads: Mutex<Overloads>,
     /// What was made lately, and how that was answered.
     pub(crate) repeats: crate::repeats::Repeats,
     pub(crate) stopping: watch::Sender<bool>,

@@ -71,6 +71,7 @@ mod server_tls;
 mod service_routes;
 mod shares;
 mod sighting;
+mod signs;
 mod token_book;
 mod token_ends;
 mod token_http;

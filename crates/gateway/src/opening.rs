@@ -132,7 +132,7 @@ pub(crate) async fn open(
     }
     let now = clock.now();
     refresh_built_in_profiles(&store, incident.is_none()).await?;
-    let profiles = load_profiles(&store)?;
+    let (profiles, mut warnings) = load_profiles(&store)?;
     let issuers = load_issuers(&store)?;
     let loaded = load_access(&store, &profiles, now)?;
     let mut habits = Habits::default();
@@ -167,7 +167,6 @@ pub(crate) async fn open(
         restored: broker_rows(store.read(|registry| registry.broker_state())?),
     })
     .await?;
-    let mut warnings = Vec::new();
     let mut journal_opened = JournalOpened {
         missing_at: replay.missing.then_some(now),
         unterminated: replay.unterminated,
@@ -185,6 +184,7 @@ pub(crate) async fn open(
     }
     let port = http.as_ref().map(|(_, address)| address.port());
     let people = People::new(&door.hosts, port, &door.data_dir);
+    let shared_identities = Mutex::new(crate::signs::recalled(&store)?);
     let home = Arc::new(Home {
         id,
         hosts: door.hosts,
@@ -233,6 +233,8 @@ pub(crate) async fn open(
         waiters: crate::live_http::places(),
         lately_connected: Mutex::default(),
         judged: crate::posture::Judged::default(),
+        shared_identities,
+        overloads: Mutex::default(),
         repeats: crate::repeats::Repeats::default(),
         log_state: Mutex::default(),
         verify_again: Notify::new(),
@@ -340,15 +342,21 @@ async fn refresh_built_in_profiles(store: &Store, writable: bool) -> Result<(), 
     Ok(())
 }
 
-fn load_profiles(store: &Store) -> Result<HashMap<ProfileName, Arc<Profile>>, HomeError> {
+type Profiles = HashMap<ProfileName, Arc<Profile>>;
+
+/// The profiles, and a sentence for each that asks for more than a home has.
+fn load_profiles(store: &Store) -> Result<(Profiles, Vec<String>), HomeError> {
     let texts = store.read(|registry| registry.profiles())?;
-    texts
-        .iter()
-        .map(|(toml, _)| {
-            let profile = Profile::parse(toml)?;
-            Ok((profile.name.clone(), Arc::new(profile)))
-        })
-        .collect()
+    let (mut profiles, mut warnings) = (HashMap::new(), Vec::new());
+    for (toml, _) in &texts {
+        let (profile, too_much) = Profile::parse_kept(toml)?;
+        let name = profile.name.clone();
+        if let Some(too_much) = too_much {
+            warnings.push(format!("In the profile {name}, {too_much}. It has the nearest value that is allowed; put the profile again with one that is."));
+        }
+        profiles.insert(name, Arc::new(profile));
+    }
+    Ok((profiles, warnings))
 }
 
 fn load_issuers(store: &Store) -> Result<Issuers, HomeError> {
@@ -369,7 +377,7 @@ struct LoadedAccess {
 
 fn load_access(
     store: &Store,
-    profiles: &HashMap<ProfileName, Arc<Profile>>,
+    profiles: &Profiles,
     now: Timestamp,
 ) -> Result<LoadedAccess, HomeError> {
     let mut access = Access::default();

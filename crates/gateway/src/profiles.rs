@@ -86,7 +86,9 @@ impl Home {
         let profiles = self.store.read(|registry| registry.profiles())?;
         profiles
             .into_iter()
-            .find(|(toml, _)| Profile::parse(toml).is_ok_and(|profile| profile.name == parsed))
+            .find(|(toml, _)| {
+                Profile::parse_kept(toml).is_ok_and(|(known, _)| known.name == parsed)
+            })
             .map(|(toml, built_in)| ProfileText { toml, built_in })
             .ok_or_else(|| Failure::not_found("profile", &parsed))
     }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hearthkey_core::id::Fingerprint;
+use hearthkey_core::ja4::Ja4;
+use hearthkey_core::posture::shared_identity::Machine;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -18,13 +20,15 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
 
+use crate::edge::connection::Parts;
 use crate::edge::farewell::{farewell, refusal};
 use crate::edge::hello::{self, HelloError};
-use crate::edge::shared::Shared;
+use crate::edge::shared::{Incoming, Shared};
 use crate::edge::socket::{Cut, SharedTcp};
 use crate::edge::{claim, device, short_records};
 use crate::event::{Refusal, Who, clipped};
 use crate::gate::Place;
+use crate::limits::Limits;
 use crate::protocol::{Connect, Decoder, DecoderLimits, Encoder, ReasonCode};
 
 /// A client that has sent a complete CONNECT and waits for an answer.
@@ -32,10 +36,12 @@ pub(crate) struct Arrived {
     pub(crate) tls: TlsStream<SharedTcp>,
     pub(crate) cut: Arc<Cut>,
     pub(crate) address: SocketAddr,
+    /// What kind of TLS client it is, if its ClientHello could be read.
+    pub(crate) ja4: Option<Ja4>,
     pub(crate) connect: Box<Connect>,
-    pub(crate) decoder: Decoder,
+    decoder: Decoder,
     /// What it has sent behind its CONNECT.
-    pub(crate) input: BytesMut,
+    input: BytesMut,
 }
 
 /// Why an arrival is turned away, and in which words.
@@ -46,6 +52,30 @@ pub(crate) struct Denied {
 }
 
 impl Arrived {
+    /// Where it comes from, as far as the network tells machines apart.
+    pub(crate) fn machine(&self) -> Machine {
+        Machine {
+            address: self.address.ip(),
+            ja4: self.ja4,
+        }
+    }
+
+    /// Takes it apart, for a session that reads packets of this length: what it asked for, without its password, and what its
+    /// connection is made of.
+    pub(crate) fn open(self, packet_max_bytes: usize, limits: &Limits) -> (Connect, Parts) {
+        let mut decoder = self.decoder;
+        decoder.set_limits(packet_max_bytes, limits.topic_alias_max);
+        let mut connect = *self.connect;
+        connect.password = None;
+        let parts = Parts {
+            tls: self.tls,
+            cut: self.cut,
+            decoder,
+            input: self.input,
+        };
+        (connect, parts)
+    }
+
     /// Reports the refusal, tells the client, and closes.
     pub(crate) async fn refuse(self: Box<Self>, shared: &Shared, denied: Denied) {
         let Denied { code, who, why } = denied;
@@ -176,13 +206,13 @@ async fn greet(
     let (tcp, cut) = SharedTcp::new(tcp);
     let mut shown = None;
     let handshake = async {
-        let rest = short_records::begin(tcp, config).await?;
-        watched(rest, &mut shown)
-            .await
+        let (rest, ja4) = short_records::begin(tcp, config).await?;
+        let tls = watched(rest, &mut shown).await;
+        tls.map(|tls| (tls, ja4))
             .map_err(|(error, tcp)| (error, Some(tcp)))
     };
-    let mut tls = match timeout(shared.limits.handshake_timeout(), handshake).await {
-        Ok(Ok(tls)) => tls,
+    let (mut tls, ja4) = match timeout(shared.limits.handshake_timeout(), handshake).await {
+        Ok(Ok(done)) => done,
         Ok(Err((error, tcp))) => {
             // The alert is on its way. In TLS 1.3 the client's CONNECT is too, and a socket that
             // closes on it would answer with a reset, which may cost the client the alert.
@@ -197,18 +227,16 @@ async fn greet(
     let (tcp, session) = tls.get_mut();
     tcp.acknowledge();
     session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-    let mut decoder = Decoder::new(DecoderLimits {
-        connect_max_bytes: shared.limits.connect_packet_max_bytes,
-        packet_max_bytes: shared.limits.packet_max_bytes,
-        topic_alias_max: shared.limits.topic_alias_max,
-    });
+    let mut decoder = decoder(&shared.limits, certificate(&tls).is_some());
     let mut input = BytesMut::new();
-    let reading = hello::read(&mut tls, &mut decoder, &mut input);
+    let counted = Incoming::new(shared);
+    let reading = hello::read(&mut tls, &mut decoder, &mut input, counted);
     match timeout(shared.limits.connect_timeout(), reading).await {
         Ok(Ok(connect)) => Ok(Box::new(Arrived {
             tls,
             cut,
             address,
+            ja4,
             connect,
             decoder,
             input,
@@ -223,6 +251,18 @@ async fn greet(
         }
         Err(_) => Err((None, Refusal::Timeout)),
     }
+}
+
+/// Reads a client's packets, CONNECT first: a longer one from a client that has shown a certificate.
+fn decoder(limits: &Limits, has_certificate: bool) -> Decoder {
+    Decoder::new(DecoderLimits {
+        connect_max_bytes: match has_certificate {
+            true => limits.connect_packet_max_bytes,
+            false => limits.connect_claim_max_bytes,
+        },
+        packet_max_bytes: limits.packet_max_bytes,
+        topic_alias_max: limits.topic_alias_max,
+    })
 }
 
 /// Bytes that TLS holds for a client that does not take them.

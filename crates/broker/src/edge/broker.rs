@@ -26,7 +26,7 @@ use crate::edge::sessions::{Dropped, SessionInfo};
 use crate::edge::shared::Shared;
 use crate::engine::bounds::Bounds;
 use crate::engine::session::Owner;
-use crate::engine::{Engine, Moment};
+use crate::engine::{Engine, Moment, Verdict};
 use crate::event::{EventSender, Events};
 use crate::gate::{Gate, Places};
 use crate::limits::Limits;
@@ -113,52 +113,35 @@ struct Running {
 impl Broker {
     /// Restores what the last run left and begins to accept connections.
     pub async fn start(config: Config) -> Result<(Self, Events, StateChanges), StartError> {
-        let Config {
-            listener,
-            tls,
-            access,
-            now,
-            limits,
-            busy,
-            restored,
-        } = config;
-        let (listener, address) = listen(listener).map_err(StartError::Listener)?;
-        let epoch = access
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .epoch();
-        let mut engine = Engine::new(Bounds::new(&limits), epoch.clone());
-        let home_s = now().as_s();
-        let unreadable = engine.restore(restored, Moment { now_ms: 0, home_s });
-        if unreadable > 0 {
-            tracing::warn!(
-                unreadable,
-                "rows of an earlier run could not be read and were dropped"
-            );
-        }
+        let (listener, address) = listen(config.listener).map_err(StartError::Listener)?;
         let (stop, stopping) = watch::channel(false);
+        let limits = &config.limits;
         let (events, received) =
             EventSender::new(limits.events_max, limits.event_wait(), stopping.clone());
         let (changes, changed) = mpsc::channel(limits.state_batches_max.max(1));
         let (finish, finished) = oneshot::channel();
-        let gate = Gate::new(Places {
-            in_all_max: limits.connections_max,
-            per_network_max: limits.connections_per_network_max,
-            per_address_max: limits.connections_per_address_max,
-        });
-        let claims = Arc::new(Semaphore::new(limits.claim_connections_max));
-        let hall = Hall::new(engine, events.clone());
+        let epoch = config
+            .access
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .epoch();
+        let mut engine = Engine::new(Bounds::new(limits), epoch.clone());
+        restore(&mut engine, config.restored, (config.now)());
         let shared = Arc::new(Shared {
-            limits,
-            access,
+            gate: Gate::new(Places {
+                in_all_max: limits.connections_max,
+                per_network_max: limits.connections_per_network_max,
+                per_address_max: limits.connections_per_address_max,
+            }),
+            claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
+            hall: Hall::new(engine, events.clone()),
+            limits: config.limits,
+            access: config.access,
             epoch,
-            now,
-            busy,
+            now: config.now,
+            busy: config.busy,
             events,
-            gate,
-            claims,
             sessions: Arc::default(),
-            hall,
             incoming: AtomicUsize::new(0),
             stopping,
         });
@@ -169,16 +152,15 @@ impl Broker {
             stopping: stop,
             finish,
             alive: ended,
-            accepting: tokio::spawn(accept(Arc::clone(&shared), listener, tls, alive)),
+            accepting: tokio::spawn(accept(Arc::clone(&shared), listener, config.tls, alive)),
             keeping_time: tokio::spawn(keeper::keep_time(Arc::clone(&shared))),
             sweeping: tokio::spawn(keeper::sweep(Arc::clone(&shared))),
             handing_over: tokio::spawn(keeper::hand_over(Arc::clone(&shared), changes, finished)),
         };
-        let running = Arc::new(Mutex::new(Some(running)));
         let broker = Self {
             shared,
             address,
-            running,
+            running: Arc::new(Mutex::new(Some(running))),
         };
         Ok((broker, received, StateChanges(changed)))
     }
@@ -332,6 +314,18 @@ impl Broker {
     }
 }
 
+/// Takes up what the last run left.
+fn restore(engine: &mut Engine, rows: Vec<StateRow>, now: Timestamp) {
+    let home_s = now.as_s();
+    let unreadable = engine.restore(rows, Moment { now_ms: 0, home_s });
+    if unreadable > 0 {
+        tracing::warn!(
+            unreadable,
+            "rows of an earlier run could not be read and were dropped"
+        );
+    }
+}
+
 fn listen(listener: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -366,6 +360,19 @@ impl Shared {
         }
     }
 
+    /// How a device stands, by the access as it is now.
+    fn verdict(&self, device: &DeviceId, bounds: &Bounds) -> Verdict {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        match access.device(device) {
+            Some(known) if known.state == DeviceState::Active => Verdict::Active {
+                rights: known.rights(device),
+                bounds: bounds.of(known.profile.room, known.profile.sessions_max),
+            },
+            Some(known) if !known.state.is_over() => Verdict::ShutOut,
+            _ => Verdict::Over,
+        }
+    }
+
     /// Judges every session anew, live or left behind.
     pub(crate) fn recheck(&self) -> Rechecked {
         // Judged without the table's lock: the gateway may drop sessions while it holds the access.
@@ -384,19 +391,17 @@ impl Shared {
                 .with(|engine, now_ms| engine.cut_connections(&failed, now_ms));
         }
         let mut subscriptions = 0;
-        for standing in self.hall.with(|engine, _| engine.standings()) {
+        let (standings, bounds) = self
+            .hall
+            .with(|engine, _| (engine.standings(), *engine.bounds()));
+        for standing in standings {
             let Some(device) = standing.owner.device() else {
                 continue;
             };
-            let rights = {
-                let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
-                let known = access.device(device);
-                let active = known.filter(|known| known.state == DeviceState::Active);
-                active.map(|known| known.rights(device))
-            };
+            let verdict = self.verdict(device, &bounds);
             subscriptions += self
                 .hall
-                .with(|engine, now_ms| engine.restrict(standing.at, rights.as_ref(), now_ms));
+                .with(|engine, now_ms| engine.restrict(standing.at, &verdict, now_ms));
         }
         Rechecked {
             dropped,

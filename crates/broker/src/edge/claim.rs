@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::edge::accept::{Arrived, Denied};
-use crate::edge::connection::{Connection, Parts, Turn};
+use crate::edge::connection::{Connection, Turn};
 use crate::edge::requests::Requests;
 use crate::edge::shared::Shared;
 use crate::engine::session::{Key, Owner, SessionBounds};
@@ -130,20 +130,11 @@ async fn ask(
 }
 
 async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
-    let Arrived {
-        tls,
-        cut,
-        address,
-        connect,
-        mut decoder,
-        input,
-    } = *arrived;
-    decoder.set_limits(PACKET_MAX_BYTES, shared.limits.topic_alias_max);
-    let mut connect = *connect;
+    let (address, ja4, cut) = (arrived.address, arrived.ja4, Arc::clone(&arrived.cut));
+    let (mut connect, parts) = arrived.open(PACKET_MAX_BYTES, &shared.limits);
     (connect.clean_start, connect.session_expiry_s) = (true, 0);
     let room = shared.room();
     let number = shared.sessions.number();
-    let rights = Arc::new(Rights::claim(&claim));
     let attached = room.with(|engine, now_ms| {
         let arrival = Arrival {
             key: Key {
@@ -153,7 +144,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
             identity: Identity {
                 certificate: None,
                 admission: Admission::Full,
-                rights,
+                rights: Arc::new(Rights::claim(&claim)),
                 // The room is there for this connection alone: what it may do never changes.
                 epoch: engine.epoch_now(),
             },
@@ -164,6 +155,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
             },
             connection: number,
             address,
+            ja4,
             connect,
             is_assigned: false,
         };
@@ -171,12 +163,6 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
     });
     let Attached::Done { handle } = attached else {
         return;
-    };
-    let parts = Parts {
-        tls,
-        cut: Arc::clone(&cut),
-        decoder,
-        input,
     };
     let mut requests = Requests::of_claim(&shared, &room, handle, &claim, address);
     let mut connection = Connection::new(&shared, Arc::clone(&room), handle, parts);

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::edge::farewell::{farewell_after, goodbye};
 use crate::edge::hall::Hall;
-use crate::edge::shared::Shared;
+use crate::edge::shared::{Incoming, Shared};
 use crate::edge::socket::{Cut, SharedTcp};
 use crate::engine::session::Handle;
 use crate::engine::{Asked, Departure, Drained, Output, Progress};
@@ -26,8 +26,10 @@ use crate::protocol::{Decoder, Packet, ReasonCode};
 const ANSWERS_MAX_BYTES: usize = 64 * 1024;
 /// Steps after which other tasks have their turn.
 const STEPS: usize = 32;
-/// A packet that is not complete counts against the home's bound once it is longer than this.
-const SMALL_BYTES: usize = 64 * 1024;
+/// A packet that is not complete counts against the home's bound once its buffer is longer than this: one TLS record.
+const SMALL_BYTES: usize = 16 * 1024;
+/// A packet that is longer than this gets a buffer of its own, which grows with it.
+const LONG_BYTES: usize = 64 * 1024;
 /// A queue of packets that was longer than this gives its memory back.
 const KEPT_PACKETS: usize = 16;
 /// Packets that are read ahead of the engine.
@@ -54,13 +56,12 @@ pub(crate) enum Turn {
 pub(crate) struct Connection {
     tls: TlsStream<SharedTcp>,
     cut: Arc<Cut>,
-    shared: Arc<Shared>,
     pub(crate) hall: Arc<Hall>,
     pub(crate) at: Handle,
     decoder: Decoder,
     input: BytesMut,
     /// What `input` counts against the home's bound.
-    charged: usize,
+    counted: Incoming<Arc<Shared>>,
     packets: VecDeque<Packet>,
     /// What the client sent behind its last good packet.
     broken: Option<Departure>,
@@ -105,12 +106,11 @@ impl Connection {
         let mut connection = Self {
             tls,
             cut,
-            shared: Arc::clone(shared),
             hall,
             at,
             decoder,
             input,
-            charged: 0,
+            counted: Incoming::new(Arc::clone(shared)),
             packets: VecDeque::new(),
             broken: None,
             output: Output::default(),
@@ -300,14 +300,10 @@ impl Connection {
             small if small <= SMALL_BYTES => 0,
             long => long,
         };
-        if holds > self.charged && !self.shared.take_incoming(holds - self.charged) {
-            return Step::Turn(Turn::Crowded);
+        match self.counted.hold(holds) {
+            true => Step::On,
+            false => Step::Turn(Turn::Crowded),
         }
-        if holds < self.charged {
-            self.shared.give_back_incoming(self.charged - holds);
-        }
-        self.charged = holds;
-        Step::On
     }
 
     /// Hands packets to the engine, and takes from it what is ready.
@@ -378,9 +374,9 @@ impl Connection {
 }
 
 /// Takes bytes into the buffer, and returns how many. One that a long packet fills alone grows with it, and ends where the
-/// packet does: who keeps the message keeps the buffer.
+/// packet does: as long as the message is kept, so is the whole buffer.
 fn take_in(input: &mut BytesMut, wanted: usize, plain: &[u8]) -> usize {
-    if wanted <= SMALL_BYTES {
+    if wanted <= LONG_BYTES {
         input.extend_from_slice(plain);
         return plain.len();
     }
@@ -394,10 +390,4 @@ fn take_in(input: &mut BytesMut, wanted: usize, plain: &[u8]) -> usize {
     }
     input.extend_from_slice(taken);
     taken.len()
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.shared.give_back_incoming(self.charged);
-    }
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::edge::accept::{Arrived, Denied};
-use crate::edge::connection::{Connection, Parts, Turn};
+use crate::edge::connection::{Connection, Turn};
 use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;
 use crate::edge::sessions::{Full, Seat, SessionInfo};
@@ -50,7 +50,7 @@ fn unknown(certificate: Fingerprint) -> impl Fn(DoorRefusal) -> Denied {
 }
 
 /// Judges the connection and registers its session. The certificate is judged again after the session has been registered:
-/// whoever revokes it from then on finds the session in the table.
+/// a revocation from then on finds the session in the table.
 fn admit(
     shared: &Arc<Shared>,
     arrived: &Arrived,
@@ -86,6 +86,7 @@ fn admit(
         .sessions
         .register(info, Arc::clone(&arrived.cut), admitted.sessions_max)
         .map_err(|Full(most)| {
+            refused_beside(shared, arrived, &admitted);
             let why = Refusal::TooManySessions(most);
             denied(ReasonCode::QuotaExceeded, why)
         })?;
@@ -124,6 +125,21 @@ fn may_connect(connect: &Connect, admitted: &Admitted) -> Result<(), (ReasonCode
     }
 }
 
+/// A device with one session at a time, which is connected, asks for another from another address.
+fn refused_beside(shared: &Shared, arrived: &Arrived, admitted: &Admitted) {
+    if admitted.sessions_max > 1 || admitted.admission != Admission::Full {
+        return;
+    }
+    let key = Key {
+        owner: Owner::Device(admitted.device.clone()),
+        client_id: clipped(arrived.connect.client_id.as_str()).into(),
+    };
+    let later = arrived.machine();
+    shared
+        .hall
+        .with(|engine, now_ms| engine.meet_all(&key, later, now_ms));
+}
+
 /// A will is a message like any other, but never a request: nobody would be there for the answer. It is judged for a connection
 /// with all rights: one that only renews has none, whatever its client asks for, and could not go on if it were refused for it.
 fn may_will(admitted: &Admitted, will: &Will) -> bool {
@@ -159,28 +175,13 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         is_assigned,
     } = welcome;
     let info = seat.info.clone();
-    let Arrived {
-        tls,
-        cut,
-        address,
-        connect,
-        mut decoder,
-        input,
-    } = *arrived;
-    let mut connect = *connect;
-    connect.password = None;
+    let (address, ja4, cut) = (arrived.address, arrived.ja4, Arc::clone(&arrived.cut));
+    let bounds = hall.with(|engine, _| engine.bounds().of(admitted.room, admitted.sessions_max));
+    let (mut connect, parts) = arrived.open(bounds.packet_max_bytes, &shared.limits);
     if info.admission == Admission::RenewalOnly {
         // Its own session is not touched, and nothing is said for it when it ends.
         (connect.clean_start, connect.session_expiry_s, connect.will) = (true, 0, None);
     }
-    let bounds = hall.with(|engine, _| engine.bounds().of(&admitted));
-    decoder.set_limits(bounds.packet_max_bytes, shared.limits.topic_alias_max);
-    let parts = Parts {
-        tls,
-        cut: Arc::clone(&cut),
-        decoder,
-        input,
-    };
     let arrival = Box::new(Arrival {
         key: Key {
             owner: Owner::Device(info.device.clone()),
@@ -190,13 +191,14 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         bounds,
         connection: info.connection,
         address,
+        ja4,
         connect,
         is_assigned,
     });
     let Some(at) = attach(&shared, &hall, arrival, &info) else {
         return drop(seat);
     };
-    displace_others(&shared, &info, at, admitted.sessions_max);
+    end_other_renewals(&shared, &info);
     let mut connection = Connection::new(&shared, hall, at, parts);
     let mut visit = Visit {
         requests: Requests::new(&shared, &connection.hall, at, &info),
@@ -246,21 +248,14 @@ fn attach(
     }
 }
 
-/// Ends the connections of the device that have to make way for this one: all others, where it may have one session only;
-/// and for one that only renews, those that did the same.
-fn displace_others(shared: &Shared, info: &SessionInfo, at: Handle, sessions_max: u16) {
-    let owner = Owner::Device(info.device.clone());
-    let displace = |hall: &Hall, but| {
-        hall.with(|engine, now_ms| engine.displace(&owner, but, now_ms));
-    };
-    match info.admission {
-        Admission::Full if sessions_max <= 1 => displace(&shared.hall, Some(at)),
-        Admission::Full => {}
-        Admission::RenewalOnly => {
-            for room in shared.sessions.rooms_before(info) {
-                displace(&room, None);
-            }
-        }
+/// A device renews on one connection at a time: those before this one end.
+fn end_other_renewals(shared: &Shared, info: &SessionInfo) {
+    if info.admission == Admission::Full {
+        return;
+    }
+    for room in shared.sessions.rooms_before(info) {
+        let owner = Owner::Device(info.device.clone());
+        room.with(|engine, now_ms| engine.displace(&owner, now_ms));
     }
 }
 

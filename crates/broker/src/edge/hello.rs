@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use zeroize::Zeroize;
 
+use crate::edge::shared::{Incoming, Shared};
 use crate::protocol::{Connect, Decoder, Packet, Violation};
 
 /// Room for an ordinary CONNECT.
@@ -18,13 +19,17 @@ pub(crate) enum HelloError {
     Violation(#[from] Violation),
     #[error("the connection was lost before CONNECT was complete")]
     Lost(#[from] io::Error),
+    #[error("too many long packets arrive at the same time")]
+    Crowded,
 }
 
-/// Reads the first packet. What the client sent behind it is left in the buffer.
+/// Reads the first packet. What the client sent behind it is left in the buffer. What the buffer needs beyond an ordinary
+/// CONNECT is counted with all packets that are not complete.
 pub(crate) async fn read<R>(
     stream: &mut R,
     decoder: &mut Decoder,
     input: &mut BytesMut,
+    mut counted: Incoming<&Shared>,
 ) -> Result<Box<Connect>, HelloError>
 where
     R: AsyncRead + Unpin,
@@ -39,6 +44,9 @@ where
             }
         }
         make_room(input, decoder.wanted_bytes());
+        if input.capacity() > FIRST_BYTES && !counted.hold(input.capacity()) {
+            return Err(HelloError::Crowded);
+        }
         if stream.read_buf(input).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }

@@ -14,7 +14,7 @@ use crate::edge::sessions::SessionInfo;
 use crate::edge::shared::Shared;
 use crate::engine::session::Handle;
 use crate::engine::{Asked, RequestKind};
-use crate::event::{Event, Request};
+use crate::event::{Bound, Event, Request};
 use crate::protocol::Message;
 
 /// How many more requests a connection may make in the present minute.
@@ -137,6 +137,11 @@ impl Requests {
         let Some(event) = self.event(kind, request) else {
             return;
         };
+        if !is_allowed {
+            let place = self.at.session;
+            self.hall
+                .with(|engine, now_ms| engine.tell_bound(place, Bound::Requests, now_ms));
+        }
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             if !is_allowed || shared.events.send(event).await.is_err() {

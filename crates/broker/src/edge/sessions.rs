@@ -51,7 +51,7 @@ struct Entry {
     room: Option<Arc<Hall>>,
 }
 
-/// The table of live sessions. One is in it before it is judged for the last time, so that whoever ends it finds it, and until
+/// The table of live sessions. One is in it before it is judged for the last time, so that a call that ends it finds it, and until
 /// its task has ended; it is shown in between, as long as its socket is not shut.
 #[derive(Default)]
 pub(crate) struct Sessions {

@@ -1,5 +1,6 @@
 //! What every task of the broker shares.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -96,18 +97,40 @@ impl Shared {
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
+}
 
-    /// Takes room for a packet that is not complete. False if there is none.
-    pub(crate) fn take_incoming(&self, bytes: usize) -> bool {
-        let before = self.incoming.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before + bytes <= self.limits.incoming_total_max_bytes;
-        if !fits {
-            self.give_back_incoming(bytes);
-        }
-        fits
+/// What one connection holds of the bytes of packets that are not complete. It is given back with this value.
+pub(crate) struct Incoming<S: Deref<Target = Shared>> {
+    shared: S,
+    held: usize,
+}
+
+impl<S: Deref<Target = Shared>> Incoming<S> {
+    /// Nothing yet.
+    pub(crate) fn new(shared: S) -> Self {
+        Self { shared, held: 0 }
     }
 
-    pub(crate) fn give_back_incoming(&self, bytes: usize) {
-        self.incoming.fetch_sub(bytes, Ordering::Relaxed);
+    /// Holds so many bytes, in place of what was held before. False, and nothing is changed, if the home has no room for more.
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        let all = &self.shared.incoming;
+        let Some(more) = bytes.checked_sub(self.held) else {
+            all.fetch_sub(self.held - bytes, Ordering::Relaxed);
+            self.held = bytes;
+            return true;
+        };
+        let before = all.fetch_add(more, Ordering::Relaxed);
+        let fits = before + more <= self.shared.limits.incoming_total_max_bytes;
+        match fits || more == 0 {
+            true => self.held = bytes,
+            false => drop(all.fetch_sub(more, Ordering::Relaxed)),
+        }
+        fits || more == 0
+    }
+}
+
+impl<S: Deref<Target = Shared>> Drop for Incoming<S> {
+    fn drop(&mut self) {
+        self.shared.incoming.fetch_sub(self.held, Ordering::Relaxed);
     }
 }

@@ -9,21 +9,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use hearthkey_core::ja4::Ja4;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, LazyConfigAcceptor};
 
-use crate::client_hello::{CLIENT_HELLO_MAX_BYTES, record_limit};
+use crate::client_hello::{CLIENT_HELLO_MAX_BYTES, ClientHello};
 
-/// Reads the ClientHello and answers with the rest of the handshake, to be awaited.
+/// Reads the ClientHello and answers with the rest of the handshake, to be awaited, and with what kind of client it is.
 ///
 /// The caller bounds the time of both. If the ClientHello is none, the alert has been sent, and the transport comes back
 /// beside the error.
 pub(crate) async fn begin<IO>(
     io: IO,
     config: Arc<ServerConfig>,
-) -> Result<Accept<IO>, (io::Error, Option<IO>)>
+) -> Result<(Accept<IO>, Option<Ja4>), (io::Error, Option<IO>)>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -31,12 +32,13 @@ where
     match (&mut acceptor).await {
         Ok(start) => {
             let Noting { io, seen } = start.io;
-            let config = match record_limit(&seen) {
+            let hello = ClientHello::read(&seen);
+            let config = match hello.as_ref().and_then(ClientHello::record_limit) {
                 Some(limit) => with_short_records(&config, limit),
                 None => config,
             };
             let start = tokio_rustls::StartHandshake::from_parts(start.accepted, io);
-            Ok(start.into_stream(config))
+            Ok((start.into_stream(config), hello.map(|hello| hello.ja4())))
         }
         Err(error) => Err((error, acceptor.take_io().map(|noting| noting.io))),
     }
@@ -159,10 +161,11 @@ mod tests {
         let (from_server, to_server) = tokio::io::split(near);
         let forth = tokio::spawn(relay(from_client, to_server));
         let back = tokio::spawn(relay(from_server, to_client));
-        let handshake = begin(server, config())
+        let (handshake, ja4) = begin(server, config())
             .await
             .map_err(|(error, _)| error)
             .unwrap();
+        assert!(ja4.is_some());
         let mut tls = handshake.await.unwrap();
         tls.write_all(&[b'x'; 20_000]).await.unwrap();
         tls.shutdown().await.unwrap();

@@ -16,7 +16,7 @@ pub(crate) struct SharedTcp(Arc<TcpStream>);
 
 /// Ends a connection from any thread, without the task that serves it.
 pub(crate) struct Cut {
-    /// Whoever keeps a cut must not keep the socket.
+    /// A cut that is still held must not keep the socket open.
     tcp: Weak<TcpStream>,
     done: AtomicBool,
 }

@@ -1,20 +1,16 @@
-//! A client that has been let in gets its session: a new one, or the one it left, taken over from whoever holds it.
+//! A client that has been let in gets its session: a new one, or the one it left, taken over from the connection that has it.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::BytesMut;
+use hearthkey_core::ja4::Ja4;
+use hearthkey_core::posture::shared_identity::Machine;
 
 use crate::engine::Engine;
 use crate::engine::arena::Place;
-use crate::engine::bounds::{
-    Book, TAKEOVER_WINDOW_MS, TAKEOVERS_AGAIN_MS, TAKEOVERS_SUSPICIOUS, Takeovers,
-};
-use crate::engine::bucket::Bucket;
-use crate::engine::outbox::Outbox;
-use crate::engine::session::{Handle, Identity, Key, Link, Session, SessionBounds, Written};
-use crate::event::Event;
+use crate::engine::bounds::Book;
+use crate::engine::session::{Handle, Identity, Key, Link, Owner, Session, SessionBounds};
 use crate::protocol::{Connack, Connect, Encoder, OutgoingAliases, ReasonCode, TooLarge, Version};
 
 /// Topic aliases that a connection has towards its client, at most.
@@ -28,10 +24,20 @@ pub(crate) struct Arrival {
     pub(crate) bounds: SessionBounds,
     pub(crate) connection: u64,
     pub(crate) address: SocketAddr,
+    pub(crate) ja4: Option<Ja4>,
     /// What it asked for. Its password is not in it any more.
     pub(crate) connect: Connect,
     /// Its client id was made up here.
     pub(crate) is_assigned: bool,
+}
+
+impl Arrival {
+    fn machine(&self) -> Machine {
+        Machine {
+            address: self.address.ip(),
+            ja4: self.ja4,
+        }
+    }
 }
 
 /// What became of an arrival.
@@ -75,6 +81,9 @@ impl Engine {
         self.settle_will(&arrival, resumes.is_some(), now_ms);
         if let Some(at) = old.filter(|at| resumes != Some(*at)) {
             self.end_session(at);
+        }
+        if arrival.bounds.stored_max <= 1 {
+            self.displace_others(&arrival, now_ms);
         }
         if expiry_s > 0 {
             self.make_way(&arrival, now_ms);
@@ -122,47 +131,21 @@ impl Engine {
         let Some(link) = self.sessions.get(at).and_then(|its| its.link.as_ref()) else {
             return;
         };
-        let before = (link.address, link.heard_ms);
-        self.count_takeover(before, arrival, now_ms);
+        let earlier = (link.machine(), link.heard_ms);
+        self.meet(&arrival.key, earlier, arrival.machine(), now_ms);
         let why = "another connection took the session";
         self.dismiss(at, ReasonCode::SessionTakenOver, why, now_ms);
     }
 
-    /// Two machines with one identity throw each other out: that is told, once in a while.
-    fn count_takeover(
-        &mut self,
-        (before, heard_ms): (SocketAddr, u64),
-        arrival: &Arrival,
-        now_ms: u64,
-    ) {
-        let book = self.owners.get(&arrival.key.owner);
-        let Some(book) = book.and_then(|at| self.books.get_mut(*at)) else {
-            return;
-        };
-        let takeovers = &mut book.takeovers;
-        if now_ms >= takeovers.since_ms + TAKEOVER_WINDOW_MS {
-            (takeovers.since_ms, takeovers.count) = (now_ms, 0);
-        }
-        takeovers.count += 1;
-        let from_elsewhere =
-            before.ip() != arrival.address.ip() && now_ms < heard_ms + TAKEOVER_WINDOW_MS;
-        let is_told = takeovers
-            .told_ms
-            .is_some_and(|told| now_ms < told + TAKEOVERS_AGAIN_MS);
-        if is_told || takeovers.count < TAKEOVERS_SUSPICIOUS && !from_elsewhere {
-            return;
-        }
-        takeovers.told_ms = Some(now_ms);
-        let takeovers = takeovers.count;
-        if let Some(device) = arrival.key.owner.device().cloned() {
-            let client_id = arrival.key.client_id.to_string();
-            tracing::warn!(%device, ?client_id, takeovers, "two machines seem to use one identity");
-            self.notes.add(Event::SharedIdentity {
-                device,
-                client_id,
-                takeovers,
-                addresses: [before, arrival.address],
-            });
+    /// Ends every other connection of the device of this client: it may have one at a time.
+    fn displace_others(&mut self, arrival: &Arrival, now_ms: u64) {
+        self.meet_all(&arrival.key, arrival.machine(), now_ms);
+        for other in self.sessions_of(&arrival.key.owner) {
+            let is_other = |its: &Session| its.link.is_some() && its.key != arrival.key;
+            if self.sessions.get(other).is_some_and(is_other) {
+                let why = "the device connected under another client id";
+                self.dismiss(other, ReasonCode::SessionTakenOver, why, now_ms);
+            }
         }
     }
 
@@ -206,39 +189,31 @@ impl Engine {
     }
 
     fn new_session(&mut self, arrival: &Arrival) -> Place {
-        let owner = &arrival.key.owner;
-        let book = match self.owners.get(owner) {
+        let book = self.book_of(&arrival.key.owner);
+        let (identity, bounds) = (arrival.identity.clone(), arrival.bounds);
+        self.add_session(Session::new(arrival.key.clone(), identity, bounds, book))
+    }
+
+    /// The book of an owner, begun if there is none.
+    pub(super) fn book_of(&mut self, owner: &Owner) -> Place {
+        match self.owners.get(owner) {
             Some(book) => *book,
             None => {
-                let book = self.books.insert(Book {
-                    takeovers: Takeovers::default(),
-                    ..Book::default()
-                });
+                let book = self.books.insert(Book::default());
                 self.owners.insert(owner.clone(), book);
                 book
             }
-        };
-        let at = self.sessions.insert(Session {
-            key: arrival.key.clone(),
-            identity: arrival.identity.clone(),
-            bounds: arrival.bounds,
-            book,
-            link: None,
-            expiry_s: 0,
-            ends_ms: None,
-            away_since_ms: 0,
-            subscriptions: HashMap::new(),
-            outbox: Outbox::default(),
-            received: HashMap::new(),
-            cursors: VecDeque::new(),
-            will: None,
-            is_silenced: false,
-            written: Written::default(),
-        });
+        }
+    }
+
+    /// Enters a session under its name, and with its owner.
+    pub(super) fn add_session(&mut self, session: Session) -> Place {
+        let (key, book) = (session.key.clone(), session.book);
+        let at = self.sessions.insert(session);
         if let Some(book) = self.books.get_mut(book) {
             book.sessions.push(at);
         }
-        self.keys.insert(arrival.key.clone(), at);
+        self.keys.insert(key, at);
         at
     }
 
@@ -259,6 +234,7 @@ impl Engine {
         Link {
             connection: arrival.connection,
             address: arrival.address,
+            ja4: arrival.ja4,
             encoder,
             aliases: OutgoingAliases::new(connect.topic_alias_max, ALIASES_OUT_MAX),
             window,
@@ -267,7 +243,6 @@ impl Engine {
             is_awake: true,
             silence_max_ms: u64::from(keep_alive_s) * 1500,
             heard_ms: now_ms,
-            bucket: Bucket::default(),
             is_bridge: connect.bridge,
         }
     }

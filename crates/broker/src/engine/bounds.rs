@@ -1,11 +1,12 @@
 //! The bounds of an engine, and what a device takes of them with all its sessions.
 
 use crate::engine::arena::Place;
-use crate::engine::bucket::Pace;
+use crate::engine::bucket::{Bucket, Pace};
+use crate::engine::meetings::Meetings;
 use crate::engine::retained::RetainedBounds;
 use crate::engine::session::SessionBounds;
 use crate::limits::Limits;
-use hearthkey_core::access::Admitted;
+use hearthkey_core::room::Room;
 
 /// The bounds of all sessions together.
 #[derive(Debug, Clone, Copy)]
@@ -68,9 +69,8 @@ impl Bounds {
         }
     }
 
-    /// The bounds of a session of an identity: the home's, unless its profile says something else.
-    pub(crate) fn of(&self, admitted: &Admitted) -> SessionBounds {
-        let room = admitted.room;
+    /// The bounds of a session under a profile: the home's, unless the profile says something else.
+    pub(crate) fn of(&self, room: Room, sessions_max: u16) -> SessionBounds {
         let or = |value: Option<u32>, usual: usize| value.map_or(usual, |value| value as usize);
         let home = self.session;
         SessionBounds {
@@ -83,13 +83,10 @@ impl Bounds {
                 bytes_max: or(room.retained_max_bytes, home.retained.bytes_max),
                 message_max_bytes: home.retained.message_max_bytes,
             },
-            stored_max: usize::from(admitted.sessions_max.max(1)),
+            stored_max: usize::from(sessions_max.max(1)),
         }
     }
 }
-
-/// What a subscription takes in memory besides its text.
-pub(crate) const SUBSCRIPTION_BYTES: usize = 256;
 
 /// What one owner has of everything, over all sessions.
 #[derive(Debug, Default)]
@@ -97,19 +94,14 @@ pub(crate) struct Book {
     pub(crate) sessions: Vec<Place>,
     pub(crate) queue_bytes: usize,
     pub(crate) subscription_bytes: usize,
-    pub(crate) takeovers: Takeovers,
+    /// What it has used of its pace, over all its connections: connecting again does not begin anew.
+    pub(crate) pace: Bucket,
+    pub(crate) meetings: Meetings,
 }
 
-/// How often sessions were taken over lately: two machines with one identity throw each other out.
-#[derive(Debug, Default)]
-pub(crate) struct Takeovers {
-    pub(crate) since_ms: u64,
-    pub(crate) count: u32,
-    pub(crate) told_ms: Option<u64>,
+impl Book {
+    /// Whether nothing is to be remembered of its owner any more.
+    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
+        self.sessions.is_empty() && self.pace.is_rested(now_ms) && self.meetings.is_over(now_ms)
+    }
 }
-
-/// This many takeovers within a minute are not a client that reconnects.
-pub(crate) const TAKEOVERS_SUSPICIOUS: u32 = 5;
-pub(crate) const TAKEOVER_WINDOW_MS: u64 = 60_000;
-/// The same device is told of once in this time.
-pub(crate) const TAKEOVERS_AGAIN_MS: u64 = 600_000;

@@ -1,4 +1,4 @@
-//! How fast a client may publish: so much a second, and ten times that at once. Who is faster is not read for a while.
+//! How fast a device may publish: so much a second, and ten times that at once. One that is faster is not read for a while.
 
 /// How fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) struct Pace {
 /// After a rest, this many seconds' worth pass at once.
 const BURST_S: u64 = 10;
 
-/// What a client has used of its pace.
+/// What a device has used of its pace.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bucket {
     /// When it would be empty again, for messages and for bytes, in microseconds of the engine's time.
@@ -19,6 +19,11 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// Whether the full burst would pass again.
+    pub(crate) fn is_rested(&self, now_ms: u64) -> bool {
+        self.messages_us.max(self.bytes_us) <= now_ms.saturating_mul(1000)
+    }
+
     /// Counts a message. Returns until when the client is not read, if it is too fast.
     pub(crate) fn take(&mut self, bytes: usize, pace: Pace, now_ms: u64) -> Option<u64> {
         let now_us = now_ms.saturating_mul(1000);

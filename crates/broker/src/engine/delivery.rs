@@ -53,7 +53,7 @@ impl Engine {
             self.hand(target.session, parcel, grant, now_ms);
         }
         for group in &route.groups {
-            // Somebody who is there, if anybody is (MQTT 5 §4.8.2).
+            // A member that is connected, if one is (MQTT 5 §4.8.2).
             let is_here = |at: &Place| {
                 self.sessions
                     .get(*at)
@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Tells the log and the gateway that a session has reached a bound.
-    pub(super) fn tell_bound(&mut self, at: Place, bound: Bound, now_ms: u64) {
+    pub(crate) fn tell_bound(&mut self, at: Place, bound: Bound, now_ms: u64) {
         if let Some(session) = self.sessions.get(at) {
             let address = session.link.as_ref().map(|link| link.address);
             self.notes.bound(&session.key, address, bound, now_ms);

@@ -9,7 +9,7 @@ use crate::engine::parcel::end_ms;
 use crate::engine::pending::Pending;
 use crate::engine::session::{Handle, Key, Link, Owner, Session};
 use crate::engine::{Engine, LastWords};
-use crate::event::SessionEnd;
+use crate::event::{Bound, SessionEnd};
 use crate::protocol::{Disconnect, ReasonCode, Violation};
 
 /// How a client's own connection ended.
@@ -50,10 +50,14 @@ impl Engine {
                     bytes = std::mem::take(&mut link.control);
                     link.encoder
                         .disconnect(violation.reason, Some(violation.what), &mut bytes);
-                    let address = link.address;
-                    let what = violation.to_string();
-                    let key = session.key.clone();
-                    self.notes.violated(&key, address, &what, now_ms);
+                    let (address, key) = (link.address, session.key.clone());
+                    if violation.reason == ReasonCode::PacketTooLarge {
+                        let bound = Bound::Packet;
+                        self.notes.bound(&key, Some(address), bound, now_ms);
+                    } else {
+                        let what = violation.to_string();
+                        self.notes.violated(&key, address, &what, now_ms);
+                    }
                 }
             }
         }
@@ -111,19 +115,34 @@ impl Engine {
         let subscription_bytes: usize = bytes.sum();
         self.subscription_bytes -= subscription_bytes;
         self.keys.remove(&session.key);
-        let is_last = self.books.get_mut(session.book).is_some_and(|book| {
+        // Its owner is remembered for a while: see `close_books`.
+        if let Some(book) = self.books.get_mut(session.book) {
             book.sessions.retain(|its| *its != at);
             book.queue_bytes -= session.outbox.bytes();
             book.subscription_bytes -= subscription_bytes;
-            book.sessions.is_empty() && book.takeovers.count == 0
-        });
-        if is_last {
-            self.books.remove(session.book);
-            self.owners.remove(&session.key.owner);
         }
         if session.written.head {
             let written = std::mem::take(&mut session.written);
             self.ledger.ended(session.key, written);
+        }
+    }
+
+    /// Forgets a session without a connection: its device is gone for good.
+    pub(super) fn forget_left_behind(&mut self, at: Place, now_ms: u64) {
+        let Some(session) = self.sessions.get(at).filter(|its| its.link.is_none()) else {
+            return;
+        };
+        let key = session.key.clone();
+        self.end_session(at);
+        self.leave_to_gateway(key, now_ms);
+    }
+
+    /// What a client left to be said is not said in its words any more: only that it is gone is still to be said, and by the
+    /// gateway.
+    fn leave_to_gateway(&mut self, key: Key, now_ms: u64) {
+        if let Some(mut pending) = self.wills.take(&key) {
+            (pending.will, pending.is_cut, pending.at_ms) = (None, true, now_ms);
+            self.wills.put(key, pending);
         }
     }
 
@@ -177,11 +196,7 @@ impl Engine {
                 self.cut(|its, _| *its == key, now_ms);
             }
             self.end_session(at);
-            if let Some(mut pending) = self.wills.take(&key) {
-                // Only that it is gone is still to be said, and by the gateway.
-                (pending.will, pending.is_cut, pending.at_ms) = (None, true, now_ms);
-                self.wills.put(key, pending);
-            }
+            self.leave_to_gateway(key, now_ms);
         }
     }
 

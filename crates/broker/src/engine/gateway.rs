@@ -12,7 +12,7 @@ use crate::engine::detach::Departure;
 use crate::engine::outbox::Entry;
 use crate::engine::parcel::{Parcel, Terms};
 use crate::engine::routes::{Grant, Ids};
-use crate::engine::session::{Handle, Identity, Key, Owner};
+use crate::engine::session::{Handle, Identity, Key, Owner, SessionBounds};
 use crate::engine::topics::matches;
 use crate::protocol::{
     Filter, Message, MessageProperties, Properties, QoS, ReasonCode, SubscriptionId, Text,
@@ -40,6 +40,20 @@ pub(crate) enum Answered {
 pub(crate) struct Standing {
     pub(crate) at: Place,
     pub(crate) owner: Owner,
+}
+
+/// How the device of a session stands.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It may hear this, and hold so much.
+    Active {
+        rights: Arc<Rights>,
+        bounds: SessionBounds,
+    },
+    /// It is suspended: nothing is kept for it until it is let in again.
+    ShutOut,
+    /// It is revoked, retired or unknown: it never comes back to this session.
+    Over,
 }
 
 impl Engine {
@@ -147,14 +161,14 @@ impl Engine {
         }
     }
 
-    /// Ends every connection of an owner but this one: it may have one at a time.
-    pub(crate) fn displace(&mut self, owner: &Owner, but: Option<Handle>, now_ms: u64) {
+    /// Ends every connection of an owner, which has made another one elsewhere.
+    pub(crate) fn displace(&mut self, owner: &Owner, now_ms: u64) {
         for other in self.sessions_of(owner) {
             let is_live = self
                 .sessions
                 .get(other)
                 .is_some_and(|its| its.link.is_some());
-            if is_live && but.is_none_or(|at| other != at.session) {
+            if is_live {
                 let why = "the device has made another connection";
                 self.dismiss(other, ReasonCode::SessionTakenOver, why, now_ms);
             }
@@ -213,34 +227,32 @@ impl Engine {
             .collect()
     }
 
-    /// Takes from a session what its device may not hear any more. `None`: the device is shut out, and nothing is kept for
-    /// it. Returns how many subscriptions it lost.
-    pub(crate) fn restrict(
-        &mut self,
-        at: Place,
-        rights: Option<&Arc<Rights>>,
-        now_ms: u64,
-    ) -> usize {
+    /// Judges a session anew. Returns how many subscriptions it lost.
+    pub(crate) fn restrict(&mut self, at: Place, verdict: &Verdict, now_ms: u64) -> usize {
         let Some(session) = self.sessions.get(at) else {
             return 0;
         };
-        match rights {
-            None => {
+        match verdict {
+            Verdict::Over => {
+                self.forget_left_behind(at, now_ms);
+                0
+            }
+            Verdict::ShutOut => {
                 let owner = session.key.owner.clone();
                 if session.link.is_none() && !session.is_silenced {
                     self.silence(&owner);
                 }
                 0
             }
-            Some(_) if session.identity.admission != Admission::Full => 0,
-            Some(rights) => {
+            Verdict::Active { .. } if session.identity.admission != Admission::Full => 0,
+            Verdict::Active { rights, bounds } => {
                 let identity = Identity {
                     rights: Arc::clone(rights),
                     ..session.identity.clone()
                 };
                 let lost = self.apply_rights(at, &identity, now_ms);
                 if let Some(session) = self.sessions.get_mut(at) {
-                    session.identity.rights = identity.rights;
+                    (session.identity.rights, session.bounds) = (identity.rights, *bounds);
                 }
                 lost
             }
@@ -313,14 +325,11 @@ impl Engine {
         self.has_due_wills(now_ms)
     }
 
-    /// Forgets owners who have no session and were not suspicious lately.
+    /// Forgets owners without a session, once they have rested.
     fn close_books(&mut self, now_ms: u64) {
         let books = &mut self.books;
         self.owners.retain(|_, at| {
-            let is_over = books.get(*at).is_none_or(|book| {
-                let since = book.takeovers.told_ms.unwrap_or(book.takeovers.since_ms);
-                book.sessions.is_empty() && now_ms > since + super::bounds::TAKEOVERS_AGAIN_MS
-            });
+            let is_over = books.get(*at).is_none_or(|book| book.is_over(now_ms));
             if is_over {
                 books.remove(*at);
             }

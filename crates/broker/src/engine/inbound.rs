@@ -187,7 +187,9 @@ impl Engine {
         }
         let topic = &publish.message.topic;
         if topic.len() > self.bounds.topic_max_bytes {
-            return self.refuse(at, &publish, ReasonCode::TopicNameInvalid, now_ms);
+            self.tell_bound(at.session, Bound::Topic, now_ms);
+            self.answer_publish(at, &publish, ReasonCode::TopicNameInvalid);
+            return Ok(self.pace(at, publish.message.len_bytes(), now_ms));
         }
         let Some(session) = self.live(at) else {
             return ON;
@@ -195,7 +197,7 @@ impl Engine {
         let rights = Arc::clone(&session.identity.rights);
         let (route, place) = self.routes.permitted(topic, &rights, &self.subscriptions);
         let Some(place) = place else {
-            return self.refuse(at, &publish, ReasonCode::NotAuthorized, now_ms);
+            return self.refuse(at, &publish, now_ms);
         };
         rights.published(place);
         let rest = self.pace(at, publish.message.len_bytes(), now_ms);
@@ -265,13 +267,13 @@ impl Engine {
         }
     }
 
-    /// Counts a message against the pace of its publisher. Returns until when it is not read.
+    /// Counts a message against the pace of its publisher's device. Returns until when the connection is not read.
     fn pace(&mut self, at: Handle, bytes: usize, now_ms: u64) -> Option<u64> {
-        let pace = self.bounds.pace;
-        let link = self.live_mut(at)?.link.as_mut()?;
-        let until_ms = link.bucket.take(bytes, pace, now_ms)?;
+        let book = self.live(at)?.book;
+        let used = &mut self.books.get_mut(book)?.pace;
+        let until_ms = used.take(bytes, self.bounds.pace, now_ms)?;
         // Not reading it is ours: it does not count as silence.
-        link.heard_ms = until_ms;
+        self.live_mut(at)?.link.as_mut()?.heard_ms = until_ms;
         self.tell_bound(at.session, Bound::Pace, now_ms);
         Some(until_ms)
     }
@@ -313,7 +315,7 @@ impl Engine {
         true
     }
 
-    fn refuse(&mut self, at: Handle, publish: &Publish, reason: ReasonCode, now_ms: u64) -> Flow {
+    fn refuse(&mut self, at: Handle, publish: &Publish, now_ms: u64) -> Flow {
         let Some(session) = self.live(at) else {
             return ON;
         };
@@ -326,7 +328,7 @@ impl Engine {
             // MQTT 3.1.1 has no word for "no" here: acknowledging would be a lie.
             return Err(Departure::Lost);
         }
-        self.answer_publish(at, publish, reason);
+        self.answer_publish(at, publish, ReasonCode::NotAuthorized);
         Ok(self.pace(at, publish.message.len_bytes(), now_ms))
     }
 

@@ -161,44 +161,8 @@ impl Both {
             ..Hello::default()
         };
         let new = self.room.connect(device, client_id, &hello);
-        self.unanswered.remove(&who);
-        let old = self.clients.insert(who, new);
-        if let Some(mut old) = old {
-            let told = self.room.hear(&mut old);
-            let expected: &[Heard] = match old.v5 {
-                true => &[Heard::Disconnect(0x8e)],
-                false => &[],
-            };
-            assert_eq!(told, expected, "the connection before is told");
-        }
-        // In MQTT 3.1.1 the session lives as long as the gateway lets it, or not at all.
-        let longest = Limits::default().session_expiry_max_s;
-        let expiry_s = match (v5, clean) {
-            (true, _) => expiry_s.min(longest),
-            (false, true) => 0,
-            (false, false) => longest,
-        };
-        let resumes = !clean
-            && self
-                .model
-                .sessions
-                .get(&who)
-                .is_some_and(|session| session.expiry_s > 0);
-        self.model.disconnect(who, true);
-        if let Some((at, message)) = self.model.wills.remove(&who)
-            && (at <= self.model.now || !resumes)
-        {
-            self.model.publish(&message, Some(who));
-        }
-        if !resumes {
-            self.model.sessions.remove(&who);
-        }
-        let session = self.model.sessions.entry(who).or_default();
-        let window = if v5 { usize::from(receive_max) } else { 1_024 };
-        session.connection = Some((v5, window));
-        session.expiry_s = expiry_s;
-        session.ends = None;
-        session.will = said.map(|said| Will {
+        self.replace(who, new);
+        let will = said.map(|said| Will {
             message: Message {
                 topic: said.topic,
                 payload: said.payload,
@@ -208,11 +172,35 @@ impl Both {
             },
             delay_s: if v5 { said.delay_s } else { 0 },
         });
+        // In MQTT 3.1.1 the session lives as long as the gateway lets it, or not at all.
+        let longest = Limits::default().session_expiry_max_s;
+        let expiry_s = match (v5, clean) {
+            (true, _) => expiry_s.min(longest),
+            (false, true) => 0,
+            (false, false) => longest,
+        };
+        let window = if v5 { usize::from(receive_max) } else { 1_024 };
+        let resumes = self
+            .model
+            .connect(who, clean, expiry_s, ((v5, window), will));
         let answer = Heard::Connack {
             present: resumes,
             code: 0,
         };
         self.compare(Some(who), vec![answer]);
+    }
+
+    /// A client has a new connection. The one before, if there was one, is told.
+    fn replace(&mut self, who: usize, new: Client) {
+        self.unanswered.remove(&who);
+        if let Some(mut old) = self.clients.insert(who, new) {
+            let told = self.room.hear(&mut old);
+            let expected: &[Heard] = match old.v5 {
+                true => &[Heard::Disconnect(0x8e)],
+                false => &[],
+            };
+            assert_eq!(told, expected, "the connection before is told");
+        }
     }
 
     fn subscribe(&mut self, who: usize, filter: &'static str, options: u8, id: Option<u32>) {

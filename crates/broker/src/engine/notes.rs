@@ -37,12 +37,17 @@ impl Notes {
     }
 
     /// Something was refused. Not bounded here: the channel to the gateway is.
-    pub(crate) fn refused(&mut self, owner: &Owner, address: SocketAddr, why: Refusal) {
-        let who = Some(who(owner));
+    pub(crate) fn refused(
+        &mut self,
+        owner: &Owner,
+        address: impl Into<Option<SocketAddr>>,
+        why: Refusal,
+    ) {
+        let (address, who) = (address.into(), Some(who(owner)));
         self.waiting.push(Event::Refused { address, who, why });
     }
 
-    /// A bound was reached.
+    /// A bound was reached; without an address where the session is away.
     pub(crate) fn bound(
         &mut self,
         key: &Key,
@@ -55,7 +60,6 @@ impl Notes {
         }
         let (owner, client_id) = (&key.owner, &key.client_id);
         tracing::warn!(?owner, ?client_id, "{bound}");
-        let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         self.refused(owner, address, Refusal::Bound(bound));
     }
 

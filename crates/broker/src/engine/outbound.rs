@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// The bytes of answers that wait for a connection: who does not take them is not read.
+    /// The bytes of answers that wait for a connection: a client that does not take them is not read.
     pub(crate) fn answers_waiting(&self, at: Handle) -> usize {
         let link = self.live(at).and_then(|session| session.link.as_ref());
         link.map_or(0, |link| link.control.len())

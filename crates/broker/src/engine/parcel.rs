@@ -1,4 +1,4 @@
-//! A message on its way: one value for all who receive it, counted as long as anybody holds it.
+//! A message on its way: one value for all its receivers, counted as long as one of them holds it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

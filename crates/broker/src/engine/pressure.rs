@@ -97,7 +97,7 @@ impl Engine {
                     .map_or(0, |session| session.outbox.bytes())
             });
             match longest {
-                Some(longest) if self.empty(longest, Bound::Queue, now_ms) => {}
+                Some(longest) if self.empty(longest, Bound::QueuesOfDevice, now_ms) => {}
                 _ => return,
             }
         }
@@ -117,7 +117,7 @@ impl Engine {
                 .max_by_key(|(_, session)| session.outbox.bytes())
                 .map(|(at, _)| at);
             match longest {
-                Some(longest) if self.empty(longest, Bound::Queues, now_ms) => {}
+                Some(longest) if self.empty(longest, Bound::QueuesOfHome, now_ms) => {}
                 // What is left is being written, one message for each connection.
                 _ => return,
             }

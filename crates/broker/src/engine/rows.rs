@@ -240,11 +240,13 @@ impl MessageRow {
         (!message.topic.is_empty()).then(|| message.compact())
     }
 
-    /// The message. Nothing if it cannot be read, or has expired.
+    /// Whether the message has expired.
+    pub(super) fn is_over(&self, at: Moment) -> bool {
+        self.expires_at_s.is_some_and(|end| end <= at.home_s)
+    }
+
+    /// The message. Nothing if it cannot be read.
     pub(super) fn parcel(&self, raw: Vec<u8>, at: Moment, meter: &Meter) -> Option<Arc<Parcel>> {
-        if self.expires_at_s.is_some_and(|end| end <= at.home_s) {
-            return None;
-        }
         let terms = Terms {
             qos: QoS::from_byte(self.qos)?,
             retain: self.retain,

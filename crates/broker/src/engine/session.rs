@@ -8,10 +8,11 @@ use std::task::Waker;
 use bytes::BytesMut;
 use hearthkey_core::access::Admission;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::ja4::Ja4;
+use hearthkey_core::posture::shared_identity::Machine;
 use hearthkey_core::profile::Rights;
 
 use crate::engine::arena::Place;
-use crate::engine::bucket::Bucket;
 use crate::engine::outbox::Outbox;
 use crate::engine::retained::{Cursor, RetainedBounds};
 use crate::engine::subscriptions::Options;
@@ -81,6 +82,7 @@ pub(crate) struct Session {
     pub(crate) bounds: SessionBounds,
     /// The book of its device.
     pub(crate) book: Place,
+    /// Its connection, while it has one.
     pub(crate) link: Option<Box<Link>>,
     /// How long it outlives its connection; `u32::MAX` for ever, 0 not at all.
     pub(crate) expiry_s: u32,
@@ -127,6 +129,7 @@ pub(crate) struct Written {
 pub(crate) struct Link {
     pub(crate) connection: u64,
     pub(crate) address: SocketAddr,
+    pub(crate) ja4: Option<Ja4>,
     pub(crate) encoder: Encoder,
     pub(crate) aliases: OutgoingAliases,
     /// QoS 1 and 2 messages under way to the client.
@@ -140,12 +143,42 @@ pub(crate) struct Link {
     /// One and a half times the client's keep alive; 0 if it wants none.
     pub(crate) silence_max_ms: u64,
     pub(crate) heard_ms: u64,
-    pub(crate) bucket: Bucket,
     /// A mosquitto bridge.
     pub(crate) is_bridge: bool,
 }
 
+impl Link {
+    /// Where it comes from, as far as the network tells machines apart.
+    pub(crate) fn machine(&self) -> Machine {
+        Machine {
+            address: self.address.ip(),
+            ja4: self.ja4,
+        }
+    }
+}
+
 impl Session {
+    /// A session that has nothing yet, and ends with its connection.
+    pub(crate) fn new(key: Key, identity: Identity, bounds: SessionBounds, book: Place) -> Self {
+        Self {
+            key,
+            identity,
+            bounds,
+            book,
+            link: None,
+            expiry_s: 0,
+            ends_ms: None,
+            away_since_ms: 0,
+            subscriptions: HashMap::new(),
+            outbox: Outbox::default(),
+            received: HashMap::new(),
+            cursors: VecDeque::new(),
+            will: None,
+            is_silenced: false,
+            written: Written::default(),
+        }
+    }
+
     /// Whether it outlives its connection.
     pub(crate) fn is_lasting(&self) -> bool {
         self.expiry_s > 0

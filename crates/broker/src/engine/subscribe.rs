@@ -1,9 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8, §3.10).
 
+use hearthkey_core::room::SUBSCRIPTION_BYTES;
 use hearthkey_core::topic::hearthkey;
 
 use crate::engine::Engine;
-use crate::engine::bounds::SUBSCRIPTION_BYTES;
 use crate::engine::detach::Departure;
 use crate::engine::inbound::{Asked, Flow};
 use crate::engine::session::{Handle, Held, Owner};
@@ -71,6 +71,7 @@ impl Engine {
         let is_shared = filter.share_group().is_some();
         let is_claim = matches!(session.key.owner, Owner::Claim(_));
         if filter.text().len() > self.bounds.topic_max_bytes {
+            self.tell_bound(at.session, Bound::Topic, now_ms);
             return ReasonCode::TopicFilterInvalid;
         }
         if is_shared && is_claim || !session.identity.rights.may_subscribe(filter.as_str()) {
@@ -86,8 +87,8 @@ impl Engine {
             id,
         };
         let is_new = !session.subscriptions.contains_key(filter.text());
-        if is_new && !self.has_room_for(at, filter) {
-            self.tell_bound(at.session, Bound::Subscriptions, now_ms);
+        if is_new && let Some(bound) = self.reaches(at, filter) {
+            self.tell_bound(at.session, bound, now_ms);
             return ReasonCode::QuotaExceeded;
         }
         self.hold(at, filter, options, is_new);
@@ -107,18 +108,22 @@ impl Engine {
         }
     }
 
-    fn has_room_for(&self, at: Handle, filter: &Filter) -> bool {
-        let Some(session) = self.live(at) else {
-            return false;
-        };
+    /// The bound that one more subscription would go beyond, if it would.
+    fn reaches(&self, at: Handle, filter: &Filter) -> Option<Bound> {
+        let session = self.live(at)?;
         let more = filter.text().len() + SUBSCRIPTION_BYTES;
         let device = self
             .books
             .get(session.book)
             .map_or(0, |book| book.subscription_bytes);
-        session.subscriptions.len() < session.bounds.subscriptions_max
-            && device + more <= self.bounds.subscriptions_device_max_bytes
-            && self.subscription_bytes + more <= self.bounds.subscriptions_max_bytes
+        if session.subscriptions.len() >= session.bounds.subscriptions_max {
+            return Some(Bound::Subscriptions);
+        }
+        if device + more > self.bounds.subscriptions_device_max_bytes {
+            return Some(Bound::SubscriptionsOfDevice);
+        }
+        let all = self.subscription_bytes + more;
+        (all > self.bounds.subscriptions_max_bytes).then_some(Bound::SubscriptionsOfHome)
     }
 
     fn hold(&mut self, at: Handle, filter: &Filter, options: Options, is_new: bool) {

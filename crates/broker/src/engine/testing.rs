@@ -166,6 +166,10 @@ pub(crate) struct Room {
     pub(crate) engine: Engine,
     pub(crate) access: Access,
     pub(crate) now_ms: u64,
+    /// Where the next client comes from, at 127.0.0.x.
+    pub(crate) host: u8,
+    /// Sessions that a device may have.
+    pub(crate) sessions_max: usize,
     connections: u64,
 }
 
@@ -186,6 +190,8 @@ impl Room {
             engine: Engine::new(Bounds::new(limits), access.epoch()),
             access,
             now_ms: 0,
+            host: 1,
+            sessions_max: 9,
             connections: 0,
         }
     }
@@ -228,7 +234,7 @@ impl Room {
         };
         self.connections += 1;
         let mut bounds = self.engine.bounds().session;
-        bounds.stored_max = 9;
+        bounds.stored_max = self.sessions_max;
         let arrival = Arrival {
             key: Key {
                 owner: Owner::Device(device.parse().unwrap()),
@@ -242,7 +248,8 @@ impl Room {
             },
             bounds,
             connection: self.connections,
-            address: ([127, 0, 0, 1], 1).into(),
+            address: ([127, 0, 0, self.host], 1).into(),
+            ja4: None,
             connect: *connect,
             is_assigned: false,
         };

@@ -1,5 +1,6 @@
 //! What the engine does that a plain model would not show: rights, bounds, sharing, restarts.
 
+mod owners;
 mod restarts;
 
 use std::sync::Arc;
@@ -175,7 +176,8 @@ fn a_session_that_is_away_loses_its_oldest_messages_and_its_device_and_the_home_
     for number in 0..30_u8 {
         room.publish(&mut speaker, &say("a/b", &[number; 1_000], 1));
     }
-    assert_eq!(bounds_told(&mut room), [Bound::Queue, Bound::Queue]);
+    let told = bounds_told(&mut room);
+    assert_eq!(told, [Bound::QueuesOfDevice, Bound::Queue, Bound::Queue]);
     let mut door = room.connect("door", "1", &lasting());
     let kept = messages(room.hear(&mut door));
     assert_eq!(kept.last().unwrap().payload[0], 29, "the newest are kept");
@@ -389,20 +391,6 @@ fn a_silent_client_is_told_so_after_one_and_a_half_times_its_keep_alive() {
     room.now_ms = 29_001;
     room.engine.tick(room.now_ms);
     assert_eq!(room.hear(&mut lamp), [Heard::Disconnect(0x8d)]);
-}
-
-#[test]
-fn two_machines_with_one_identity_are_told_of_once() {
-    let mut room = Room::new(&Limits::default());
-    for _ in 0..20 {
-        room.connect("lamp", "lamp", &Hello::default());
-        room.now_ms += 200;
-    }
-    let notes = room.engine.take_notes();
-    let told = notes
-        .iter()
-        .filter(|note| matches!(note, Event::SharedIdentity { .. }));
-    assert_eq!(told.count(), 1);
 }
 
 #[test]

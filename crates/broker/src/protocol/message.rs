@@ -16,7 +16,7 @@ pub(super) const USER_PROPERTY: u8 = 0x26;
 /// Topic, payload and the properties that travel with them.
 ///
 /// Cloning shares the bytes. Those of a message that was just read are a part of the connection's read buffer and keep
-/// all of it in memory: whoever keeps a message longer than its delivery takes calls [`Message::compact`] first.
+/// all of it in memory: call [`Message::compact`] before keeping a message for longer than its delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Where it was published: not empty, without wildcards.

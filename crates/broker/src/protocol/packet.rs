@@ -102,7 +102,7 @@ impl Password {
         Self(Zeroizing::new(bytes.to_vec()))
     }
 
-    /// The bytes, for whoever verifies them.
+    /// The bytes, to be verified.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

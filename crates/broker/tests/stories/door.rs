@@ -183,3 +183,40 @@ async fn served(home: &Home) -> Vec<u8> {
     let tls = dial(home, None).await.unwrap();
     tls.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
+
+#[tokio::test]
+async fn before_it_is_known_a_client_says_little_and_long_words_count_with_all_that_is_on_its_way_in()
+ {
+    let limits = Limits {
+        incoming_total_max_bytes: 100 * 1024,
+        ..Limits::default()
+    };
+    let ca = Arc::new(Authority::new());
+    let home = Home::with(limits, Vec::new(), ca, Arc::default()).await;
+    let lamp = home.enroll("lamp", 1);
+    let gone = vec![b'x'; 60 * 1024];
+    let long = Hello {
+        will: Some(("home/lamp/alive", &gone)),
+        ..Hello::v5("lamp")
+    };
+    assert!(Client::connect(&home, Some(&lamp), &long).await.is_ok());
+    home.open_claim();
+    let secret = vec![b's'; 5 * 1024];
+    let stranger = Hello::claim(crate::home::CLAIM, &secret);
+    assert!(Client::connect(&home, None, &stranger).await.is_err());
+    home.hears(&["Refused", "longer than"]).await;
+
+    // Two of them together have no room, and the third has it as soon as they are gone.
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut tls = dial(&home, Some(&lamp)).await.unwrap();
+        let packet = connect_packet(&long);
+        tls.write_all(&packet[..packet.len() - 1]).await.unwrap();
+        tls.flush().await.unwrap();
+        held.push(tls);
+    }
+    home.hears(&["Refused", "too many long packets"]).await;
+    drop(held);
+    home.hears(&["Refused", "connection was lost"]).await;
+    assert!(Client::connect(&home, Some(&lamp), &long).await.is_ok());
+}

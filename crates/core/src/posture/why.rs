@@ -51,6 +51,12 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::ClockNotTrusted => {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."
         }
+        FindingKind::SharedIdentity => {
+            "Someone who has copied a device's key can do all that the device may do, in its name."
+        }
+        FindingKind::BoundReached => {
+            "What is beyond a bound is lost or late, and the device may not notice."
+        }
         FindingKind::LogAltered => {
             "Somebody who has the home's keys has changed what is on record, or the disk has."
         }

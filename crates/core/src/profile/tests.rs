@@ -169,7 +169,19 @@ fn availability_is_a_topic_that_the_profile_grants_and_room_has_bounds() {
         assert!(with(wrong, "").is_err(), "{wrong}");
     }
     let small = with("tele/{device}/LWT", "[room]\npacket_max_bytes = 1\n").unwrap_err();
-    assert!(small.to_string().contains("1 KiB to 256 MiB"), "{small}");
+    assert!(small.to_string().contains("1 KiB to 32 MiB"), "{small}");
+}
+
+#[test]
+fn a_kept_profile_that_asks_for_more_than_a_home_has_gets_what_it_has_and_that_is_said() {
+    let text = minimal("[room]\npacket_max_bytes = 268435456\n");
+    assert!(Profile::parse(&text).is_err());
+    let (profile, told) = Profile::parse_kept(&text).unwrap();
+    assert_eq!(profile.room.packet_max_bytes, Some(32 << 20));
+    assert!(told.unwrap().to_string().contains("268435456"));
+    let (_, nothing) = Profile::parse_kept(&minimal("")).unwrap();
+    assert_eq!(nothing, None);
+    assert!(Profile::parse_kept("name = 1").is_err());
 }
 
 #[test]

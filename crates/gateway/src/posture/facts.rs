@@ -109,6 +109,8 @@ impl Home {
                 ungiven,
                 ending,
                 unshown,
+                shared_identities: self.found_shared(now),
+                overloads: self.found_overloads(now),
             })
         })
     }

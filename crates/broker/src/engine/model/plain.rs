@@ -74,6 +74,31 @@ pub(super) fn life(now: u64, seconds: u32) -> Option<u64> {
 }
 
 impl Model {
+    /// A client connects, as a version and with a window, and leaves this to be said. Returns whether its session goes on.
+    pub(super) fn connect(
+        &mut self,
+        who: usize,
+        clean: bool,
+        expiry_s: u32,
+        (connection, will): ((bool, usize), Option<Will>),
+    ) -> bool {
+        let before = self.sessions.get(&who);
+        let resumes = !clean && before.is_some_and(|session| session.expiry_s > 0);
+        self.disconnect(who, true);
+        if let Some((at, message)) = self.wills.remove(&who)
+            && (at <= self.now || !resumes)
+        {
+            self.publish(&message, Some(who));
+        }
+        if !resumes {
+            self.sessions.remove(&who);
+        }
+        let session = self.sessions.entry(who).or_default();
+        session.connection = Some(connection);
+        (session.expiry_s, session.ends, session.will) = (expiry_s, None, will);
+        resumes
+    }
+
     pub(super) fn publish(&mut self, message: &Message, from: Option<usize>) {
         if message.retain {
             self.retained.remove(message.topic);

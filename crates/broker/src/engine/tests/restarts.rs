@@ -143,3 +143,68 @@ fn the_will_of_a_device_that_does_not_come_back_after_a_restart_is_spoken() {
     assert!(!after.engine.tick(59_000));
     assert!(after.engine.tick(60_000));
 }
+
+#[test]
+fn what_is_over_is_dropped_without_being_called_unreadable_and_a_will_does_not_outlive_its_session()
+{
+    let will = |delay_s| WillSaid {
+        topic: "b/alive",
+        payload: b"gone".to_vec(),
+        qos: 0,
+        retain: false,
+        delay_s,
+    };
+    let mut room = Room::new(&Limits::default());
+    let short = Hello {
+        clean: false,
+        expiry_s: 100,
+        will: Some(will(100_000)),
+        ..Hello::default()
+    };
+    let mut lamp = room.connect("lamp", "lamp", &short);
+    room.hear(&mut lamp);
+    room.subscribe(&mut lamp, 1, &[("a/#", 1)], None);
+    let none = Hello {
+        will: Some(will(100_000)),
+        ..Hello::default()
+    };
+    let mut speaker = room.connect("door", "door", &none);
+    room.hear(&mut speaker);
+    let retained = Say {
+        retain: true,
+        expiry_s: Some(10),
+        ..say("a/b", b"soon over", 1)
+    };
+    room.publish(&mut speaker, &retained);
+    let mut rows = Vec::new();
+    written(&mut room, &mut rows);
+    room.lose(&mut lamp);
+    written(&mut room, &mut rows);
+
+    let restored = |home_s| {
+        let mut after = Room::new(&Limits::default());
+        let at = Moment { now_ms: 0, home_s };
+        assert_eq!(after.engine.restore(rows.clone(), at), 0);
+        after
+    };
+    let mut soon = restored(1_050);
+    assert!(!soon.engine.tick(49_000));
+    assert!(soon.engine.tick(50_000), "the will of a session that ends");
+    assert_eq!(soon.engine.due_wills(50_000).len(), 1);
+    assert_eq!(
+        soon.engine.due_wills(60_000).len(),
+        2,
+        "and of one that ended with its connection"
+    );
+    let mut late = restored(5_000);
+    assert_eq!(late.engine.standings().len(), 0);
+    let mut left = rows.clone();
+    written(&mut late, &mut left);
+    let kinds: Vec<_> = left.iter().map(|row| row.kind).collect();
+    assert!(
+        kinds
+            .iter()
+            .all(|kind| *kind == crate::state::StateKind::Will),
+        "{kinds:?}"
+    );
+}
