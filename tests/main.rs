@@ -12,6 +12,7 @@ mod bulk;
 mod clock;
 mod command_line;
 mod contract;
+mod copied;
 mod critical;
 mod custody;
 mod documented;
