@@ -14,6 +14,7 @@ mod chain;
 mod clock;
 mod command_line;
 mod contract;
+mod copied;
 mod critical;
 mod custody;
 mod documented;
