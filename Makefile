@@ -57,11 +57,11 @@ test: ui
 	cargo build --workspace --bins --locked
 	@scripts/ui.sh journeys
 
-# What takes longer than CI may: thousands of deaths and races, years in minutes, fuzzing. About 45 minutes on two cores;
+# What takes longer than CI may: thousands of deaths and races, years in minutes, fuzzing. About 55 minutes on two cores;
 # FUZZ_S sets the seconds of each fuzz target.
 soak:
 	@scripts/setup.sh test
-	HEARTHKEY_SOAK=1 cargo test --locked --test main -- --nocapture soak:: durability::
+	HEARTHKEY_SOAK=1 cargo test --locked --test main -- --nocapture soak:: durability:: crash:: siege::
 	scripts/fuzz.sh $(FUZZ_S)
 
 # Pictures of every screen, light, dark and on a phone, in ui/screenshots.
