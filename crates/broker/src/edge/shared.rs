@@ -16,6 +16,9 @@ use crate::event::EventSender;
 use crate::gate::Gate;
 use crate::limits::Limits;
 
+/// About what a connection takes without its messages.
+const CONNECTION_BYTES: usize = 32 * 1024;
+
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) access: Arc<RwLock<Access>>,
@@ -87,6 +90,13 @@ impl Shared {
             self.give_back_incoming(bytes);
         }
         fits
+    }
+
+    /// About what connections and messages take at this moment.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.hall.with(|engine, _| engine.held_bytes())
+            + self.incoming.load(Ordering::Relaxed)
+            + self.gate.connections() * CONNECTION_BYTES
     }
 
     pub(crate) fn give_back_incoming(&self, bytes: usize) {

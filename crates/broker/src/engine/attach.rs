@@ -13,7 +13,9 @@ use crate::engine::bounds::{
 };
 use crate::engine::bucket::Bucket;
 use crate::engine::outbox::Outbox;
-use crate::engine::session::{Handle, Identity, Key, Link, Session, SessionBounds, Written};
+use crate::engine::session::{
+    Handle, Identity, Key, Link, RESTORED, Session, SessionBounds, Written,
+};
 use crate::event::Event;
 use crate::protocol::{Connack, Connect, Encoder, OutgoingAliases, ReasonCode, TooLarge, Version};
 
@@ -292,7 +294,8 @@ impl Engine {
             (session.identity, session.bounds) = (identity, bounds);
             (session.expiry_s, session.ends_ms) = (expiry_s, None);
             session.is_silenced = false;
-            for times in session.received.values_mut() {
+            let received = session.received.values_mut();
+            for times in received.filter(|times| **times != RESTORED) {
                 *times = 0;
             }
             session.will = connect.will.map(Box::new);

@@ -90,6 +90,8 @@ impl Bounds {
 
 /// What a subscription takes in memory besides its text.
 pub(crate) const SUBSCRIPTION_BYTES: usize = 256;
+/// What each level of a filter with wildcards takes besides: a place in the tree.
+pub(crate) const LEVEL_BYTES: usize = 320;
 
 /// What one owner has of everything, over all sessions.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::parcel::end_ms;
 use crate::engine::pending::Pending;
 use crate::engine::rows::{FlightRow, MessageRow, Moment, SessionRow, WillRow, read_key};
-use crate::engine::session::{Identity, Key, Session, Written};
+use crate::engine::session::{Identity, Key, RESTORED, Session, Written};
 use crate::engine::subscriptions::Member;
 use crate::protocol::PacketId;
 use crate::state::{StateKind, StateRow, decode};
@@ -137,7 +137,7 @@ impl Engine {
                 session: place,
                 options: held.options,
             };
-            let bytes = super::subscribe::weight(&held);
+            let bytes = super::subscribe::weight(&held.filter);
             self.subscriptions.insert(&held.filter, member);
             self.subscription_bytes += bytes;
             if let Some(book) = self.books.get_mut(book) {
@@ -207,7 +207,7 @@ impl Engine {
                     restore_released(&mut session.outbox, *number, row);
                 }
                 let received = messages.received.iter();
-                session.received.extend(received.map(|id| (*id, 0)));
+                session.received.extend(received.map(|id| (*id, RESTORED)));
             })
         });
         // What is in the database is known, whether or not it could be used: the next changes put it right.
