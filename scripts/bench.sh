@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about four minutes.
+# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about seven minutes.
 set -eu
 cargo build --locked --release --quiet
 target="${CARGO_TARGET_DIR:-target}"
@@ -12,12 +12,19 @@ bench issue --concurrency 16 --count 20000 --stored "${STORED:-1000000}"
 bench start --count 10000
 bench connect --concurrency 32 --count 500
 bench connect --concurrency 32 --count 1000
+bench connect --concurrency 32 --count 10000
 bench publish --concurrency 50 --count 800
+bench publish --concurrency 50 --count 800 --qos 0
+bench publish --concurrency 1 --count 2000 --subscribers 100
+bench retained --count 10000
 bench revoke --concurrency 1000 --count 300
 bench revoke --concurrency 1000 --count 300 --load 50
 if command -v mosquitto >/dev/null 2>&1; then
     bench connect --concurrency 32 --count 500 --peer mosquitto
     bench publish --concurrency 50 --count 800 --peer mosquitto
+    bench publish --concurrency 50 --count 800 --qos 0 --peer mosquitto
+    bench publish --concurrency 1 --count 2000 --subscribers 100 --peer mosquitto
+    bench retained --count 10000 --peer mosquitto
 else
     echo "skipped: mosquitto is not installed" >&2
 fi

@@ -9,16 +9,14 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use hearthkey_api::{RevokeRequest, Revoked};
 use hearthkey_gateway::bench::Issuance;
-use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bench_peer::{
-    Broker, Stage, cpu_us, failed, local, make_directory, make_home, start_gateway, start_mosquitto,
-};
+use crate::bench_peer::{Stage, cpu_us, failed, local, make_directory, make_home, start_gateway};
 use crate::bench_screens;
+use crate::bench_traffic::{Traffic, speak};
 use crate::bench_vault;
-use crate::bench_wire::{Wire, WireError, identity};
+use crate::bench_wire::{Wire, WireError};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::stopwatch::Stopwatch;
@@ -31,8 +29,10 @@ enum Operation {
     Issue,
     /// Mutual TLS and MQTT CONNECT, up to the CONNACK.
     Connect,
-    /// QoS 1 messages from many publishers to one subscriber.
+    /// Messages from publishers to subscribers who hear all of them.
     Publish,
+    /// Retained messages to one reader.
+    Retained,
     /// From the request to the client that sees its connection end.
     Revoke,
     /// From the start of the process to "ready".
@@ -67,6 +67,12 @@ pub struct Bench {
     /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`, devices for `screens`.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
     stored: u32,
+    /// Subscribers of `publish`, each of whom hears everything.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    subscribers: u32,
+    /// The QoS of `publish`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    qos: u8,
     /// Messages that a publisher has on its way at once.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     window: u32,
@@ -139,7 +145,8 @@ pub struct Found {
     pub details: Value,
 }
 
-fn odd(error: WireError) -> Failure {
+/// A failure of a client of the load.
+pub fn odd(error: WireError) -> Failure {
     failed("a client failed", &error)
 }
 
@@ -149,7 +156,8 @@ impl Bench {
         let found = match self.operation {
             Operation::Issue => self.issue().await?,
             Operation::Connect => self.connect().await?,
-            Operation::Publish => self.publish().await?,
+            Operation::Publish => self.traffic().publish().await?,
+            Operation::Retained => self.traffic().retained().await?,
             Operation::Revoke => self.revoke().await?,
             Operation::Start => self.start().await?,
             Operation::Read => self.read().await?,
@@ -246,27 +254,23 @@ impl Bench {
         })
     }
 
-    /// The broker to measure, and the identities that it knows.
-    async fn broker(
-        &self,
-        stage: &mut Stage,
-        devices: usize,
-    ) -> Result<(Option<Broker>, Vec<Arc<ClientConfig>>), Failure> {
-        let identities = stage.enroll(devices, "generic").await?;
-        if self.peer.is_none() {
-            return Ok((None, identities));
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            publishers: self.concurrency as usize,
+            subscribers: self.subscribers as usize,
+            count: self.count,
+            window: self.window,
+            qos: self.qos,
+            is_peer: self.peer.is_some(),
         }
-        let (mosquitto, trust) = start_mosquitto(stage).await?;
-        let same: Result<Vec<_>, _> = (0..devices)
-            .map(|n| identity(&stage.device(&format!("d-{n}")), &trust))
-            .collect();
-        Ok((Some(mosquitto), same.map_err(odd)?))
     }
 
     async fn connect(&self) -> Result<Found, Failure> {
-        let mut stage = Stage::open().await?;
+        let stage = Stage::open_for(self.count).await?;
         let rss_idle_kib = stage.gateway.process.rss_kib();
-        let (peer, identities) = self.broker(&mut stage, self.count as usize).await?;
+        let (peer, identities) = stage
+            .broker(self.count as usize, self.peer.is_some())
+            .await?;
         let broker = peer.as_ref().unwrap_or(&stage.gateway);
         let address = broker.address;
         let rss_before_kib = broker.process.rss_kib();
@@ -309,77 +313,19 @@ impl Bench {
         }
         let seconds = watch.elapsed().as_secs_f64();
         let cpu_us = broker.process.cpu_us() - cpu;
+        let rss_with_sessions_kib = broker.process.rss_kib();
+        let more = rss_with_sessions_kib.saturating_sub(rss_before_kib);
         let details = json!({
             "rss_idle_kib": if self.peer.is_some() { rss_before_kib } else { rss_idle_kib },
             "rss_before_kib": rss_before_kib,
-            "rss_with_sessions_kib": broker.process.rss_kib(),
+            "rss_with_sessions_kib": rss_with_sessions_kib,
+            "kib_per_session": more as f64 / wires.len() as f64,
         });
         Ok(Found {
             operations: wires.len() as f64,
             seconds,
             cpu_us,
             latency: Latency::of(us),
-            details,
-        })
-    }
-
-    async fn publish(&self) -> Result<Found, Failure> {
-        let mut stage = Stage::open().await?;
-        let publishers = self.concurrency as usize;
-        let (peer, identities) = self.broker(&mut stage, publishers).await?;
-        let hub = stage.device("hub");
-        let trust = match &peer {
-            Some(_) => stage.directory.path().join("mosquitto/server.crt"),
-            None => hub.join("trust.pem"),
-        };
-        enroll_hub(&stage).await?;
-        let hub = identity(&hub, &trust).map_err(odd)?;
-        let broker = peer.as_ref().unwrap_or(&stage.gateway);
-        let mut subscriber = Wire::connect(broker.address, local(900), &hub, "hub")
-            .await
-            .map_err(odd)?;
-        subscriber.subscribe("devices/#").await.map_err(odd)?;
-        let mut wires = Vec::new();
-        for (n, identity) in identities.iter().enumerate() {
-            wires.push(
-                Wire::connect(broker.address, local(n), identity, &format!("d-{n}"))
-                    .await
-                    .map_err(odd)?,
-            );
-        }
-        let (count, window) = (self.count, self.window);
-        let all = u64::from(count) * publishers as u64;
-        let cpu = broker.process.cpu_us();
-        let watch = Stopwatch::start();
-        let listening = tokio::spawn(listen(subscriber, all));
-        let tasks: Vec<_> = wires
-            .into_iter()
-            .enumerate()
-            .map(|(n, wire)| tokio::spawn(speak(wire, n, (count, window))))
-            .collect();
-        for task in tasks {
-            task.await
-                .map_err(|e| failed("a task panicked", &e))?
-                .map_err(odd)?;
-        }
-        let acknowledged = watch.elapsed().as_secs_f64();
-        let delivered = listening.await.map_err(|e| failed("a task panicked", &e))?;
-        let seconds = watch.elapsed().as_secs_f64();
-        let cpu_us = broker.process.cpu_us() - cpu;
-        let seconds = if delivered == all {
-            seconds
-        } else {
-            acknowledged
-        };
-        let details = json!({
-            "sent": all, "delivered": delivered, "lost": all - delivered,
-            "acknowledged_per_s": all as f64 / acknowledged,
-        });
-        Ok(Found {
-            operations: all as f64,
-            seconds,
-            cpu_us,
-            latency: None,
             details,
         })
     }
@@ -402,7 +348,7 @@ impl Bench {
         let loaders: Vec<_> = wires
             .drain(..(self.load as usize).min(sessions))
             .enumerate()
-            .map(|(n, wire)| tokio::spawn(speak(wire, n, (u32::MAX, window))))
+            .map(|(n, wire)| tokio::spawn(speak(wire, n, (u32::MAX, window, 1))))
             .collect();
         let first = loaders.len();
         let client = stage.client();
@@ -486,43 +432,6 @@ impl Bench {
             details,
         })
     }
-}
-
-/// The device that hears everything: enrolled, with its key approved where that is wanted.
-async fn enroll_hub(stage: &Stage) -> Result<(), Failure> {
-    let profile = "name = \"bench-hub\"\ndescription = \"hears all\"\ncertificate_lifetime_days = 1\n\
-         grace_days = 0\nkeys = [\"p256\"]\n[[subscribe]]\ntopic = \"devices/#\"\nreason = \"bench\"\n";
-    let text = hearthkey_api::ProfileText {
-        toml: profile.into(),
-        built_in: false,
-    };
-    let _: hearthkey_api::ProfileText = stage.client().post("/api/v1/profiles", &text).await?;
-    crate::bench_peer::enroll(&stage.client(), "hub", "bench-hub", &stage.device("hub")).await?;
-    Ok(())
-}
-
-async fn speak(mut wire: Wire, n: usize, (count, window): (u32, u32)) -> Result<(), WireError> {
-    let topic = format!("devices/d-{n}/state");
-    let mut left = count;
-    while left > 0 {
-        let now = left.min(window);
-        wire.publish(&topic, &[b'x'; 64], now as u16).await?;
-        left -= now;
-    }
-    Ok(())
-}
-
-/// Counts messages until all are there, or none has come for five seconds.
-async fn listen(mut wire: Wire, all: u64) -> u64 {
-    let patience = std::time::Duration::from_secs(5);
-    let mut heard = 0;
-    while heard < all {
-        match tokio::time::timeout(patience, wire.take()).await {
-            Ok(Ok(())) => heard += 1,
-            _ => break,
-        }
-    }
-    heard
 }
 
 pub fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {

@@ -50,8 +50,24 @@ impl Process {
 
     /// Resident memory, in KiB.
     pub fn rss_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most resident memory so far, or since [`Process::forget_peak`], in KiB.
+    pub fn rss_peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Lets the peak begin anew (proc(5), `clear_refs`).
+    pub fn forget_peak(&self) {
+        let pid = self.0.id().unwrap_or_default();
+        // Where it cannot be, the peak is that of the whole life: too much, never too little.
+        let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
             .unwrap_or_default()
     }
@@ -98,10 +114,21 @@ pub struct Stage {
 impl Stage {
     /// Makes a home and starts a gateway for it.
     pub async fn open() -> Result<Self, Failure> {
+        Self::open_for(0).await
+    }
+
+    /// The same, with places for so many connections, if that is more than usual.
+    pub async fn open_for(connections: u32) -> Result<Self, Failure> {
         let directory = make_directory()?;
         let home = make_home(directory.path()).await?;
         keep_issuer(&home, &directory.path().join("issuer.pem")).await?;
-        let gateway = start_gateway(&home).await?;
+        // A quarter is for others than those of one network.
+        let places = (connections + connections / 2).to_string();
+        let more: &[&str] = match connections > 1_000 {
+            true => &["--connections", &places],
+            false => &[],
+        };
+        let gateway = start(&home, more).await?.0;
         Ok(Self {
             directory,
             home,
@@ -117,6 +144,24 @@ impl Stage {
     /// Where a device keeps its files.
     pub fn device(&self, name: &str) -> PathBuf {
         self.directory.path().join("devices").join(name)
+    }
+
+    /// A peer if one is to be measured, and devices that it and the gateway know.
+    pub async fn broker(
+        &self,
+        devices: usize,
+        is_peer: bool,
+    ) -> Result<(Option<Broker>, Vec<Arc<ClientConfig>>), Failure> {
+        let identities = self.enroll(devices, "generic").await?;
+        if !is_peer {
+            return Ok((None, identities));
+        }
+        let (mosquitto, trust) = start_mosquitto(self).await?;
+        let same: Result<Vec<_>, _> = (0..devices)
+            .map(|n| identity(&self.device(&format!("d-{n}")), &trust))
+            .collect();
+        let same = same.map_err(|error| failed("an identity", &error))?;
+        Ok((Some(mosquitto), same))
     }
 
     /// Enrolls devices named `d-0`, `d-1`, … with the public protocol, sixteen at a time, and
@@ -323,8 +368,9 @@ pub fn free_port() -> std::io::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The local address of the n-th connection: the door lets in 256 from one.
+/// The local address of the n-th connection: the door lets in 256 from one, and more from one network than that.
 pub fn local(n: usize) -> IpAddr {
-    let host = u8::try_from(2 + n / 200).unwrap_or(254);
-    Ipv4Addr::new(127, 0, 1, host).into()
+    let network = u8::try_from(1 + n / 1_000).unwrap_or(u8::MAX);
+    let host = u8::try_from(2 + n % 1_000 / 200).unwrap_or(u8::MAX);
+    Ipv4Addr::new(127, 0, network, host).into()
 }

@@ -118,44 +118,69 @@ impl Wire {
         }
     }
 
-    /// Subscribes with QoS 1.
-    pub async fn subscribe(&mut self, filter: &str) -> Result<(), WireError> {
+    /// Subscribes with QoS 0 or 1.
+    pub async fn subscribe(&mut self, filter: &str, qos: u8) -> Result<(), WireError> {
         let mut body = vec![0, 1];
         string(&mut body, filter);
-        body.push(1);
+        body.push(qos);
         self.send(0x82, &body).await?;
         self.0.flush().await?;
         match self.expect(0x90).await?.last() {
-            Some(1) => Ok(()),
-            Some(code) => Err(WireError::Unexpected(*code, 1)),
-            None => Err(WireError::Unexpected(0, 1)),
+            Some(granted) if *granted == qos => Ok(()),
+            Some(code) => Err(WireError::Unexpected(*code, qos)),
+            None => Err(WireError::Unexpected(0, qos)),
         }
     }
 
-    /// Publishes some messages with QoS 1 at once, and waits until all are acknowledged.
+    /// Publishes some messages at once, and waits until all are acknowledged if they are of QoS 1.
     pub async fn publish(
         &mut self,
         topic: &str,
         payload: &[u8],
-        count: u16,
+        (count, qos): (u16, u8),
     ) -> Result<(), WireError> {
         for id in 1..=count {
             let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
             string(&mut body, topic);
-            body.extend(id.to_be_bytes());
+            if qos > 0 {
+                body.extend(id.to_be_bytes());
+            }
             body.extend(payload);
-            self.send(0x32, &body).await?;
+            self.send(0x30 | qos << 1, &body).await?;
         }
         self.0.flush().await?;
-        for _ in 0..count {
+        for _ in 0..count * u16::from(qos) {
             self.expect(0x40).await?;
         }
         Ok(())
     }
 
-    /// Waits for a message and acknowledges it.
+    /// Publishes a message that is retained, with QoS 1.
+    pub async fn retain(&mut self, topic: &str, payload: &[u8]) -> Result<(), WireError> {
+        let mut body = Vec::with_capacity(topic.len() + payload.len() + 4);
+        string(&mut body, topic);
+        body.extend([0, 1]);
+        body.extend(payload);
+        self.send(0x33, &body).await?;
+        self.0.flush().await?;
+        self.expect(0x40).await.map(drop)
+    }
+
+    /// Asks for an answer: everything before it has been read.
+    pub async fn ping(&mut self) -> Result<(), WireError> {
+        self.send(0xc0, &[]).await?;
+        self.0.flush().await?;
+        self.expect(0xd0).await.map(drop)
+    }
+
+    /// Waits for a message, and acknowledges it if it is of QoS 1.
     pub async fn take(&mut self) -> Result<(), WireError> {
-        let body = self.expect(0x30).await?;
+        let (kind, body) = self.receive().await?;
+        match kind & 0xf6 {
+            0x30 => return Ok(()),
+            0x32 => {}
+            other => return Err(WireError::Unexpected(other, 0x30)),
+        }
         let topic = body
             .get(..2)
             .map_or(0, |n| usize::from(u16::from_be_bytes([n[0], n[1]])));

@@ -156,6 +156,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
         data_dir: home.to_owned(),
         mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        connections_max: None,
         hosts: vec!["localhost".into(), "127.0.0.1".into()],
         passphrase: None,
     };

@@ -12,6 +12,7 @@ mod bench_http;
 mod bench_openbao;
 mod bench_peer;
 mod bench_screens;
+mod bench_traffic;
 mod bench_vault;
 mod bench_wire;
 mod bridge;

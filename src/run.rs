@@ -26,6 +26,9 @@ pub struct Run {
     /// the socket answers.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     http: Option<SocketAddr>,
+    /// Connections of devices at the same time; 2048 unless said otherwise. Each is an open file.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    connections: Option<u32>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
     /// given to new devices.
     /// It is a name alone: no port, and not 0.0.0.0 or ::.
@@ -68,6 +71,7 @@ impl Run {
             data_dir,
             mqtt: self.mqtt,
             http: self.http,
+            connections_max: self.connections,
             hosts: self.hosts,
             passphrase: words::in_environment()?,
         };

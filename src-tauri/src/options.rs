@@ -48,6 +48,7 @@ impl Options {
             data_dir,
             mqtt: self.mqtt,
             http: self.http,
+            connections_max: None,
             hosts,
             passphrase: None,
         })

@@ -8,7 +8,7 @@
 //! | a device's connection, a claim's | `device`, `claim`, `connection`, `farewell` |
 //! | who is in, and how to end it from any thread | `sessions` |
 //! | requests and their answers | `requests`, `reply` |
-//! | the passing of time, and what is written down | `keeper`, `wills` |
+//! | the passing of time, what is written down, memory that is given back | `keeper`, `wills`, `memory` |
 //!
 //! The lock of the access and the lock of an engine are never held at the same time, and neither across a wait.
 
@@ -21,6 +21,7 @@ mod farewell;
 mod hall;
 mod hello;
 mod keeper;
+mod memory;
 mod reply;
 mod requests;
 mod sessions;

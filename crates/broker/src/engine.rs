@@ -142,6 +142,11 @@ impl Engine {
         &self.bounds
     }
 
+    /// The bytes of all messages and subscriptions.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.meter.bytes() + self.subscription_bytes
+    }
+
     /// The connections to be called when the engine is free again.
     pub(crate) fn take_calls(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.calls)

@@ -154,6 +154,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The same with other numbers of connections: in all, three quarters of them from one network, an eighth from one
+    /// address.
+    pub fn with_connections(self, in_all: usize) -> Self {
+        Self {
+            connections_max: in_all,
+            connections_per_network_max: in_all / 4 * 3,
+            connections_per_address_max: in_all.div_ceil(8),
+            ..self
+        }
+    }
+
     pub(crate) fn handshake_timeout(&self) -> Duration {
         Duration::from_millis(self.handshake_timeout_ms)
     }

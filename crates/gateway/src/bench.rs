@@ -63,6 +63,7 @@ impl Issuance {
             data_dir: data_dir.to_owned(),
             mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             http: None,
+            connections_max: None,
             hosts: vec!["localhost".into()],
             key_file: true,
         };

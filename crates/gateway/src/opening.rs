@@ -91,6 +91,7 @@ pub(crate) struct Door {
     pub(crate) data_dir: PathBuf,
     pub(crate) mqtt: SocketAddr,
     pub(crate) http: Option<SocketAddr>,
+    pub(crate) connections_max: Option<u32>,
     pub(crate) hosts: Vec<String>,
     /// Whether a key file opens the home.
     pub(crate) key_file: bool,
@@ -162,7 +163,10 @@ pub(crate) async fn open(
         tls: configs,
         access: Arc::clone(&access),
         now: Arc::new(move || time.now()),
-        limits: Limits::default(),
+        limits: match door.connections_max {
+            Some(most) => Limits::default().with_connections(most as usize),
+            None => Limits::default(),
+        },
         busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
         restored: broker_rows(store.read(|registry| registry.broker_state())?),
     })

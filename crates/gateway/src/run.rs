@@ -47,6 +47,8 @@ pub struct RunConfig {
     pub mqtt: SocketAddr,
     /// Where services ask over HTTPS, if they may.
     pub http: Option<SocketAddr>,
+    /// Connections of devices at the same time, if not the usual number.
+    pub connections_max: Option<u32>,
     /// The names and addresses by which devices know this gateway.
     pub hosts: Vec<String>,
     /// A passphrase or recovery code to open the home with.
@@ -152,6 +154,7 @@ impl Running {
             data_dir,
             mqtt,
             http,
+            connections_max,
             hosts,
             passphrase,
         } = config;
@@ -168,6 +171,7 @@ impl Running {
                 data_dir: data_dir.clone(),
                 mqtt,
                 http,
+                connections_max,
                 hosts,
                 key_file: slots.kinds().contains(&SlotKind::KeyFile),
             },

@@ -1,8 +1,9 @@
 //! The door: which client certificates are let in. Stricter than webpki, which accepts a leaf
 //! without an extended key usage, and asked afresh on every handshake.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use hearthkey_core::access::{Access, Admitted, DoorRefusal};
@@ -25,6 +26,9 @@ use crate::shape::check_shape;
 
 /// The largest client certificate that is looked at, in bytes of DER.
 pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 4096;
+
+/// Certificates that are remembered as rightly made. One more forgets all of them.
+const MADE_HERE_MAX: usize = 65_536;
 
 /// What clients may sign with: the issuing CAs sign with P-256 and SHA-256 alone, devices have
 /// P-256, P-384 or RSA keys. In TLS 1.2 a scheme does not fix the curve.
@@ -74,6 +78,9 @@ pub struct ClientVerifier {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     refused: fn(Fingerprint),
     optional: bool,
+    /// Certificates of the right form that one of `anchors` has signed, and the second from which each is valid. Neither
+    /// can change; a device that comes back is spared the signature's cost.
+    made_here: Mutex<HashMap<Fingerprint, i64>>,
 }
 
 /// Why a client certificate was refused.
@@ -149,6 +156,7 @@ impl ClientVerifier {
             now,
             refused: |_| {},
             optional: false,
+            made_here: Mutex::default(),
         }
     }
 
@@ -173,6 +181,26 @@ impl ClientVerifier {
         if certificate.len() > CLIENT_CERTIFICATE_BYTES_MAX {
             return Err(ClientRefusal::TooLarge);
         }
+        let fingerprint = Fingerprint::of(certificate);
+        let now = (self.now)();
+        let known = self.made_here().get(&fingerprint).copied();
+        let begins_s = match known {
+            Some(begins_s) => begins_s,
+            None => self.judge_making(certificate, fingerprint, now)?,
+        };
+        if now.as_s() < begins_s {
+            return Err(ClientRefusal::NotYetValid);
+        }
+        Ok(self.access().admit(&fingerprint, now)?)
+    }
+
+    /// Judges what never changes about a certificate, and remembers it. Returns the second from which it is valid.
+    fn judge_making(
+        &self,
+        certificate: &[u8],
+        fingerprint: Fingerprint,
+        now: Timestamp,
+    ) -> Result<i64, ClientRefusal> {
         let x509 = match X509Certificate::from_der(certificate) {
             Ok(([], x509)) => x509,
             _ => return Err(ClientRefusal::Malformed),
@@ -185,10 +213,20 @@ impl ClientVerifier {
             return Err(ClientRefusal::UnknownIssuer);
         }
         check_shape(&x509)?;
-        let now = (self.now)();
         self.check_chain(certificate, &x509, now)?;
-        let fingerprint = Fingerprint::of(certificate);
-        Ok(self.access().admit(&fingerprint, now)?)
+        let begins_s = x509.validity().not_before.timestamp();
+        let mut made_here = self.made_here();
+        if made_here.len() >= MADE_HERE_MAX {
+            made_here.clear();
+        }
+        made_here.insert(fingerprint, begins_s);
+        Ok(begins_s)
+    }
+
+    fn made_here(&self) -> std::sync::MutexGuard<'_, HashMap<Fingerprint, i64>> {
+        self.made_here
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Verifies the signature up to an issuing CA. Expiry is left to the live facts, which know

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::edge::memory::{self, Tide};
 use crate::edge::shared::Shared;
 use crate::engine::Moment;
 use crate::state::StateChange;
@@ -31,6 +32,7 @@ pub(crate) async fn keep_time(shared: Arc<Shared>) {
     let mut period = interval(TICK);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopping = shared.stopping.clone();
+    let mut tide = Tide::default();
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -40,6 +42,9 @@ pub(crate) async fn keep_time(shared: Arc<Shared>) {
                     room.with(|engine, now_ms| engine.tick(now_ms));
                 }
                 shared.hall.with(|engine, now_ms| engine.tick(now_ms));
+                if tide.ebbs(shared.held_bytes(), shared.hall.now_ms()) {
+                    tokio::task::spawn_blocking(memory::give_back);
+                }
             }
         }
         shared.speak_wills();

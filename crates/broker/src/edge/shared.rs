@@ -18,6 +18,9 @@ use crate::event::EventSender;
 use crate::gate::Gate;
 use crate::limits::Limits;
 
+/// About what a connection takes without its messages.
+const CONNECTION_BYTES: usize = 32 * 1024;
+
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) access: Arc<RwLock<Access>>,
@@ -96,6 +99,13 @@ impl Shared {
 
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+
+    /// About what connections and messages take at this moment.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.hall.with(|engine, _| engine.held_bytes())
+            + self.incoming.load(Ordering::Relaxed)
+            + self.gate.connections() * CONNECTION_BYTES
     }
 }
 

@@ -10,7 +10,9 @@ use hearthkey_core::posture::shared_identity::Machine;
 use crate::engine::Engine;
 use crate::engine::arena::Place;
 use crate::engine::bounds::Book;
-use crate::engine::session::{Handle, Identity, Key, Link, Owner, Session, SessionBounds};
+use crate::engine::session::{
+    Handle, Identity, Key, Link, Owner, RESTORED, Session, SessionBounds,
+};
 use crate::protocol::{Connack, Connect, Encoder, OutgoingAliases, ReasonCode, TooLarge, Version};
 
 /// Topic aliases that a connection has towards its client, at most.
@@ -267,7 +269,8 @@ impl Engine {
             (session.identity, session.bounds) = (identity, bounds);
             (session.expiry_s, session.ends_ms) = (expiry_s, None);
             session.is_silenced = false;
-            for times in session.received.values_mut() {
+            let received = session.received.values_mut();
+            for times in received.filter(|times| **times != RESTORED) {
                 *times = 0;
             }
             session.will = connect.will.map(Box::new);

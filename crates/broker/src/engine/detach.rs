@@ -111,7 +111,8 @@ impl Engine {
         for held in session.subscriptions.values() {
             self.subscriptions.remove(&held.filter, at);
         }
-        let bytes = session.subscriptions.values().map(super::subscribe::weight);
+        let held = session.subscriptions.values();
+        let bytes = held.map(|held| super::subscribe::weight(&held.filter));
         let subscription_bytes: usize = bytes.sum();
         self.subscription_bytes -= subscription_bytes;
         self.keys.remove(&session.key);

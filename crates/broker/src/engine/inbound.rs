@@ -11,7 +11,7 @@ use crate::engine::detach::Departure;
 use crate::engine::outbox::Acked;
 use crate::engine::parcel::{Parcel, Terms, end_ms};
 use crate::engine::retained::RetainedFull;
-use crate::engine::session::{Handle, Link, Owner};
+use crate::engine::session::{Handle, Link, Owner, RESTORED};
 use crate::event::{Bound, Refusal, clipped};
 use crate::protocol::{
     Message, Packet, PacketId, Publish, QoS, ReasonCode, Text, Version, Violation,
@@ -181,7 +181,7 @@ impl Engine {
 
     fn publish(&mut self, at: Handle, publish: Publish, now_ms: u64) -> Flow {
         if publish.qos == QoS::ExactlyOnce
-            && let Some(flow) = self.twice_or_too_many(at, publish.packet_id, now_ms)
+            && let Some(flow) = self.twice_or_too_many(at, &publish, now_ms)
         {
             return flow;
         }
@@ -227,15 +227,21 @@ impl Engine {
 
     /// Whether the message was received before and is only to be answered again, or is one more than the client may have
     /// under way.
-    fn twice_or_too_many(&mut self, at: Handle, id: Option<PacketId>, now_ms: u64) -> Option<Flow> {
+    fn twice_or_too_many(&mut self, at: Handle, publish: &Publish, now_ms: u64) -> Option<Flow> {
         let (receive_max, half_done_max) = (self.bounds.receive_max, self.bounds.half_done_max);
         let session = self.live_mut(at)?;
-        let id = id?;
+        let id = publish.packet_id?;
         let under_way = session.received.len();
         match session.received.entry(id) {
+            // Its release may have been lost in a crash. A client that sends again says so [MQTT-3.3.1-1]: this is another.
+            Slot::Occupied(times) if *times.get() == RESTORED && !publish.dup => None,
             Slot::Occupied(mut times) => {
-                *times.get_mut() += 1;
-                if *times.get() > 2 {
+                let before = times.get_mut();
+                *before = match *before {
+                    RESTORED => 1,
+                    before => before + 1,
+                };
+                if *before > 2 {
                     return Some(violation(
                         ReasonCode::ProtocolError,
                         "§4.3.3",

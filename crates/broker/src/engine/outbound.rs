@@ -139,6 +139,7 @@ fn fill(session: &mut Session, retained: &Retained, out: &mut Output, now_ms: u6
         link,
         outbox,
         cursors,
+        bounds,
         ..
     } = session;
     let Some(link) = link.as_mut() else {
@@ -166,7 +167,11 @@ fn fill(session: &mut Session, retained: &Retained, out: &mut Output, now_ms: u6
             Some(Outgoing::Release(id)) => {
                 link.encoder.pubrel(id, ReasonCode::Success, &mut out.head);
             }
-            None => return read_on((link, outbox, cursors), retained, out, now_ms),
+            None => {
+                // Half of the room is for what is published meanwhile.
+                let most = bounds.queue_max_bytes / 2;
+                return read_on((link, outbox, cursors, most), retained, out, now_ms);
+            }
         }
     }
     Fill::More
@@ -174,7 +179,7 @@ fn fill(session: &mut Session, retained: &Retained, out: &mut Output, now_ms: u6
 
 /// Goes on with what is retained.
 fn read_on(
-    (link, outbox, cursors): (&mut Link, &mut Outbox, &mut VecDeque<Cursor>),
+    (link, outbox, cursors, most): (&mut Link, &mut Outbox, &mut VecDeque<Cursor>, usize),
     retained: &Retained,
     out: &mut Output,
     now_ms: u64,
@@ -185,7 +190,7 @@ fn read_on(
             return Fill::More;
         }
         // It follows its reader: no faster than that acknowledges.
-        if cursor.options.qos != QoS::AtMostOnce && !outbox.is_open(link.window) {
+        if cursor.options.qos != QoS::AtMostOnce && !outbox.is_open(link.window, most) {
             return Fill::Over;
         }
         match retained.next(cursor, &mut budget) {

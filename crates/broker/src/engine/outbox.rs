@@ -12,6 +12,9 @@ use crate::protocol::{PacketId, QoS};
 const ENTRY_BYTES: usize = 64;
 /// A queue that was longer than this gives its memory back when it is empty.
 const KEPT_ENTRIES: usize = 32;
+/// Messages that were sent and are not acknowledged to the end, over all connections of a session: a receiver that never
+/// completes its QoS 2 messages gets no more of them.
+const FLIGHTS_MAX: usize = 4_096;
 
 /// A message for one session.
 #[derive(Debug, Clone)]
@@ -136,7 +139,7 @@ impl Outbox {
                 dup: false,
             });
         }
-        if self.open >= window {
+        if !self.takes_one_more(window) {
             return None;
         }
         let entry = self.pop_waiting()?;
@@ -188,9 +191,14 @@ impl Outbox {
         (entry, id)
     }
 
-    /// Whether the receiver takes one more QoS 1 or 2 message now, and none waits.
-    pub(crate) fn is_open(&self, window: usize) -> bool {
-        self.unsent == 0 && self.waiting.is_empty() && self.open < window
+    /// Whether the receiver takes one more QoS 1 or 2 message now, none waits, and less than `most_bytes` are on their way.
+    pub(crate) fn is_open(&self, window: usize, most_bytes: usize) -> bool {
+        let has_room = self.unsent == 0 && self.waiting.is_empty() && self.takes_one_more(window);
+        has_room && (self.bytes < most_bytes || self.bytes == 0)
+    }
+
+    fn takes_one_more(&self, window: usize) -> bool {
+        self.open < window && self.flights.len() < FLIGHTS_MAX
     }
 
     fn take_off(&mut self, entry: Entry) -> PacketId {

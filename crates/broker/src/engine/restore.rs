@@ -14,7 +14,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::parcel::{Meter, end_ms};
 use crate::engine::pending::Pending;
 use crate::engine::rows::{FlightRow, MessageRow, Moment, SessionRow, WillRow, read_key};
-use crate::engine::session::{Held, Identity, Key, Session, Written};
+use crate::engine::session::{Held, Identity, Key, RESTORED, Session, Written};
 use crate::engine::subscriptions::Member;
 use crate::protocol::PacketId;
 use crate::state::{StateKind, StateRow, decode};
@@ -177,7 +177,7 @@ impl Engine {
             session,
             options: held.options,
         };
-        let bytes = super::subscribe::weight(&held);
+        let bytes = super::subscribe::weight(&held.filter);
         self.subscriptions.insert(&held.filter, member);
         self.subscription_bytes += bytes;
         if let Some(book) = self.books.get_mut(book) {
@@ -221,7 +221,7 @@ impl Engine {
         let restored = place.and_then(|place| {
             self.change_outbox(place, |session| {
                 let received = messages.received.iter();
-                session.received.extend(received.map(|id| (*id, 0)));
+                session.received.extend(received.map(|id| (*id, RESTORED)));
                 messages.fill(&mut session.outbox, at, &meter)
             })
         });

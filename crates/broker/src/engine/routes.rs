@@ -13,6 +13,8 @@ use crate::protocol::{QoS, SubscriptionId, Text};
 
 /// Topics whose routes are remembered. One more forgets all of them.
 const TOPICS_MAX: usize = 8_192;
+/// Sessions on all routes that are remembered, 56 bytes each. One more forgets all of them.
+const MEMBERS_MAX: usize = 262_144;
 /// Identities whose right to publish to one topic is remembered.
 const PERMITS_MAX: usize = 8;
 
@@ -72,6 +74,8 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     known: HashMap<Bytes, Known>,
+    /// Sessions on all of them.
+    members: usize,
 }
 
 impl Routes {
@@ -103,27 +107,47 @@ impl Routes {
     }
 
     fn known(&mut self, topic: &Text, subscriptions: &Subscriptions) -> &mut Known {
-        let is_new = !self.known.contains_key(topic.as_bytes());
-        if is_new && self.known.len() >= TOPICS_MAX {
-            self.known.clear();
+        let version = subscriptions.version();
+        let found = self.known.get(topic.as_bytes());
+        if found.is_none_or(|known| known.version != version) {
+            let before = found.map(|known| known.route.members());
+            let new = Arc::new(route(topic.as_bytes(), subscriptions));
+            self.make_room(before, new.members());
+            // Rights that are no longer in use are not kept for its sake.
+            let known = Known {
+                version,
+                route: new,
+                permits: Vec::new(),
+            };
+            // The text is copied: the message that brought it keeps its own.
+            let key = Bytes::copy_from_slice(topic.as_bytes());
+            return self.known.entry(key).insert_entry(known).into_mut();
         }
-        // The text is copied only when it is new: the message that brought it keeps its own.
-        let key = match is_new {
-            true => Bytes::copy_from_slice(topic.as_bytes()),
-            false => topic.bytes().clone(),
-        };
-        let known = self.known.entry(key).or_insert_with(|| Known {
+        let key = topic.bytes().clone();
+        self.known.entry(key).or_insert_with(|| Known {
             version: u64::MAX,
             route: Arc::default(),
             permits: Vec::new(),
-        });
-        if known.version != subscriptions.version() {
-            known.version = subscriptions.version();
-            known.route = Arc::new(route(topic.as_bytes(), subscriptions));
-            // Rights that are no longer in use are not kept for their sake.
-            known.permits.clear();
+        })
+    }
+
+    /// Forgets everything if there is no room for a route with so many sessions, in place of one with `before`.
+    fn make_room(&mut self, before: Option<usize>, members: usize) {
+        let left = self.members - before.unwrap_or(0);
+        let is_full = before.is_none() && self.known.len() >= TOPICS_MAX;
+        if is_full || left + members > MEMBERS_MAX {
+            self.known.clear();
+            self.members = members;
+        } else {
+            self.members = left + members;
         }
-        known
+    }
+}
+
+impl Route {
+    fn members(&self) -> usize {
+        let groups = self.groups.iter().map(|group| group.members.len());
+        self.targets.len() + groups.sum::<usize>()
     }
 }
 

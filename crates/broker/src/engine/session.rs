@@ -92,7 +92,7 @@ pub(crate) struct Session {
     pub(crate) away_since_ms: u64,
     pub(crate) subscriptions: HashMap<Text, Held>,
     pub(crate) outbox: Outbox,
-    /// QoS 2 messages that were received and are not released: how often each came.
+    /// QoS 2 messages that were received and are not released: how often each came over this connection, or [`RESTORED`].
     pub(crate) received: HashMap<PacketId, u8>,
     pub(crate) cursors: VecDeque<Cursor>,
     pub(crate) will: Option<Box<Will>>,
@@ -101,6 +101,9 @@ pub(crate) struct Session {
     /// What has been written down of it.
     pub(crate) written: Written,
 }
+
+/// In place of how often a QoS 2 message came: an earlier run wrote it down, and perhaps not that it was released.
+pub(crate) const RESTORED: u8 = u8::MAX;
 
 /// A subscription of one session.
 #[derive(Debug, Clone)]

@@ -4,11 +4,12 @@ use hearthkey_core::room::SUBSCRIPTION_BYTES;
 use hearthkey_core::topic::hearthkey;
 
 use crate::engine::Engine;
+use crate::engine::bounds::LEVEL_BYTES;
 use crate::engine::detach::Departure;
 use crate::engine::inbound::{Asked, Flow};
 use crate::engine::session::{Handle, Held, Owner};
 use crate::engine::subscriptions::{Member, Options};
-use crate::engine::topics::matches;
+use crate::engine::topics::{is_wild, matches};
 use crate::event::{Bound, Refusal, clipped};
 use crate::protocol::{
     Filter, QoS, ReasonCode, RetainHandling, Subscribe, Subscription, SubscriptionId, Unsubscribe,
@@ -16,8 +17,13 @@ use crate::protocol::{
 };
 
 /// What a subscription counts for.
-pub(super) fn weight(held: &Held) -> usize {
-    held.filter.text().len() + SUBSCRIPTION_BYTES
+pub(super) fn weight(filter: &Filter) -> usize {
+    let inner = filter.inner().as_bytes();
+    let levels = match is_wild(inner) {
+        true => 1 + inner.iter().filter(|byte| **byte == b'/').count(),
+        false => 0,
+    };
+    filter.text().len() + SUBSCRIPTION_BYTES + levels * LEVEL_BYTES
 }
 
 const UNANSWERABLE: Departure = Departure::Violated(Violation {
@@ -111,7 +117,7 @@ impl Engine {
     /// The bound that one more subscription would go beyond, if it would.
     fn reaches(&self, at: Handle, filter: &Filter) -> Option<Bound> {
         let session = self.live(at)?;
-        let more = filter.text().len() + SUBSCRIPTION_BYTES;
+        let more = weight(filter);
         let device = self
             .books
             .get(session.book)
@@ -142,7 +148,7 @@ impl Engine {
             filter: filter.clone(),
             options,
         };
-        let (book, bytes) = (session.book, weight(&held));
+        let (book, bytes) = (session.book, weight(&filter));
         session.subscriptions.insert(filter.text().clone(), held);
         self.subscriptions.insert(&filter, member);
         if is_new {
@@ -198,7 +204,7 @@ impl Engine {
             return false;
         };
         session.cursors.retain(|cursor| cursor.filter != *filter);
-        let bytes = weight(&held);
+        let bytes = weight(&held.filter);
         self.subscription_bytes -= bytes;
         if let Some(book) = self.books.get_mut(session.book) {
             book.subscription_bytes -= bytes;

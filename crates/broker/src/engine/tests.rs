@@ -1,5 +1,6 @@
 //! What the engine does that a plain model would not show: rights, bounds, sharing, restarts.
 
+mod floods;
 mod owners;
 mod restarts;
 

@@ -208,3 +208,37 @@ fn what_is_over_is_dropped_without_being_called_unreadable_and_a_will_does_not_o
         "{kinds:?}"
     );
 }
+
+#[test]
+fn after_a_crash_a_qos_2_message_that_is_new_is_not_taken_for_the_one_whose_release_was_lost() {
+    let (mut room, mut listener, _) = two(&Limits::default(), &Hello::default(), 2);
+    let mut speaker = room.connect("lamp", "other", &lasting());
+    let numbered = |payload, dup| Say {
+        id: 7,
+        dup,
+        ..say("a/b", payload, 2)
+    };
+    let mut rows = Vec::new();
+    room.publish(&mut speaker, &numbered(b"first", false));
+    written(&mut room, &mut rows);
+    // This comes too late to be written down.
+    room.acknowledge(&mut speaker, 6, 7);
+    room.hear(&mut listener);
+    for (payload, dup, is_delivered) in [(b"first", true, false), (b"other", false, true)] {
+        let mut room = Room::new(&Limits::default());
+        let at = Moment {
+            now_ms: 0,
+            home_s: 1_000,
+        };
+        assert_eq!(room.engine.restore(rows.clone(), at), 0);
+        let mut listener = room.connect("hall", "hall", &Hello::default());
+        room.subscribe(&mut listener, 1, &[("a/#", 2)], None);
+        room.hear(&mut listener);
+        let mut speaker = room.connect("lamp", "other", &lasting());
+        room.hear(&mut speaker);
+        room.publish(&mut speaker, &numbered(payload, dup));
+        assert_eq!(room.hear(&mut speaker), [Heard::Ack(5, 7, 0)]);
+        let heard = messages(room.hear(&mut listener));
+        assert_eq!(!heard.is_empty(), is_delivered, "{heard:?}");
+    }
+}
