@@ -19,6 +19,7 @@ fn window(rig: &Rig) -> Desktop {
         http: Some(format!("{}:18443", rig.host).parse().unwrap()),
         hosts: vec![rig.host.clone()],
         passphrase: None,
+        connections_max: None,
     };
     Desktop::new(config, |_| {})
 }

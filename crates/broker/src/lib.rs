@@ -38,6 +38,10 @@ mod limits;
 pub mod protocol;
 mod state;
 
+/// For the fuzzer alone: acts of clients, of the gateway and of the clock upon an engine.
+#[cfg(fuzzing)]
+pub use engine::fuzzed::run as fuzz_engine;
+
 pub use edge::{
     Broker, Config, Counters, Delivered, Dropped, PublishError, Rechecked, Reply, SessionInfo,
     StartError, certificate_refused,

@@ -88,6 +88,12 @@ impl Retained {
         self.all.bytes
     }
 
+    /// All that is retained.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn parcels(&self) -> impl Iterator<Item = &Arc<Parcel>> {
+        self.kept.values().map(|kept| &kept.parcel)
+    }
+
     /// Retains a message in place of the one of its topic. An empty payload only removes it (MQTT 5 §3.3.1.3).
     ///
     /// The gateway's own messages (no owner) are not bounded.

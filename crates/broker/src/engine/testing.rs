@@ -1,5 +1,7 @@
 //! Clients for tests of the engine: they speak bytes, as real ones do, without a connection.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test fails, and how the fuzzer finds something.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;

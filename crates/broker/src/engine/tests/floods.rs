@@ -1,9 +1,52 @@
 //! Clients that want to hold more than they may.
 
-use crate::engine::testing::{Heard, Hello, Room, Say};
+use crate::engine::testing::{Client, Heard, Hello, Room, Say};
 use crate::limits::Limits;
 
-use super::{messages, say, two};
+use super::{lasting, messages, say, two};
+
+/// Publishes a QoS 2 message to the end of its handshake.
+fn publish_exactly_once(room: &mut Room, speaker: &mut Client, id: u16) {
+    let say = Say {
+        id,
+        ..say("a/b", b"x", 2)
+    };
+    room.publish(speaker, &say);
+    room.acknowledge(speaker, 6, id);
+}
+
+#[test]
+fn a_receiver_that_never_completes_its_messages_gets_no_more_of_them_over_any_number_of_connections()
+ {
+    let limits = Limits {
+        publishes_per_s_max: u32::MAX,
+        ..Limits::default()
+    };
+    let (mut room, mut listener, mut speaker) = two(&limits, &lasting(), 2);
+    let mut taken = 0;
+    for _ in 0..6 {
+        for id in 1..=1_024 {
+            publish_exactly_once(&mut room, &mut speaker, id);
+        }
+        for published in messages(room.hear(&mut listener)) {
+            room.acknowledge(&mut listener, 5, published.id);
+            taken += 1;
+        }
+        room.lose(&mut listener);
+        listener = room.connect("hall", "hall", &lasting());
+    }
+    assert_eq!(taken, 4_096);
+    // Once it completes some, it gets others.
+    let releases = room.hear(&mut listener).into_iter();
+    let releases = releases.filter_map(|heard| match heard {
+        Heard::Ack(6, id, _) => Some(id),
+        _ => None,
+    });
+    for id in releases.take(10) {
+        room.acknowledge(&mut listener, 7, id);
+    }
+    assert_eq!(messages(room.hear(&mut listener)).len(), 10);
+}
 
 #[test]
 fn deep_filters_count_for_the_places_that_they_take() {
