@@ -18,7 +18,7 @@ use crate::storage_failure::FailingDisk;
 use crate::wire::within;
 
 /// The disk hangs for so long; an answer waits for it for 2 s.
-const HANGS_S: u32 = 6;
+const HANGS_S: u32 = 9;
 /// By then a device is out. A busy machine is slow, and the disk is slower.
 const OUT: Duration = Duration::from_secs(HANGS_S as u64 - 2);
 

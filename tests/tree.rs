@@ -238,7 +238,11 @@ fn no_file_names_a_directory_of_the_machine_it_was_written_on() {
     let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
     for path in files_below("") {
         for line in text(&path).unwrap_or_default().lines() {
-            let named = paths.iter().any(|machine| line.contains(machine));
+            // As a path of its own: a topic may have a level of that name.
+            let begins = |at: usize| !line[..at].ends_with(char::is_alphanumeric);
+            let named = paths
+                .iter()
+                .any(|machine| line.match_indices(machine).any(|(at, _)| begins(at)));
             assert!(!named, "{}: {line}", path.display());
         }
     }
