@@ -120,7 +120,8 @@ async fn a_lamp_that_renews_stays_enrolled_through_the_years() {
     }
     let certificates = rig.device("lamp").await.certificates.len();
     println!("{} days, {certificates} certificates", steps * STEP_DAYS);
-    assert_eq!(certificates, steps as usize + 1);
+    // A device shows its newest 50.
+    assert_eq!(certificates, (steps as usize + 1).min(50));
     rig.verified_log().await;
     done(&rig, &["status"]).await;
 }
