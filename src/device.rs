@@ -46,7 +46,8 @@ pub enum Device {
     Revoke {
         /// The device.
         id: Name,
-        /// A reason of RFC 5280, like key-compromise.
+        /// One of the reasons of RFC 5280: key-compromise (lost, stolen or copied), cessation-of-operation (no longer
+        /// used), superseded, affiliation-changed, privilege-withdrawn, unspecified.
         #[arg(long)]
         reason: String,
     },

@@ -23,6 +23,9 @@ pub fn line(record: &str) -> String {
         text(&record["object"]),
         text(&record["actor"]["name"]),
     );
+    if let Some(device) = record["details"]["certificate_device"].as_str() {
+        line.push_str(&format!(" with the certificate of {}", visible(device)));
+    }
     if let Some(address) = record["actor"]["address"].as_str() {
         line.push_str(&format!(" from {}", visible(address)));
     }

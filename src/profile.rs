@@ -23,9 +23,9 @@ pub enum Profile {
         /// Its name.
         name: Name,
     },
-    /// Add a profile.
+    /// Add a profile, or replace one of yours.
     Add {
-        /// Its TOML file.
+        /// Its TOML file; `hearthkey profile show generic` prints one to start from.
         file: PathBuf,
     },
 }

@@ -31,6 +31,11 @@ impl Showing {
         };
         let code = code.map_err(|error| Failure::system("read the code", &error))?;
         let code = code.trim().to_owned();
+        if code.is_empty() {
+            return Err(Failure::usage(
+                "error: no code came: type it, or give it as the first line of standard input",
+            ));
+        }
         Ok(Some(SecondFactor { person, code }))
     }
 }

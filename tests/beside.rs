@@ -105,6 +105,10 @@ async fn a_certificate_is_renewed_beside_a_product_whose_session_notices_nothing
     assert_eq!(shown.certificates[0].state, "issued");
     // Looking again asks nobody: a connection with the new certificate would end the product's.
     assert_eq!(outcome(&rig, &[]).await["outcome"], "just_renewed");
+    // Asking all the same does no harm: who only renews does not put the new certificate in force.
+    let asked = renew(&rig, &["--now"]).await;
+    assert_eq!(asked.status.code(), Some(3), "{asked:?}");
+    assert_eq!(rig.device("lamp").await.certificates[0].state, "issued");
     assert_eq!(only_session(&rig).await, before);
     talk_during(&mut product, async {}).await;
 

@@ -87,7 +87,8 @@ impl fmt::Display for Once {
             } => write!(
                 f,
                 "not renewed: certificate {serial} is good until {not_after}, and new. Whatever uses it is given time to \
-                 connect with it; the gateway is asked again from {next_look} on"
+                 connect with it; the gateway is asked again from {next_look} on. Has somebody asked for a new key since \
+                 (hearthkey device rotate)? Then add --now"
             ),
         }
     }

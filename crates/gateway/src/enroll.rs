@@ -242,13 +242,14 @@ impl Home {
             });
         }
         self.let_in(&certificate, seen);
-        self.forget_signs(&certificate.device).await;
         for fingerprint in &earlier {
             self.broker.drop_certificate(fingerprint);
         }
         if !earlier.is_empty() {
             self.owe_notice(&certificate.device);
         }
-        Ok(self.answer(request, &certificate, &der))
+        let answer = self.answer(request, &certificate, &der);
+        self.forget_signs(&certificate.device).await;
+        Ok(answer)
     }
 }

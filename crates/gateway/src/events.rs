@@ -8,6 +8,7 @@ use hearthkey_broker::{
     ClaimAnswer, Event, Events, Refusal, Reply, Request, StateChange, StateChanges, StateKind,
     StateRow, Who,
 };
+use hearthkey_core::access::RENEWAL_CLIENT_ID;
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::rejection::Code;
@@ -95,13 +96,20 @@ impl Home {
             Event::SessionOpened {
                 device,
                 certificate,
+                client_id,
                 address,
                 connection,
                 settled,
                 ..
             } => {
                 locked(&self.lately_connected).insert(device.clone());
-                self.seen(&device, certificate, address, connection).await;
+                self.seen(&device, address);
+                // Who renews beside a product does not show that the product has the new certificate, and must not end its
+                // connection.
+                if client_id != RENEWAL_CLIENT_ID {
+                    self.arrived(&device, certificate, address, connection)
+                        .await;
+                }
                 if let Some(settled) = settled {
                     self.publish_notice(&device).await;
                     // An error means that the session has stopped waiting.

@@ -100,7 +100,11 @@ impl Home {
         toml: String,
         headers: &HeaderMap,
     ) -> Result<ProfileText, Failure> {
-        let profile = Profile::parse(&toml).map_err(|error| Failure::invalid(&error))?;
+        let profile = Profile::parse(&toml).map_err(|error| {
+            let mut failure = Failure::invalid(&error);
+            failure.0.remedy = "Correct it and try again; `hearthkey profile show generic` prints a whole profile to start from.".into();
+            failure
+        })?;
         let name = profile.name.clone();
         // Its name stands in the text, not in the path.
         let expected = self.expected(&format!("profile:{name}"), headers)?;

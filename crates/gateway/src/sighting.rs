@@ -11,24 +11,26 @@ use hearthkey_store::change::{Change, Write};
 use crate::home::{Home, device_actor, locked};
 
 impl Home {
-    /// A session was opened. The first of a certificate makes it active and supersedes what it
-    /// succeeds; every one is noted, once a second at most.
-    pub(crate) async fn seen(
+    /// A session was opened: noted, once a second at most.
+    pub(crate) fn seen(&self, device: &DeviceId, address: SocketAddr) {
+        locked(&self.sightings).insert(device.clone(), (self.now(), address));
+    }
+
+    /// A session was opened with a certificate. The first one makes it active and supersedes what it succeeds.
+    pub(crate) async fn arrived(
         &self,
         device: &DeviceId,
         certificate: Fingerprint,
         address: SocketAddr,
         connection: u64,
     ) {
-        let now = self.now();
-        locked(&self.sightings).insert(device.clone(), (now, address));
         let first = self
             .access()
             .certificate(&certificate)
             .is_some_and(|known| known.state == CertificateState::Issued);
         if first {
             let actor = device_actor(device, address, connection);
-            self.activate(device, certificate, actor, now).await;
+            self.activate(device, certificate, actor, self.now()).await;
         }
     }
 

@@ -256,10 +256,11 @@ impl Home {
     /// The CAs whose CRL has reached half its life.
     pub(crate) fn stale_crls(&self, now: Timestamp) -> Vec<CaRole> {
         let crls = locked(&self.crls);
-        crls.iter()
-            .filter(|(_, crl)| crl.is_stale(now))
-            .map(|(ca, _)| ca.clone())
-            .collect()
+        let stale = crls.iter().filter(|(_, crl)| crl.is_stale(now));
+        // What could not be made when the home was opened is made now.
+        let missing = [CaRole::Root, CaRole::Server].into_iter();
+        let missing = missing.filter(|ca| !crls.contains_key(ca));
+        stale.map(|(ca, _)| ca.clone()).chain(missing).collect()
     }
 }
 

@@ -87,7 +87,12 @@ fn admit(
         .register(info, Arc::clone(&arrived.cut), admitted.sessions_max)
         .map_err(|Full(most)| {
             refused_beside(shared, arrived, &admitted);
-            let why = Refusal::TooManySessions(most);
+            let why = match admitted.admission {
+                Admission::Full => Refusal::TooManySessions(most),
+                Admission::RenewalOnly => {
+                    Refusal::Connect("it renews on too many connections at a time".into())
+                }
+            };
             denied(ReasonCode::QuotaExceeded, why)
         })?;
     let (again, identity) = shared

@@ -24,16 +24,21 @@ impl Bucket {
         self.messages_us.max(self.bytes_us) <= now_ms.saturating_mul(1000)
     }
 
-    /// Counts a message. Returns until when the client is not read, if it is too fast.
+    /// Until when nothing is read: more has passed than passes at once.
+    pub(crate) fn rests_until(&self, now_ms: u64) -> Option<u64> {
+        let full_us = now_ms.saturating_mul(1000) + BURST_S * 1_000_000;
+        let over_us = self.messages_us.max(self.bytes_us).saturating_sub(full_us);
+        (over_us > 0).then(|| now_ms + over_us.div_ceil(1000))
+    }
+
+    /// Counts a message that was read. Returns until when nothing is read, if that was too fast.
     pub(crate) fn take(&mut self, bytes: usize, pace: Pace, now_ms: u64) -> Option<u64> {
         let now_us = now_ms.saturating_mul(1000);
         let message_us = 1_000_000 / u64::from(pace.messages_per_s.max(1));
         let bytes_us = (bytes as u64).saturating_mul(1_000_000) / pace.bytes_per_s.max(1);
         self.messages_us = self.messages_us.max(now_us).saturating_add(message_us);
         self.bytes_us = self.bytes_us.max(now_us).saturating_add(bytes_us);
-        let full = now_us + BURST_S * 1_000_000;
-        let over_us = self.messages_us.max(self.bytes_us).saturating_sub(full);
-        (over_us > 0).then(|| now_ms + over_us.div_ceil(1000))
+        self.rests_until(now_ms)
     }
 }
 

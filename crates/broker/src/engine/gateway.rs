@@ -184,8 +184,10 @@ impl Engine {
             return;
         }
         let is_other = |entry: &Entry| entry.parcel.message.topic.as_str() != topic;
+        // The client may hold the identifier of a QoS 2 message: it stays in use until that is completed.
+        let is_due = |entry: &Entry| is_other(entry) || entry.qos == QoS::ExactlyOnce;
         self.change_outbox(at.session, |session| {
-            session.outbox.retain(is_other, is_other);
+            session.outbox.retain(is_other, is_due);
         });
         self.note_change(at.session);
     }

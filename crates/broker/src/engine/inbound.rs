@@ -89,6 +89,10 @@ impl Engine {
             if turn >= TURN {
                 return Progress::Turn;
             }
+            let is_publish = matches!(packets.front(), Some(Packet::Publish(_)));
+            if let Some(until_ms) = is_publish.then(|| self.rests_until(at, now_ms)).flatten() {
+                return Progress::Rest(until_ms);
+            }
             let Some(packet) = packets.pop_front() else {
                 break;
             };
@@ -271,6 +275,15 @@ impl Engine {
                 _ => None,
             },
         }
+    }
+
+    /// Until when nothing that this device publishes is taken, on whatever connection it comes.
+    fn rests_until(&mut self, at: Handle, now_ms: u64) -> Option<u64> {
+        let book = self.live(at)?.book;
+        let until_ms = self.books.get(book)?.pace.rests_until(now_ms)?;
+        // Not reading it is ours: it does not count as silence.
+        self.live_mut(at)?.link.as_mut()?.heard_ms = until_ms;
+        Some(until_ms)
     }
 
     /// Counts a message against the pace of its publisher's device. Returns until when the connection is not read.

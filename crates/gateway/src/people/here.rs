@@ -89,7 +89,7 @@ pub(crate) fn code_does_not_fit() -> Failure {
     let mut failure = second_factor_needed();
     failure.0.detail =
         "The code does not fit, has been used, or is of nobody who may do this.".into();
-    failure.0.remedy = "Wait for the next code of your authenticator, and try again.".into();
+    failure.0.remedy = "Wait for the next code of your authenticator, and try again. `hearthkey person list` shows who has which role.".into();
     failure
 }
 

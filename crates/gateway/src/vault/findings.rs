@@ -265,10 +265,10 @@ impl Home {
         let reason = checked_text("reason", reason)?;
         let noted = self.store.read(|registry| registry.findings())?;
         let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {
-            return Err(Failure::not_found(
-                "finding",
-                &id.chars().take(40).collect::<String>(),
-            ));
+            let id: String = id.chars().take(40).collect();
+            let mut failure = Failure::not_found("finding", &id);
+            failure.0.remedy = "See what there is with `hearthkey check`. What is looked at anew each time goes away with its cause, or is accepted with --accept until a day that you name.".into();
+            return Err(failure);
         };
         let now = self.now();
         let entry = Entry::new(now, actor, "finding.resolve", finding.object)

@@ -78,6 +78,9 @@ fn a_device_that_connects_again_goes_on_at_the_pace_it_had_used() {
         ..Limits::default()
     };
     let mut room = Room::new(&limits);
+    let mut listener = room.connect("hall", "hall", &Hello::default());
+    room.hear(&mut listener);
+    room.subscribe(&mut listener, 1, &[("a/#", 0)], None);
     let mut flood = room.connect("lamp", "lamp", &Hello::default());
     for _ in 0..10 {
         assert_eq!(
@@ -85,7 +88,7 @@ fn a_device_that_connects_again_goes_on_at_the_pace_it_had_used() {
             Progress::All
         );
     }
-    for client_id in ["lamp", "other"] {
+    for client_id in ["lamp", "other"].repeat(20) {
         room.lose(&mut flood);
         room.engine.tick(room.now_ms);
         flood = room.connect("lamp", client_id, &Hello::default());
@@ -93,8 +96,11 @@ fn a_device_that_connects_again_goes_on_at_the_pace_it_had_used() {
         assert!(matches!(progress, Progress::Rest(_)), "{progress:?}");
     }
     assert_eq!(bounds_told(&mut room), [Bound::Pace]);
+    let heard = texts(&room.hear(&mut listener)).len();
+    assert_eq!(heard, 11, "the burst, and the one that was too fast");
     room.lose(&mut flood);
-    room.now_ms += 60_000;
+    // However often it came back, it has to rest no longer than for that.
+    room.now_ms += 11_000;
     room.engine.tick(room.now_ms);
     let mut rested = room.connect("lamp", "lamp", &Hello::default());
     assert_eq!(
