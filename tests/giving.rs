@@ -133,9 +133,6 @@ async fn a_template_becomes_a_file_that_one_reader_can_read() {
         "--out",
         paths[1],
     ];
-    let kept = refused(&rig, &render).await;
-    assert!(kept["remedy"].as_str().unwrap().contains("--replace"));
-    let render = [&render[..], &["--replace"]].concat();
     told(&rig, &render).await;
     let expected = "wifi: \"pass \\\"quoted\\\" \\\\ word\"\nkeep: {{ states('x') }}\n";
     assert_eq!(std::fs::read_to_string(&out).unwrap(), expected);
