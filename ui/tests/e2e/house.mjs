@@ -186,13 +186,16 @@ export class House {
   runAgent(name) {
     const env = { ...process.env, ...this.environment };
     const child = spawn(binary("hearthkey-agent"), ["run", "--dir", join(this.directory, name)], { stdio: "ignore", env });
+    child.agent = name;
     this.children.push(child);
     return child;
   }
 
-  /** Starts the agent that was started last again, as it says itself: it waits for minutes after it was refused. */
+  /** Starts an agent again, as it says itself: it waits for minutes after it was refused. */
   async restartAgent(name) {
-    await endOf(this.children.pop());
+    const child = this.children.find((one) => one.agent === name);
+    this.children.splice(this.children.indexOf(child), 1);
+    await endOf(child);
     return this.runAgent(name);
   }
 
