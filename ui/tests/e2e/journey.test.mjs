@@ -86,6 +86,7 @@ test("it is suspended, its session drops at once, and it comes back when it may"
   await state("Suspended").waitFor();
   await page.locator('[data-sessions="0"]').waitFor();
   await does("Resume");
+  await house.restartAgent("hall-lamp");
   await state("Connected").waitFor();
 });
 
