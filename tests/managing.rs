@@ -227,7 +227,7 @@ async fn an_auditors_token_reads_and_changes_nothing_and_a_developers_gives_no_v
 async fn nobody_makes_a_token_that_reaches_further_than_they_do_themselves() {
     let (rig, front) = home().await;
     let create = |more: &[&str]| -> Vec<String> {
-        let args = ["token", "create", "x", "--out", "x.token"];
+        let args = ["token", "create", "x", "--out", "reaching.token"];
         args.iter().chain(more).map(ToString::to_string).collect()
     };
     for (more, code) in [
