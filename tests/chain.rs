@@ -1,4 +1,4 @@
-//! Whoever checks every certificate of a chain against revocation lists finds the lists, and a true answer.
+//! A verifier that checks every certificate of a chain against revocation lists finds the lists, and a true answer.
 
 use crate::clock::{set, settable};
 use crate::rig::{Rig, until};
@@ -108,7 +108,7 @@ async fn the_roots_list_is_signed_once_and_made_anew_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lists_of_the_root_and_the_server_ca_are_retained_for_whoever_may_hear_of_trust() {
+async fn the_lists_of_the_root_and_the_server_ca_are_retained_for_those_who_may_hear_of_trust() {
     let (rig, bench) = home_with_a_lamp().await;
     for (topic, of) in [
         ("hearthkey/v1/trust/root/crl", ROOT),

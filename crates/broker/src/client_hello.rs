@@ -26,7 +26,7 @@ pub struct ClientHello {
 }
 
 impl ClientHello {
-    /// Reads a ClientHello from its records as they came. `None`: it is not complete, or is none.
+    /// Reads a ClientHello from its records as they came. `None`: it is not complete, or something else.
     ///
     /// Judges nothing: whether the ClientHello is in order is for TLS to see.
     pub fn read(records: &[u8]) -> Option<Self> {

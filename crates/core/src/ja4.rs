@@ -2,7 +2,7 @@
 //! (FoxIO, "JA4: TLS Client Fingerprinting", the variant with hashes).
 //!
 //! It says which TLS library, with which settings, not which machine: a thousand lamps of one firmware have one. It changes
-//! with the firmware. It is no secret and no proof, because whoever wants to can send another's ClientHello; it only tells
+//! with the firmware. It is no secret and no proof, because anybody can send another's ClientHello; it only tells
 //! apart two programs that take no trouble to look alike.
 
 use std::fmt;

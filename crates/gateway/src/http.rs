@@ -175,8 +175,20 @@ async fn add_environment(
     }))
 }
 
-pub(crate) fn bytes(kind: &'static str, body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, kind)], body).into_response()
+pub(crate) fn bytes(kind: &'static str, body: impl Into<Vec<u8>>) -> Response {
+    ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
+}
+
+/// A CA's CRL as a file (RFC 2585 §3), or what is not there.
+pub(crate) fn crl_file(
+    home: &Home,
+    ca: &CaRole,
+    what: &str,
+    name: &dyn std::fmt::Display,
+) -> Result<Response, Failure> {
+    let der = home.crl_of(ca);
+    let der = der.ok_or_else(|| Failure::not_found(what, name))?;
+    Ok(bytes("application/pkix-crl", der))
 }
 
 /// The roots to trust, in PEM.
@@ -198,9 +210,7 @@ async fn trust_crl(
     let name: EnvironmentName = environment
         .parse()
         .map_err(|error| Failure::invalid(&error))?;
-    let der = home.crl_of(&CaRole::Issuing(name.clone()));
-    let der = der.ok_or_else(|| Failure::not_found("environment", &name))?;
-    Ok(bytes("application/pkix-crl", der))
+    crl_file(&home, &CaRole::Issuing(name.clone()), "environment", &name)
 }
 
 /// Goes on after an incident that a person has looked at.

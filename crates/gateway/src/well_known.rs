@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_pki::CaRole;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::{bytes, crl_file};
 use crate::problem::Failure;
 use crate::run::Gateway;
 
@@ -24,10 +24,6 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(crl))
         .routes(routes!(root_crl))
         .routes(routes!(server_crl))
-}
-
-fn bytes(kind: &'static str, body: impl Into<Vec<u8>>) -> Response {
-    ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
 /// The root, in PEM.
@@ -58,23 +54,19 @@ async fn crl(State(gateway): Gate, Path(environment): Path<String>) -> Result<Re
     let home = gateway.home()?;
     let named = environment.strip_suffix(".crl").unwrap_or(&environment);
     let name: EnvironmentName = named.parse().map_err(|error| Failure::invalid(&error))?;
-    let der = home.crl_of(&CaRole::Issuing(name.clone()));
-    let der = der.ok_or_else(|| Failure::not_found("environment", &name))?;
-    Ok(bytes("application/pkix-crl", der))
+    crl_file(&home, &CaRole::Issuing(name.clone()), "environment", &name)
 }
 
 /// The root's CRL, in DER, for those who check every certificate of a chain: it covers the CAs.
 #[utoipa::path(get, path = "/.well-known/hearthkey/root.crl", responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
 async fn root_crl(State(gateway): Gate) -> Result<Response, Failure> {
-    let der = gateway.home()?.crl_of(&CaRole::Root);
-    let der = der.ok_or_else(|| Failure::not_found("CRL", &"root"))?;
-    Ok(bytes("application/pkix-crl", der))
+    let home = gateway.home()?;
+    crl_file(&home, &CaRole::Root, "CRL", &"root")
 }
 
 /// The server CA's CRL, in DER: it covers the gateway's own certificate.
 #[utoipa::path(get, path = "/.well-known/hearthkey/server.crl", responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
 async fn server_crl(State(gateway): Gate) -> Result<Response, Failure> {
-    let der = gateway.home()?.crl_of(&CaRole::Server);
-    let der = der.ok_or_else(|| Failure::not_found("CRL", &"server"))?;
-    Ok(bytes("application/pkix-crl", der))
+    let home = gateway.home()?;
+    crl_file(&home, &CaRole::Server, "CRL", &"server")
 }

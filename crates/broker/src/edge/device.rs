@@ -301,14 +301,14 @@ impl Visit {
                 Turn::Last(reason) => return End::Engine(reason),
                 Turn::Cut => return End::Cut,
                 Turn::Crowded => {
-                    self.crowded(connection);
+                    self.crowded();
                     return End::Client(Departure::Violated(CROWDED));
                 }
             }
         }
     }
 
-    fn crowded(&self, _: &Connection) {
+    fn crowded(&self) {
         let who = Some(Who::Device(self.info.device.clone()));
         let why = Refusal::Bound(Bound::Incoming);
         self.shared.events.refused(self.info.address, who, why);

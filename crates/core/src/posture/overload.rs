@@ -49,7 +49,7 @@ impl Overloads {
     }
 
     /// Forgets what did not happen again for [`REMEMBERED_FOR`].
-    pub fn forget_old(&mut self, now: Timestamp) {
+    fn forget_old(&mut self, now: Timestamp) {
         self.0
             .retain(|_, reached| now.since(reached.last_at) < REMEMBERED_FOR);
     }

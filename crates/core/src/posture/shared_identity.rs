@@ -1,6 +1,6 @@
 //! Two machines under one identity: the first sign of a copied key.
 //!
-//! Whoever has a copy of a device's key takes its session, the device takes it back, and so on. One machine can look like
+//! Somebody with a copy of a device's key takes its session, the device takes it back, and so on. One machine can look like
 //! that, too: it connects again before its lost connection is noticed, it gets another address, its firmware changes. So what
 //! counts is that *both come back*: a machine that has moved on is not heard of under its old address again.
 

@@ -1,7 +1,7 @@
 //! A second factor on the gateway's own machine, on the socket and in the desktop window: a person's code.
 //!
 //! It is asked for what needs a second factor wherever people do it, once somebody has joined the home. That they have left
-//! since, or lost their authenticator, opens nothing again: whoever holds the socket could send away those who can show a
+//! since, or lost their authenticator, opens nothing again: a holder of the socket could send away those who can show a
 //! code, and act without one then. Who has nothing to show goes another way: [`crate::people::roster`], `invite_again`.
 //!
 //! On the socket each act takes a code of its own. In the window, which one person sits at, a code is good for as long as in
