@@ -15,6 +15,10 @@ use tokio::time::sleep;
 
 use crate::clock::Stopwatch;
 
+/// From the end of the handshake, or of the last answer, to the end of a request's head, and between two parts of an
+/// answer: a slow head, an idle connection and a client that does not read are the same. Then the connection is closed.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The part of an answer that counts as progress once it is taken, in bytes. A slower client than this in the idle
 /// time is one that does not read.
 const PART_BYTES: usize = 16 * 1024;

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::activity::Activity;
+use crate::activity::IDLE_TIMEOUT;
 use crate::closing::Closing;
 
 /// Connections. For one more, one on which nobody has logged in or shown a token gives way, or it is closed before TLS:
@@ -37,9 +38,6 @@ const CONNECTIONS: Places = Places {
 };
 /// From accept to the end of the TLS handshake. Then the socket is closed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the end of the handshake, or of the last answer, to the end of a request's head, and between two parts of an
-/// answer: a slow head, an idle connection and a client that does not read are the same. Then the connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest head of a request. A longer one is answered 431.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Lines in the head of a request. More are answered 431.

@@ -19,6 +19,8 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::activity::IDLE_TIMEOUT;
+
 /// What is thrown away of one body at most, in bytes: all of one that might have been read, and of one that is little
 /// longer, so that its sender hears so.
 const DISCARDED_MAX_BYTES: usize = BODY_MAX_BYTES + 64 * 1024;
@@ -26,8 +28,9 @@ const DISCARDED_MAX_BYTES: usize = BODY_MAX_BYTES + 64 * 1024;
 const DISCARDED_FOR: Duration = Duration::from_secs(1);
 /// What is thrown away after the answer has gone out, in bytes: a stream that is reset at once takes its answer with it.
 const DISCARDED_AFTER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long.
-const DISCARDED_AFTER_FOR: Duration = Duration::from_secs(2);
+/// How long: as long as a connection on which nothing goes on stays, because a client that stands still for some seconds
+/// would lose the answer it has not read yet.
+const DISCARDED_AFTER_FOR: Duration = IDLE_TIMEOUT;
 
 /// The body of a request.
 struct Lingering {
@@ -155,7 +158,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_body_that_is_dropped_is_taken_in_up_to_its_bound() {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (body, end) = Lingering::around(Body::new(Coming(receiver)), false);
@@ -167,6 +170,16 @@ mod tests {
         // The answer goes out, and what comes after it is bounded too.
         end.reached().await;
         sender.closed().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_stands_still_for_seconds_finds_its_request_still_open() {
+        let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+        let (body, end) = Lingering::around(Body::new(Coming(receiver)), false);
+        drop(body);
+        end.reached().await;
+        assert!(timeout(IDLE_TIMEOUT / 2, sender.closed()).await.is_err());
+        assert!(timeout(IDLE_TIMEOUT, sender.closed()).await.is_ok());
     }
 
     #[tokio::test]
