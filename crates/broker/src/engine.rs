@@ -104,6 +104,8 @@ pub(crate) struct Engine {
     calls: Vec<Waker>,
     notes: Notes,
     asked: Vec<Asked>,
+    /// Counts what is done, so that nobody keeps the engine to themselves.
+    work: usize,
     ledger: Ledger,
 }
 
@@ -134,6 +136,7 @@ impl Engine {
             calls: Vec::new(),
             notes: Notes::default(),
             asked: Vec::new(),
+            work: 0,
             ledger: Ledger::default(),
         }
     }

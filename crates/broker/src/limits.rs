@@ -62,6 +62,8 @@ pub struct Limits {
     /// Bytes of packets that are not complete yet, of all connections together, where a buffer has more than 16 KiB. A
     /// connection that needs more is closed.
     pub incoming_total_max_bytes: usize,
+    /// The same, of all connections of one device.
+    pub incoming_device_max_bytes: usize,
     /// Topic aliases per connection. A higher one closes the session.
     pub topic_alias_max: u16,
     /// Subscriptions per session. One more is answered "quota exceeded".
@@ -131,6 +133,7 @@ impl Default for Limits {
             receive_max: 64,
             half_done_max: 4_096,
             incoming_total_max_bytes: room::INCOMING_HOME_MAX_BYTES,
+            incoming_device_max_bytes: room::INCOMING_DEVICE_MAX_BYTES,
             topic_alias_max: 16,
             subscriptions_max: 10_000,
             subscriptions_device_max_bytes: room::SUBSCRIPTIONS_DEVICE_MAX_BYTES,

@@ -7,6 +7,8 @@ const MIB: usize = 1024 * KIB;
 
 /// Bytes of packets that are not complete yet, of all connections of a home together.
 pub const INCOMING_HOME_MAX_BYTES: usize = 64 * MIB;
+/// Of those, of all connections of one device: the longest packet there is, and a little.
+pub const INCOMING_DEVICE_MAX_BYTES: usize = INCOMING_HOME_MAX_BYTES / 2 + MIB;
 /// Bytes on their way to all sessions of one device together.
 pub const QUEUES_DEVICE_MAX_BYTES: usize = 48 * MIB;
 /// Bytes of the subscriptions of one device.

@@ -61,8 +61,12 @@ impl Arrived {
     }
 
     /// Takes it apart, for a session that reads packets of this length: what it asked for, without its password, and what its
-    /// connection is made of.
-    pub(crate) fn open(self, packet_max_bytes: usize, limits: &Limits) -> (Connect, Parts) {
+    /// connection is made of. The box ends here: one that is moved out of in a task is kept until that ends.
+    pub(crate) fn open(
+        self: Box<Self>,
+        packet_max_bytes: usize,
+        limits: &Limits,
+    ) -> (Connect, Parts) {
         let mut decoder = self.decoder;
         decoder.set_limits(packet_max_bytes, limits.topic_alias_max);
         let mut connect = *self.connect;

@@ -21,9 +21,9 @@ use tokio::time::timeout;
 
 use crate::edge::accept::accept;
 use crate::edge::hall::Hall;
-use crate::edge::keeper;
 use crate::edge::sessions::{Dropped, SessionInfo};
 use crate::edge::shared::Shared;
+use crate::edge::{keeper, socket};
 use crate::engine::bounds::Bounds;
 use crate::engine::session::Owner;
 use crate::engine::{Engine, Moment, Verdict};
@@ -142,6 +142,7 @@ impl Broker {
             busy: config.busy,
             events,
             sessions: Arc::default(),
+            by_claim: Mutex::default(),
             incoming: AtomicUsize::new(0),
             stopping,
         });
@@ -203,10 +204,7 @@ impl Broker {
     ///
     /// Waits for no connection. When it returns, nothing more is taken from the device or given to it.
     pub fn drop_device(&self, device: &DeviceId) -> Dropped {
-        let dropped = self
-            .shared
-            .sessions
-            .cut(|session| session.device == *device);
+        let dropped = self.shared.sessions.cut_device(device);
         let owner = Owner::Device(device.clone());
         self.shared.cut_in_all_rooms(
             |its, _| *its == owner,
@@ -329,6 +327,7 @@ fn restore(engine: &mut Engine, rows: Vec<StateRow>, now: Timestamp) {
 fn listen(listener: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
+    socket::prepare(&listener);
     let address = listener.local_addr()?;
     Ok((listener, address))
 }

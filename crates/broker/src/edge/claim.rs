@@ -29,27 +29,73 @@ const PACKET_MAX_BYTES: usize = 64 * 1024;
 /// A claim has one topic to hear from.
 const SUBSCRIPTIONS_MAX: usize = 16;
 
+/// Connections of one claim at a time: half of those that all claims have.
+const CONNECTIONS_MAX: usize = 128;
+/// Of those, how many keep their place where others want in. A device that lost one comes back before it is known to be lost.
+const KEPT_MAX: usize = 4;
+
 /// Serves the connection until its short life ends, or refuses it.
 pub(crate) async fn serve(shared: Arc<Shared>, mut arrived: Box<Arrived>, mark: Mark) {
     let Ok(place) = Arc::clone(&shared.claims).try_acquire_owned() else {
-        let denied = Denied {
-            code: ReasonCode::ServerBusy,
-            who: None,
-            why: Refusal::TooManyConnections,
-        };
-        return arrived.refuse(&shared, denied).await;
+        return arrived.refuse(&shared, too_many()).await;
     };
     let address = arrived.address;
     match Box::pin(admit(&shared, &mut arrived.connect, address)).await {
         Ok(claim) => {
-            if mark.known() {
+            let Some(own) = OfClaim::enter(&shared, &claim) else {
+                drop(place);
+                return Box::pin(arrived.refuse(&shared, too_many())).await;
+            };
+            if mark.known_as(&format!("claim:{claim}"), KEPT_MAX) {
                 run(shared, arrived, claim).await;
             }
+            drop(own);
         }
         Err(denied) => {
             // Its place is free before it has taken its leave.
             drop(place);
             Box::pin(arrived.refuse(&shared, denied)).await;
+        }
+    }
+}
+
+fn too_many() -> Denied {
+    Denied {
+        code: ReasonCode::ServerBusy,
+        who: None,
+        why: Refusal::TooManyConnections,
+    }
+}
+
+/// A connection of a claim, of which each has few at a time.
+struct OfClaim {
+    shared: Arc<Shared>,
+    claim: ClaimId,
+}
+
+impl OfClaim {
+    fn enter(shared: &Arc<Shared>, claim: &ClaimId) -> Option<Self> {
+        let mut held = shared.of_claims();
+        let own = held.entry(claim.clone()).or_default();
+        if *own >= CONNECTIONS_MAX {
+            return None;
+        }
+        *own += 1;
+        Some(Self {
+            shared: Arc::clone(shared),
+            claim: claim.clone(),
+        })
+    }
+}
+
+impl Drop for OfClaim {
+    fn drop(&mut self) {
+        let mut held = self.shared.of_claims();
+        if let Some(own) = held.get_mut(&self.claim) {
+            *own -= 1;
+            if *own == 0 {
+                held.remove(&self.claim);
+            }
         }
     }
 }
@@ -165,7 +211,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
         return;
     };
     let mut requests = Requests::of_claim(&shared, &room, handle, &claim, address);
-    let mut connection = Connection::new(&shared, Arc::clone(&room), handle, parts);
+    let mut connection = Connection::new(&shared, Arc::clone(&room), handle, (parts, None));
     let life = shared.limits.claim_life();
     let end = timeout(life, visit(&mut connection, &mut requests)).await;
     let words = match &end {

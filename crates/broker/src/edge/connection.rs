@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::protocol::{Decoder, Packet, ReasonCode};
 const ANSWERS_MAX_BYTES: usize = 64 * 1024;
 /// Steps after which other tasks have their turn.
 const STEPS: usize = 32;
-/// A packet that is not complete counts against the home's bound once its buffer is longer than this: one TLS record.
+/// A packet that is not complete counts against these bounds once its buffer is longer than this: one TLS record.
 const SMALL_BYTES: usize = 16 * 1024;
 /// A packet that is longer than this gets a buffer of its own, which grows with it.
 const LONG_BYTES: usize = 64 * 1024;
@@ -60,7 +61,7 @@ pub(crate) struct Connection {
     pub(crate) at: Handle,
     decoder: Decoder,
     input: BytesMut,
-    /// What `input` counts against the home's bound.
+    /// What `input` counts against the bounds of its device and the home.
     counted: Incoming<Arc<Shared>>,
     packets: VecDeque<Packet>,
     /// What the client sent behind its last good packet.
@@ -96,7 +97,13 @@ enum Step {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: &Arc<Shared>, hall: Arc<Hall>, at: Handle, parts: Parts) -> Self {
+    /// One with a session. With it: what the connections of its device share of packets that are not complete.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        hall: Arc<Hall>,
+        at: Handle,
+        (parts, of_device): (Parts, Option<Arc<AtomicUsize>>),
+    ) -> Self {
         let Parts {
             tls,
             cut,
@@ -110,7 +117,7 @@ impl Connection {
             at,
             decoder,
             input,
-            counted: Incoming::new(Arc::clone(shared)),
+            counted: Incoming::of(Arc::clone(shared), of_device),
             packets: VecDeque::new(),
             broken: None,
             output: Output::default(),
@@ -294,7 +301,7 @@ impl Connection {
         }
     }
 
-    /// Counts the packet that is not complete against the home's bound.
+    /// Counts the packet that is not complete against the bounds of its device and the home.
     fn charge(&mut self) -> Step {
         let holds = match self.input.capacity() {
             small if small <= SMALL_BYTES => 0,

@@ -179,7 +179,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         identity,
         is_assigned,
     } = welcome;
-    let info = seat.info.clone();
+    let (info, incoming) = (seat.info.clone(), Arc::clone(&seat.incoming));
     let (address, ja4, cut) = (arrived.address, arrived.ja4, Arc::clone(&arrived.cut));
     let bounds = hall.with(|engine, _| engine.bounds().of(admitted.room, admitted.sessions_max));
     let (mut connect, parts) = arrived.open(bounds.packet_max_bytes, &shared.limits);
@@ -204,7 +204,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         return drop(seat);
     };
     end_other_renewals(&shared, &info);
-    let mut connection = Connection::new(&shared, hall, at, parts);
+    let mut connection = Connection::new(&shared, hall, at, (parts, Some(incoming)));
     let mut visit = Visit {
         requests: Requests::new(&shared, &connection.hall, at, &info),
         shared,
@@ -329,7 +329,7 @@ impl Visit {
             }
             _ => {
                 let connection = self.info.connection;
-                self.shared.sessions.cut(|its| its.connection == connection);
+                self.shared.sessions.cut_one(connection);
                 false
             }
         }
@@ -366,7 +366,7 @@ impl Visit {
         };
         if shared.events.send(opened).await.is_err() {
             let connection = self.info.connection;
-            shared.sessions.cut(|its| its.connection == connection);
+            shared.sessions.cut_one(connection);
             return false;
         }
         self.was_announced = true;

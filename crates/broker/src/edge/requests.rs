@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,8 @@ pub(crate) struct Requests {
     requester: Requester,
     address: SocketAddr,
     allowance: Allowance,
+    /// A notice is asked for, and the gateway has not been told yet.
+    is_notice_asked: Arc<AtomicBool>,
 }
 
 impl Requests {
@@ -68,6 +71,7 @@ impl Requests {
             requester: Requester::Device(info.clone()),
             address: info.address,
             allowance: Allowance::default(),
+            is_notice_asked: Arc::default(),
         }
     }
 
@@ -86,6 +90,7 @@ impl Requests {
             requester: Requester::Claim(claim.clone()),
             address,
             allowance: Allowance::default(),
+            is_notice_asked: Arc::default(),
         }
     }
 
@@ -104,12 +109,18 @@ impl Requests {
         let Requester::Device(info) = &self.requester else {
             return;
         };
+        if self.is_notice_asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let (shared, device) = (Arc::clone(&self.shared), info.device.clone());
+        let is_asked = Arc::clone(&self.is_notice_asked);
         tokio::spawn(async move {
             let wanted = Event::NoticeWanted { device };
             if shared.events.send(wanted).await.is_err() {
                 tracing::debug!("the gateway was too busy to publish a notice");
             }
+            // The one that is on its way is told after all who have asked by now.
+            is_asked.store(false, Ordering::Release);
         });
     }
 

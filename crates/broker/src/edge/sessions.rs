@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearthkey_core::access::Admission;
@@ -42,6 +42,16 @@ pub struct Dropped {
     pub elapsed_us: u64,
 }
 
+impl Dropped {
+    fn since(started: Instant, sessions: usize) -> Self {
+        let elapsed_us = started.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+        Self {
+            sessions,
+            elapsed_us,
+        }
+    }
+}
+
 struct Entry {
     info: SessionInfo,
     cut: Arc<Cut>,
@@ -51,11 +61,54 @@ struct Entry {
     room: Option<Arc<Hall>>,
 }
 
+/// What the connections of one device share.
+#[derive(Default)]
+struct OfDevice {
+    connections: Vec<u64>,
+    /// Bytes of their packets that are not complete.
+    incoming: Arc<AtomicUsize>,
+}
+
+/// The live sessions by the numbers of their connections, and those numbers by device.
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, Entry>,
+    devices: HashMap<DeviceId, OfDevice>,
+}
+
+impl Table {
+    /// Puts a session in; gives what it shares with the others of its device.
+    fn insert(&mut self, entry: Entry) -> Arc<AtomicUsize> {
+        let info = &entry.info;
+        let of_device = self.devices.entry(info.device.clone()).or_default();
+        of_device.connections.push(info.connection);
+        let incoming = Arc::clone(&of_device.incoming);
+        self.entries.insert(info.connection, entry);
+        incoming
+    }
+
+    fn remove(&mut self, info: &SessionInfo) {
+        self.entries.remove(&info.connection);
+        if let Some(of_device) = self.devices.get_mut(&info.device) {
+            of_device.connections.retain(|n| *n != info.connection);
+            if of_device.connections.is_empty() {
+                self.devices.remove(&info.device);
+            }
+        }
+    }
+
+    fn of(&self, device: &DeviceId) -> impl Iterator<Item = &Entry> {
+        let numbers = self.devices.get(device).map(|its| &its.connections);
+        let numbers = numbers.into_iter().flatten();
+        numbers.filter_map(|number| self.entries.get(number))
+    }
+}
+
 /// The table of live sessions. One is in it before it is judged for the last time, so that a call that ends it finds it, and until
 /// its task has ended; it is shown in between, as long as its socket is not shut.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    entries: Mutex<HashMap<u64, Entry>>,
+    table: Mutex<Table>,
     next: AtomicU64,
     /// Counts comings and goings.
     changed: watch::Sender<u64>,
@@ -77,11 +130,13 @@ const RENEWALS_MAX: u16 = 4;
 pub(crate) struct Seat {
     sessions: Arc<Sessions>,
     pub(crate) info: SessionInfo,
+    /// Bytes of packets that are not complete, of all connections of its device.
+    pub(crate) incoming: Arc<AtomicUsize>,
 }
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number for a new connection.
@@ -99,16 +154,16 @@ impl Sessions {
         cut: Arc<Cut>,
         sessions_max: u16,
     ) -> Result<Seat, Full> {
-        let mut entries = self.lock();
+        let mut table = self.lock();
         let is_full = info.admission == Admission::Full;
         let is_only_one = sessions_max <= 1;
         let gives_way = |e: &Entry| {
             let its = &e.info;
             its.client_id == info.client_id || is_only_one && its.address.ip() == info.address.ip()
         };
-        let others = entries
-            .values()
-            .filter(|e| e.info.device == info.device && e.info.admission == info.admission)
+        let others = table
+            .of(&info.device)
+            .filter(|e| e.info.admission == info.admission)
             .filter(|e| !(e.cut.is_done() || is_full && gives_way(e)))
             .count();
         let most = match info.admission {
@@ -118,25 +173,24 @@ impl Sessions {
         if others >= usize::from(most) {
             return Err(Full(most));
         }
-        entries.insert(
-            info.connection,
-            Entry {
-                info: info.clone(),
-                cut,
-                is_served: false,
-                room: None,
-            },
-        );
+        let incoming = table.insert(Entry {
+            info: info.clone(),
+            cut,
+            is_served: false,
+            room: None,
+        });
+        drop(table);
         self.changed.send_modify(|count| *count += 1);
         Ok(Seat {
             sessions: Arc::clone(self),
             info,
+            incoming,
         })
     }
 
     /// Notes that a session has been let in.
     pub(crate) fn serve(&self, connection: u64) {
-        if let Some(entry) = self.lock().get_mut(&connection) {
+        if let Some(entry) = self.lock().entries.get_mut(&connection) {
             entry.is_served = true;
         }
         self.changed.send_modify(|count| *count += 1);
@@ -144,38 +198,38 @@ impl Sessions {
 
     /// Notes that a session lives in a room of its own.
     pub(crate) fn lodge(&self, connection: u64, room: &Arc<Hall>) {
-        if let Some(entry) = self.lock().get_mut(&connection) {
+        if let Some(entry) = self.lock().entries.get_mut(&connection) {
             entry.room = Some(Arc::clone(room));
         }
     }
 
     /// The rooms in which sessions of a device live.
     pub(crate) fn rooms_of(&self, device: &DeviceId) -> Vec<Arc<Hall>> {
-        let entries = self.lock();
-        let of_device = entries.values().filter(|e| e.info.device == *device);
-        of_device.filter_map(|e| e.room.clone()).collect()
+        let table = self.lock();
+        table.of(device).filter_map(|e| e.room.clone()).collect()
     }
 
     /// The rooms of a device's sessions that came before this one.
     pub(crate) fn rooms_before(&self, info: &SessionInfo) -> Vec<Arc<Hall>> {
-        let entries = self.lock();
-        let earlier = entries
-            .values()
-            .filter(|e| e.info.device == info.device && e.info.connection < info.connection);
+        let table = self.lock();
+        let earlier = table
+            .of(&info.device)
+            .filter(|e| e.info.connection < info.connection);
         earlier.filter_map(|e| e.room.clone()).collect()
     }
 
     /// Every room that a session has for itself.
     pub(crate) fn rooms(&self) -> Vec<Arc<Hall>> {
         self.lock()
+            .entries
             .values()
             .filter_map(|e| e.room.clone())
             .collect()
     }
 
     pub(crate) fn all(&self) -> Vec<SessionInfo> {
-        let entries = self.lock();
-        let live = entries.values().filter(|e| e.is_shown());
+        let table = self.lock();
+        let live = table.entries.values().filter(|e| e.is_shown());
         live.map(|e| e.info.clone()).collect()
     }
 
@@ -185,41 +239,51 @@ impl Sessions {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.lock().values().filter(|e| e.is_shown()).count()
+        self.lock()
+            .entries
+            .values()
+            .filter(|e| e.is_shown())
+            .count()
     }
 
     pub(crate) fn of(&self, device: &DeviceId) -> Vec<SessionInfo> {
-        self.lock()
-            .values()
-            .filter(|e| e.info.device == *device && e.is_shown())
-            .map(|e| e.info.clone())
-            .collect()
+        let table = self.lock();
+        let shown = table.of(device).filter(|e| e.is_shown());
+        shown.map(|e| e.info.clone()).collect()
     }
 
     /// Cuts every session that fits, in the caller's thread. `fits` runs under the table's lock:
     /// it must take no other.
     pub(crate) fn cut(&self, fits: impl Fn(&SessionInfo) -> bool) -> Dropped {
         let started = Instant::now();
-        let mut sessions = 0;
-        for entry in self
-            .lock()
-            .values()
-            .filter(|e| !e.cut.is_done() && fits(&e.info))
-        {
-            entry.cut.now();
-            sessions += 1;
-        }
-        let elapsed_us = started.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
-        Dropped {
-            sessions,
-            elapsed_us,
-        }
+        let sessions = cut(self.lock().entries.values().filter(|e| fits(&e.info)));
+        Dropped::since(started, sessions)
     }
+
+    /// Cuts every session of a device, in the caller's thread.
+    pub(crate) fn cut_device(&self, device: &DeviceId) -> Dropped {
+        let started = Instant::now();
+        let sessions = cut(self.lock().of(device));
+        Dropped::since(started, sessions)
+    }
+
+    /// Cuts one session, in the caller's thread.
+    pub(crate) fn cut_one(&self, connection: u64) -> Dropped {
+        let started = Instant::now();
+        let sessions = cut(self.lock().entries.get(&connection).into_iter());
+        Dropped::since(started, sessions)
+    }
+}
+
+/// Shuts the sockets of sessions that have one; how many.
+fn cut<'a>(entries: impl Iterator<Item = &'a Entry>) -> usize {
+    let live = entries.filter(|e| !e.cut.is_done());
+    live.inspect(|e| e.cut.now()).count()
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.info.connection);
+        self.sessions.lock().remove(&self.info);
         self.sessions.changed.send_modify(|count| *count += 1);
     }
 }

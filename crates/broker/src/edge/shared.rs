@@ -1,13 +1,14 @@
 //! What every task of the broker shares.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hearthkey_core::access::{Access, Admitted, DoorRefusal, Epoch, RENEWAL_CLIENT_ID};
 use hearthkey_core::certificate::CertificateState;
-use hearthkey_core::id::Fingerprint;
+use hearthkey_core::id::{ClaimId, Fingerprint};
 use hearthkey_core::time::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     /// One permit for each claim's connection.
     pub(crate) claims: Arc<Semaphore>,
+    /// How many connections each claim has.
+    pub(crate) by_claim: Mutex<HashMap<ClaimId, usize>>,
     pub(crate) sessions: Arc<Sessions>,
     /// The home.
     pub(crate) hall: Arc<Hall>,
@@ -40,6 +43,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn of_claims(&self) -> MutexGuard<'_, HashMap<ClaimId, usize>> {
+        self.by_claim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A room beside the home, with the same bounds.
     pub(crate) fn room(&self) -> Arc<Hall> {
         let bounds = self.hall.with(|engine, _| *engine.bounds());
@@ -112,35 +119,64 @@ impl Shared {
 /// What one connection holds of the bytes of packets that are not complete. It is given back with this value.
 pub(crate) struct Incoming<S: Deref<Target = Shared>> {
     shared: S,
+    /// What all connections of its device hold, if it has one.
+    of_device: Option<Arc<AtomicUsize>>,
     held: usize,
 }
 
 impl<S: Deref<Target = Shared>> Incoming<S> {
-    /// Nothing yet.
+    /// Nothing yet, of nobody's share.
     pub(crate) fn new(shared: S) -> Self {
-        Self { shared, held: 0 }
+        Self::of(shared, None)
     }
 
-    /// Holds so many bytes, in place of what was held before. False, and nothing is changed, if the home has no room for more.
+    /// Nothing yet, of a device's share.
+    pub(crate) fn of(shared: S, of_device: Option<Arc<AtomicUsize>>) -> Self {
+        Self {
+            shared,
+            of_device,
+            held: 0,
+        }
+    }
+
+    /// What its bytes count against, and how many may be held there.
+    fn bounds(&self) -> impl Iterator<Item = (&AtomicUsize, usize)> {
+        let limits = &self.shared.limits;
+        let home = (&self.shared.incoming, limits.incoming_total_max_bytes);
+        let device = self.of_device.as_deref();
+        let device = device.map(|held| (held, limits.incoming_device_max_bytes));
+        [Some(home), device].into_iter().flatten()
+    }
+
+    /// Holds so many bytes, in place of what was held before. False, and nothing is changed, if its device or the home has no
+    /// room for more.
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
-        let all = &self.shared.incoming;
         let Some(more) = bytes.checked_sub(self.held) else {
-            all.fetch_sub(self.held - bytes, Ordering::Relaxed);
+            self.give_back(self.held - bytes);
             self.held = bytes;
             return true;
         };
-        let before = all.fetch_add(more, Ordering::Relaxed);
-        let fits = before + more <= self.shared.limits.incoming_total_max_bytes;
-        match fits || more == 0 {
-            true => self.held = bytes,
-            false => drop(all.fetch_sub(more, Ordering::Relaxed)),
+        let mut fits = true;
+        for (held, max) in self.bounds() {
+            fits &= held.fetch_add(more, Ordering::Relaxed) + more <= max;
         }
-        fits || more == 0
+        fits |= more == 0;
+        match fits {
+            true => self.held = bytes,
+            false => self.give_back(more),
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        for (held, _) in self.bounds() {
+            held.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
 impl<S: Deref<Target = Shared>> Drop for Incoming<S> {
     fn drop(&mut self) {
-        self.shared.incoming.fetch_sub(self.held, Ordering::Relaxed);
+        self.give_back(self.held);
     }
 }

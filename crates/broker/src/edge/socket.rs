@@ -1,6 +1,7 @@
 //! A TCP socket, and the switch that ends it at once.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,18 +22,25 @@ pub(crate) struct Cut {
     done: AtomicBool,
 }
 
+/// No delay, and peers that are dead or take nothing are noticed within two minutes. On Linux a socket has the options of the
+/// listener that it comes from (`inet_csk_clone_lock`), so that they are set once and not six times for each connection.
+pub(crate) fn prepare(socket: &impl AsFd) {
+    let prepared = sockopt::set_tcp_nodelay(socket, true)
+        .and_then(|()| sockopt::set_socket_keepalive(socket, true))
+        .and_then(|()| sockopt::set_tcp_keepidle(socket, Duration::from_secs(60)))
+        .and_then(|()| sockopt::set_tcp_keepintvl(socket, Duration::from_secs(15)))
+        .and_then(|()| sockopt::set_tcp_keepcnt(socket, 4))
+        .and_then(|()| sockopt::set_tcp_user_timeout(socket, 120_000));
+    if let Err(error) = prepared {
+        tracing::debug!(%error, "a socket option was refused");
+    }
+}
+
 impl SharedTcp {
-    /// Takes a fresh socket: no delay, and peers that are dead or take nothing are noticed within two minutes.
+    /// Takes a fresh socket.
     pub(crate) fn new(tcp: TcpStream) -> (Self, Arc<Cut>) {
-        let prepared = tcp
-            .set_nodelay(true)
-            .and_then(|()| Ok(sockopt::set_socket_keepalive(&tcp, true)?))
-            .and_then(|()| Ok(sockopt::set_tcp_keepidle(&tcp, Duration::from_secs(60))?))
-            .and_then(|()| Ok(sockopt::set_tcp_keepintvl(&tcp, Duration::from_secs(15))?))
-            .and_then(|()| Ok(sockopt::set_tcp_keepcnt(&tcp, 4)?))
-            .and_then(|()| Ok(sockopt::set_tcp_user_timeout(&tcp, 120_000)?));
-        if let Err(error) = prepared {
-            tracing::debug!(%error, "a socket option was refused");
+        if !cfg!(target_os = "linux") {
+            prepare(&tcp);
         }
         let tcp = Arc::new(tcp);
         let cut = Arc::new(Cut {
@@ -153,5 +161,29 @@ impl AsyncWrite for SharedTcp {
                 Err(error) => Err(error.into()),
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_socket_of_a_listener_has_no_delay_and_notices_dead_peers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare(&listener);
+        let address = listener.local_addr().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (SharedTcp(tcp), _cut) = SharedTcp::new(accepted.unwrap().0);
+        assert!(sockopt::tcp_nodelay(&*tcp).unwrap());
+        assert!(sockopt::socket_keepalive(&*tcp).unwrap());
+        assert_eq!(
+            sockopt::tcp_keepidle(&*tcp).unwrap(),
+            Duration::from_secs(60)
+        );
+        assert_eq!(sockopt::tcp_keepcnt(&*tcp).unwrap(), 4);
+        assert_eq!(sockopt::tcp_user_timeout(&*tcp).unwrap(), 120_000);
     }
 }

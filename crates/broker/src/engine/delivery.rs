@@ -42,6 +42,8 @@ impl Engine {
         from: Option<Place>,
         now_ms: u64,
     ) {
+        let looked_at = route.targets.len() + route.groups.len();
+        self.work = self.work.wrapping_add(looked_at);
         for target in &route.targets {
             let grant = match from == Some(target.session) {
                 false => &target.foreign,

@@ -276,6 +276,7 @@ impl Engine {
         for filter in &lost {
             self.let_go(at, filter);
         }
+        self.stop_reading(at);
         self.change_outbox(at, |session| {
             let may_hear = |entry: &super::outbox::Entry| {
                 to.rights.may_hear(entry.parcel.message.topic.as_str())

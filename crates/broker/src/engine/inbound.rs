@@ -19,8 +19,10 @@ use crate::protocol::{
 
 /// A message that takes at least this much of the buffer it was read into keeps that buffer.
 const OWN_BUFFER_BYTES: usize = 32 * 1024;
-/// Packets and deliveries after which the engine is left to others for a moment.
-const TURN: usize = 256;
+/// Work after which the engine is left to others for a moment: 256 packets, or 4,096 deliveries or filters.
+const TURN: usize = 4_096;
+/// The work of a packet. That of a delivery, and of a filter, is one.
+const PACKET: usize = 16;
 
 /// How far a connection's packets got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,14 +81,15 @@ impl Engine {
         if let Some(link) = self.live_mut(at).and_then(|session| session.link.as_mut()) {
             link.heard_ms = now_ms;
         }
-        for turn in 0.. {
+        let begun = self.work;
+        loop {
             let Some(session) = self.live(at) else {
                 return Progress::Gone;
             };
             if session.identity.epoch != self.epoch.now() {
                 return Progress::Stale;
             }
-            if turn >= TURN {
+            if self.work.wrapping_sub(begun) >= TURN {
                 return Progress::Turn;
             }
             let is_publish = matches!(packets.front(), Some(Packet::Publish(_)));
@@ -96,6 +99,7 @@ impl Engine {
             let Some(packet) = packets.pop_front() else {
                 break;
             };
+            self.work = self.work.wrapping_add(PACKET);
             match self.packet(at, packet, now_ms) {
                 Ok(None) => {}
                 Ok(Some(until_ms)) => return Progress::Rest(until_ms),

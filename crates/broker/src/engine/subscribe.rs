@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (MQTT 5 §3.8, §3.10).
 
+use std::collections::HashMap;
+
 use hearthkey_core::room::SUBSCRIPTION_BYTES;
 use hearthkey_core::topic::hearthkey;
 
@@ -26,6 +28,33 @@ pub(super) fn weight(filter: &Filter) -> usize {
     filter.text().len() + SUBSCRIPTION_BYTES + levels * LEVEL_BYTES
 }
 
+/// Filters in one packet. A client that has more sends them in several.
+const FILTERS_MAX: usize = 10_000;
+const TOO_MANY: Flow = Err(Departure::Violated(Violation {
+    reason: ReasonCode::QuotaExceeded,
+    section: "§4.13",
+    what: "more than 10,000 topic filters in one packet",
+}));
+
+/// What became of one filter.
+struct Taken {
+    code: ReasonCode,
+    /// What is retained under it is wanted, so.
+    reads: Option<Options>,
+    /// The rights do not have it.
+    is_refused: bool,
+}
+
+impl Taken {
+    fn not(code: ReasonCode) -> Self {
+        Self {
+            code,
+            reads: None,
+            is_refused: false,
+        }
+    }
+}
+
 const UNANSWERABLE: Departure = Departure::Violated(Violation {
     reason: ReasonCode::PacketTooLarge,
     section: "[MQTT-3.1.2-24]",
@@ -34,9 +63,29 @@ const UNANSWERABLE: Departure = Departure::Violated(Violation {
 
 impl Engine {
     pub(super) fn subscribe(&mut self, at: Handle, subscribe: &Subscribe, now_ms: u64) -> Flow {
-        let mut codes = Vec::with_capacity(subscribe.filters.len());
-        for subscription in subscribe.filters.iter() {
-            codes.push(self.subscribe_one(at, &subscription, subscribe.subscription_id, now_ms));
+        let count = subscribe.filters.len();
+        if count > FILTERS_MAX {
+            return TOO_MANY;
+        }
+        self.work = self.work.wrapping_add(count);
+        let mut codes = Vec::with_capacity(count);
+        let mut read = HashMap::new();
+        let mut refused = None;
+        for (number, subscription) in subscribe.filters.iter().enumerate() {
+            let id = subscribe.subscription_id;
+            let taken = self.subscribe_one(at, &subscription, id, now_ms);
+            codes.push(taken.code);
+            if let Some(options) = taken.reads {
+                // The last of those that are the same.
+                read.insert(subscription.filter.clone(), (number, options));
+            }
+            if taken.is_refused {
+                refused.get_or_insert(subscription.filter);
+            }
+        }
+        self.read_retained(at, read);
+        if let Some(first) = refused {
+            self.tell_refused(at, &first);
         }
         let why = codes.iter().find(|code| code.is_failure());
         let why = why.map(|code| code.name());
@@ -66,25 +115,26 @@ impl Engine {
         asked: &Subscription,
         id: Option<SubscriptionId>,
         now_ms: u64,
-    ) -> ReasonCode {
+    ) -> Taken {
+        let not_taken = Taken::not;
         let Some(session) = self.live(at) else {
-            return ReasonCode::UnspecifiedError;
+            return not_taken(ReasonCode::UnspecifiedError);
         };
         let Some(link) = &session.link else {
-            return ReasonCode::UnspecifiedError;
+            return not_taken(ReasonCode::UnspecifiedError);
         };
         let filter = &asked.filter;
         let is_shared = filter.share_group().is_some();
         let is_claim = matches!(session.key.owner, Owner::Claim(_));
         if filter.text().len() > self.bounds.topic_max_bytes {
             self.tell_bound(at.session, Bound::Topic, now_ms);
-            return ReasonCode::TopicFilterInvalid;
+            return not_taken(ReasonCode::TopicFilterInvalid);
         }
         if is_shared && is_claim || !session.identity.rights.may_subscribe(filter.as_str()) {
-            let why = Refusal::Subscribe(clipped(filter.as_str()));
-            let (owner, address) = (session.key.owner.clone(), link.address);
-            self.notes.refused(&owner, address, why);
-            return ReasonCode::NotAuthorized;
+            return Taken {
+                is_refused: true,
+                ..not_taken(ReasonCode::NotAuthorized)
+            };
         }
         let options = Options {
             qos: asked.qos,
@@ -95,7 +145,7 @@ impl Engine {
         let is_new = !session.subscriptions.contains_key(filter.text());
         if is_new && let Some(bound) = self.reaches(at, filter) {
             self.tell_bound(at.session, bound, now_ms);
-            return ReasonCode::QuotaExceeded;
+            return not_taken(ReasonCode::QuotaExceeded);
         }
         self.hold(at, filter, options, is_new);
         let wants_retained = match asked.retain_handling {
@@ -103,14 +153,26 @@ impl Engine {
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
-        if wants_retained && !is_shared {
-            self.read_retained(at, filter, options);
-        }
         self.ask_for_notice(at, filter);
-        match asked.qos {
+        let code = match asked.qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => ReasonCode::GrantedQos1,
             QoS::ExactlyOnce => ReasonCode::GrantedQos2,
+        };
+        Taken {
+            code,
+            reads: (wants_retained && !is_shared).then_some(options),
+            is_refused: false,
+        }
+    }
+
+    /// Tells of the first filter of a packet that was refused. One event a packet is enough.
+    fn tell_refused(&mut self, at: Handle, filter: &Filter) {
+        if let Some(session) = self.live(at) {
+            let address = session.link.as_ref().map(|link| link.address);
+            let owner = session.key.owner.clone();
+            let why = Refusal::Subscribe(clipped(filter.as_str()));
+            self.notes.refused(&owner, address, why);
         }
     }
 
@@ -160,11 +222,34 @@ impl Engine {
         self.note_head_change(at.session);
     }
 
-    fn read_retained(&mut self, at: Handle, filter: &Filter, options: Options) {
-        let cursor = self.retained.cursor(filter, options);
+    /// Reads what is retained under some filters, in place of what was still to be read under them.
+    fn read_retained(&mut self, at: Handle, read: HashMap<Filter, (usize, Options)>) {
+        if read.is_empty() {
+            return;
+        }
+        let mut in_turn: Vec<_> = read.iter().collect();
+        in_turn.sort_unstable_by_key(|(_, (number, _))| *number);
+        let cursors: Vec<_> = in_turn
+            .into_iter()
+            .filter_map(|(filter, (_, options))| self.retained.cursor(filter, *options))
+            .collect();
         if let Some(session) = self.live_mut(at) {
-            session.cursors.retain(|cursor| cursor.filter != *filter);
-            session.cursors.extend(cursor);
+            let looked_at = session.cursors.len();
+            session
+                .cursors
+                .retain(|cursor| !read.contains_key(&cursor.filter));
+            session.cursors.extend(cursors);
+            self.work = self.work.wrapping_add(looked_at);
+        }
+    }
+
+    /// Stops reading what is retained under filters that a session has no more.
+    pub(super) fn stop_reading(&mut self, at: super::arena::Place) {
+        if let Some(session) = self.sessions.get_mut(at) {
+            let (cursors, held) = (&mut session.cursors, &session.subscriptions);
+            let looked_at = cursors.len();
+            cursors.retain(|cursor| held.contains_key(cursor.filter.text()));
+            self.work = self.work.wrapping_add(looked_at);
         }
     }
 
@@ -176,18 +261,27 @@ impl Engine {
                 hearthkey::notice(device).as_bytes(),
             )
         {
-            self.asked.push(Asked::Notice);
+            let is_asked = |asked: &Asked| matches!(asked, Asked::Notice);
+            if !self.asked.iter().any(is_asked) {
+                self.asked.push(Asked::Notice);
+            }
         }
     }
 
     pub(super) fn unsubscribe(&mut self, at: Handle, unsubscribe: &Unsubscribe) -> Flow {
-        let mut codes = Vec::with_capacity(unsubscribe.len());
+        let count = unsubscribe.len();
+        if count > FILTERS_MAX {
+            return TOO_MANY;
+        }
+        self.work = self.work.wrapping_add(count);
+        let mut codes = Vec::with_capacity(count);
         for filter in unsubscribe.iter() {
             codes.push(match self.let_go(at.session, &filter) {
                 true => ReasonCode::Success,
                 false => ReasonCode::NoSubscriptionExisted,
             });
         }
+        self.stop_reading(at.session);
         let codes = codes.iter().copied();
         self.answer_codes(at, |link| {
             let out = &mut link.control;
@@ -195,7 +289,8 @@ impl Engine {
         })
     }
 
-    /// Ends a subscription of a session. False if there is none.
+    /// Ends a subscription of a session. False if there is none. What is still to be read under it is not read: see
+    /// [`Self::stop_reading`].
     pub(super) fn let_go(&mut self, at: super::arena::Place, filter: &Filter) -> bool {
         let Some(session) = self.sessions.get_mut(at) else {
             return false;
@@ -203,7 +298,6 @@ impl Engine {
         let Some(held) = session.subscriptions.remove(filter.text()) else {
             return false;
         };
-        session.cursors.retain(|cursor| cursor.filter != *filter);
         let bytes = weight(&held.filter);
         self.subscription_bytes -= bytes;
         if let Some(book) = self.books.get_mut(session.book) {

@@ -173,6 +173,8 @@ pub(crate) struct Room {
     /// Sessions that a device may have.
     pub(crate) sessions_max: usize,
     connections: u64,
+    /// How often a client had to leave the engine to others.
+    pub(crate) turns: usize,
 }
 
 /// A client with a connection.
@@ -195,6 +197,7 @@ impl Room {
             host: 1,
             sessions_max: 9,
             connections: 0,
+            turns: 0,
         }
     }
 
@@ -286,7 +289,7 @@ impl Room {
                 .engine
                 .packets(client.at, &mut client.packets, self.now_ms)
             {
-                Progress::Turn => {}
+                Progress::Turn => self.turns += 1,
                 Progress::Over(departure) => {
                     self.leave(client, departure);
                     return Progress::Over(departure);
@@ -306,6 +309,12 @@ impl Room {
     }
 
     pub(crate) fn publish(&mut self, client: &mut Client, say: &Say<'_>) -> Progress {
+        let bytes = self.published(client, say);
+        self.send(client, &bytes)
+    }
+
+    /// The packet of a message.
+    pub(crate) fn published(&self, client: &Client, say: &Say<'_>) -> BytesMut {
         let mut body = BytesMut::new();
         string(&mut body, say.topic.as_bytes());
         if say.qos > 0 {
@@ -320,7 +329,7 @@ impl Room {
         properties(&mut body, client.v5, &block);
         body.put_slice(say.payload);
         let first = 0x30 | u8::from(say.dup) << 3 | say.qos << 1 | u8::from(say.retain);
-        self.send(client, &packet(first, &body))
+        packet(first, &body)
     }
 
     /// `options`: QoS, No Local (4), Retain As Published (8), Retain Handling (16, 32).

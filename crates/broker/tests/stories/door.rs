@@ -7,7 +7,7 @@ use hearthkey_core::access::Access;
 use std::sync::RwLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Client, Hello, connect_packet, dial};
+use crate::client::{Client, Hello, connect_packet, dial, string};
 use crate::home::{Authority, Home, until, within};
 
 #[tokio::test]
@@ -219,4 +219,32 @@ async fn before_it_is_known_a_client_says_little_and_long_words_count_with_all_t
     drop(held);
     home.hears(&["Refused", "connection was lost"]).await;
     assert!(Client::connect(&home, Some(&lamp), &long).await.is_ok());
+}
+
+#[tokio::test]
+async fn one_device_does_not_take_all_the_room_for_packets_that_are_not_complete() {
+    let limits = Limits {
+        incoming_device_max_bytes: 300 * 1024,
+        ..Limits::default()
+    };
+    let ca = Arc::new(Authority::new());
+    let home = Home::with(limits, Vec::new(), ca, Arc::default()).await;
+    let (lamp, hall) = (home.enroll("lamp", 8), home.enroll("hall", 1));
+    let mut body = Vec::new();
+    string(&mut body, "home/lamp/state");
+    body.extend(vec![b'x'; 250_000]);
+    // Remaining Length: 250,017 (MQTT 5 §1.5.5).
+    let packet = [&[0x30, 0xa1, 0xa1, 0x0f][..], &body].concat();
+    let mut held = Vec::new();
+    for client_id in ["one", "other"] {
+        let mut client = Client::device(&home, &lamp, Hello::v311(client_id)).await;
+        client.send(&packet[..packet.len() - 1]).await;
+        held.push(client);
+    }
+    home.hears(&["Refused", "lamp", "too many long packets"])
+        .await;
+    let mut other = Client::device(&home, &hall, Hello::v311("hall")).await;
+    let payload = vec![b'x'; 250_000];
+    let acknowledged = other.publish("home/hall/state", &payload, false).await;
+    assert_eq!(acknowledged.len(), 2, "a packet identifier");
 }

@@ -1,7 +1,10 @@
 //! Clients that want to hold more than they may.
 
+use crate::engine::detach::Departure;
+use crate::engine::inbound::Progress;
 use crate::engine::testing::{Client, Heard, Hello, Room, Say};
 use crate::limits::Limits;
+use crate::protocol::ReasonCode;
 
 use super::{lasting, messages, say, two};
 
@@ -96,4 +99,73 @@ fn who_reads_long_retained_messages_has_room_for_what_is_published_meanwhile() {
         }
     }
     assert_eq!(now, 1, "the reader kept its connection");
+}
+
+#[test]
+fn a_packet_has_no_more_filters_than_a_session_may() {
+    let mut room = Room::new(&Limits::default());
+    let mut lamp = room.connect("lamp", "lamp", &Hello::default());
+    let filters = vec![("a/b", 0); 10_000];
+    room.hear(&mut lamp);
+    room.subscribe(&mut lamp, 1, &filters, None);
+    assert!(
+        matches!(&room.hear(&mut lamp)[..], [Heard::Suback(1, codes)] if codes.len() == 10_000)
+    );
+    let more = vec![("a/b", 0); 10_001];
+    let over = room.subscribe(&mut lamp, 2, &more, None);
+    let Progress::Over(Departure::Violated(violation)) = over else {
+        panic!("{over:?}");
+    };
+    assert_eq!(violation.reason, ReasonCode::QuotaExceeded);
+}
+
+#[test]
+fn the_last_of_the_same_filters_in_a_packet_reads_what_is_retained_once() {
+    let (mut room, mut listener, mut speaker) = two(&Limits::default(), &Hello::default(), 0);
+    let kept = Say {
+        retain: true,
+        ..say("c/kept", b"x", 0)
+    };
+    room.publish(&mut speaker, &kept);
+    room.hear(&mut listener);
+    let filters = [("c/+", 0), ("c/#", 0), ("c/+", 0)];
+    room.subscribe(&mut listener, 9, &filters, None);
+    assert_eq!(
+        messages(room.hear(&mut listener)).len(),
+        2,
+        "one for each filter"
+    );
+    // Nothing more is read under a filter that is gone before it was.
+    room.subscribe(&mut listener, 10, &[("c/+", 0)], None);
+    room.unsubscribe(&mut listener, 11, "c/+");
+    let heard = room.hear(&mut listener);
+    assert!(messages(heard).is_empty());
+}
+
+#[test]
+fn deliveries_count_in_the_turn_of_who_publishes() {
+    let limits = Limits {
+        publishes_per_s_max: u32::MAX,
+        ..Limits::default()
+    };
+    let mut room = Room::new(&limits);
+    let mut hall = room.connect("hall", "hall", &Hello::default());
+    for group in 0..1_000 {
+        let filter = format!("$share/g{group}/a/b");
+        room.subscribe(&mut hall, 1, &[(&filter, 0)], None);
+    }
+    room.hear(&mut hall);
+    let mut lamp = room.connect("lamp", "lamp", &Hello::default());
+    room.hear(&mut lamp);
+    let before = room.turns;
+    for _ in 0..100 {
+        room.publish(&mut lamp, &say("a/b", b"x", 0));
+    }
+    assert_eq!(room.turns, before, "one at a time is no turn");
+    let many: Vec<u8> = (0..100)
+        .flat_map(|_| room.published(&lamp, &say("a/b", b"x", 0)))
+        .collect();
+    room.send(&mut lamp, &many);
+    let turns = room.turns - before;
+    assert!((20..=50).contains(&turns), "{turns}");
 }
