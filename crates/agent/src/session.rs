@@ -101,6 +101,9 @@ struct Waiter {
 const MOST_WAITING: usize = 1024;
 /// Largest packet this side takes. Certificates, bundles and notices are far below it.
 const LARGEST_PACKET_BYTES: u32 = 256 * 1024;
+/// Messages of this side that wait for their PUBACK; more wait to be sent. The MQTT client keeps a place for each from the
+/// start, and its own choice, 65,535 of them, is more memory than all else in the agent together.
+const UNACKNOWLEDGED_MAX: u16 = 64;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -150,10 +153,13 @@ impl Session {
             .set_keep_alive(30)
             .set_connect_timeout(CONNECT_PATIENCE)
             .set_max_packet_size(Some(LARGEST_PACKET_BYTES))
+            .set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX)
             .set_socket_connector(move |_, _| {
                 Line::open(host.clone(), port, config.clone(), noted.clone())
             });
-        let (client, events) = AsyncClient::builder(options).capacity(64).build();
+        let (client, events) = AsyncClient::builder(options)
+            .capacity(usize::from(UNACKNOWLEDGED_MAX))
+            .build();
         let (inbox_in, inbox) = mpsc::channel(MOST_WAITING);
         let (closed_in, closed) = watch::channel(None);
         let (opened_in, opened) = oneshot::channel();

@@ -16,6 +16,9 @@ use crate::error::BridgeError;
 use crate::limits::{LIST_MAX_BYTES, MESSAGES_MAX};
 use crate::line::Line;
 
+/// Messages of this side that are on their way at once.
+const WAITING_MAX: u16 = 8;
+
 /// Whether a user may come in.
 pub(crate) enum Entry {
     Open(Box<Session>),
@@ -46,11 +49,15 @@ impl Session {
             .set_credentials(user, Bytes::from_owner(password))
             .set_keep_alive(30)
             .set_max_packet_size(Some(u32::try_from(LIST_MAX_BYTES).unwrap_or(u32::MAX)))
+            // The client keeps a place for each message on its way from the start: 65,535 if it is not told.
+            .set_outgoing_inflight_upper_limit(WAITING_MAX)
             .set_socket_connector(move |_, _| {
                 let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
                 async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
             });
-        let (client, events) = AsyncClient::builder(options).capacity(8).build();
+        let (client, events) = AsyncClient::builder(options)
+            .capacity(usize::from(WAITING_MAX))
+            .build();
         let mut session = Self {
             client,
             events,

@@ -77,6 +77,9 @@ fn configure(
         .map_err(ServerConfigError::Tls)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(shown));
+    // AES-128 with SHA-256 for all who can: most clients name AES-256 with SHA-384 first, which costs both sides a tenth of
+    // the handshake and protects nothing more, with keys on P-256.
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
