@@ -5,6 +5,8 @@
 
 /// The anchor file's name in the data directory.
 pub const ANCHOR_FILE: &str = "checkpoint.anchor";
+/// It is there from when the home was opened without an anchor until that is in the database.
+pub const UNANCHORED_FILE: &str = "checkpoint.anchor.anew";
 
 /// What is wrong with the log, as seen from outside the database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

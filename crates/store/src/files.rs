@@ -34,6 +34,19 @@ pub struct HomeLock {
 /// For its owner alone.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+/// The device and inode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+/// Whether the database is the file that it was when the home opened. What is written into one that has lost its name is lost.
+pub(crate) fn still_the_same(dir: &DataDir, database: Option<Identity>) -> Result<(), String> {
+    let now = dir.identity(crate::store::DATABASE_FILE);
+    match now.is_ok_and(|now| now == database) {
+        true => Ok(()),
+        false => Err("the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into()),
+    }
+}
+
 impl DataDir {
     /// Opens a directory.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -116,6 +129,23 @@ impl DataDir {
             &self.handle,
             Mode::RWXU | Mode::RGRP | Mode::XGRP,
         )?)
+    }
+
+    /// What tells a file from any other that is there at the same time.
+    pub(crate) fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        match statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(Identity(found.st_dev, found.st_ino))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that a file is made anew, beside it: who opens the home next has to know, also if this is not written down
+    /// anywhere else before.
+    pub(crate) fn begin_anew(&self, marker: &str) {
+        if let Err(error) = self.append(marker) {
+            tracing::error!(%error, marker, "that a file was missing is not noted for the next start");
+        }
     }
 
     /// Whether there is something of this name, whatever it is.

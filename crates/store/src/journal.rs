@@ -24,6 +24,8 @@ use crate::keys::{DerivedKey, RootKey};
 
 /// The journal's name in the data directory.
 pub const JOURNAL_FILE: &str = "revocations.journal";
+/// It is there from when the journal was begun anew until that is in the database.
+pub const ANEW_FILE: &str = "revocations.journal.anew";
 /// Lines that may wait; beyond it, callers wait.
 const QUEUE: usize = 1024;
 /// Lines that share one sync at most.
@@ -88,7 +90,11 @@ impl Journal {
     pub fn open(data_dir: &Path, root: &RootKey, home: &HomeId) -> io::Result<(Self, Replay)> {
         let key = root.journal(home);
         let dir = Arc::new(DataDir::open(data_dir)?);
-        let missing = !dir.has(JOURNAL_FILE)?;
+        let is_new = !dir.has(JOURNAL_FILE)?;
+        if is_new {
+            dir.begin_anew(ANEW_FILE);
+        }
+        let missing = is_new || dir.has(ANEW_FILE)?;
         let mut file = dir.append(JOURNAL_FILE)?;
         if missing {
             dir.sync()?;
@@ -126,6 +132,11 @@ impl Journal {
             written,
         };
         Ok((journal, replay))
+    }
+
+    /// That the journal was begun anew is written down where it stays.
+    pub(crate) fn anew_is_noted(&self) -> io::Result<()> {
+        self.dir.remove(ANEW_FILE)
     }
 
     /// Appends a revocation and waits until it is on the disk.
@@ -217,6 +228,7 @@ impl Pen {
             return Ok(());
         }
         tracing::error!("the revocation journal was taken away or shortened; it is begun anew");
+        self.dir.begin_anew(ANEW_FILE);
         if !is_named {
             self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
         }
@@ -338,6 +350,7 @@ mod tests {
         let fixture = Fixture::new();
         let (journal, empty) = fixture.open();
         assert!(empty.missing && empty.revocations.is_empty());
+        journal.anew_is_noted().unwrap();
         journal.append(revocation("lamp")).await.unwrap();
         drop(journal);
 
@@ -438,6 +451,26 @@ mod tests {
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("door"), revocation("door")]);
         assert_eq!(replay.foreign_lines, 1);
+    }
+
+    #[tokio::test]
+    async fn that_a_journal_was_missing_is_told_until_it_is_noted_elsewhere() {
+        let fixture = Fixture::new();
+        for _ in 0..2 {
+            let (_, replay) = fixture.open();
+            assert!(
+                replay.missing,
+                "whoever opened it before may have stopped at once"
+            );
+        }
+        let (journal, _) = fixture.open();
+        journal.anew_is_noted().unwrap();
+        journal.anew_is_noted().unwrap();
+        assert!(!fixture.open().1.missing);
+        // Taken away while it is open.
+        std::fs::remove_file(fixture.path()).unwrap();
+        journal.append(revocation("lamp")).await.unwrap();
+        assert!(fixture.open().1.missing);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
 pub mod anchor;
+mod anchoring;
 pub mod change;
 mod connection;
 pub mod devices;
@@ -29,6 +30,7 @@ pub mod log_count;
 pub mod log_search;
 pub mod people;
 pub mod posture;
+mod reads;
 pub mod registry;
 pub mod rights;
 pub mod slots;

@@ -20,7 +20,8 @@ pub enum PersonWrite {
     Reinvite(String, Invitation),
     /// A person takes up an invitation; a conflict if it is not the open one.
     Join(String, Fingerprint),
-    /// Gives a person another mandate; a conflict if the last owner would be none any more.
+    /// Gives a person another mandate; a conflict if the last owner would be none any more. A link by which one who has
+    /// joined could come in again was given for the mandate before, and ends.
     Mandate(String, Mandate),
     /// Ends a person's access: ways in, sessions, invitation; a conflict if it is the last owner's.
     End(String, Timestamp),
@@ -119,7 +120,10 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             let had_owner = has_owner(tx)?;
             one(run(
                 tx,
-                "UPDATE person SET role = ?2, environments = ?3 WHERE id = ?1 AND ended_at IS NULL",
+                "UPDATE person SET role = ?2, environments = ?3,
+                     invitation = CASE joined WHEN 1 THEN NULL ELSE invitation END,
+                     invitation_expires = CASE joined WHEN 1 THEN NULL ELSE invitation_expires END
+                 WHERE id = ?1 AND ended_at IS NULL",
                 params![person, mandate.role().as_str(), environments(mandate)],
             )?)?;
             keeps_an_owner(tx, had_owner)

@@ -6,20 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
 use hearthkey_core::posture::Named;
-use hearthkey_core::posture::witness::{Anchor, JournalGaps};
+use hearthkey_core::posture::witness::JournalGaps;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::anchor::{ANCHOR_FILE, Incident};
+use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
-use crate::files::DataDir;
+use crate::files::{DataDir, Identity, still_the_same};
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
+use crate::reads::Readers;
 use crate::registry::{ReadError, Registry};
 use crate::vault::{SecretName, Vault};
 use crate::writer::{CommitError, Committed, StoredHashes, Writer, log_size};
@@ -33,8 +34,6 @@ const DATABASE_FILES: [&str; 4] = [
     "hearthkey.db-shm",
     "hearthkey.db-journal",
 ];
-/// Connections that answer questions at the same time.
-const READERS: usize = 3;
 
 /// Why a home's database does not open.
 #[derive(Debug, thiserror::Error)]
@@ -112,19 +111,21 @@ pub struct Opened {
 
 /// An open home's storage.
 pub struct Store {
-    dir: Arc<DataDir>,
+    pub(crate) dir: Arc<DataDir>,
     path: PathBuf,
+    /// Which file the database is.
+    database: Option<Identity>,
     key: Arc<DerivedKey>,
     vault: Vault,
-    vkey: String,
-    journal: Journal,
-    readers: Mutex<Vec<Connection>>,
-    writer: Mutex<Option<Arc<Writer>>>,
-    read_only: Arc<Mutex<Option<Incident>>>,
-    checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+    pub(crate) vkey: String,
+    pub(crate) journal: Journal,
+    readers: Readers,
+    pub(crate) writer: Mutex<Option<Arc<Writer>>>,
+    pub(crate) read_only: Arc<Mutex<Option<Incident>>>,
+    pub(crate) checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -190,6 +191,10 @@ impl Store {
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let anchored = dir.has(ANCHOR_FILE)?;
+        if !anchored {
+            dir.begin_anew(UNANCHORED_FILE);
+        }
+        let anchored = anchored && !dir.has(UNANCHORED_FILE)?;
         let incident = examine_log(&connection, &dir, &vkey)?;
         let read_only = Arc::new(Mutex::new(incident.clone()));
         if is_large(&path) {
@@ -198,8 +203,9 @@ impl Store {
         let last_durable = last_durable(&registry)?;
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
+        let database = dir.identity(DATABASE_FILE)?;
         let writer = Arc::new(Writer::start(
-            (Arc::clone(&dir), path.clone()),
+            (Arc::clone(&dir), path.clone(), database),
             Arc::clone(&key),
             log_key,
             sender,
@@ -207,11 +213,12 @@ impl Store {
         let store = Self {
             dir,
             path,
+            database,
             key,
             vault,
             vkey,
             journal,
-            readers: Mutex::new(vec![connection]),
+            readers: Readers::new(connection),
             writer: Mutex::new(Some(writer)),
             read_only,
             checkpoints,
@@ -234,25 +241,19 @@ impl Store {
         writer.ok_or(CommitError::Sealed)?.commit(change).await
     }
 
-    /// Asks the registry, in one snapshot. A connection that failed is not used again.
+    /// Asks the registry, in one snapshot. What waits for a disk that hangs leaves the others a worker of the runtime.
     pub fn read<T>(
         &self,
         question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let free = locked(&self.readers).pop();
-        let connection = match free {
-            Some(connection) => connection,
-            None => {
-                self.dir.still_there().map_err(ReadError)?;
-                connection::open(&self.path, &self.key, Use::Read)?
-            }
+        let open = || {
+            self.dir
+                .still_there()
+                .and_then(|()| still_the_same(&self.dir, self.database))
+                .map_err(ReadError)?;
+            Ok(connection::open(&self.path, &self.key, Use::Read)?)
         };
-        let answer = in_one_snapshot(&connection, question);
-        let mut readers = locked(&self.readers);
-        if answer.is_ok() && readers.len() < READERS {
-            readers.push(connection);
-        }
-        answer
+        self.readers.ask(open, question)
     }
 
     /// Writes a revocation into the journal and waits until it is on the disk.
@@ -313,58 +314,6 @@ impl Store {
         self.checkpoints.clone()
     }
 
-    /// Writes the newest checkpoint into the anchor file.
-    pub fn write_anchor(&self) -> std::io::Result<()> {
-        if locked(&self.read_only).is_some() {
-            return Ok(());
-        }
-        let newest = self.checkpoints.borrow().clone();
-        match newest {
-            Some(checkpoint) => self.dir.replace(ANCHOR_FILE, &checkpoint.note),
-            None => Ok(()),
-        }
-    }
-
-    /// How the anchor file stands to the log now. While there is an incident, it is not written, and that is said there.
-    pub fn anchor(&self) -> Result<Anchor, ReadError> {
-        let newest = self.checkpoints.borrow().clone();
-        let (Some(newest), None) = (newest, self.incident()) else {
-            return Ok(Anchor::Current);
-        };
-        let Ok(Some(note)) = self.dir.read(ANCHOR_FILE) else {
-            return Ok(Anchor::Missing);
-        };
-        let Ok(anchor) = open_checkpoint(&note, &self.vkey) else {
-            return Ok(Anchor::Foreign);
-        };
-        if anchor.size >= newest.size {
-            return Ok(Anchor::Current);
-        }
-        let since = self.read(|registry| registry.record_time(anchor.size))?;
-        Ok(since.map_or(Anchor::Current, Anchor::Behind))
-    }
-
-    /// A person has looked at the incident: once that is on record, the log goes on from where it
-    /// stands. The old anchor stays beside the new one, as evidence.
-    pub async fn accept_incident(&self, record: Change) -> Result<(), CommitError> {
-        let writer = locked(&self.writer).clone();
-        writer.ok_or(CommitError::Sealed)?.commit(record).await?;
-        {
-            let mut read_only = locked(&self.read_only);
-            // Somebody else may have accepted it first.
-            if read_only.take().is_some() && self.dir.has(ANCHOR_FILE).unwrap_or_default() {
-                let moved = self.dir.rename(ANCHOR_FILE, "checkpoint.anchor.refuted");
-                if let Err(error) = moved {
-                    tracing::error!(%error, "the refuted anchor could not be put aside");
-                }
-            }
-        }
-        if let Err(error) = self.write_anchor() {
-            tracing::error!(%error, "the anchor file could not be written");
-        }
-        Ok(())
-    }
-
     /// The checkpoint and a proof that a record is in the log it covers.
     pub fn prove(&self, seq: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(checkpoint) = self.checkpoints.borrow().clone() else {
@@ -390,19 +339,8 @@ impl Store {
         if let Err(error) = self.write_anchor() {
             tracing::error!(%error, "the anchor file could not be written");
         }
-        locked(&self.readers).clear();
+        self.readers.close();
     }
-}
-
-/// Answers a question from one state of the database, however many statements it takes.
-fn in_one_snapshot<T>(
-    connection: &Connection,
-    question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
-) -> Result<T, ReadError> {
-    let snapshot = connection.unchecked_transaction()?;
-    let answer = question(&Registry(&snapshot))?;
-    snapshot.finish()?;
-    Ok(answer)
 }
 
 const LOG_KEY: SecretName<'static> = SecretName {

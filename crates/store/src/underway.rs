@@ -58,6 +58,19 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
 }
 
 impl Registry<'_> {
+    /// Retired credentials of which a version is still in use, or a rotation runs: the gateway stopped in the middle.
+    pub fn retired_in_part(&self) -> Result<Vec<CredentialId>, ReadError> {
+        self.all(
+            "SELECT c.name, c.environment FROM credential c WHERE c.state = 'retired'
+             AND (EXISTS (SELECT 1 FROM credential_version v
+                     WHERE v.credential = c.id AND v.state IN ('pending', 'current', 'previous'))
+                 OR EXISTS (SELECT 1 FROM rotation r WHERE r.credential = c.id AND r.ended_at IS NULL))
+             LIMIT 500",
+            [],
+            |row| id(row, 0, 1),
+        )
+    }
+
     /// The rotation of a credential that runs.
     pub fn rotation(&self, id: &CredentialId) -> Result<Option<Rotation>, ReadError> {
         let sql = format!(

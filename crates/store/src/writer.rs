@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::change::{ApplyError, Change, apply, check};
 use crate::connection::{self, Use};
-use crate::files::DataDir;
+use crate::files::{DataDir, Identity, still_the_same};
 use crate::keys::DerivedKey;
 use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
 
@@ -68,7 +68,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        (dir, path): (Arc<DataDir>, PathBuf),
+        (dir, path, database): (Arc<DataDir>, PathBuf, Option<Identity>),
         key: Arc<DerivedKey>,
         log_key: LogKey,
         checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
@@ -77,6 +77,7 @@ impl Writer {
         let mut state = State {
             dir,
             path,
+            database,
             key,
             log_key,
             checkpoints,
@@ -133,6 +134,8 @@ impl HashReader for StoredHashes<'_> {
 struct State {
     dir: Arc<DataDir>,
     path: PathBuf,
+    /// Which file the database is.
+    database: Option<Identity>,
     key: Arc<DerivedKey>,
     log_key: LogKey,
     checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
@@ -184,6 +187,7 @@ impl State {
         // Until the commit itself, a failure leaves nothing behind.
         let nothing = CommitError::Unavailable;
         let text = |error: rusqlite::Error| nothing(error.to_string());
+        still_the_same(&self.dir, self.database).map_err(nothing)?;
         if self.open.is_none() {
             self.open = Some(self.reopen().map_err(nothing)?);
         }
@@ -344,8 +348,10 @@ mod tests {
         let (private, vkey) = LogKey::generate(ORIGIN);
         let log_key = LogKey::parse(&private, ORIGIN).unwrap();
         let (sender, checkpoints) = watch::channel(None);
+        let files = Arc::new(DataDir::open(dir.path()).unwrap());
         let state = State {
-            dir: Arc::new(DataDir::open(dir.path()).unwrap()),
+            database: files.identity("hearthkey.db").unwrap(),
+            dir: files,
             path,
             key,
             log_key,
