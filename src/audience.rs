@@ -1,7 +1,12 @@
 //! Who sees standard output: a person at a terminal, the system's journal, or a program.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
+use std::path::{Path, PathBuf};
+
+use rustix::net::{SocketAddrUnix, getpeername};
 
 use crate::failure::{Failure, code};
 
@@ -18,7 +23,9 @@ pub fn is_person() -> bool {
 pub fn may_see_link() -> Result<(), Failure> {
     let named = std::env::var(JOURNAL_STREAM).unwrap_or_default();
     let stdout = rustix::fs::fstat(io::stdout());
-    if stdout.is_ok_and(|stdout| is_journal(&named, stdout.st_dev, stdout.st_ino)) {
+    let is_named = stdout.is_ok_and(|stdout| is_journal(&named, stdout.st_dev, stdout.st_ino));
+    // The variable is gone where `sudo` stands in between; the stream is the same.
+    if is_named || peer().is_some_and(|path| is_journals(&path)) {
         return Err(Failure::local(
             code::SYSTEM,
             "The link is not printed.",
@@ -27,6 +34,17 @@ pub fn may_see_link() -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Where standard output goes, if that is a socket with a path.
+fn peer() -> Option<PathBuf> {
+    let peer = SocketAddrUnix::try_from(getpeername(io::stdout()).ok()??).ok()?;
+    let path = peer.path_bytes()?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
+}
+
+fn is_journals(path: &Path) -> bool {
+    path.ends_with("systemd/journal/stdout") || path.ends_with("systemd/journal/socket")
 }
 
 fn is_started_by_somebody(own: u32, parent: u32) -> bool {
@@ -47,6 +65,13 @@ mod tests {
         for (own, parent) in [(1, 0), (7, 1), (812, 0)] {
             assert!(!is_started_by_somebody(own, parent), "{own} of {parent}");
         }
+    }
+
+    #[test]
+    fn the_journal_is_known_by_the_path_of_its_socket() {
+        assert!(is_journals(Path::new("/run/systemd/journal/stdout")));
+        assert!(!is_journals(Path::new("/run/user/1000/other")));
+        assert_eq!(peer(), None, "a test's output goes elsewhere");
     }
 
     #[test]

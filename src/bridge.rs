@@ -100,6 +100,9 @@ impl Bridge {
                 let gone: Disconnected = named.post(context, &verb).await?;
                 context.output.answer(&gone, || {
                     let mut told = vec![format!("{} is disconnected.", gone.name)];
+                    if !gone.durable {
+                        told.push("That is not on the disk yet: it holds while the gateway runs, which tries again every second until the disk takes it.".into());
+                    }
                     told.extend(gone.retired.iter().map(retired_text));
                     told.join("\n\n")
                 })

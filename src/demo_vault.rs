@@ -43,6 +43,7 @@ async fn keep(client: &Client, report: &mut Report) -> Result<(), Failure> {
         remote_id: None,
         imported_from: None,
         rotation: hearthkey_api::RotationPolicyView::default(),
+        second_factor: None,
     };
     let kept: CredentialChanged = client.post("/api/v1/credentials", &request).await?;
     let c = kept.credential;

@@ -165,7 +165,17 @@ fn stream(path: &Path, known: &Metadata) -> Option<io::Result<File>> {
         }
     }
     let through = kind.is_fifo() || kind.is_char_device();
-    through.then(|| OpenOptions::new().write(true).open(path))
+    through.then(|| same_one(path, known))
+}
+
+/// Opens what was looked at, and not what somebody has put in its place since.
+fn same_one(path: &Path, known: &Metadata) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let its = file.metadata()?;
+    match (its.dev(), its.ino()) == (known.dev(), known.ino()) {
+        true => Ok(file),
+        false => Err(io::Error::other("something else was put in its place")),
+    }
 }
 
 fn there_already(path: &Path) -> Failure {
@@ -193,6 +203,20 @@ mod tests {
             Err(Failure::Told { problem, .. }) => problem.title,
             _ => panic!("it was written"),
         }
+    }
+
+    #[test]
+    fn what_was_put_in_place_of_a_pipe_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (looked_at, other) = (dir.path().join("pipe"), dir.path().join("other"));
+        fs::write(&looked_at, "").unwrap();
+        fs::write(&other, "mine").unwrap();
+        let known = fs::metadata(&looked_at).unwrap();
+        assert!(same_one(&looked_at, &known).is_ok());
+        fs::remove_file(&looked_at).unwrap();
+        symlink(&other, &looked_at).unwrap();
+        assert!(same_one(&looked_at, &known).is_err());
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
     }
 
     #[test]

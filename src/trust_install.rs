@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
+use hearthkey_agent::Fingerprint;
+use pem::Pem;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -137,6 +141,16 @@ fn same(a: &str, b: &str) -> bool {
     plain(a) == plain(b)
 }
 
+/// For a root that is not what it is said to be.
+fn odd_root(why: &str) -> Failure {
+    Failure::local(
+        code::NETWORK,
+        "The gateway gave something else than its root, so nothing was changed.",
+        why.to_owned(),
+        "Ask from the gateway's own machine, or compare `hearthkey trust fingerprint` there with what you gave.",
+    )
+}
+
 impl Install {
     /// Does what was asked.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
@@ -153,6 +167,15 @@ impl Install {
         }
         let client = context.client()?;
         let pem = client.get_bytes("/.well-known/hearthkey/root.pem").await?;
+        // What is put there is what was compared, and nothing that may have come with it.
+        let root = CertificateDer::from_pem_slice(&pem);
+        let root = root.map_err(|error| odd_root(&format!("It cannot be read: {error}.")))?;
+        if !same(&Fingerprint::of(&root).to_string(), &found) {
+            return Err(odd_root(
+                "It has another fingerprint than it is said to have.",
+            ));
+        }
+        let pem = pem::encode(&Pem::new("CERTIFICATE", root.as_ref())).into_bytes();
         let file = tempfile::NamedTempFile::new()
             .and_then(|file| std::fs::write(file.path(), &pem).map(|()| file))
             .map_err(|error| Failure::system("keep the root for a moment", &error))?;
@@ -202,6 +225,37 @@ impl Installed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::Network;
+    use crate::fake_gateway::FakeGateway;
+    use crate::output::Output;
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n";
+
+    #[tokio::test]
+    async fn a_root_that_is_not_the_one_that_was_compared_is_put_nowhere() {
+        let compared = "ab".repeat(32);
+        let gateway = FakeGateway::answering(vec![
+            ("/.well-known/hearthkey/fingerprint", compared.clone()),
+            ("/.well-known/hearthkey/root.pem", CERTIFICATE.to_owned()),
+        ]);
+        let install = Install {
+            fingerprint: Some(compared),
+            remove: false,
+        };
+        let context = Context::new(
+            Some(gateway.data_dir().to_owned()),
+            Network::default(),
+            Output::new(true),
+        );
+        let Err(Failure::Told { problem, .. }) = install.obey(&context).await else {
+            panic!("it was installed");
+        };
+        assert!(
+            problem.detail.contains("another fingerprint"),
+            "{}",
+            problem.detail
+        );
+    }
 
     #[test]
     fn a_fingerprint_is_compared_by_its_digits() {

@@ -428,3 +428,47 @@ async fn who_has_no_grant_learns_nothing_from_preconditions() {
         assert_eq!(answer.status, 403, "{environment}: {answer:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_brings_the_end_of_a_value_back_with_it() {
+    let (rig, front) = home().await;
+    added(&rig, "a/key", "lab", b"value-of-then", &[]).await;
+    let change = ["credential", "change", "a/key", "--env", "lab", "--expires"];
+    let past = "2020-01-01T00:00:00Z";
+    told(&rig, &[&change[..], &[past]].concat()).await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "value-of-now").unwrap();
+    let rotate = [
+        "credential",
+        "rotate",
+        "a/key",
+        "--env",
+        "lab",
+        "--overlap",
+        "0s",
+        "--from-file",
+    ];
+    told(&rig, &[&rotate[..], &[new.to_str().unwrap()]].concat()).await;
+    let is_version = async |version: u64| {
+        until("the value is the current one", async || {
+            let shown = shown(&rig, "a/key").await;
+            (shown["version"] == version).then_some(shown)
+        })
+        .await
+    };
+    assert!(is_version(2).await["expires_at"].is_null());
+    // Which value is the current one is not for a token that only asks for new ones.
+    let rotates = token(&rig, &front, "rotates", &["a/key:rotate"]).await;
+    let back = ["credential", "rollback", "a/key", "--env", "lab"];
+    let (_, refusal) = ask(&rig, &rotates, &back).await;
+    assert_eq!(refusal["error"]["code"], "forbidden", "{refusal}");
+    told(&rig, &back).await;
+    let ends = is_version(3).await["expires_at"].clone();
+    assert!(ends.as_str().unwrap().starts_with("2020-01-01"), "{ends}");
+    let reveal = ["credential", "reveal", "a/key", "--env", "lab"];
+    let why = refused(&rig, &reveal).await;
+    assert!(
+        why["detail"].as_str().unwrap().contains("has expired"),
+        "{why}"
+    );
+}

@@ -122,6 +122,7 @@ pub async fn add_many(rig: &Rig, environment: &str, count: usize) {
             remote_id: None,
             imported_from: None,
             rotation: RotationPolicyView::default(),
+            second_factor: None,
         };
         tokio::spawn(async move {
             let added: CredentialChanged =

@@ -241,3 +241,45 @@ async fn a_body_that_does_not_come_keeps_nobody_from_logging_in() {
     assert!(health.is_object());
     drop(slow);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_others_have_to_wait_a_name_that_is_known_there_tells_nothing() {
+    let (rig, front) = home().await;
+    let link = setup_link(&rig).await;
+    let kept = Browser::new(&front).join(&link, "anna").await;
+    let names: Vec<String> = (0..20).map(|n| format!("nobody-{n}")).collect();
+    let wrong = names.iter().map(|name| guess(&front, name, 0));
+    futures_util::future::join_all(wrong).await;
+    for name in ["anna", "nobody-else"] {
+        let begun = Instant::now();
+        assert_eq!(guess(&front, name, 1).await, "rate_limited", "{name}");
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{name}");
+    }
+    let shown = code(&kept.totp, 1);
+    let login = Browser::new(&front).log_in("anna", PASSWORD, &shown).await;
+    assert_eq!(login.status, 200, "{login:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_strangers_hides_nothing_that_those_who_are_known_do() {
+    let (rig, front) = home().await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let recovery = "/api/v1/session/recovery";
+    let names: Vec<String> = (0..60).map(|n| format!("nobody-{n}")).collect();
+    let flood = names.iter().map(async |name| {
+        let wrong = json!({"name": name, "code": "aaaaa-aaaaa-aaaaa-aaaaa"});
+        Browser::new(&front).post(recovery, &wrong).await
+    });
+    futures_util::future::join_all(flood).await;
+    let written = refusals(&rig).await;
+    assert!(
+        (20..=40).contains(&written),
+        "{written}: the minute may have turned"
+    );
+    let step_up = json!({"code": "000000"});
+    anna.post("/api/v1/session/step-up/code", &step_up).await;
+    let log = rig.cli(&["log", "tail", "-n", "20", "--json"]).await;
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(log.contains("session.step-up"), "{log}");
+}

@@ -241,3 +241,91 @@ async fn a_place_leaves_a_critical_credential_with_a_code_or_nothing_is_changed(
     assert_eq!(told(&rig, &used).await["used_by"], json!(["site"]));
     assert_eq!(told(&rig, &gone).await["state"], "retired");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_come_in_again_ends_when_its_person_gets_another_role() {
+    let (rig, front, _kept) = owned().await;
+    let invited = invite(&rig, "bert", "operator", &["lab"]).await;
+    Browser::new(&front).join(&invited, "bert").await;
+    let again = told(&rig, &["person", "invite-again", "bert"]).await;
+    let token = again["url"].as_str().unwrap().split_once('#').unwrap().1;
+    let look = json!({"token": token});
+    let stranger = Browser::new(&front);
+    let path = "/api/v1/invitations/look";
+    assert_eq!(stranger.post(path, &look).await.status, 200);
+    told(&rig, &["person", "change", "bert", "--role", "auditor"]).await;
+    let answer = stranger.post(path, &look).await;
+    assert_eq!(answer.code(), "refused", "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_what_is_not_there_yet_takes_a_code() {
+    let (rig, front, _kept) = owned().await;
+    let file = front.bench.dir.join("later.token");
+    let out = ["--env", "lab", "--out", file.to_str().unwrap()];
+    let create = [&["token", "create", "later"][..], &out].concat();
+    needs_a_code(
+        &rig,
+        &[&create[..], &["--allow", "crit/later:read"]].concat(),
+    )
+    .await;
+    told(&rig, &[&create[..], &["--allow", "std/key:read"]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_critical_authority_makes_is_critical_unless_a_person_says_otherwise() {
+    let (rig, _front, kept) = owned().await;
+    let bridge = [
+        "bridge",
+        "connect",
+        "http",
+        "cloud",
+        "--env",
+        "lab",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--set",
+        "base_url=http://127.0.0.1:9",
+        "--set",
+        r#"mint={"method":"POST","path":"/keys","headers":{"x":"{{authority}}"},"value":"/key"}"#,
+        "--authority",
+        "std/key",
+    ];
+    let add = [
+        "credential",
+        "add",
+        "cloud/new",
+        "--env",
+        "lab",
+        "--kind",
+        "api-token",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--generate",
+    ];
+    let critical = [&add[..], &CRITICAL].concat();
+    let next = format!("{}\n", code(&kept.totp, 1));
+    assert!(by_anna(&rig, &bridge, &next).await.0);
+    told(
+        &rig,
+        &[
+            "credential",
+            "change",
+            "std/key",
+            "--env",
+            "lab",
+            "--tier",
+            "critical",
+        ],
+    )
+    .await;
+    needs_a_code(&rig, &add).await;
+    // Nobody answers there; it is kept all the same.
+    rig.cli(&critical).await;
+    let kept = told(&rig, &["credential", "show", "cloud/new", "--env", "lab"]).await;
+    assert_eq!(kept["tier"], "critical");
+}

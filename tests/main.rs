@@ -49,6 +49,7 @@ mod mqtt;
 mod narrow;
 mod notice;
 mod once;
+mod out_of_use;
 mod overreach;
 mod people;
 mod pipeline;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hearthkey_api::{ClaimOpened, Client, Events, TokenFile};
+use hearthkey_api::{ClaimOpened, Client, Events, RightsView, TokenFile};
 use serde_json::{Value, json};
 
 use crate::guest::records;
@@ -463,6 +463,64 @@ async fn a_limit_that_is_misspelled_makes_no_token_and_a_seal_over_the_network_i
     assert_eq!(away.does(&["seal"]).await["sealed"], true);
     until("the home is sealed", async || {
         rig.status().await.sealed.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_gives_back_what_was_taken_from_a_device_by_those_who_may_give_it_back() {
+    let (rig, front) = home().await;
+    told(&rig, &claim("lamp", "lab")).await;
+    let narrow = json!({"keep": []});
+    let narrowed: RightsView = rig
+        .client()
+        .post("/api/v1/devices/lamp/narrow", &narrow)
+        .await
+        .unwrap();
+    assert!(narrowed.narrowed_at.is_some());
+    let role = [
+        "--role",
+        "developer",
+        "--env",
+        "lab",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--ttl",
+        "1h",
+    ];
+    let developer = Away::with(&rig, &front, "dev", &role).await;
+    assert_eq!(developer.may_not(&claim("lamp", "lab")).await, "forbidden");
+    let rights: RightsView = rig
+        .client()
+        .get("/api/v1/devices/lamp/rights")
+        .await
+        .unwrap();
+    assert!(rights.narrowed_at.is_some(), "{rights:?}");
+    developer.does(&claim("hall", "lab")).await;
+    told(&rig, &claim("lamp", "lab")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_borrowed_ends_with_their_access() {
+    let (rig, front) = home().await;
+    added(&rig, "std/key", "lab", b"standard-value", &[]).await;
+    let mut anna = Browser::new(&front);
+    anna.join(&setup_link(&rig).await, "anna").await;
+    let mut bert = Browser::new(&front);
+    bert.join(
+        &invited_by(&anna, "bert", "developer", &["lab"]).await,
+        "bert",
+    )
+    .await;
+    let path = "/api/v1/environments/lab/credentials/std/key/lease";
+    let lent = bert.post(path, &json!({})).await;
+    assert_eq!(lent.status, 200, "{lent:?}");
+    told(&rig, &["person", "end", "bert"]).await;
+    until("the lease has ended", async || {
+        let leases = told(&rig, &["credential", "leases"]).await;
+        leases.as_array().unwrap().is_empty().then_some(())
     })
     .await;
 }

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::rig::{Rig, json, until};
+use crate::system::{ALL, System};
 use crate::vault::{added, home, records, refused, told, with_input};
 
 /// The version that is given out, and its value.
@@ -337,4 +338,44 @@ async fn what_is_due_is_a_finding_and_is_rotated_by_itself_where_that_was_allowe
     let begun = records(&rig.verified_log().await, "rotation.begin");
     assert_eq!(begun[0]["actor"]["name"], "gateway");
     assert!(begun[0]["reason"].as_str().unwrap().starts_with("due: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_was_given_and_never_worked_ends_nothing_at_its_bridge() {
+    let rig = home().await;
+    let system = System::connected(&rig, "first-value", &ALL).await;
+    added(
+        &rig,
+        "sys/token",
+        "home",
+        b"first-value",
+        &["--remote-id", "user"],
+    )
+    .await;
+    rotate(&rig, "sys/token", b"mistyped", &["--remote-id", "user"]).await;
+    at_step(&rig, "sys/token", "undone").await;
+    assert!(!system.path("at-revoke-before").exists());
+    assert_eq!(current(&rig, "sys/token").await, (1, "first-value".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bridge_knows_by_the_name_of_the_value_in_use_is_not_ended() {
+    let rig = home().await;
+    let system = System::connected(&rig, "first-value", &ALL).await;
+    added(
+        &rig,
+        "sys/token",
+        "home",
+        b"first-value",
+        &["--remote-id", "user"],
+    )
+    .await;
+    // A person has set another password at the bridge itself.
+    system.takes(&["second-value"]);
+    let more = ["--remote-id", "user", "--overlap", "0s"];
+    rotate(&rig, "sys/token", b"second-value", &more).await;
+    let done = at_step(&rig, "sys/token", "done").await;
+    assert!(!system.path("at-revoke-before").exists(), "{done}");
+    assert_eq!(states(&rig, "sys/token").await, ["current", "retired"]);
+    assert_eq!(system.live(), ["second-value"]);
 }

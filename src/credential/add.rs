@@ -8,6 +8,7 @@ use crate::credential::follow::to_rest;
 use crate::credential::target::path;
 use crate::credential::{PATH, Schedule, told};
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::value::ValueSource;
 
 /// What is added.
@@ -52,11 +53,14 @@ pub struct Add {
     expires: Option<String>,
     #[command(flatten)]
     schedule: Schedule,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 impl Add {
     /// Adds it, and shows what is kept of it.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let second_factor = self.showing.second_factor()?;
         let value = if self.generate || self.recorded_at.is_some() {
             None
         } else {
@@ -78,6 +82,7 @@ impl Add {
             remote_id: self.remote_id,
             imported_from: None,
             rotation: self.schedule.view(),
+            second_factor,
         };
         let client = context.client()?;
         let mut added: CredentialChanged = client.post(PATH, &request).await?;

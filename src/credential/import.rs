@@ -393,6 +393,7 @@ impl Import {
             remote_id: None,
             imported_from: Some(self.place_of(found.line)),
             rotation: RotationPolicyView::default(),
+            second_factor: None,
         };
         let added: CredentialChanged = client.post(PATH, &request).await?;
         Ok(added.warnings)

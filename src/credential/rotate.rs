@@ -171,6 +171,10 @@ pub fn one(retired: &Retired) -> String {
         count(retired.revoked_at_bridge as u64, "value"),
         retired.shred_at
     );
+    if !retired.durable {
+        text += "\nNothing of it is given out any more, but that is not on the disk yet: it holds while the gateway \
+                 runs, which tries again every second until the disk takes it.";
+    }
     if !retired.tokens_revoked.is_empty() {
         text += &format!(
             "\nRevoked with it: the tokens {}.",

@@ -119,6 +119,8 @@ impl Run {
         let values = obtain(&context.client()?, &self.env, &request).await?;
         let mut command = Command::new(program);
         command.args(arguments);
+        // What opens the home is nothing for a program that gets some of its values.
+        command.env_remove("HEARTHKEY_PASSPHRASE");
         for (variable, value) in self.variables(&values)? {
             command.env(variable, value);
         }

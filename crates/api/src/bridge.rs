@@ -112,6 +112,8 @@ pub struct BridgeTested {
 pub struct Disconnected {
     /// The bridge.
     pub name: String,
+    /// Whether that is on the disk. The bridge is not asked any more in either case.
+    pub durable: bool,
     /// Its credentials that were retired with it.
     pub retired: Vec<crate::Retired>,
 }

@@ -71,6 +71,10 @@ pub struct CredentialRequest {
     /// When it is rotated.
     #[serde(default)]
     pub rotation: RotationPolicyView,
+    /// On the gateway's own machine, once somebody has joined: a person's code, for a lower tier than that of the authority
+    /// that makes the value, if that is critical.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// What is to be changed of a credential; what is left out stays.
@@ -431,6 +435,8 @@ pub struct Retired {
     pub name: String,
     /// Its environment.
     pub environment: String,
+    /// Whether its end is on the disk. Nothing of it is given out any more in either case.
+    pub durable: bool,
     /// Leases that were ended.
     pub leases_ended: usize,
     /// Service tokens that were for this credential alone, and are revoked.

@@ -145,7 +145,9 @@ fn carried_to(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     let segments = v6.segments();
     let [_, b, c, d, e, f, g, h] = segments;
     let last = v4_of(g, h);
-    match segments {
+    // ISATAP (RFC 5214 §6.1): under any prefix.
+    let isatap = matches!(e, 0 | 0x0200) && f == 0x5efe;
+    let mut to = match segments {
         // Compatible, translated (RFC 2765) and mapped (RFC 4291).
         [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0xffff, ..] => {
             vec![last]
@@ -157,10 +159,12 @@ fn carried_to(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
         [0x2002, ..] => vec![v4_of(b, c)],
         // Teredo (RFC 4380): the server, and the client with its bits turned over.
         [0x2001, 0, ..] => vec![v4_of(c, d), v4_of(!g, !h)],
-        // ISATAP (RFC 5214 §6.1): under any prefix.
-        _ if matches!(e, 0 | 0x0200) && f == 0x5efe => vec![last],
         _ => Vec::new(),
+    };
+    if isatap {
+        to.push(last);
     }
+    to
 }
 
 /// What stands at each place where a NAT64 prefix may have an IPv4 address (RFC 6052 §2.2), and whether everything that
@@ -340,6 +344,7 @@ mod tests {
             ("Teredo, its client", "2001:0:102:304:0:0:5601:5601"),
             ("ISATAP", "2001:db8::5efe:169.254.169.254"),
             ("ISATAP, global", "2001:db8::200:5efe:169.254.1.1"),
+            ("ISATAP under 6to4", "2002:c0a8:102:0:200:5efe:a9fe:101"),
             ("ISATAP, link-local", "fe80::5efe:192.168.1.2"),
         ] {
             let ip: IpAddr = bad.parse().unwrap();

@@ -98,7 +98,12 @@ impl Guarded {
     }
 
     /// Tries a value that was made. The time for it is its own: a value is not lost because trying it took too long.
-    async fn tried(&self, scrubber: &Scrubber, minted: Minted) -> Result<Minted, BridgeError> {
+    async fn tried(
+        &self,
+        scrubber: &Scrubber,
+        order: &MintOrder,
+        minted: Minted,
+    ) -> Result<Minted, BridgeError> {
         if !self.can_verify() {
             return Ok(minted);
         }
@@ -108,8 +113,14 @@ impl Guarded {
         };
         match self.bounded(scrubber, self.inner.verify(&held)).await {
             Ok(Verified::Fails(why)) => {
-                // What was made and does not work must not stay behind. If it cannot be ended, the error says enough.
-                let _ = self.bounded(scrubber, self.inner.revoke(&held)).await;
+                // What was made and does not work must not stay behind, unless the old value goes by the same name there.
+                // If it cannot be ended, the error says enough.
+                let old = order.replaces.as_ref();
+                let is_old = old
+                    .is_some_and(|old| old.remote_id.is_some() && old.remote_id == held.remote_id);
+                if !is_old {
+                    let _ = self.bounded(scrubber, self.inner.revoke(&held)).await;
+                }
                 let why = Scrubber::new([&minted.value]).scrub(&why);
                 let error = self.disproved("it made a new value", format!("that fails: {why}"));
                 Err(error.scrubbed(|text| scrubber.scrub(text)))
@@ -153,7 +164,7 @@ impl Connector for Guarded {
             let scrubber = self.scrubber(old);
             let making = self.mint_in_form(order, progress);
             let minted = self.bounded(&scrubber, making).await?;
-            self.tried(&scrubber, minted).await
+            self.tried(&scrubber, order, minted).await
         })
     }
 

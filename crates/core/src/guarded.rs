@@ -49,6 +49,13 @@ pub enum Changer {
     },
 }
 
+impl Changer {
+    /// Whether it is a person who has shown a second factor within the last minutes.
+    pub fn is_fresh(self) -> bool {
+        self == Self::Person { fresh: true }
+    }
+}
+
 /// Why an attribute stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Guarded {

@@ -1,6 +1,6 @@
 //! Failed attempts with tokens: how many an address has, and which are written down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use hearthkey_broker::origin;
@@ -12,8 +12,11 @@ use hearthkey_core::time::Timestamp;
 pub(crate) const PER_ORIGIN_MAX: u32 = 30;
 /// Origins that are counted in a minute. What comes from more is counted together.
 const ORIGINS_MAX: usize = 4096;
-/// Different refusals that are written down in a minute. The rest is counted.
+/// Different refusals that are written down in a minute, of those who are known, and as many of strangers. The rest is
+/// counted.
 const RECORDED_MAX: usize = 240;
+/// Of those, about strangers from one IPv4 address or IPv6 /64.
+const RECORDED_PER_ORIGIN_MAX: u32 = 20;
 
 /// Whom a refusal is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,8 +25,17 @@ pub(crate) enum About {
     Nobody,
     /// A token.
     Token(TokenId),
+    /// Somebody in a session, or a name on the gateway's own machine.
+    Known(Fingerprint),
     /// A name that was typed, whether anybody has it or not: its hash, because people type passwords into the wrong field.
     Name(Fingerprint),
+}
+
+impl About {
+    /// Whether it comes from somebody who has shown nothing yet.
+    fn is_strangers(&self) -> bool {
+        matches!(self, Self::Nobody | Self::Name(_))
+    }
 }
 
 /// What makes two refusals in one minute the same.
@@ -35,7 +47,9 @@ pub(crate) struct Attempts {
     minute: i64,
     failed: HashMap<IpAddr, u32>,
     elsewhere: u32,
-    refused: HashMap<Refused, ()>,
+    refused: HashSet<Refused>,
+    /// Refusals of strangers that were written down, by where they come from.
+    of_strangers: HashMap<IpAddr, u32>,
     omitted: u64,
 }
 
@@ -95,6 +109,16 @@ impl Attempts {
         self.enter_about(about, code, address, now)
     }
 
+    /// Whether one more refusal is written down in this minute: strangers take no room of those who are known.
+    fn has_room(&self, is_strangers: bool, origin: &IpAddr) -> bool {
+        let of_strangers = self.of_strangers.values().sum::<u32>() as usize;
+        if !is_strangers {
+            return self.refused.len() - of_strangers < RECORDED_MAX;
+        }
+        let from_there = self.of_strangers.get(origin).copied().unwrap_or_default();
+        of_strangers < RECORDED_MAX && from_there < RECORDED_PER_ORIGIN_MAX
+    }
+
     /// The same for a refusal that is about somebody else than a token.
     pub(crate) fn enter_about(
         &mut self,
@@ -104,11 +128,15 @@ impl Attempts {
         now: Timestamp,
     ) -> Option<u64> {
         self.turn(now);
-        let refused = (about, code, origin(address));
-        let full = self.refused.len() >= RECORDED_MAX;
-        if full || self.refused.insert(refused, ()).is_some() {
+        let (is_strangers, origin) = (about.is_strangers(), origin(address));
+        let refused = (about, code, origin);
+        if self.refused.contains(&refused) || !self.has_room(is_strangers, &origin) {
             self.omitted += 1;
             return None;
+        }
+        self.refused.insert(refused);
+        if is_strangers {
+            *self.of_strangers.entry(origin).or_default() += 1;
         }
         Some(std::mem::take(&mut self.omitted))
     }
@@ -162,6 +190,24 @@ mod tests {
         assert_eq!(enter("token_unknown", 602), None);
         assert_eq!(enter("proof_missing", 603), Some(2));
         assert_eq!(enter("token_unknown", 660), Some(0));
+    }
+
+    #[test]
+    fn strangers_take_no_room_in_the_log_of_those_who_are_known_nor_of_each_other() {
+        let mut attempts = Attempts::default();
+        let now = Timestamp::from_s(600);
+        let name = |n: u32| Fingerprint::of(&n.to_be_bytes());
+        let mut enter = |about, from| attempts.enter_about(about, "password", from, now);
+        let of_flood = |n: &u32| enter(About::Name(name(*n)), address("192.0.2.1")).is_some();
+        let written = (0..1000).filter(of_flood).count();
+        assert_eq!(written, RECORDED_PER_ORIGIN_MAX as usize);
+        assert!(enter(About::Name(name(1)), address("192.0.2.2")).is_some());
+        for n in 0..10_000_u32 {
+            enter(About::Nobody, IpAddr::from(n.to_be_bytes()));
+        }
+        assert!(enter(About::Known(name(1)), address("192.0.2.1")).is_some());
+        let token = TokenId::from_random([7; 8]);
+        assert!(enter(About::Token(token), address("192.0.2.1")).is_some());
     }
 
     #[test]

@@ -105,11 +105,11 @@ impl<'a> Evidence<'a> {
 impl Home {
     /// Lets a service in, or says why not. What is refused is written down.
     pub(crate) async fn hear(
-        &self,
+        self: &Arc<Self>,
         peer: Peer,
         headers: &HeaderMap,
         asked: Asked<'_>,
-        errand: Errand,
+        (errand, is_end): (Errand, bool),
     ) -> Result<Service, Challenge> {
         let now = self.now();
         let address = peer.address.ip();
@@ -129,7 +129,12 @@ impl Home {
                 if is_counted {
                     locked(&self.tokens.attempts).give_back(address, now);
                 }
-                self.note_token_use(&token, peer).await;
+                let (home, used) = (Arc::clone(self), Arc::clone(&token));
+                let noted = tokio::spawn(async move { home.note_token_use(&used, peer).await });
+                // Nothing that ends access waits for a disk.
+                if !is_end {
+                    let _ = noted.await;
+                }
                 let address = peer.address;
                 return Ok(Service { token, address });
             }
@@ -283,7 +288,7 @@ impl Home {
         if let Some(before) = before {
             entry = entry.with("address_before", before);
         }
-        // What comes after may end somebody's access: it does not wait for a disk that hangs.
+        // Nobody waits for a disk that hangs.
         let _ = tokio::time::timeout(crate::endings::PATIENCE, self.record(entry)).await;
     }
 

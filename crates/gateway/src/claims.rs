@@ -62,6 +62,14 @@ impl Home {
             let why = format!("the name {} is taken", request.device);
             return Err(Failure::refused(&why, "Choose another name."));
         }
+        let is_narrowed = self
+            .access()
+            .device(&request.device)
+            .is_some_and(|known| known.narrowing.is_some());
+        if is_narrowed {
+            // A new claim gives it all that its profile grants.
+            caller.permit(Act::DeviceApprove, &request.environment)?;
+        }
         let (environments, profiles) = (self.environment_names(), self.all_profiles());
         let trees = HomeTrees {
             environments: &environments,

@@ -104,6 +104,11 @@ impl Ending {
         matches!(timeout(PATIENCE, durable).await, Ok(Ok(_)))
     }
 
+    /// Waits for the disk, as long as that takes. False if it is given up, or the home closes.
+    pub(crate) async fn durable(mut self) -> bool {
+        self.0.wait_for(|durable| *durable).await.is_ok()
+    }
+
     /// Whether it is on the disk by now.
     pub(crate) fn is_durable(&self) -> bool {
         *self.0.borrow()

@@ -169,6 +169,7 @@ impl Front {
             _ => hearthkey_core::bearer::Errand::Use,
         };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let is_end = places_of(&method, pattern.unwrap_or_default(), "").is_some();
         let asked = Asked {
             method: method.as_str(),
             authority,
@@ -176,7 +177,7 @@ impl Front {
         };
         let service = self
             .home
-            .hear(peer, request.headers(), asked, errand)
+            .hear(peer, request.headers(), asked, (errand, is_end))
             .await
             .map_err(IntoResponse::into_response)?;
         let actor = service.actor().name;

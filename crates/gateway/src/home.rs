@@ -116,6 +116,8 @@ pub(crate) struct Home {
     pub(crate) verify_again: Notify,
     /// Places for those who wait for what happens.
     pub(crate) waiters: Arc<Shares>,
+    /// The same, for callers on the gateway's own machine.
+    pub(crate) waiters_here: Arc<Shares>,
     /// What was found about the home as a whole.
     pub(crate) judged: crate::posture::Judged,
     /// Devices that seem to be two machines.

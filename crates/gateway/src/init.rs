@@ -8,10 +8,10 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{HomeId, hex};
 use hearthkey_core::profile::{Profile, built_in_texts};
 use hearthkey_pki::CertificateAuthority;
-use hearthkey_store::anchor::ANCHOR_FILE;
+use hearthkey_store::anchor::{ANCHOR_FILE, UNANCHORED_FILE};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::files::{DataDir, HomeLock, LOCK_FILE};
-use hearthkey_store::journal::JOURNAL_FILE;
+use hearthkey_store::journal::{ANEW_FILE, JOURNAL_FILE};
 use hearthkey_store::keys::{RootKey, random};
 use hearthkey_store::slots::{KEY_FILE, SLOTS_FILE, SlotError, Slots};
 use hearthkey_store::{DATABASE_FILE, Opened, Store};
@@ -231,7 +231,14 @@ fn is_left_over(name: &str) -> bool {
 fn is_of_a_home(name: &str) -> bool {
     let database = name.strip_prefix(DATABASE_FILE);
     matches!(database, Some("" | "-wal" | "-shm"))
-        || [KEY_FILE, ANCHOR_FILE, JOURNAL_FILE].contains(&name)
+        || [
+            KEY_FILE,
+            ANCHOR_FILE,
+            UNANCHORED_FILE,
+            JOURNAL_FILE,
+            ANEW_FILE,
+        ]
+        .contains(&name)
 }
 
 /// The name as a DNS label, and something that no other home has.
@@ -307,6 +314,11 @@ async fn furnish(
         });
     }
     store.commit(change).await?;
+    // This journal and this anchor are the first ones.
+    store
+        .note_missing_journal()
+        .and_then(|()| store.note_missing_anchor())
+        .map_err(hearthkey_store::OpenError::from)?;
     tokio::task::block_in_place(|| store.close());
     Ok(fingerprint)
 }

@@ -17,6 +17,7 @@
 
 mod activity;
 mod around;
+mod aside;
 mod attempts;
 mod bearer;
 pub mod bench;

@@ -13,7 +13,6 @@ use axum::extract::Request;
 use axum::http::{Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use hearthkey_api::BODY_MAX_BYTES;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -21,11 +20,11 @@ use tokio::time::timeout;
 
 use crate::activity::IDLE_TIMEOUT;
 
-/// What is thrown away of one body at most, in bytes: all of one that might have been read, and of one that is little
-/// longer, so that its sender hears so.
-const DISCARDED_MAX_BYTES: usize = BODY_MAX_BYTES + 64 * 1024;
-/// How long.
-const DISCARDED_FOR: Duration = Duration::from_secs(1);
+/// What is thrown away of one body at most, in bytes: all of one that might have been read, and of a longer one what a
+/// person may have sent by mistake.
+const DISCARDED_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long: a busy machine takes its time for as much.
+const DISCARDED_FOR: Duration = Duration::from_secs(5);
 /// What is thrown away after the answer has gone out, in bytes: a stream that is reset at once takes its answer with it.
 const DISCARDED_AFTER_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long: as long as a connection on which nothing goes on stays, because a client that stands still for some seconds

@@ -106,7 +106,12 @@ async fn events(
     };
     let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is no cursor"))?;
     let wait = Duration::from_secs(query.wait_s.unwrap_or(25).min(WAIT_MAX_S));
-    let place = home.waiters.enter(caller.identity());
+    // Whoever sits at the machine waits in no line with the network.
+    let places = match &caller {
+        Caller::Desktop | Caller::Local { .. } => &home.waiters_here,
+        Caller::Person(_) | Caller::Service(_) => &home.waiters,
+    };
+    let place = places.enter(caller.identity());
     let _place = place.ok_or_else(too_many)?;
     // Whether something came or the time was up: the answer tells.
     let _ = timeout(wait, home.something_after(&after)).await;

@@ -235,6 +235,7 @@ pub(crate) async fn open(
         unanchored_at,
         epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
         waiters: crate::live_http::places(),
+        waiters_here: crate::live_http::places(),
         lately_connected: Mutex::default(),
         judged: crate::posture::Judged::default(),
         shared_identities,

@@ -116,7 +116,7 @@ impl Home {
             let why = format!("the profile {name} came with the program");
             return Err(Failure::refused(&why, "Give yours another name."));
         }
-        if names.len() >= PROFILES_MAX {
+        if names.len() >= PROFILES_MAX && !names.contains(&name.to_string()) {
             let why = format!("a home has {PROFILES_MAX} profiles at most");
             return Err(Failure::refused(&why, "Change one of those there are."));
         }

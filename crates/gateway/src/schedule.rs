@@ -66,6 +66,7 @@ impl Home {
         self.end_second_slots(now).await;
         self.access_mut().sweep(now);
         self.sweep_waiting();
+        self.settle_all_out_of_use().await;
         if self.clock.now_and_trust().1 {
             self.shred_what_is_due(now).await;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hearthkey_api as api;
 use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::CredentialId;
 use hearthkey_core::id::TokenId;
 use hearthkey_core::person::Person;
 use hearthkey_core::role::Mandate;
@@ -98,6 +99,12 @@ impl Home {
         self.cut_tokens(actor, beyond)
     }
 
+    /// Takes out the tokens that are for a credential and nothing else, without waiting for anything; gives their names.
+    pub(crate) fn cut_only_for(&self, actor: &Actor, id: &CredentialId) -> Vec<String> {
+        let cut = self.cut_tokens(actor, |token| token.power.is_only_for(id));
+        cut.iter().map(|cut| cut.token.name.to_string()).collect()
+    }
+
     /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
     pub(crate) async fn revoke_tokens(
         self: &Arc<Self>,
@@ -147,7 +154,11 @@ impl Home {
 
     /// Ends what holders that are out have borrowed. Bridges may take their time, and go on taking it after the answer.
     /// Gives how many leases have not ended by then.
-    async fn end_leases_in_time(self: &Arc<Self>, holders: Vec<String>, by: &Actor) -> usize {
+    pub(crate) async fn end_leases_in_time(
+        self: &Arc<Self>,
+        holders: Vec<String>,
+        by: &Actor,
+    ) -> usize {
         let (home, by, all) = (Arc::clone(self), by.clone(), holders.clone());
         let ending = tokio::spawn(async move {
             let mut left = 0;

@@ -246,14 +246,23 @@ impl Home {
             let (environment, name) = (environment.clone(), name.clone());
             let id = CredentialId { environment, name };
             let known = self.store.read(|registry| registry.credential(&id))?;
-            if known.is_some_and(|known| known.credential.tier == Tier::Critical) {
-                let needed = Needed {
-                    act: Act::TokenCreate,
-                    environment: Some(&id.environment),
-                    why: &format!("the credential {} is critical", id.name),
-                };
-                return self.shown_here(caller, needed, second_factor).await;
-            }
+            // One that is not there yet may be critical once it is.
+            let why = match known {
+                None => format!(
+                    "there is no credential {} yet: it may become a critical one",
+                    id.name
+                ),
+                Some(known) if known.credential.tier == Tier::Critical => {
+                    format!("the credential {} is critical", id.name)
+                }
+                Some(_) => continue,
+            };
+            let needed = Needed {
+                act: Act::TokenCreate,
+                environment: Some(&id.environment),
+                why: &why,
+            };
+            return self.shown_here(caller, needed, second_factor).await;
         }
         Ok(None)
     }

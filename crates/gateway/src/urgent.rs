@@ -37,8 +37,20 @@ const ENDS_AT_BRIDGES: [&str; 4] = [
     "/api/v1/projects/{place}/retire",
 ];
 
+/// What the interface asks before it ends access: who is logged in, and what an act would end.
+const PRECEDES: [(Method, &str); 2] = [
+    (Method::GET, "/api/v1/session"),
+    (Method::POST, "/api/v1/devices/preview"),
+];
+
 /// Whose places a request takes, if it ends access. What waits for a bridge has others than what waits for nothing.
 pub(crate) fn places_of(method: &Method, pattern: &str, caller: &str) -> Option<String> {
+    if PRECEDES
+        .iter()
+        .any(|(its, path)| method == its && pattern == *path)
+    {
+        return Some(format!("{caller} before it ends something"));
+    }
     if *method != Method::POST {
         return None;
     }
@@ -86,6 +98,10 @@ mod tests {
         let contract = serde_json::to_value(crate::openapi()).unwrap();
         for pattern in ENDS.iter().chain(&ENDS_AT_BRIDGES) {
             assert!(contract["paths"][pattern]["post"].is_object(), "{pattern}");
+        }
+        for (method, pattern) in PRECEDES {
+            let method = method.as_str().to_lowercase();
+            assert!(contract["paths"][pattern][method].is_object(), "{pattern}");
         }
     }
 

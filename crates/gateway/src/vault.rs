@@ -14,6 +14,7 @@
 mod bridges;
 mod children;
 mod credentials;
+mod disconnecting;
 mod driving;
 mod findings;
 mod giving;
@@ -26,6 +27,7 @@ mod leases;
 mod making;
 mod manifest;
 mod marks;
+mod out_of_use;
 mod retiring;
 mod rotations;
 mod steps;

@@ -34,6 +34,16 @@ impl Witness {
         }
     }
 
+    fn is_noted(self, store: &Store) {
+        let noted = match self {
+            Self::Journal => store.note_missing_journal(),
+            Self::Anchor => store.note_missing_anchor(),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, reason = self.reason(), "it will be told once more");
+        }
+    }
+
     /// When the home last opened without it: now, if that was so, or as it was written down.
     pub(crate) async fn missing_at(
         self,
@@ -50,8 +60,11 @@ impl Witness {
         let write = Write::Setting(self.setting(), now.to_string().into_bytes());
         let change = Change::record(entry.ended(Outcome::Alert, self.reason())).write(write);
         // A home that is read-only, or whose disk is full, opens all the same and says so as long as it is open.
-        if let Err(error) = store.commit(change).await {
-            tracing::error!(%error, reason = self.reason(), "what was missing could not be written down");
+        match store.commit(change).await {
+            Ok(_) => self.is_noted(store),
+            Err(error) => {
+                tracing::error!(%error, reason = self.reason(), "what was missing could not be written down");
+            }
         }
         Ok(Some(now))
     }

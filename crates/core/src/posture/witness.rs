@@ -21,7 +21,7 @@ pub enum Anchor {
     Behind(Timestamp),
     /// It is not there.
     Missing,
-    /// It does not carry this home's signature.
+    /// It does not carry this home's signature, or is of another log.
     Foreign,
 }
 
@@ -63,13 +63,21 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
             format!("The anchor file does not hold what the log has got since {since}.")
         }
         Anchor::Missing => "The anchor file is not there.".into(),
-        Anchor::Foreign => "The anchor file does not carry this home's signature.".into(),
+        Anchor::Foreign => {
+            "The anchor file is not the one of this log: it does not carry this home's signature, or has seen another log.".into()
+        }
+    };
+    // Whoever accepts that it is late does not accept that it is another one.
+    let mark = match anchor {
+        Anchor::Foreign => "foreign",
+        Anchor::Missing => "missing",
+        _ => "",
     };
     let finding = Finding::new(
         FindingKind::AnchorBehind,
         Severity::High,
         object.to_owned(),
-        "",
+        mark,
     );
     Some(finding.saying(
         what,

@@ -230,9 +230,8 @@ impl Home {
         why: &'static str,
     ) {
         let now = self.now();
-        let about = person.map_or(About::Nobody, |known| {
-            About::Name(counted(known.name.as_str()))
-        });
+        let name = person.map_or("", |known| known.name.as_str());
+        let about = About::Known(counted(name));
         let here = IpAddr::from(Ipv4Addr::UNSPECIFIED);
         let entered = locked(&self.people.refusals).enter_about(about, why, here, now);
         let Some(omitted) = entered else { return };

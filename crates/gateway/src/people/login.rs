@@ -4,6 +4,8 @@
 //! not joined, and one of somebody without a password or codes take the same work and leave as many records as a name
 //! with another password. A guess is counted as a failure before it is judged: [`crate::people::throttle`].
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Entry, Outcome};
@@ -14,8 +16,10 @@ use hearthkey_store::people::PersonWrite;
 use hearthkey_store::registry::ReadError;
 use hearthkey_store::{CommitError, people::Ways};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::attempts::About;
+use crate::clock::Stopwatch;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::sessions::{Opened, Visitor, open};
@@ -32,6 +36,8 @@ type Why = &'static str;
 const PASSKEY: &str = "passkey";
 const PASSWORD: &str = "password";
 const RECOVERY_CODE: &str = "recovery-code";
+/// After this long somebody who has to wait is told so. It is about as long as a guess takes that is judged.
+const HELD_FOR: Duration = Duration::from_secs(1);
 pub(crate) const INVITATION: &str = "invitation";
 
 /// The id of nobody, with which the registry is asked for a name that nobody has.
@@ -164,13 +170,33 @@ impl Home {
         visitor: &Visitor,
         login: api::PasswordLogin,
     ) -> Result<Opened, Failure> {
-        let tried = self.guess(visitor, &login.name)?;
+        let arrived = Stopwatch::start();
+        let tried = match self.guess(visitor, &login.name) {
+            Ok(tried) => tried,
+            Err(failure) => {
+                sleep(HELD_FOR.saturating_sub(Duration::from_micros(arrived.elapsed_us()))).await;
+                return Err(failure);
+            }
+        };
+        let is_familiar = tried.attempt.as_ref().is_some_and(Attempt::is_of_known);
         match self.judge_password(&login).await? {
             Ok((person, step)) => {
                 let used = PersonWrite::TotpStep(person.id.clone(), step);
                 self.welcome(visitor, person, tried, vec![used]).await
             }
-            Err((why, known)) => Err(self.turn_away(visitor, tried, known.as_ref(), why).await),
+            Err((why, known)) => {
+                let failure = self.turn_away(visitor, tried, known.as_ref(), why).await;
+                let address = visitor.address.ip();
+                let is_held =
+                    locked(&self.people.throttle).holds_strangers(address, &login.name, self.now());
+                // Where others have to wait, that a name is judged would tell that somebody has it.
+                if is_familiar && is_held {
+                    sleep(HELD_FOR.saturating_sub(Duration::from_micros(arrived.elapsed_us())))
+                        .await;
+                    return Err(too_often());
+                }
+                Err(failure)
+            }
         }
     }
 

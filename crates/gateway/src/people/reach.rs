@@ -4,8 +4,10 @@ use hearthkey_core::audit::{Entry, Outcome};
 use hearthkey_core::id::{DeviceId, TokenName};
 use hearthkey_core::role::{Mandate, Scope};
 
+use crate::attempts::About;
 use crate::caller::{Caller, Visit};
 use crate::home::{Home, locked};
+use crate::people::throttle::counted;
 use crate::problem::Failure;
 use crate::role_routes::Asks;
 
@@ -83,7 +85,8 @@ impl Home {
             return;
         }
         let (now, address) = (self.now(), visit.address.ip());
-        let entered = locked(&self.people.refusals).enter(None, "overstep", address, now);
+        let about = About::Known(counted(visit.person.name.as_str()));
+        let entered = locked(&self.people.refusals).enter_about(about, "overstep", address, now);
         let Some(omitted) = entered else { return };
         let object = format!("person:{}", visit.person.name);
         let path: String = path.chars().take(PATH_SHOWN).collect();

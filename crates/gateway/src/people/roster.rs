@@ -303,7 +303,11 @@ impl Home {
             return Err(last_owner());
         }
         let tokens = tokens.unwrap_or_else(|| self.cut_roles_given_by(&actor, &person, None));
-        self.after_the_cut(&actor, tokens).await;
+        let holder = format!("person:{}", person.name);
+        tokio::join!(
+            self.after_the_cut(&actor, tokens),
+            self.end_leases_in_time(vec![holder], &actor),
+        );
         Ok(api::Ended {
             ended: person.name.to_string(),
             durable,

@@ -8,12 +8,13 @@ use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 
+use crate::attempts::About;
 use crate::caller::Visit;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::login::{no_passkeys, no_such_ceremony, too_often};
 use crate::people::passkeys;
-use crate::people::throttle::{Attempt, By};
+use crate::people::throttle::{Attempt, By, counted};
 use crate::problem::Failure;
 
 fn not_shown() -> Failure {
@@ -128,7 +129,8 @@ impl Home {
     async fn not_fresh(&self, visit: &Visit, why: &'static str) -> Failure {
         let (now, address) = (self.now(), visit.address.ip());
         let object = format!("person:{}", visit.person.name);
-        let entered = locked(&self.people.refusals).enter(None, why, address, now);
+        let about = About::Known(counted(visit.person.name.as_str()));
+        let entered = locked(&self.people.refusals).enter_about(about, why, address, now);
         if entered.is_some() {
             let entry = Entry::new(now, visit.actor(), "session.step-up", object)
                 .ended(Outcome::Refused, why);

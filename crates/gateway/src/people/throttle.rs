@@ -85,6 +85,13 @@ pub(crate) fn counted(name: &str) -> Fingerprint {
     Fingerprint::of(name.to_lowercase().as_bytes())
 }
 
+impl Attempt {
+    /// Whether it counts in a budget of its own, beside those of strangers.
+    pub(crate) fn is_of_known(&self) -> bool {
+        matches!(self.counted, Counted::Known(_))
+    }
+}
+
 impl Throttle {
     fn turn(&mut self, now: Timestamp) {
         let window = now.as_ms() / WINDOW.as_ms();
@@ -142,6 +149,14 @@ impl Throttle {
             window: self.window,
             counted: Counted::Stranger(origin, name),
         })
+    }
+
+    /// Whether a name that has never logged in from an address would have to wait there. One that has is judged all the
+    /// same, and is told nothing else.
+    pub(crate) fn holds_strangers(&mut self, address: IpAddr, name: &str, now: Timestamp) -> bool {
+        self.turn(now);
+        full(&self.origins, &origin(address), PER_ORIGIN_MAX)
+            || full(&self.names, &counted(name), PER_NAME_MAX)
     }
 
     /// Takes an attempt out of the count: it was none in vain.

@@ -13,7 +13,9 @@ use hearthkey_core::posture::{
     token_never_used,
 };
 use hearthkey_core::profile::Profile;
+use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::token::Token;
 use hearthkey_store::posture::RightsUsed;
 use hearthkey_store::registry::{ReadError, Registry};
 
@@ -105,7 +107,7 @@ impl Home {
                 unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
                 orphaned_devices: registry.devices_owned_by(&departed)?,
                 orphaned_credentials: orphaned,
-                orphaned_tokens: self.tokens_of(&departed),
+                orphaned_tokens: self.orphaned_tokens(&registry.people()?, &departed),
                 ungiven,
                 ending,
                 unshown,
@@ -165,16 +167,26 @@ impl Home {
         Ok(each)
     }
 
-    /// Tokens that belong to, or were made by, somebody who has gone.
-    fn tokens_of(&self, departed: &[String]) -> Named {
+    /// Tokens that belong to, or were made by, somebody who has gone, or whose role does not reach so far any more.
+    fn orphaned_tokens(&self, people: &[Person], departed: &[String]) -> Named {
         let mut named = Named::default();
         let gone = |who: &str| {
             let name = who.strip_prefix("person:").unwrap_or(who);
             departed.iter().any(|gone| gone.eq_ignore_ascii_case(name))
         };
+        let beyond = |token: &Token| {
+            let name = token.made_by.strip_prefix("person:");
+            let mut here = people.iter().filter(|person| person.ended_at.is_none());
+            let maker = here.find(|person| Some(person.name.as_str()) == name);
+            let mut environments = token.power.environments().into_iter();
+            maker.is_some_and(|maker| {
+                environments.any(|its| !maker.mandate.permits(Act::TokenCreate, its))
+            })
+        };
         let all = self.tokens.all();
         let live = all.iter().filter(|token| token.revoked_at.is_none());
-        for token in live.filter(|token| gone(&token.owner) || gone(&token.made_by)) {
+        let orphaned = |token: &Token| gone(&token.owner) || gone(&token.made_by) || beyond(token);
+        for token in live.filter(|token| orphaned(token)) {
             named.add(token.name.to_string());
         }
         named

@@ -14,6 +14,7 @@ use hearthkey_store::registry::ReadError;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use crate::aside::aside;
 use crate::home::{Home, locked};
 
 /// From so many devices on a home is judged beside the requests; a smaller one with each.
@@ -72,12 +73,15 @@ impl Home {
             self.judged.looked.notify_one();
             return Ok(found);
         }
-        let _turn = locked(&self.judged.turn);
-        // A large home that has just been opened was judged while this waited.
-        match self.found_in_large() {
-            Some(found) => Ok(found),
-            None => Ok(self.judge_whole(now)?.found),
-        }
+        // Files are looked at, and whoever is before this may wait for one.
+        aside(|| {
+            let _turn = locked(&self.judged.turn);
+            // A large home that has just been opened was judged while this waited.
+            match self.found_in_large() {
+                Some(found) => Ok(found),
+                None => Ok(self.judge_whole(now)?.found),
+            }
+        })
     }
 
     fn found_in_large(&self) -> Option<Arc<Vec<Finding>>> {

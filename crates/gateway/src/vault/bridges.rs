@@ -1,7 +1,5 @@
 //! Bridges: connected, tested, disconnected, and asked on behalf of their credentials.
 
-use std::sync::Arc;
-
 use hearthkey_api as api;
 use hearthkey_bridges::{
     Abilities, BridgeError, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin,
@@ -16,11 +14,14 @@ use hearthkey_core::role::Act;
 use hearthkey_core::secret::Secret;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::{Filter, KnownCredential, SealedValue};
+use hearthkey_store::registry::ReadError;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{VaultWrite, Verdict};
 
+use crate::aside::aside;
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::lifecycle::still_ending;
 use crate::people::here::Needed;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
@@ -46,7 +47,7 @@ impl From<SettingsError> for Failure {
 }
 
 /// What a bridge is called in the audit log.
-fn bridge_object(bridge: &Bridge) -> String {
+pub(super) fn bridge_object(bridge: &Bridge) -> String {
     format!("bridge:{}/{}", bridge.environment, bridge.name)
 }
 
@@ -162,12 +163,19 @@ impl Home {
             .kind
             .parse()
             .map_err(|error| Failure::invalid(&error))?;
+        let authority = self.authority_of(&bridge)?;
+        // Programs and lists of devices are looked at, which may lie on a disk that hangs.
+        let (connected, abilities) = aside(|| {
+            let connected = connect(kind, &bridge.settings, authority)?;
+            let abilities = connected.abilities();
+            Ok::<_, SettingsError>((connected, abilities))
+        })?;
         let connector = Box::new(Interruptible {
-            connector: connect(kind, &bridge.settings, self.authority_of(&bridge)?)?,
+            connector: connected,
             stopping: self.stopping.subscribe(),
         });
         Ok(Connected {
-            abilities: connector.abilities(),
+            abilities,
             connector,
             kind,
             bridge,
@@ -176,11 +184,7 @@ impl Home {
 
     /// The bridge of a credential, if one is connected.
     pub(crate) fn bridge_of(&self, id: &CredentialId) -> Result<Option<Connected>, Failure> {
-        let read = |name: &str| {
-            self.store
-                .read(|registry| registry.bridge(name, &id.environment))
-        };
-        let Some(bridge) = read(id.name.bridge())? else {
+        let Some(bridge) = self.bridge_in_use(id.name.bridge(), &id.environment)? else {
             return Ok(None);
         };
         if bridge.authority.as_ref() == Some(&id.name) {
@@ -220,6 +224,9 @@ impl Home {
             created_at: now,
             created_by: actor.name.clone(),
         };
+        if !self.endings.settled(&bridge_object(&bridge)).await {
+            return Err(still_ending(&bridge_object(&bridge)));
+        }
         let connected = match self.connected(bridge.clone()) {
             Ok(connected) => connected,
             Err(failure) => return Err(offer_pin(&bridge).await.unwrap_or(failure)),
@@ -252,6 +259,7 @@ impl Home {
         let bridges = self.store.read(|registry| registry.bridges())?;
         let views = bridges
             .into_iter()
+            .filter(|bridge| !self.endings.is_pending(&bridge_object(bridge)))
             .map(|bridge| match self.connected(bridge.clone()) {
                 Ok(connected) => view(&connected),
                 // It is listed all the same, with what stands in the way.
@@ -278,12 +286,21 @@ impl Home {
         })
     }
 
-    fn known_bridge(&self, environment: &str, name: &str) -> Result<Bridge, Failure> {
-        let environment = self.environment(environment)?;
+    /// A bridge, unless it has been disconnected, whether or not the registry has that yet.
+    fn bridge_in_use(
+        &self,
+        name: &str,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Bridge>, ReadError> {
         let bridge = self
             .store
-            .read(|registry| registry.bridge(name, &environment))?;
-        bridge
+            .read(|registry| registry.bridge(name, environment))?;
+        Ok(bridge.filter(|bridge| !self.endings.is_pending(&bridge_object(bridge))))
+    }
+
+    pub(super) fn known_bridge(&self, environment: &str, name: &str) -> Result<Bridge, Failure> {
+        let environment = self.environment(environment)?;
+        self.bridge_in_use(name, &environment)?
             .ok_or_else(|| Failure::not_found("bridge", &name.chars().take(80).collect::<String>()))
     }
 
@@ -431,63 +448,5 @@ impl Home {
         self.commit(change.vault(VaultWrite::Verified(id.clone(), kept)))
             .await?;
         Ok(verdict)
-    }
-
-    /// Disconnects a bridge, and retires its credentials with it if that was asked for.
-    pub(crate) async fn disconnect_bridge(
-        self: &Arc<Self>,
-        actor: Actor,
-        environment: &str,
-        name: &str,
-        retire: bool,
-    ) -> Result<api::Disconnected, Failure> {
-        let bridge = self.known_bridge(environment, name)?;
-        let children = self
-            .store
-            .read(|registry| registry.children_at(name, &bridge.environment))?;
-        if children > 0 && !retire {
-            return Err(Failure::refused(
-                &format!("{children} of its values are lent, and only {name} can end them"),
-                "End them first (see `hearthkey credential leases`, `hearthkey credential end-lease`), or add --retire.",
-            ));
-        }
-        let mut retired = Vec::new();
-        if retire {
-            let request = api::RetireRequest {
-                reason: Some(format!("the bridge {name} is disconnected")),
-                ..api::RetireRequest::default()
-            };
-            let authority = bridge.authority.as_ref();
-            let credentials = self.credentials_of_bridge(name, &bridge.environment)?;
-            let ids = credentials.into_iter().map(|known| known.credential.id);
-            let (last, others): (Vec<_>, Vec<_>) = ids.partition(|id| Some(&id.name) == authority);
-            let mut out = Vec::with_capacity(others.len());
-            for id in others {
-                let taken = self.take_out(&actor, &id, &request).await?;
-                out.push((id, taken));
-            }
-            // All of them are out of use before the bridge, which may take its time, is asked. The one by which they are
-            // ended there comes last.
-            for (id, taken) in out {
-                retired.push(self.end_what_is_out(&actor, &id, taken).await?);
-            }
-            for id in last {
-                let ended = self.retire_credential(actor.clone(), &id, &request);
-                retired.push(ended.await?);
-            }
-        }
-        let entry = Entry::new(
-            self.now(),
-            actor,
-            "bridge.disconnect",
-            bridge_object(&bridge),
-        )
-        .with("retired", retired.len());
-        let write = VaultWrite::Disconnect(bridge.name.clone(), bridge.environment);
-        self.commit(Change::record(entry).vault(write)).await?;
-        Ok(api::Disconnected {
-            name: bridge.name,
-            retired,
-        })
     }
 }

@@ -17,6 +17,7 @@ use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
 use crate::caller::Caller;
 use crate::home::Home;
+use crate::lifecycle::still_ending;
 use crate::people::here::code_does_not_fit;
 use crate::problem::Failure;
 use crate::vault::guarding::may_replace_itself;
@@ -89,10 +90,15 @@ impl Home {
     /// A credential that there is.
     pub(crate) fn credential(&self, id: &CredentialId) -> Result<KnownCredential, Failure> {
         let known = self.store.read(|registry| registry.credential(id))?;
-        known.ok_or_else(|| match id.name.is_own() {
+        let mut known = known.ok_or_else(|| match id.name.is_own() {
             true => keeps_itself(&id.name),
             false => Failure::not_found("credential", id),
-        })
+        })?;
+        // One that is out of use is so, whether or not the registry has it yet.
+        if known.credential.state == State::Active && self.endings.is_pending(&object(id)) {
+            known.credential.state = State::Retired;
+        }
+        Ok(known)
     }
 
     /// A new value's row, sealed under the environment's newest epoch.
@@ -148,8 +154,10 @@ impl Home {
     pub(crate) async fn add_credential(
         &self,
         caller: &Caller,
-        request: CredentialRequest,
+        mut request: CredentialRequest,
     ) -> Result<CredentialChanged, Failure> {
+        let second_factor = request.second_factor.take();
+        let mut shown = None;
         let (now, actor) = (self.now(), caller.actor());
         let generate = request.generate;
         self.may_name_remote(caller, request.remote_id.as_deref())?;
@@ -160,6 +168,8 @@ impl Home {
             if let Source::FromBridge = source {
                 self.reaches_authority(caller, Action::Write, &credential.id)
                     .await?;
+                let judged = self.as_critical_as_its_authority(caller, &credential, second_factor);
+                shown = judged.await?;
             }
             credential.provenance.origin = match source {
                 Source::FromBridge => Origin::Minted,
@@ -167,6 +177,9 @@ impl Home {
             };
         }
         let id = credential.id.clone();
+        if !self.endings.settled(&object(&id)).await {
+            return Err(still_ending(&object(&id)));
+        }
         let turn = self.credential_turns.of(&id).await;
         self.may_follow_earlier(caller, &credential).await?;
         let mut entry = Entry::new(now, actor.clone(), "credential.add", object(&id))
@@ -210,7 +223,9 @@ impl Home {
         for write in writes {
             change = change.vault(write);
         }
-        match self.commit(change).await {
+        let is_shown = shown.is_some();
+        match self.commit_shown(change, shown).await {
+            Err(CommitError::Conflict) if is_shown => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => {
                 let why = format!(
                     "there is a credential {} in {} already",

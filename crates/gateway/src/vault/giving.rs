@@ -86,6 +86,11 @@ impl Home {
         let change = self.noticing(change, &caller.actor(), opened.len(), now);
         // Only what is on the disk as given may be given.
         self.commit_shown(change, shown).await?;
+        // One that went out of use meanwhile is not given any more.
+        let gone = |opened: &&Opened| self.endings.is_pending(&object(&opened.id));
+        if let Some(gone) = opened.iter().find(gone) {
+            return Err(not_active(&gone.id));
+        }
         let given = |opened: Opened| Given {
             name: opened.id.name.to_string(),
             version: opened.sealed.version,
@@ -222,17 +227,7 @@ impl Home {
         if caller.is_named(action, id) {
             return Ok(());
         }
-        let tier = self.store.read(|registry| {
-            let bridge = registry.bridge(id.name.bridge(), &id.environment)?;
-            let authority = bridge.and_then(|bridge| bridge.authority);
-            let Some(name) = authority.filter(|name| *name != id.name) else {
-                return Ok(None);
-            };
-            let environment = id.environment.clone();
-            let known = registry.credential(&CredentialId { environment, name })?;
-            Ok(known.map(|known| known.credential.tier))
-        })?;
-        let reached = match tier {
+        let reached = match self.tier_of_authority(id)? {
             Some(tier) => self.reached(caller, action, id, tier).await,
             None => Ok(()),
         };
@@ -243,6 +238,20 @@ impl Home {
             );
             failure
         })
+    }
+
+    /// The tier of the credential by which a credential's bridge is asked, if there is one.
+    pub(super) fn tier_of_authority(&self, id: &CredentialId) -> Result<Option<Tier>, Failure> {
+        Ok(self.store.read(|registry| {
+            let bridge = registry.bridge(id.name.bridge(), &id.environment)?;
+            let authority = bridge.and_then(|bridge| bridge.authority);
+            let Some(name) = authority.filter(|name| *name != id.name) else {
+                return Ok(None);
+            };
+            let environment = id.environment.clone();
+            let known = registry.credential(&CredentialId { environment, name })?;
+            Ok(known.map(|known| known.credential.tier))
+        })?)
     }
 
     /// Writes a refusal down; of a service, each kind once a minute.
@@ -281,7 +290,7 @@ impl Home {
         sealed: SealedValue,
         now: Timestamp,
     ) -> Result<Opened, Failure> {
-        if sealed.state != State::Active {
+        if sealed.state != State::Active || self.endings.is_pending(&object(id)) {
             return Err(not_active(id));
         }
         if self.ends_at(id, &sealed)?.is_some_and(|ends| ends <= now) {

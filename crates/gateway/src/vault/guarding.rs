@@ -4,7 +4,7 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
-use hearthkey_core::credential::{Action, Credential, CredentialId, State, VersionState};
+use hearthkey_core::credential::{Action, Credential, CredentialId, State, Tier, VersionState};
 use hearthkey_core::guarded::{Guarded, may_change, may_follow};
 use hearthkey_core::role::Act;
 
@@ -60,6 +60,30 @@ impl Home {
                  `hearthkey credential show` says when.",
             )),
         }
+    }
+
+    /// What a critical authority makes reaches as far as that does: a lower tier takes what lowering one takes.
+    pub(super) async fn as_critical_as_its_authority(
+        &self,
+        caller: &Caller,
+        new: &Credential,
+        shown: Option<SecondFactor>,
+    ) -> Result<Option<Shown>, Failure> {
+        if self.tier_of_authority(&new.id)? != Some(Tier::Critical) {
+            return Ok(None);
+        }
+        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let Err(guarded) = may_follow(changer, Tier::Critical, new.tier) else {
+            return Ok(None);
+        };
+        let judged = self.or_shown(caller, &new.id, guarded, shown).await;
+        judged.map_err(|mut failure| {
+            failure.0.detail = format!(
+                "The authority that makes the values of {} is critical, and so is what it makes: give it the tier critical, or show a second factor.",
+                new.id.name
+            );
+            failure
+        })
     }
 
     /// A caller on the gateway's own machine shows a code instead of a fresh session.

@@ -255,7 +255,7 @@ async fn rollback(
     let home = gateway.home()?;
     let id = id(path)?;
     home.permitted(&caller, Action::Rotate, &id).await?;
-    Ok(Json(home.roll_back(caller.actor(), &id).await?))
+    Ok(Json(home.roll_back(&caller, &id).await?))
 }
 
 /// Takes a credential out of use: leases and remote values are ended, data keys destroyed after a grace.

@@ -6,32 +6,19 @@ use std::sync::Arc;
 use hearthkey_api::{RetireRequest, Retired, SecondFactor};
 use hearthkey_bridges::Revoked;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{
-    Action, Credential, CredentialId, State, VersionState, checked_text,
-};
-use hearthkey_core::finding::{Finding, FindingKind, Severity};
-use hearthkey_core::rotation::{KEPT, Rotation, Step};
-use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::credential::{Action, Credential, CredentialId, checked_text};
+use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::caller::Caller;
+use crate::endings::all_in_time;
 use crate::home::Home;
 use crate::people::here::{Shown, code_does_not_fit};
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
-
-/// The longest grace.
-const GRACE_MAX: Span = Span::days(365);
-
-/// A credential that is out of use.
-pub(super) struct OutOfUse {
-    /// When its data keys are destroyed.
-    shred_at: Timestamp,
-    /// The versions that were in use.
-    live: Vec<u32>,
-}
+use crate::vault::out_of_use::{OutOfUse, Terms, leftover};
 
 impl Home {
     /// Takes a credential out of use for good.
@@ -41,40 +28,84 @@ impl Home {
         id: &CredentialId,
         request: &RetireRequest,
     ) -> Result<Retired, Failure> {
-        let out = self.take_out(&actor, id, request).await?;
-        self.end_what_is_out(&actor, id, out).await
+        let mut out = self.take_out_of_use(&actor, id, &Terms::of(request)?)?;
+        all_in_time(out.ending.iter_mut()).await;
+        self.end_what_is_out(&actor, out).await
     }
 
-    /// From here on nothing of a credential is given out. No bridge is waited for.
-    pub(super) async fn take_out(
-        &self,
+    /// Takes some credentials out of use, all of them before a bridge, which may take its time, is asked.
+    pub(super) async fn retire_all(
+        self: &Arc<Self>,
         actor: &Actor,
-        id: &CredentialId,
+        ids: impl Iterator<Item = CredentialId>,
         request: &RetireRequest,
-    ) -> Result<OutOfUse, Failure> {
-        let grace = request.grace.as_deref().map(str::parse).transpose();
-        let grace =
-            grace.map_err(|error: hearthkey_core::time::InvalidSpan| Failure::invalid(&error))?;
-        let grace = grace.unwrap_or(KEPT);
-        if grace > GRACE_MAX {
-            return Err(Failure::invalid(&"the grace is a year at most"));
+    ) -> Result<Vec<Retired>, Failure> {
+        let terms = Terms::of(request)?;
+        let out: Result<Vec<_>, _> = ids
+            .map(|id| self.take_out_of_use(actor, &id, &terms))
+            .collect();
+        let mut out = out?;
+        all_in_time(out.iter_mut().filter_map(|out| out.ending.as_mut())).await;
+        let mut retired = Vec::with_capacity(out.len());
+        for out in out {
+            retired.push(self.end_what_is_out(actor, out).await?);
         }
-        let reason = request.reason.as_deref();
-        let reason = reason
-            .map(|text| checked_text("reason", text))
-            .transpose()?;
-        let taken = self.take_out_of_use(actor, id, grace, reason).await?;
-        taken.ok_or_else(|| not_active(id))
+        Ok(retired)
+    }
+
+    /// Ends what a credential that is out of use has opened, here and at bridges. Where the disk does not have its end yet,
+    /// that follows once it does.
+    async fn end_what_is_out(
+        self: &Arc<Self>,
+        actor: &Actor,
+        out: OutOfUse,
+    ) -> Result<Retired, Failure> {
+        if out.is_durable() {
+            return self.end_what_it_opened(actor, &out.id, out.shred_at).await;
+        }
+        let id = &out.id;
+        let retired = Retired {
+            name: id.name.to_string(),
+            environment: id.environment.to_string(),
+            durable: false,
+            leases_ended: 0,
+            tokens_revoked: self.cut_only_for(actor, id),
+            revoked_at_bridge: 0,
+            shred_at: out.shred_at.to_string(),
+            by_hand: vec![
+                "Free or mend the disk: what the credential has opened is ended once the disk takes its end."
+                    .to_owned(),
+            ],
+        };
+        let (home, actor) = (Arc::clone(self), actor.clone());
+        tokio::spawn(async move { home.follow_up(&actor, out).await });
+        Ok(retired)
+    }
+
+    /// Waits for the disk, as long as that takes, and ends then what a credential has opened.
+    async fn follow_up(self: Arc<Self>, actor: &Actor, out: OutOfUse) {
+        let mut stopping = self.stopping.subscribe();
+        if let Some(ending) = out.ending {
+            tokio::select! {
+                is_durable = ending.durable() => if !is_durable { return },
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+        }
+        let ended = self.end_what_it_opened(actor, &out.id, out.shred_at).await;
+        if let Err(failure) = ended {
+            tracing::warn!(credential = %out.id, why = failure.0.detail, "what a retired credential has opened is not all ended: retire it again");
+        }
     }
 
     /// Ends at bridges what a credential that is out of use has opened. This may fail, or be cut short: then it is said,
     /// stays a finding, and is taken up again when the credential is retired again.
-    pub(super) async fn end_what_is_out(
+    async fn end_what_it_opened(
         self: &Arc<Self>,
         actor: &Actor,
         id: &CredentialId,
-        OutOfUse { shred_at, live }: OutOfUse,
+        shred_at: Timestamp,
     ) -> Result<Retired, Failure> {
+        let live = self.settle_out_of_use(id).await?;
         let known = self.credential(id)?;
         let now = self.now();
         let mut by_hand = Vec::new();
@@ -109,117 +140,13 @@ impl Home {
         Ok(Retired {
             name: id.name.to_string(),
             environment: id.environment.to_string(),
+            durable: true,
             leases_ended,
             tokens_revoked,
             revoked_at_bridge,
             shred_at: shred_at.to_string(),
             by_hand,
         })
-    }
-
-    /// Takes a credential and all its versions out of use, and notes what is to be ended at its bridge, in one change. Gives
-    /// when its data keys are destroyed, and which versions were in use; nothing if it was out of use before, and nothing is
-    /// left to do.
-    async fn take_out_of_use(
-        &self,
-        actor: &Actor,
-        id: &CredentialId,
-        grace: Span,
-        reason: Option<String>,
-    ) -> Result<Option<OutOfUse>, Failure> {
-        let _turn = self.credential_turns.of(id).await;
-        let known = self.credential(id)?;
-        let (versions, leases, rotation, left) = self.store.read(|registry| {
-            Ok((
-                registry.versions(id)?,
-                registry.leases_of(id)?,
-                registry.rotation(id)?,
-                registry.leftovers(&object(id))?,
-            ))
-        })?;
-        if known.credential.state != State::Active {
-            let unfinished = !(left.is_empty() && leases.is_empty());
-            let shred_at = known.shred_at.filter(|_| unfinished);
-            return Ok(shred_at.map(|shred_at| OutOfUse {
-                shred_at,
-                live: Vec::new(),
-            }));
-        }
-        let now = self.now();
-        let shred_at = now.after(grace);
-        let mut entry = Entry::new(now, actor.clone(), "credential.retire", object(id))
-            .with("leases", leases.len())
-            .with("shred_at", shred_at.to_string());
-        entry.reason = reason;
-        let mut change = Change::default().vault(VaultWrite::MoveCredential {
-            credential: id.clone(),
-            from: State::Active,
-            to: State::Retired,
-            shred_at: Some(shred_at),
-        });
-        // A bridge that cannot be reached may be one that can end them.
-        let connected = !matches!(self.bridge_of(id), Ok(None));
-        let mut live = Vec::new();
-        for version in &versions {
-            let in_use = version.state.is_live() || version.state == VersionState::Pending;
-            let undone = |rotation: &Rotation| rotation.to_version == Some(version.version);
-            if !in_use && !rotation.as_ref().is_some_and(undone) {
-                continue;
-            }
-            live.push(version.version);
-            if in_use {
-                change = change.vault(VaultWrite::MoveVersion {
-                    credential: id.clone(),
-                    version: version.version,
-                    from: version.state,
-                    to: VersionState::Retired,
-                    at: now,
-                });
-            }
-            if connected {
-                let again = format!(
-                    "End it there: run `hearthkey credential retire {} --env {}` again, or do it by hand.",
-                    id.name, id.environment
-                );
-                let finding = leftover(id, version.version, &again);
-                change = change.vault(VaultWrite::Finding(finding, now));
-            }
-        }
-        if let Some(mut rotation) = rotation {
-            if rotation.asked {
-                let version = self.next_version(id)?;
-                let what = format!(
-                    "If the bridge has a value by the name {:?}, end it there by hand.",
-                    self.label(id, version)
-                );
-                change = change.vault(VaultWrite::Finding(leftover(id, version, &what), now));
-            }
-            let from = rotation.step;
-            rotation.step = Step::Undone;
-            rotation.ended_at = Some(now);
-            rotation
-                .notes
-                .push("ended, because the credential was retired".into());
-            change = change.vault(VaultWrite::Rotate(from, rotation));
-        }
-        for kind in [
-            FindingKind::RotationHeld,
-            FindingKind::Drift,
-            FindingKind::Leaked,
-        ] {
-            change = change.vault(VaultWrite::Overtaken {
-                object: object(id),
-                kind,
-                seen_before: now.after(Span::s(1)),
-                at: now,
-            });
-        }
-        let change = change.entry(entry.with("versions", live.len()));
-        match self.commit(change).await {
-            Err(CommitError::Conflict) => Err(not_active(id)),
-            Err(error) => Err(error.into()),
-            Ok(_) => Ok(Some(OutOfUse { shred_at, live })),
-        }
     }
 
     /// Retires what is used in one place only, and takes the place out of everything else.
@@ -251,17 +178,8 @@ impl Home {
             self.leave_place(caller, &credential.id, &place, code)
                 .await?;
         }
-        let mut out = Vec::with_capacity(only_here.len());
-        for Credential { id, .. } in only_here {
-            let taken = self.take_out(&caller.actor(), &id, &request).await?;
-            out.push((id, taken));
-        }
-        // All of them are out of use before a bridge, which may take its time, is asked.
-        let mut retired = Vec::with_capacity(out.len());
-        for (id, taken) in out {
-            retired.push(self.end_what_is_out(&caller.actor(), &id, taken).await?);
-        }
-        Ok(retired)
+        let ids = only_here.into_iter().map(|credential| credential.id);
+        self.retire_all(&caller.actor(), ids, &request).await
     }
 
     /// The credentials that are used in a place: those that are used nowhere else, and those that are.
@@ -374,8 +292,8 @@ impl Home {
                     }
                     Ok(Revoked::ByHand(what)) => what,
                     Err(error) => format!(
-                        "{error}. Run `hearthkey credential retire {} --env {}` again, or end version {} at the bridge by hand.",
-                        id.name, id.environment, version.version
+                        "{error}. End version {} at the bridge by hand; or, as long as the name is not in use again, run `hearthkey credential retire {} --env {}` once more.",
+                        version.version, id.name, id.environment
                     ),
                 },
                 false => format!(
@@ -397,13 +315,4 @@ fn without(credential: &Credential, place: &str) -> Credential {
     let mut without = credential.clone();
     without.used_by.retain(|known| known != place);
     without
-}
-
-/// The finding that a bridge still takes a value that is out of use here.
-pub(crate) fn leftover(id: &CredentialId, version: u32, what: &str) -> Finding {
-    let mark = version.to_string();
-    Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
-        format!("Version {mark} may still work although it is out of use."),
-        what,
-    )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hearthkey_api::{RotateRequest, RotationView};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
-    Action, CredentialId, Custody, Origin, State, VersionState, checked_text,
+    Action, CredentialId, Custody, Origin, State, Tier, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
 use hearthkey_core::rotation::{Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
@@ -21,7 +21,8 @@ use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
-use crate::vault::retiring::leftover;
+use crate::vault::out_of_use::leftover;
+use crate::vault::untaken::unheard;
 use crate::vault::{making, views};
 
 /// How often it is looked for what is due.
@@ -51,6 +52,8 @@ pub(super) struct Beginning<'a> {
     pub(super) caller: Option<&'a Caller>,
     pub(super) reason: String,
     pub(super) overlap: Option<Span>,
+    /// When the new value ends, if that is known.
+    pub(super) expires_at: Option<Timestamp>,
     /// Because it is due, and nobody asked.
     pub(super) by_itself: bool,
 }
@@ -109,9 +112,18 @@ impl Home {
             return Err(lies_elsewhere(id));
         }
         let usual = known.credential.rotation.overlap();
-        if caller.is_service() && overlap.is_some_and(|overlap| overlap > usual) {
+        let is_longer = overlap.is_some_and(|overlap| overlap > usual);
+        let is_critical = known.credential.tier == Tier::Critical;
+        let is_fresh = || {
+            Ok::<_, Failure>(
+                caller
+                    .changer(self.now(), self.asks_for_codes()?)
+                    .is_fresh(),
+            )
+        };
+        if is_longer && (caller.is_service() || is_critical && !is_fresh()?) {
             return Err(Failure::refused(
-                &"a token lets two values live side by side no longer than the credential's schedule has it",
+                &"two values live side by side no longer than the credential's schedule has it",
                 "Leave --overlap out, or take a shorter one; a person changes the schedule.",
             ));
         }
@@ -148,6 +160,7 @@ impl Home {
             caller: Some(caller),
             reason: reason.map_or("asked".into(), |reason| format!("asked: {reason}")),
             overlap,
+            expires_at: None,
             by_itself: false,
         };
         self.begin_rotation(actor, id, value, beginning).await
@@ -266,11 +279,8 @@ impl Home {
         }
         if running.asked {
             let version = self.next_version(id)?;
-            let what = format!(
-                "If the bridge has a value by the name {:?}, end it there by hand.",
-                self.label(id, version)
-            );
-            change = leave(change, version, &what);
+            let finding = unheard(id, running.id, &self.label(id, version));
+            change = change.vault(VaultWrite::Finding(finding, now));
         }
         let step = running.step;
         running.step = Step::Undone;
@@ -337,7 +347,7 @@ impl Home {
             overlap: beginning.overlap,
             deadline: None,
             asked: false,
-            other_expires_at: None,
+            other_expires_at: beginning.expires_at,
             // A first value has nobody to switch from another.
             dependents: match known.current {
                 Some(_) => known.credential.used_by.clone(),
@@ -401,6 +411,7 @@ impl Home {
             caller: None,
             reason: "added".into(),
             overlap: None,
+            expires_at: None,
             by_itself: false,
         };
         self.begin_rotation(actor, &known.credential.id, NewValue::FromBridge, beginning)
@@ -444,6 +455,7 @@ impl Home {
                 caller: None,
                 reason: format!("due: {due}"),
                 overlap: None,
+                expires_at: None,
                 by_itself: true,
             };
             let id = &known.credential.id;

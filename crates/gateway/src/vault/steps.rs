@@ -18,7 +18,7 @@ use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::bridges::Connected;
 use crate::vault::credentials::object;
-use crate::vault::retiring::leftover;
+use crate::vault::out_of_use::leftover;
 use crate::vault::untaken::{Untaken, lost};
 
 /// Notes that are kept of one rotation.
@@ -424,6 +424,24 @@ impl Home {
         change
     }
 
+    /// Whether the bridge knows something by one name that another version in use goes by, too: whoever ends it there ends
+    /// that one.
+    pub(super) fn is_in_use_at_bridge(
+        &self,
+        id: &CredentialId,
+        version: u32,
+        remote_id: Option<&str>,
+    ) -> Result<bool, Failure> {
+        let Some(remote_id) = remote_id else {
+            return Ok(false);
+        };
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        Ok(versions.iter().any(|known| {
+            let is_other = known.version != version && known.state.is_live();
+            is_other && known.remote_id.as_deref() == Some(remote_id)
+        }))
+    }
+
     /// Has the bridge end a version; gives what is left to do by hand.
     pub(super) async fn end_version(
         &self,
@@ -447,11 +465,16 @@ impl Home {
                 "version {version} could not be ended by the bridge. {what}"
             )));
         }
-        match bridge
-            .connector
-            .revoke(&self.held(&facts.id, &sealed)?)
-            .await?
-        {
+        let held = self.held(&facts.id, &sealed)?;
+        if self.is_in_use_at_bridge(&facts.id, version, held.remote_id.as_deref())? {
+            return Ok(match bridge.abilities.verify {
+                true if matches!(bridge.connector.verify(&held).await?, Verified::Fails(_)) => None,
+                _ => Some(format!(
+                    "version {version} was not ended, because its bridge knows it by the same name as the value in use; see there that it works no more"
+                )),
+            });
+        }
+        match bridge.connector.revoke(&held).await? {
             Revoked::Gone => Ok(None),
             Revoked::ByHand(what) => Ok(Some(what)),
         }

@@ -5,40 +5,72 @@
 use hearthkey_api::RotationView;
 use hearthkey_bridges::Verified;
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::credential::{CredentialId, Origin, VersionState};
+use hearthkey_core::credential::{Action, CredentialId, Origin, VersionState};
 use hearthkey_core::finding::FindingKind;
 use hearthkey_core::news::Event;
 use hearthkey_core::rotation::{Rotation, Step};
-use hearthkey_core::time::Span;
+use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::{KnownCredential, KnownVersion};
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::VaultWrite;
 
+use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
-use crate::vault::retiring::leftover;
+use crate::vault::out_of_use::leftover;
 use crate::vault::rotations::{Beginning, NewValue};
 use crate::vault::steps::{Facts, Hindrance, neither, note};
+use crate::vault::untaken::unheard;
 use crate::vault::views;
+
+/// Rotations among which the one is looked for that replaced a value. Replaced values are kept for days, not for years.
+const ROTATIONS_READ: u32 = 100;
+
+/// The first of two ends, where there are any.
+fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    [one, other].into_iter().flatten().min()
+}
 
 impl Home {
     /// Goes back to the value before: undoes the rotation that runs, or begins one that brings the
     /// last replaced value again.
     pub(crate) async fn roll_back(
         &self,
-        actor: Actor,
+        caller: &Caller,
         id: &CredentialId,
     ) -> Result<RotationView, Failure> {
+        let actor = caller.actor();
         let known = self.credential(id)?;
         let turn = self.credential_turns.of(id).await;
         let running = self.store.read(|registry| registry.rotation(id))?;
         let Some(mut rotation) = running else {
             drop(turn);
+            if caller.is_service() {
+                // It says which value is the current one.
+                self.permitted(caller, Action::Write, id).await?;
+            }
             return self.bring_back(actor, &known).await;
         };
         let step = rotation.step;
+        if step == Step::Mint && rotation.asked && self.replaces_in_place(id)? {
+            return Err(Failure::refused(
+                &format!(
+                    "the bridge is making a new value of {} in place of the one before",
+                    id.name
+                ),
+                "Wait until it has; or give another value with `hearthkey credential rotate --from-file FILE`.",
+            ));
+        }
+        if !caller
+            .changer(self.now(), self.asks_for_codes()?)
+            .is_fresh()
+        {
+            // Who may not move the end of a credential does not by going back, either.
+            rotation.other_expires_at =
+                sooner(rotation.other_expires_at, known.credential.expires_at);
+        }
         rotation.step = match step {
             Step::Mint if rotation.to_version.is_none() => Step::Undo,
             Step::Mint | Step::Verify | Step::Switch => Step::Undo,
@@ -77,6 +109,11 @@ impl Home {
             .await?;
         self.rotations.notify_one();
         Ok(views::rotation(id, &rotation, self.now()))
+    }
+
+    fn replaces_in_place(&self, id: &CredentialId) -> Result<bool, Failure> {
+        let bridge = self.bridge_of(id)?;
+        Ok(bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place()))
     }
 
     /// Whether the bridge ends a value by making the next one, and nobody can try which of the two works.
@@ -130,10 +167,18 @@ impl Home {
         let value = self.store.vault().open_credential(&place, &sealed.sealed);
         let value = value.map_err(|error| Failure::unopened(&error))?;
         let value = NewValue::Here(value, last.origin, last.remote_id.clone());
+        // The end that was known of it is its end again.
+        let rotations = self
+            .store
+            .read(|registry| registry.rotations(id, ROTATIONS_READ))?;
+        let replaced_it = rotations
+            .iter()
+            .find(|rotation| rotation.from_version == Some(last.version));
         let beginning = Beginning {
             caller: None,
             reason: format!("rolled back to version {}", last.version),
             overlap: None,
+            expires_at: replaced_it.and_then(|rotation| rotation.other_expires_at),
             by_itself: false,
         };
         self.begin_rotation(actor, id, value, beginning).await
@@ -218,7 +263,14 @@ impl Home {
             self.commit(change.vault(VaultWrite::Rotate(Step::Undo, back)))
                 .await?;
         }
-        let left = self.end_version(facts, to).await?;
+        let minted = versions
+            .iter()
+            .any(|known| known.version == to && known.origin == Origin::Minted);
+        // One that was given and has never worked here may be anybody's.
+        let left = match minted || new != Some(VersionState::Pending) {
+            true => self.end_version(facts, to).await?,
+            false => None,
+        };
         let mut next = facts.at(Step::Undone);
         let mut change = Change::record(facts.entry("rotation.undone").with("left", left.clone()));
         change = change.vault(VaultWrite::Overtaken {
@@ -228,8 +280,6 @@ impl Home {
             at: facts.now,
         });
         if let Some(what) = left {
-            let mut minted = versions.iter();
-            let minted = minted.any(|known| known.version == to && known.origin == Origin::Minted);
             // What a bridge has made may work there, also when the bridge is not connected any more.
             if facts.bridge.is_some() || minted {
                 change = change.vault(VaultWrite::Finding(
@@ -250,13 +300,13 @@ impl Home {
         let mut change = Change::default();
         if facts.rotation.asked {
             let version = self.next_version(&facts.id)?;
-            let what = format!(
-                "If the bridge has a value by the name {:?}, end it there by hand.",
-                self.label(&facts.id, version)
+            let finding = unheard(
+                &facts.id,
+                facts.rotation.id,
+                &self.label(&facts.id, version),
             );
-            let finding = leftover(&facts.id, version, &what);
+            note(&mut next, finding.remedy.clone());
             change = change.vault(VaultWrite::Finding(finding, facts.now));
-            note(&mut next, what);
         }
         let change = change
             .entry(facts.entry("rotation.undone"))

@@ -17,7 +17,7 @@ use hearthkey_store::vault_change::VaultWrite;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::credentials::object;
-use crate::vault::retiring::leftover;
+use crate::vault::out_of_use::leftover;
 use crate::vault::steps::Facts;
 
 /// What became of a value at its bridge.
@@ -58,6 +58,18 @@ pub(super) fn lost(id: &CredentialId, version: u32, label: &str, known: Option<&
     Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
         "Its bridge may have made a value whose answer was lost.",
         end,
+    )
+}
+
+/// The finding that a bridge may have made a value for a rotation that is over, whose answer was lost. Another rotation may
+/// give its own value the same name.
+pub(super) fn unheard(id: &CredentialId, rotation: i64, label: &str) -> Finding {
+    let mark = format!("lost by rotation {rotation}");
+    Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
+        "Its bridge may have made a value whose answer was lost.",
+        format!(
+            "If the bridge has values by the name {label:?} besides the one in use, end them there by hand."
+        ),
     )
 }
 
@@ -152,7 +164,16 @@ impl Home {
             _ => VaultWrite::Settled(leftover(id, untaken.version, "").id, now),
         };
         let ended = matches!(untaken.fate, Fate::Ended);
-        let change = Change::record(entry.with("ended", ended)).vault(write);
+        let mut change = Change::record(entry.with("ended", ended)).vault(write);
+        if !untaken.one_was_lost {
+            // It is the one that was not heard of.
+            let unheard = unheard(id, rotation, "");
+            change = change.vault(VaultWrite::Settled(unheard.id, now));
+        } else {
+            let known = untaken.minted.remote_id.as_deref();
+            let finding = lost(id, untaken.version, &self.label(id, untaken.version), known);
+            change = change.vault(VaultWrite::Finding(finding, now));
+        }
         match self.commit(change).await {
             Ok(_) => drop(locked(&self.minted).remove(&rotation)),
             Err(error) => {
@@ -187,6 +208,16 @@ impl Home {
             value: untaken.minted.value.clone(),
             remote_id: untaken.minted.remote_id.clone(),
         };
+        let remote_id = held.remote_id.as_deref();
+        match self.is_in_use_at_bridge(&untaken.credential, untaken.version, remote_id) {
+            Ok(false) => {}
+            Ok(true) => {
+                return Fate::Left(
+                    "It goes by the same name there as the value in use: see there which of the two works, and give that one with `hearthkey credential rotate --from-file FILE`.".into(),
+                );
+            }
+            Err(failure) => return Fate::Left(failure.0.detail),
+        }
         match bridge.connector.revoke(&held).await {
             Ok(Revoked::Gone) => Fate::Ended,
             Ok(Revoked::ByHand(what)) => Fate::Left(what),

@@ -2115,6 +2115,7 @@ export interface components {
             rotation?: components["schemas"]["RotationPolicyView"];
             /** @description What it may do. */
             scopes?: string[];
+            second_factor?: components["schemas"]["SecondFactor"] | null;
             /** @description `critical`, `high` or `standard`. */
             tier: string;
             /** @description Where it is used: each place confirms a rotation. */
@@ -2266,6 +2267,8 @@ export interface components {
         };
         /** @description What came of disconnecting a bridge. */
         Disconnected: {
+            /** @description Whether that is on the disk. The bridge is not asked any more in either case. */
+            durable: boolean;
             /** @description The bridge. */
             name: string;
             /** @description Its credentials that were retired with it. */
@@ -2908,6 +2911,8 @@ export interface components {
         Retired: {
             /** @description What is left to do by hand. */
             by_hand: string[];
+            /** @description Whether its end is on the disk. Nothing of it is given out any more in either case. */
+            durable: boolean;
             /** @description Its environment. */
             environment: string;
             /** @description Leases that were ended. */
