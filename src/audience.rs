@@ -19,8 +19,8 @@ pub fn is_person() -> bool {
     io::stdout().is_terminal() && is_started_by_somebody(std::process::id(), parent_id())
 }
 
-/// Refuses to print a link that makes whoever reads it a person of the home where others read it, too.
-pub fn may_see_link() -> Result<(), Failure> {
+/// Refuses to print what opens something, or makes whoever reads it a person of the home, where others read it, too.
+pub fn may_see(what: &str) -> Result<(), Failure> {
     let named = std::env::var(JOURNAL_STREAM).unwrap_or_default();
     let stdout = rustix::fs::fstat(io::stdout());
     let is_named = stdout.is_ok_and(|stdout| is_journal(&named, stdout.st_dev, stdout.st_ino));
@@ -28,7 +28,7 @@ pub fn may_see_link() -> Result<(), Failure> {
     if is_named || peer().is_some_and(|path| is_journals(&path)) {
         return Err(Failure::local(
             code::SYSTEM,
-            "The link is not printed.",
+            &format!("The {what} is not printed, and nothing was done."),
             "Standard output goes to the system's journal, which others read.".into(),
             "Run it in a terminal, or send its output to a file that only you can read.",
         ));

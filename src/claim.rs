@@ -4,6 +4,7 @@ use clap::Args;
 use hearthkey_api::{ClaimOpened, ClaimRequest};
 use zeroize::Zeroizing;
 
+use crate::audience;
 use crate::claim_text;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -33,6 +34,7 @@ pub struct Claim {
 impl Claim {
     /// Opens the claim, and shows its secret for the only time.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        audience::may_see("claim code")?;
         let request = ClaimRequest {
             device: self.id,
             profile: self.profile,

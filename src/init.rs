@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use hearthkey_gateway::{InitError, InitSlot, Initialized};
 use serde::Serialize;
 
+use crate::audience;
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::table::facts;
@@ -42,6 +43,7 @@ struct Made<'a> {
 impl Init {
     /// Makes the home, and shows its recovery code for the only time.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        audience::may_see("recovery code")?;
         let data_dir = context.data_dir()?;
         let slot = match self.slot {
             Slot::KeyFile => InitSlot::KeyFile,

@@ -94,7 +94,7 @@ impl Person {
                 mandate,
                 showing,
             }) => {
-                audience::may_see_link()?;
+                audience::may_see("link")?;
                 let request = PersonRequest {
                     name,
                     role: mandate.role,
@@ -104,7 +104,7 @@ impl Person {
                 invited(context, &client.post(PATH, &request).await?)
             }
             Self::InviteAgain { name } => {
-                audience::may_see_link()?;
+                audience::may_see("link")?;
                 let path = format!("{PATH}/{}/invite", name.segment());
                 invited(context, &client.post(&path, &Nothing {}).await?)
             }
@@ -134,7 +134,7 @@ impl Person {
                 Ok(())
             }
             Self::SetupLink => {
-                audience::may_see_link()?;
+                audience::may_see("link")?;
                 let path = format!("{PATH}/setup-link");
                 invited(context, &client.post(&path, &Nothing {}).await?)
             }
