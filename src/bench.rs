@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use hearthkey_api::{RevokeRequest, Revoked};
@@ -12,7 +13,9 @@ use hearthkey_gateway::bench::Issuance;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bench_peer::{Stage, cpu_us, failed, local, make_directory, make_home, start_gateway};
+use crate::bench_peer::{
+    Broker, Stage, cpu_us, failed, local, make_directory, make_home, start_gateway,
+};
 use crate::bench_screens;
 use crate::bench_traffic::{Traffic, speak};
 use crate::bench_vault;
@@ -145,6 +148,12 @@ pub struct Found {
     pub details: Value,
 }
 
+/// How much of a broker is resident, in KiB, once it has had the time to give back what it needs no more.
+async fn at_rest(broker: &Broker) -> u64 {
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    broker.process.rss_kib()
+}
+
 /// A failure of a client of the load.
 pub fn odd(error: WireError) -> Failure {
     failed("a client failed", &error)
@@ -267,13 +276,12 @@ impl Bench {
 
     async fn connect(&self) -> Result<Found, Failure> {
         let stage = Stage::open_for(self.count).await?;
-        let rss_idle_kib = stage.gateway.process.rss_kib();
+        let rss_idle_kib = at_rest(&stage.gateway).await;
         let (peer, identities) = stage
             .broker(self.count as usize, self.peer.is_some())
             .await?;
         let broker = peer.as_ref().unwrap_or(&stage.gateway);
         let address = broker.address;
-        let rss_before_kib = broker.process.rss_kib();
         let identities = Arc::new(identities);
         // A storm is devices that come back. The first connection of a certificate is another matter:
         // it is recorded, and ends the certificate's predecessor.
@@ -284,6 +292,7 @@ impl Bench {
                     .map_err(odd)?,
             );
         }
+        let rss_before_kib = at_rest(broker).await;
         let cpu = broker.process.cpu_us();
         let watch = Stopwatch::start();
         let mut tasks = Vec::new();
@@ -313,7 +322,7 @@ impl Bench {
         }
         let seconds = watch.elapsed().as_secs_f64();
         let cpu_us = broker.process.cpu_us() - cpu;
-        let rss_with_sessions_kib = broker.process.rss_kib();
+        let rss_with_sessions_kib = at_rest(broker).await;
         let more = rss_with_sessions_kib.saturating_sub(rss_before_kib);
         let details = json!({
             "rss_idle_kib": if self.peer.is_some() { rss_before_kib } else { rss_idle_kib },

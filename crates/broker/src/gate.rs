@@ -163,6 +163,11 @@ impl Gate {
         Some(Place(Mark { gate, holder }))
     }
 
+    /// Connections that have been let in since the start.
+    pub(crate) fn entered(&self) -> u64 {
+        self.held().numbered
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.held().connections.len()
     }

@@ -32,7 +32,7 @@ pub(crate) async fn keep_time(shared: Arc<Shared>) {
     let mut period = interval(TICK);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stopping = shared.stopping.clone();
-    let mut tide = Tide::default();
+    let mut tide = Tide::rising(shared.hall.now_ms());
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -42,7 +42,8 @@ pub(crate) async fn keep_time(shared: Arc<Shared>) {
                     room.with(|engine, now_ms| engine.tick(now_ms));
                 }
                 shared.hall.with(|engine, now_ms| engine.tick(now_ms));
-                if tide.ebbs(shared.held_bytes(), shared.hall.now_ms()) {
+                let (held, arrived) = (shared.held_bytes(), shared.gate.entered());
+                if tide.ebbs(held, arrived, shared.hall.now_ms()) {
                     tokio::task::spawn_blocking(memory::give_back);
                 }
             }

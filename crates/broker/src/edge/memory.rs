@@ -1,34 +1,55 @@
 //! Memory that connections and messages no longer need goes back to the system.
 //!
 //! glibc keeps what was freed for the next one who asks, in pages between what is still in use. After a flood that is most
-//! of what the flood took, for ever: it is asked to let go of it, once what is held has fallen.
+//! of what the flood took, for ever: it is asked to let go of it, once what is held has fallen. Handshakes leave as much
+//! behind between the sessions that stay, as after a power cut, when all devices come back at once; and so does the start.
 
 /// A fall by less than this is not worth the walk through the heap.
 const FALL_BYTES: usize = 8 * 1024 * 1024;
+/// So many connections since the last walk are worth one: each leaves a few KiB.
+const ARRIVALS: u64 = 256;
 /// Between two walks, and from a walk to the one behind it, for what others held on its behalf.
 const PAUSE_MS: u64 = 5_000;
 
 /// How much is held, as it rises and falls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tide {
     high: usize,
-    last_ms: Option<u64>,
+    last_ms: u64,
+    /// Connections that had come by then.
+    arrived: u64,
     /// One more walk is owed.
     is_owed: bool,
 }
 
 impl Tide {
-    /// Takes note of how many bytes are held now. True if it has fallen so far that they are to be given back.
-    pub(crate) fn ebbs(&mut self, held: usize, now_ms: u64) -> bool {
+    /// From the start, behind which one walk is owed.
+    pub(crate) fn rising(now_ms: u64) -> Self {
+        Self {
+            high: 0,
+            last_ms: now_ms,
+            arrived: 0,
+            is_owed: true,
+        }
+    }
+
+    /// Takes note of how many bytes are held now, and how many connections have come. True if pages are to be given back.
+    pub(crate) fn ebbs(&mut self, held: usize, arrived: u64, now_ms: u64) -> bool {
         self.high = self.high.max(held);
-        if self.last_ms.is_some_and(|last| now_ms < last + PAUSE_MS) {
+        if now_ms < self.last_ms + PAUSE_MS {
             return false;
         }
         let has_fallen = self.high - held >= FALL_BYTES;
-        if !has_fallen && !self.is_owed {
+        let have_come = arrived - self.arrived >= ARRIVALS;
+        if !(has_fallen || have_come || self.is_owed) {
             return false;
         }
-        (self.high, self.last_ms, self.is_owed) = (held, Some(now_ms), has_fallen);
+        *self = Self {
+            high: held,
+            last_ms: now_ms,
+            arrived,
+            is_owed: has_fallen || have_come,
+        };
         true
     }
 }
@@ -52,22 +73,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_when_what_is_held_has_fallen_and_once_more() {
-        let mut tide = Tide::default();
+    fn memory_is_given_back_after_the_start_a_fall_and_many_arrivals_and_once_more() {
+        let mut tide = Tide::rising(0);
         let mib = 1024 * 1024;
         let fall = FALL_BYTES / mib;
-        for (now_ms, held, ebbs) in [
-            (0, 1, false),
-            (1, 40, false),
-            (2, 40 - fall + 1, false),
-            (3, 40 - fall, true),
-            (4, 0, false),
-            (3 + PAUSE_MS, 0, true),
-            (3 + 2 * PAUSE_MS, 0, true),
-            (3 + 3 * PAUSE_MS, 0, false),
-            (4 + 4 * PAUSE_MS, 30, false),
+        for (now_ms, held, arrived, ebbs) in [
+            (0, 1, 0, false),
+            (PAUSE_MS, 40, 0, true),
+            (2 * PAUSE_MS, 40 - fall + 1, 0, false),
+            (2 * PAUSE_MS + 1, 40 - fall, 0, true),
+            (2 * PAUSE_MS + 2, 0, 0, false),
+            (3 * PAUSE_MS + 1, 0, 0, true),
+            (4 * PAUSE_MS + 1, 0, 0, true),
+            (5 * PAUSE_MS + 1, 0, ARRIVALS - 1, false),
+            (5 * PAUSE_MS + 2, 0, ARRIVALS, true),
+            (6 * PAUSE_MS + 2, 0, ARRIVALS, true),
+            (7 * PAUSE_MS + 2, 0, ARRIVALS, false),
+            (8 * PAUSE_MS, 30, ARRIVALS, false),
         ] {
-            assert_eq!(tide.ebbs(held * mib, now_ms), ebbs, "{now_ms}");
+            assert_eq!(tide.ebbs(held * mib, arrived, now_ms), ebbs, "{now_ms}");
         }
     }
 }
