@@ -205,7 +205,17 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
             connect,
             is_assigned: false,
         };
-        engine.attach(Box::new(arrival), now_ms)
+        let mut arrival = Box::new(arrival);
+        loop {
+            match engine.attach(arrival, now_ms) {
+                // Somebody's rights have changed in this very moment. A claim has none that could.
+                Attached::Stale(again) => {
+                    arrival = again;
+                    arrival.identity.epoch = engine.epoch_now();
+                }
+                attached => return attached,
+            }
+        }
     });
     let Attached::Done { handle } = attached else {
         return;
