@@ -360,6 +360,11 @@ impl Outbox {
         self.waiting.len() + self.flights.len()
     }
 
+    /// Gives a number to no other message: the database has a row by that name, whether or not it can be used.
+    pub(crate) fn pass(&mut self, number: u64) {
+        self.next_number = self.next_number.max(number + 1);
+    }
+
     /// Puts back a message of an earlier run, in the order of its number. `flight` is its identifier if it was sent.
     pub(crate) fn restore(&mut self, entry: Entry, flight: Option<PacketId>) {
         self.next_number = self.next_number.max(entry.number + 1);

@@ -265,6 +265,7 @@ impl Messages {
         let mut unreadable = 0;
         let mut flights = self.flights.iter().peekable();
         for (number, value) in &self.queued {
+            outbox.pass(*number);
             while let Some((number, row)) = flights.next_if(|(its, _)| *its < number) {
                 restore_released(outbox, *number, row);
             }

@@ -242,3 +242,29 @@ fn after_a_crash_a_qos_2_message_that_is_new_is_not_taken_for_the_one_whose_rele
         assert_eq!(!heard.is_empty(), is_delivered, "{heard:?}");
     }
 }
+
+#[test]
+fn a_message_takes_no_number_of_one_that_was_over_when_the_engine_was_restored() {
+    let (mut room, mut listener, mut speaker) = two(&Limits::default(), &lasting(), 1);
+    room.lose(&mut listener);
+    let brief = Say {
+        expiry_s: Some(1),
+        ..say("a/b", b"brief", 1)
+    };
+    room.publish(&mut speaker, &brief);
+    let mut rows = Vec::new();
+    written(&mut room, &mut rows);
+    let restored = |rows: &Vec<StateRow>, home_s: i64| {
+        let mut room = Room::new(&Limits::default());
+        let at = Moment { now_ms: 0, home_s };
+        assert_eq!(room.engine.restore(rows.clone(), at), 0);
+        room
+    };
+    let mut room = restored(&rows, 1_010);
+    let mut speaker = room.connect("lamp", "lamp", &Hello::default());
+    room.publish(&mut speaker, &say("a/b", b"lasting", 1));
+    written(&mut room, &mut rows);
+    let mut room = restored(&rows, 1_020);
+    let mut listener = room.connect("hall", "hall", &lasting());
+    assert_eq!(texts(&room.hear(&mut listener)), ["lasting"]);
+}
