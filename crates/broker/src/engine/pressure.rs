@@ -54,6 +54,7 @@ impl Engine {
             before > session.outbox.len()
         });
         if dropped == Some(true) {
+            self.note_change(at);
             self.tell_bound(at, Bound::Slow, now_ms);
         }
     }
@@ -77,6 +78,8 @@ impl Engine {
             }
         });
         if room.is_some() {
+            // Also if what was dropped made no room after all.
+            self.note_change(at);
             self.tell_bound(at, Bound::Queue, now_ms);
         }
         room == Some(true)

@@ -268,3 +268,36 @@ fn a_message_takes_no_number_of_one_that_was_over_when_the_engine_was_restored()
     let mut listener = room.connect("hall", "hall", &lasting());
     assert_eq!(texts(&room.hear(&mut listener)), ["lasting"]);
 }
+
+#[test]
+fn what_gave_way_in_vain_does_not_come_back_with_a_restart() {
+    let limits = Limits {
+        queue_max_bytes: 3_000,
+        ..Limits::default()
+    };
+    let (mut room, mut listener, mut speaker) = two(&limits, &lasting(), 1);
+    let text = "x".repeat(2_000);
+    for length in [1_500, 500] {
+        let payload = &text.as_bytes()[..length];
+        room.publish(&mut speaker, &say("a/b", payload, 1));
+        // The first is on its way and never acknowledged; the second waits for an absent client.
+        if length == 1_500 {
+            assert_eq!(messages(room.hear(&mut listener)).len(), 1);
+            room.lose(&mut listener);
+        }
+    }
+    let mut rows = Vec::new();
+    written(&mut room, &mut rows);
+    let queued = |rows: &Vec<StateRow>| {
+        let of_queue = |row: &&StateRow| row.kind == crate::state::StateKind::Queue;
+        rows.iter().filter(of_queue).count()
+    };
+    assert_eq!(queued(&rows), 2);
+    room.publish(&mut speaker, &say("a/b", text.as_bytes(), 1));
+    written(&mut room, &mut rows);
+    assert_eq!(
+        queued(&rows),
+        1,
+        "it gave way, and there was no room after all"
+    );
+}
