@@ -19,12 +19,12 @@ pub fn is_person() -> bool {
     io::stdout().is_terminal() && is_started_by_somebody(std::process::id(), parent_id())
 }
 
-/// Refuses to print what opens something, or makes whoever reads it a person of the home, where others read it, too.
+/// Refuses to print what opens something, or makes its reader a person of the home, where others read it, too.
 pub fn may_see(what: &str) -> Result<(), Failure> {
     let named = std::env::var(JOURNAL_STREAM).unwrap_or_default();
     let stdout = rustix::fs::fstat(io::stdout());
     let is_named = stdout.is_ok_and(|stdout| is_journal(&named, stdout.st_dev, stdout.st_ino));
-    // The variable is gone where `sudo` stands in between; the stream is the same.
+    // The variable is gone where `sudo` comes in between; the stream is the same.
     if is_named || peer().is_some_and(|path| is_journals(&path)) {
         return Err(Failure::local(
             code::SYSTEM,

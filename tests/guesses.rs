@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::people::{Browser, PASSWORD, code, invite, setup_link};
+use crate::people::{Browser, PASSWORD, code, in_one_window, invite, setup_link};
 use crate::rig::{Rig, until};
 use crate::service::{Front, home};
 use crate::vault::{added, with_input};
@@ -41,6 +41,7 @@ async fn refusals(rig: &Rig) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_that_come_at_once_share_one_budget() {
     let (_rig, front) = home().await;
+    in_one_window().await;
     // One name, then one address: ten and twenty failures are judged, and the first ten count for both.
     let one_name = (0..16).map(|n| guess(&front, "anna", n));
     let said = futures_util::future::join_all(one_name).await;
@@ -245,6 +246,7 @@ async fn a_body_that_does_not_come_keeps_nobody_from_logging_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_others_have_to_wait_a_name_that_is_known_there_tells_nothing() {
     let (rig, front) = home().await;
+    in_one_window().await;
     let link = setup_link(&rig).await;
     let kept = Browser::new(&front).join(&link, "anna").await;
     let names: Vec<String> = (0..20).map(|n| format!("nobody-{n}")).collect();

@@ -106,7 +106,7 @@ async fn events(
     };
     let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is no cursor"))?;
     let wait = Duration::from_secs(query.wait_s.unwrap_or(25).min(WAIT_MAX_S));
-    // Whoever sits at the machine waits in no line with the network.
+    // Callers on the gateway's own machine have places of their own.
     let places = match &caller {
         Caller::Desktop | Caller::Local { .. } => &home.waiters_here,
         Caller::Person(_) | Caller::Service(_) => &home.waiters,

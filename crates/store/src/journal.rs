@@ -458,10 +458,7 @@ mod tests {
         let fixture = Fixture::new();
         for _ in 0..2 {
             let (_, replay) = fixture.open();
-            assert!(
-                replay.missing,
-                "whoever opened it before may have stopped at once"
-            );
+            assert!(replay.missing, "the start before may have stopped at once");
         }
         let (journal, _) = fixture.open();
         journal.anew_is_noted().unwrap();

@@ -67,7 +67,7 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
             "The anchor file is not the one of this log: it does not carry this home's signature, or has seen another log.".into()
         }
     };
-    // Whoever accepts that it is late does not accept that it is another one.
+    // That it is late is accepted by itself, and not that it is another one.
     let mark = match anchor {
         Anchor::Foreign => "foreign",
         Anchor::Missing => "missing",

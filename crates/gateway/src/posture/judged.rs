@@ -73,7 +73,7 @@ impl Home {
             self.judged.looked.notify_one();
             return Ok(found);
         }
-        // Files are looked at, and whoever is before this may wait for one.
+        // Files are looked at, and the caller before this one may be waiting for one.
         aside(|| {
             let _turn = locked(&self.judged.turn);
             // A large home that has just been opened was judged while this waited.

@@ -424,8 +424,7 @@ impl Home {
         change
     }
 
-    /// Whether the bridge knows something by one name that another version in use goes by, too: whoever ends it there ends
-    /// that one.
+    /// Whether the bridge knows a value by a name that another version in use goes by, too: ending it there ends that one.
     pub(super) fn is_in_use_at_bridge(
         &self,
         id: &CredentialId,
