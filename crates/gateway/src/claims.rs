@@ -44,11 +44,12 @@ impl Home {
         let _turn = self.turns.of(&request.device).await;
         let _trees = self.trees.read().await;
         let object = format!("device:{}", request.device);
+        // In this order: see `resume` in `lifecycle.rs`.
+        let seen = self.access().cuts(&request.device);
+        let newest = self.newest_about(&object)?;
         if !self.endings.settled(&object).await {
             return Err(still_ending(&object));
         }
-        let seen = self.access().cuts(&request.device);
-        let newest = self.newest_about(&object)?;
         let existing = self
             .store
             .read(|registry| registry.device(&request.device))?;

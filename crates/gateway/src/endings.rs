@@ -127,6 +127,20 @@ pub(crate) async fn all_in_time(all: impl Iterator<Item = &mut Ending>) {
     let _ = timeout(PATIENCE, each).await;
 }
 
+/// An end that is about to begin. Dropped once it has.
+pub(crate) struct Announced<'a> {
+    endings: &'a Endings,
+    key: Key,
+    begun: watch::Sender<bool>,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        locked(&self.endings.pending).remove(&self.key);
+        self.begun.send_replace(true);
+    }
+}
+
 impl Default for Endings {
     fn default() -> Self {
         let (begun, queue) = mpsc::unbounded_channel();
@@ -163,6 +177,19 @@ impl Endings {
             tracing::error!("an end of access cannot be written down: the home is closed");
         }
         Ending(told)
+    }
+
+    /// Says that an end of a thing is about to begin, under the lock under which it is cut off: it is pending from then on.
+    pub(crate) fn announce(&self, object: String) -> Announced<'_> {
+        let number = self.replaced.fetch_add(1, Ordering::Relaxed);
+        let key = (object, format!("announced {number}"));
+        let (begun, told) = watch::channel(false);
+        locked(&self.pending).insert(key.clone(), told);
+        Announced {
+            endings: self,
+            key,
+            begun,
+        }
     }
 
     /// How many are not on the disk yet.

@@ -10,6 +10,7 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{KnownDevice, ReadError};
 
 use crate::clock::Stopwatch;
+use crate::endings::Ending;
 use crate::home::Home;
 use crate::issuance::DECISIONS_MAX;
 use crate::problem::Failure;
@@ -85,19 +86,31 @@ impl Home {
         let to = StateChange::Suspend
             .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
-        self.access_mut().cut_off(device, to);
+        let entry = Entry::new(
+            self.now(),
+            actor,
+            "device.suspend",
+            format!("device:{device}"),
+        );
+        let ending = self.cut_for_now(device, entry);
         let sessions_dropped = self.broker.drop_device(device).sessions;
         let latency_us = arrived.elapsed_us();
-        let object = format!("device:{device}");
-        let entry = Entry::new(self.now(), actor, "device.suspend", object);
         Ok(Out {
             device: device.clone(),
             state: to,
             certificates_revoked: 0,
             sessions_dropped,
             latency_us,
-            ending: self.endings.begin(DeviceCut::suspension(device, entry)),
+            ending,
         })
+    }
+
+    /// Suspends a device in memory, and begins to write it down: under one lock, so that it is pending as soon as it is in
+    /// force. What gives access again looks at both.
+    pub(crate) fn cut_for_now(&self, device: &DeviceId, entry: Entry) -> Ending {
+        let mut access = self.access_mut();
+        access.cut_off(device, DeviceState::Suspended);
+        self.endings.begin(DeviceCut::suspension(device, entry))
     }
 
     /// Lets a suspended device in again.
@@ -109,11 +122,13 @@ impl Home {
         let _turn = self.turns.of(device).await;
         let object = format!("device:{device}");
         for _ in 0..DECISIONS_MAX {
+            // In this order: a cut that is not among those seen keeps the device out, and one that is has been pending since,
+            // or is on record behind the newest.
+            let seen = self.access().cuts(device);
+            let newest = self.newest_about(&object)?;
             if !self.endings.settled(&object).await {
                 return Err(still_ending(&object));
             }
-            let seen = self.access().cuts(device);
-            let newest = self.newest_about(&object)?;
             let from = self.standing(device)?;
             let to = StateChange::Resume
                 .decide(from)

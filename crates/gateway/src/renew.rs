@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use hearthkey_core::access::Cuts;
 use hearthkey_core::audit::{Entry, Outcome as Ended};
 use hearthkey_core::certificate::Certificate;
-use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::rejection::Code;
 use hearthkey_core::renewal::{Decision, Facts, decide};
@@ -18,7 +17,6 @@ use hearthkey_store::registry::KnownDevice;
 use crate::home::{Home, device_actor, locked, new_serial};
 use crate::issuance::{DECISIONS_MAX, Outcome, code_of, unreadable};
 use crate::request::{self, CsrRequest};
-use crate::revoke::DeviceCut;
 
 /// The certificates of a device that a renewal looks at: the newest few are enough, because
 /// only a live one can be presented.
@@ -170,10 +168,8 @@ impl Home {
             .ended(Ended::Alert, "clone_detected")
             .with("key_sha256", request.key.fingerprint.to_string());
         let device = renewer.device;
-        self.access_mut().cut_off(device, DeviceState::Suspended);
         // The answer goes out first; the session ends with the next look at the access.
-        let suspended = self.endings.begin(DeviceCut::suspension(device, entry));
-        suspended.durable_in_time().await;
+        self.cut_for_now(device, entry).durable_in_time().await;
         self.owe_notice(device);
     }
 }

@@ -163,13 +163,18 @@ impl Home {
         let to = change
             .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
-        self.access_mut().cut_off(device, to);
+        let announced = {
+            let mut access = self.access_mut();
+            access.cut_off(device, to);
+            self.endings.announce(format!("device:{device}"))
+        };
         let dropped = self.broker.drop_device(device);
         let latency_us = arrived.elapsed_us();
         let revocation = self.take_back_certificates(device, reason);
         let certificates_revoked = revocation.certificates.len();
         let cut = DeviceCut::lasting(actor, to, (revocation, environment));
         let ending = self.endings.begin(cut);
+        drop(announced);
         self.owe_notice(device);
         let (broker, device_id) = (self.broker.clone(), device.clone());
         tokio::spawn(async move { broker.forget(&device_id).await });
