@@ -98,6 +98,26 @@ async fn a_right_that_was_not_used_for_a_month_is_found_and_taken_by_the_act_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_comes_for_the_first_time_is_there_before_that_is_written_down() {
+    let mut rig = Rig::new().await;
+    if !settable(&mut rig) {
+        return;
+    }
+    rig.start().await;
+    let door = Door::of(&rig).await;
+    let keys = "keys = [\"p256\"]\n";
+    add_profile(&rig, "lasting", &format!("{LASTING}{keys}{RIGHTS}")).await;
+    let lamp = enroll_as(&rig, &door, "lamp", "lasting", &new_key()).await;
+    rig.stop().await;
+    set(&rig, "+31d");
+    rig.start().await;
+    assert_eq!(found(&rig, "over-privileged").await, [Value::Null; 0]);
+    let _here = Door::of(&rig).await.device(&lamp).await.unwrap();
+    let found = found(&rig, "over-privileged").await;
+    assert_eq!(found[0]["remedy_action"]["kind"], "narrow", "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_rsa_key_of_2048_bits_is_found_with_whose_rule_it_is_and_a_p256_key_is_not() {
     let (rig, door) = home().await;
     enroll(&rig, &door, "hall").await;

@@ -50,8 +50,8 @@ pub struct RightsUsed {
     pub profile: ProfileName,
     /// Since when uses are counted, or since it was last promised its rights by a claim.
     pub since: Timestamp,
-    /// When it last came.
-    pub last_seen_at: Timestamp,
+    /// When it last came, as far as it is written down.
+    pub last_seen_at: Option<Timestamp>,
     /// To what its rights are narrowed.
     pub narrowing: Option<Narrowing>,
     /// What it used, and when last.
@@ -116,13 +116,20 @@ impl Registry<'_> {
         )
     }
 
-    /// Active devices that were named before a moment and never seen.
-    pub fn devices_never_seen(&self, before: Timestamp) -> Result<Named, ReadError> {
-        self.named(
-            "SELECT name FROM device
-             WHERE last_seen_at IS NULL AND state = 'active' AND created_at < ?1 ORDER BY name",
-            [before.as_ms()],
-        )
+    /// Each active device that was named before a moment and of which no sighting is written down, by its name.
+    pub fn each_never_seen(
+        &self,
+        before: Timestamp,
+        mut see: impl FnMut(String),
+    ) -> Result<(), ReadError> {
+        let sql = "SELECT name FROM device
+             WHERE last_seen_at IS NULL AND state = 'active' AND created_at < ?1 ORDER BY name";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([before.as_ms()])?;
+        while let Some(row) = rows.next()? {
+            see(row.get(0)?);
+        }
+        Ok(())
     }
 
     /// Devices in use that belong to one of these people.
@@ -191,7 +198,7 @@ impl Registry<'_> {
         let sql = "SELECT d.name, d.environment, d.profile, coalesce(d.rights_since, d.created_at),
                  d.last_seen_at, d.narrowing, u.verb, u.filter, u.last_used_at
              FROM device d LEFT JOIN right_use u ON u.device = d.id
-             WHERE d.state = 'active' AND d.last_seen_at IS NOT NULL
+             WHERE d.state = 'active'
                  AND coalesce(d.rights_since, d.created_at) <= ?1
                  AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.device = d.name AND c.opened_at > ?1)
              ORDER BY d.name";
@@ -260,7 +267,7 @@ fn rights_used(row: &Row<'_>, device: DeviceId) -> rusqlite::Result<RightsUsed> 
         environment: row.get::<_, Text<_>>(1)?.0,
         profile: row.get::<_, Text<_>>(2)?.0,
         since: time(row, 3)?,
-        last_seen_at: time(row, 4)?,
+        last_seen_at: time_if_any(row, 4)?,
         narrowing: narrowing.map(|text| serde_json::from_str(&text).unwrap_or_default()),
         used: Vec::new(),
     })

@@ -40,7 +40,8 @@ class Live {
         const cursor = after;
         const query = cursor ? { after: cursor, wait_s: 25 } : {};
         const told = await call((api) => api.GET("/api/v1/events", { params: { query }, signal }));
-        if (cursor && failed > 0) this.tell({ records: [], connections: true, findings: true, missed: true });
+        // Before the first answer screens may have been read already, and nobody told what happened since.
+        if (!cursor || failed > 0) this.tell({ records: [], connections: true, findings: true, missed: true });
         after = told.next;
         failed = 0;
         this.on = true;

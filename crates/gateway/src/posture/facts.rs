@@ -49,7 +49,12 @@ fn changed_at(
 }
 
 /// What a device holds beyond the gateway's own topics, and when it last used it.
-fn privileges(used: RightsUsed, profile: &Profile, changed_at: Option<Timestamp>) -> Privileges {
+fn privileges(
+    used: RightsUsed,
+    last_seen_at: Timestamp,
+    profile: &Profile,
+    changed_at: Option<Timestamp>,
+) -> Privileges {
     let granted = profile.rights(&used.device, &used.environment).all();
     let held = granted.into_iter().filter(|((verb, filter), is_ours)| {
         let kept = used
@@ -69,9 +74,25 @@ fn privileges(used: RightsUsed, profile: &Profile, changed_at: Option<Timestamp>
     Privileges {
         held: held.collect(),
         since: changed_at.map_or(used.since, |at| at.max(used.since)),
-        last_seen_at: used.last_seen_at,
+        last_seen_at,
         device: used.device,
     }
+}
+
+/// Devices that never came. One that is connected has, although it may not be written down yet.
+fn never_seen(
+    registry: &Registry<'_>,
+    connected: &HashSet<DeviceId>,
+    now: Timestamp,
+) -> Result<Named, ReadError> {
+    let here: HashSet<&str> = connected.iter().map(DeviceId::as_str).collect();
+    let mut named = Named::default();
+    registry.each_never_seen(now.before(NEVER_SEEN), |name| {
+        if !here.contains(name.as_str()) {
+            named.add(name);
+        }
+    })?;
+    Ok(named)
 }
 
 impl Home {
@@ -104,7 +125,7 @@ impl Home {
                 over_age: registry.devices_with_keys_from_before(now.before(KEY_AGE))?,
                 over_privileged: self.over_privileged(registry, &connected, now)?,
                 unrenewed: registry.devices_unrenewed(now, now.after(LEAF_LIFE_MAX))?,
-                unseen: registry.devices_never_seen(now.before(NEVER_SEEN))?,
+                unseen: never_seen(registry, &connected, now)?,
                 orphaned_devices: registry.devices_owned_by(&departed)?,
                 orphaned_credentials: orphaned,
                 orphaned_tokens: self.orphaned_tokens(&registry.people()?, &departed),
@@ -152,15 +173,21 @@ impl Home {
             changes.insert(name.clone(), changed_at(registry, name)?);
         }
         let mut each = Each::default();
-        registry.each_rights_used(now.before(UNUSED_FOR), |mut used| {
+        registry.each_rights_used(now.before(UNUSED_FOR), |used| {
             let Some(profile) = profiles.get(&used.profile) else {
                 return;
             };
-            if connected.contains(&used.device) {
-                used.last_seen_at = now;
-            }
+            let seen_at = if connected.contains(&used.device) {
+                Some(now)
+            } else {
+                used.last_seen_at
+            };
+            // One that never came is another finding.
+            let Some(seen_at) = seen_at else {
+                return;
+            };
             let changed_at = changes.get(&used.profile).copied().flatten();
-            if let Some(found) = privileges(used, profile, changed_at).judge(now) {
+            if let Some(found) = privileges(used, seen_at, profile, changed_at).judge(now) {
                 each.add(|| found.device.to_string(), || found.finding());
             }
         })?;
