@@ -191,10 +191,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    hearthkey_gateway::diagnostics::start(cli.verbose, matches!(cli.command, Command::Run(_)));
+    let is_service = matches!(cli.command, Command::Run(_));
+    let log = hearthkey_gateway::diagnostics::start(cli.verbose, is_service);
     let output = Output::new(cli.json);
     let context = Context::new(cli.data_dir, cli.network, output);
-    match obey(cli.command, &context) {
+    let done = obey(cli.command, &context);
+    if let Some(log) = log {
+        log.finish();
+    }
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.failure(&failure),
     }

@@ -19,7 +19,7 @@ use options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    hearthkey_gateway::diagnostics::start(options.verbose, true);
+    let log = hearthkey_gateway::diagnostics::start(options.verbose, true);
     if let Some(locale) = locale::instead_of(|name| std::env::var(name).ok()) {
         return locale::begin_again_in(locale);
     }
@@ -42,7 +42,11 @@ fn main() -> ExitCode {
         RunEvent::Sealed => tracing::info!("the home is sealed"),
         RunEvent::Setup(_) => {}
     }));
-    match window::show(desktop) {
+    let shown = window::show(desktop);
+    if let Some(log) = log {
+        log.finish();
+    }
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("The window cannot be shown: {error}. Update WebKitGTK 4.1, then try again.");

@@ -1,79 +1,133 @@
 //! What the program says about itself on standard error.
 //!
-//! Nothing waits for whoever reads it: a log that has stopped, because its disk hangs, must not hold up a revocation.
+//! The gateway waits for nobody who keeps that: a log that has stopped, because its disk hangs or nobody reads its pipe, must
+//! not hold up a revocation. So a thread of its own writes, and what it does not come to is lost, and counted.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Starts writing diagnostics. RUST_LOG decides how much, and otherwise the number of `-v`.
-pub fn start(verbose: u8, service: bool) {
+/// Starts writing diagnostics. RUST_LOG decides how much, and otherwise the number of `-v`. What is given back is kept until
+/// the program ends, which it does not before what it has said is written, or before long.
+#[must_use]
+pub fn start(verbose: u8, service: bool) -> Option<Log> {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(directives(verbose, service)));
+    // A command has said what it has to say before it ends, and nothing depends on it.
+    let log = service.then(|| Log::begin(io::stderr())).flatten();
+    let writer = match log.clone() {
+        Some(log) => BoxMakeWriter::new(move || log.clone()),
+        None => BoxMakeWriter::new(io::stderr),
+    };
     tracing_subscriber::registry()
         .with(filter)
         .with(filter_fn(|event| {
             may_be_told(event.target(), event.level())
         }))
-        .with(fmt::layer().with_writer(|| Unwaiting(io::stderr().lock())))
+        .with(fmt::layer().with_writer(writer))
         .init();
+    log
 }
 
-/// What is written at a time, in bytes. A pipe that takes anything takes as much (pipe(7): PIPE_BUF).
-const PART_BYTES: usize = 4096;
+/// Messages that wait to be written, in number and in bytes. One more is lost.
+const WAITING_MAX: usize = 4096;
+const WAITING_MAX_BYTES: usize = 1024 * 1024;
+/// How long the program's end waits for what was said.
+const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Texts that nobody took, since one was taken.
-static LOST: AtomicU64 = AtomicU64::new(0);
+enum Said {
+    Text(Vec<u8>),
+    /// Everything before it has been written, when this is answered.
+    All(SyncSender<()>),
+}
 
-/// A file that takes what it takes at once, and loses the rest.
-struct Unwaiting<W>(W);
+/// A log that is written by a thread of its own.
+#[derive(Clone)]
+pub struct Log {
+    said: SyncSender<Said>,
+    counts: Arc<Counts>,
+}
 
-impl<W: Write + AsFd> Unwaiting<W> {
-    fn takes(&self) -> bool {
-        let at_once = Timespec::default();
-        let mut file = [PollFd::new(&self.0, PollFlags::OUT)];
-        // What cannot be asked, or has an error, says so when it is written.
-        poll(&mut file, Some(&at_once)).map_or(true, |ready| ready > 0)
+#[derive(Default)]
+struct Counts {
+    waiting_bytes: AtomicUsize,
+    /// Texts that were not taken, since one was.
+    lost: AtomicU64,
+}
+
+impl Log {
+    /// None if there is no thread to be had.
+    fn begin(to: impl Write + Send + 'static) -> Option<Self> {
+        let (said, heard) = sync_channel(WAITING_MAX);
+        let counts = Arc::new(Counts::default());
+        let its = Arc::clone(&counts);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || its.write_all(&heard, to))
+            .ok()?;
+        Some(Self { said, counts })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        for part in bytes.chunks(PART_BYTES) {
-            if !self.takes() {
-                return Ok(false);
+    /// Waits until what was said is written, but not for long.
+    pub fn finish(self) {
+        let (done, all) = sync_channel(1);
+        if self.said.try_send(Said::All(done)).is_ok() {
+            let _ = all.recv_timeout(FAREWELL);
+        }
+    }
+}
+
+impl Counts {
+    fn write_all(&self, heard: &Receiver<Said>, mut to: impl Write) {
+        // Whoever does not take it does not keep the gateway from going on.
+        for said in heard {
+            match said {
+                Said::Text(text) => {
+                    let _ = to.write_all(&text);
+                    self.waiting_bytes.fetch_sub(text.len(), Ordering::Relaxed);
+                }
+                Said::All(done) => {
+                    let _ = to.flush();
+                    let _ = done.try_send(());
+                }
             }
-            self.0.write_all(part)?;
         }
-        Ok(true)
     }
 }
 
-impl<W: Write + AsFd> Write for Unwaiting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let lost = LOST.swap(0, Ordering::Relaxed);
-        let told = match lost {
-            0 => true,
-            _ => self.put(
-                format!("{lost} messages before this one were lost: nobody took them\n").as_bytes(),
-            )?,
+impl Write for Log {
+    /// Takes all of it at once, or loses it.
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let Counts {
+            waiting_bytes,
+            lost,
+        } = &*self.counts;
+        let before = lost.swap(0, Ordering::Relaxed);
+        let mut whole = match before {
+            0 => Vec::new(),
+            _ => format!("{before} messages before this one were lost: nobody took them\n").into(),
         };
-        let untold = if told { 0 } else { lost };
-        if !told || !self.put(bytes)? {
-            LOST.fetch_add(untold + 1, Ordering::Relaxed);
+        whole.extend_from_slice(text);
+        let length = whole.len();
+        let waiting = waiting_bytes.fetch_add(length, Ordering::Relaxed);
+        let has_room = waiting + length <= WAITING_MAX_BYTES;
+        if !has_room || self.said.try_send(Said::Text(whole)).is_err() {
+            waiting_bytes.fetch_sub(length, Ordering::Relaxed);
+            lost.fetch_add(before + 1, Ordering::Relaxed);
         }
-        Ok(bytes.len())
+        Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.takes() {
-            true => self.0.flush(),
-            false => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -114,19 +168,26 @@ mod tests {
     #[test]
     fn a_log_that_nobody_reads_holds_up_nothing_and_says_later_what_was_lost() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut log = Unwaiting(ours);
-        let line = [b'x'; 2 * PART_BYTES];
-        while LOST.load(Ordering::Relaxed) < 3 {
+        let mut log = Log::begin(ours).unwrap();
+        let line = vec![b'x'; 64 * 1024];
+        while log.counts.lost.load(Ordering::Relaxed) < 3 {
             log.write_all(&line).unwrap();
         }
-        let mut taken = vec![0; 1024 * 1024];
-        let length = theirs.read(&mut taken).unwrap();
-        assert!(taken[..length].iter().all(|byte| *byte == b'x'));
+        let mut first = vec![0; line.len()];
+        theirs.read_exact(&mut first).unwrap();
+        assert_eq!(first, line);
+        // There is room again once the first has been written.
+        while log.counts.waiting_bytes.load(Ordering::Relaxed) + line.len() > WAITING_MAX_BYTES {
+            std::thread::yield_now();
+        }
+        let reader = std::thread::spawn(move || {
+            let mut rest = String::new();
+            theirs.read_to_string(&mut rest).map(|_| rest)
+        });
         log.write_all(b"now").unwrap();
+        log.clone().finish();
         drop(log);
-        let mut rest = Vec::new();
-        theirs.read_to_end(&mut rest).unwrap();
-        let rest = String::from_utf8(rest).unwrap();
+        let rest = reader.join().unwrap().unwrap();
         assert!(
             rest.ends_with("3 messages before this one were lost: nobody took them\nnow"),
             "{rest}"

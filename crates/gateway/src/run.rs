@@ -17,6 +17,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::change::Change;
 use hearthkey_store::files::{DataDir, HomeLock};
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 use tokio::task::JoinHandle;
@@ -138,6 +139,17 @@ pub async fn run(
     Ok(())
 }
 
+/// A core dump would hold the home's keys, on a disk and often in a report to somebody else: this process leaves none.
+fn keep_out_of_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "a crash may leave a core dump, which would hold keys");
+    }
+}
+
 /// A gateway that runs in this process: its doors are open, and its socket answers.
 pub(crate) struct Running {
     gateway: Arc<Gateway>,
@@ -150,6 +162,7 @@ impl Running {
         config: RunConfig,
         on_event: impl Fn(RunEvent) + Send + Sync + 'static,
     ) -> Result<Self, RunError> {
+        keep_out_of_core_dumps();
         let RunConfig {
             data_dir,
             mqtt,

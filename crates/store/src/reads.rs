@@ -2,10 +2,13 @@
 //!
 //! A read is short, and is done where its question is asked. A disk that hangs makes it long; then it holds a worker, and as
 //! many of them hold all, so that nothing else goes on, the end of access included. So none takes the last worker: one that
-//! would is done beside them, on a thread that another worker takes the place of, up to sixteen.
+//! would is done beside them, on a thread that another worker takes the place of. On a disk that answers, many at once are work
+//! and not waiting, and more threads would only be in each other's way: behind sixteen, the next waits a moment for one of them.
+//! On a disk that does not, nothing is gained by waiting, and what is too much is refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -13,16 +16,32 @@ use tokio::task::block_in_place;
 
 use crate::registry::{ReadError, Registry};
 
-/// Reads that are done beside the workers at the same time. On a disk that answers, many at once are work and not waiting: more
-/// threads would only be in each other's way.
+/// Reads that are done beside the workers at the same time, while the disk answers.
 const ASIDE_MAX: usize = 16;
+/// The same while it does not. One more is refused. The runtime has twice as many threads.
+const HANGING_MAX: usize = 256;
+/// How long a worker waits for one of them to end.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Connections that are kept for the next question.
 const KEPT_MAX: usize = 3;
 
 /// The reads that go on.
 #[derive(Default)]
-pub(crate) struct Reads(AtomicUsize);
+pub(crate) struct Reads {
+    all: AtomicUsize,
+    aside: Mutex<Aside>,
+    /// One of those beside the workers has ended.
+    ended: Condvar,
+}
+
+/// Those beside the workers.
+#[derive(Default)]
+struct Aside {
+    going: usize,
+    /// None of them has ended in the moment that somebody waited for one.
+    hang: bool,
+}
 
 /// The connections on which questions are answered.
 pub(crate) struct Readers {
@@ -86,26 +105,58 @@ impl Drop for Going<'_> {
     }
 }
 
+/// One of those beside the workers.
+struct Place<'a>(&'a Reads);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut aside = self.0.aside();
+        aside.going -= 1;
+        aside.hang = false;
+        drop(aside);
+        self.0.ended.notify_one();
+    }
+}
+
 impl Reads {
+    fn aside(&self) -> MutexGuard<'_, Aside> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does a read.
     pub(crate) fn during<T>(
         &self,
         read: impl FnOnce() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let before = self.0.fetch_add(1, Ordering::AcqRel);
-        let _going = Going(&self.0);
+        let before = self.all.fetch_add(1, Ordering::AcqRel);
+        let _going = Going(&self.all);
         match Handle::try_current() {
-            Ok(runtime) if takes_the_last_worker(&runtime, before) => block_in_place(read),
+            Ok(runtime) if takes_the_last_worker(&runtime, before) => {
+                let _place = self.place()?;
+                block_in_place(read)
+            }
             _ => read(),
         }
     }
+
+    /// A place beside the workers.
+    fn place(&self) -> Result<Place<'_>, ReadError> {
+        let full = |aside: &mut Aside| aside.going >= ASIDE_MAX && !aside.hang;
+        let waited = self.ended.wait_timeout_while(self.aside(), MOMENT, full);
+        let (mut aside, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        aside.hang |= waited.timed_out();
+        if aside.going >= HANGING_MAX {
+            return Err(ReadError("the disk does not answer".into()));
+        }
+        aside.going += 1;
+        Ok(Place(self))
+    }
 }
 
-/// Whether there would be no worker left, if each of the reads before held one, and there are not too many beside them. One of
-/// a single thread has none to give.
+/// Whether there would be no worker left, if each of the reads before held one. A runtime of a single thread has none to give.
 fn takes_the_last_worker(runtime: &Handle, before: usize) -> bool {
     runtime.runtime_flavor() == RuntimeFlavor::MultiThread
-        && (runtime.metrics().num_workers()..=ASIDE_MAX).contains(&(before + 1))
+        && before + 1 >= runtime.metrics().num_workers()
 }
 
 #[cfg(test)]
@@ -122,7 +173,7 @@ mod tests {
                 .enable_all()
                 .build()
                 .unwrap();
-            let (reads, hanging) = (Arc::new(Reads::default()), 6);
+            let (reads, hanging) = (Arc::new(Reads::default()), ASIDE_MAX + 8);
             let disk = Arc::new(Barrier::new(hanging + 1));
             for _ in 0..hanging {
                 let (reads, disk) = (Arc::clone(&reads), Arc::clone(&disk));
@@ -133,12 +184,21 @@ mod tests {
                     });
                 });
             }
-            while reads.0.load(Ordering::Acquire) < hanging {
+            while reads.all.load(Ordering::Acquire) < hanging {
                 std::thread::yield_now();
             }
             let other = runtime.spawn(async { 7 });
             assert_eq!(runtime.block_on(other).unwrap(), 7);
             disk.wait();
         }
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_disk_that_hangs_is_refused() {
+        let reads = Reads::default();
+        let places: Vec<_> = (0..HANGING_MAX).map(|_| reads.place().unwrap()).collect();
+        assert!(reads.place().is_err());
+        drop(places);
+        assert!(reads.place().is_ok());
     }
 }
