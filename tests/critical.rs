@@ -119,6 +119,58 @@ async fn a_pattern_has_the_gateway_replace_nothing_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_has_no_place_told_by_a_critical_authority() {
+    let (rig, front) = home().await;
+    added(&rig, "ci/trigger", "lab", b"trigger-secret", &CRITICAL).await;
+    let notify = json!({
+        "method": "POST", "path": "/hook", "json": {"event": "{{event}}"},
+        "headers": {"Authorization": "Bearer {{authority}}"},
+    });
+    let notify = format!("notify={notify}");
+    let connect = "bridge connect http ci --env lab --owner anna --purpose builds --authority ci/trigger \
+                   --set base_url=https://localhost --set";
+    let mut connect: Vec<&str> = connect.split_whitespace().collect();
+    connect.push(&notify);
+    told(&rig, &connect).await;
+    let new = front.bench.dir.join("new");
+    std::fs::write(&new, "own-value").unwrap();
+    let new = new.to_str().unwrap();
+    let wide = token(&rig, &front, "wide", &["*:rotate", "*:write"]).await;
+    let add = "credential add sys/mine --env lab --kind api-token --owner eve --purpose x --used-by ci --from-file";
+    let mut add: Vec<&str> = add.split_whitespace().collect();
+    add.push(new);
+    is_refused(
+        &rig,
+        &wide,
+        &add,
+        "told of rotations by a critical authority",
+    )
+    .await;
+    added(
+        &rig,
+        "sys/mine",
+        "lab",
+        b"own-value-1",
+        &["--used-by", "ci"],
+    )
+    .await;
+    let rotate = "credential rotate sys/mine --env lab --from-file";
+    let mut rotate: Vec<&str> = rotate.split_whitespace().collect();
+    rotate.push(new);
+    is_refused(
+        &rig,
+        &wide,
+        &rotate,
+        "told of rotations by a critical authority",
+    )
+    .await;
+    let both = ["sys/mine:rotate", "sys/mine:write"];
+    let named = token(&rig, &front, "named", &both).await;
+    let (code, answer) = ask(&rig, &named, &rotate).await;
+    assert_eq!(code, Some(0), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_does_not_move_the_end_of_a_credential_by_replacing_its_value() {
     let (rig, front) = home().await;
     added(&rig, "a/key", "lab", b"value-of-then", &[]).await;

@@ -263,7 +263,7 @@ pub struct RightsView {
 /// What became of `POST /api/v1/devices/{id}/narrow`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Narrowed {
-    /// The rights by now.
+    /// The rights by now; without their uses, and `since` absent, while the registry cannot be read.
     #[serde(flatten)]
     pub rights: RightsView,
     /// Whether it is on the disk. If not, it holds in memory and is tried again until it is.

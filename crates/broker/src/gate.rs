@@ -46,6 +46,8 @@ struct Held {
     by_network: HashMap<IpAddr, usize>,
     /// Connections that keep their places, by who has shown to be at their other side.
     by_caller: HashMap<String, usize>,
+    /// The same, by where they come from.
+    kept_at: HashMap<IpAddr, usize>,
     numbered: u64,
 }
 
@@ -87,17 +89,21 @@ impl Mark {
         is_held
     }
 
-    /// The same where the other side is a caller who may have many connections: so many of theirs keep their places, so
-    /// that they do not hold all places of their address. False if this one has been taken.
+    /// The same where the other side is a caller who may have many connections: so many of theirs keep their places, and
+    /// three quarters of the places of their address, so that no number of callers holds all of them. False if this one has
+    /// been taken.
     pub fn known_as(&self, caller: &str, kept_max: usize) -> bool {
         let mut held = self.gate.held();
         let is_held = held.connections.contains_key(&self.holder.number);
         if !is_held || self.holder.is_known.load(Ordering::Relaxed) {
             return is_held;
         }
-        let kept = held.by_caller.get(caller).copied().unwrap_or_default();
-        if kept < kept_max && self.holder.caller.set(caller.to_owned()).is_ok() {
+        let (kept, kept_here) = held.kept(caller, self.holder.address);
+        let here_max = self.gate.places.per_address_max.div_ceil(4) * 3;
+        let may_keep = kept < kept_max && kept_here < here_max;
+        if may_keep && self.holder.caller.set(caller.to_owned()).is_ok() {
             held.by_caller.insert(caller.to_owned(), kept + 1);
+            held.kept_at.insert(self.holder.address, kept_here + 1);
             self.holder.is_known.store(true, Ordering::Relaxed);
         }
         true
@@ -180,6 +186,13 @@ impl Held {
         (here.unwrap_or_default(), nearby.unwrap_or_default())
     }
 
+    /// How many connections of a caller, and of an address, keep their places.
+    fn kept(&self, caller: &str, address: IpAddr) -> (usize, usize) {
+        let kept = self.by_caller.get(caller).copied();
+        let kept_here = self.kept_at.get(&address).copied();
+        (kept.unwrap_or_default(), kept_here.unwrap_or_default())
+    }
+
     fn add(&mut self, holder: &Arc<Holder>) {
         *self.by_address.entry(holder.address).or_default() += 1;
         *self.by_network.entry(holder.network).or_default() += 1;
@@ -194,6 +207,7 @@ impl Held {
         count_down(&mut self.by_network, &holder.network);
         if let Some(caller) = holder.caller.get() {
             count_down(&mut self.by_caller, caller);
+            count_down(&mut self.kept_at, &holder.address);
         }
     }
 
@@ -402,6 +416,20 @@ mod tests {
         assert!(again.mark().known_as("token:ci", 2));
         assert_eq!(gate.held().by_caller.len(), 2);
         drop((other, again));
-        assert!(gate.held().by_caller.is_empty());
+        assert!(gate.held().by_caller.is_empty() && gate.held().kept_at.is_empty());
+    }
+
+    #[test]
+    fn no_number_of_callers_holds_every_place_of_their_address() {
+        let gate = gate(8, 8, 4);
+        let many: Vec<Place> = (0..4).map(|_| enter(&gate, "192.0.2.1").unwrap()).collect();
+        for (number, place) in many.iter().enumerate() {
+            assert!(place.mark().known_as(&format!("token:{number}"), 2));
+        }
+        let other = enter(&gate, "192.0.2.1").unwrap();
+        assert!(is_given_away(&many[3]));
+        // A device's place is its own.
+        assert!(other.mark().known());
+        assert!(enter(&gate, "192.0.2.1").is_none());
     }
 }

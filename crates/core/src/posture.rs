@@ -76,8 +76,8 @@ pub struct Facts {
     pub journal_opened: JournalOpened,
     /// What it lacks now.
     pub journal: JournalGaps,
-    /// Whether the machine's clock is not believed.
-    pub clock_doubted: bool,
+    /// Since when the machine's clock is not believed, if it is not.
+    pub clock_doubted_since: Option<Timestamp>,
     /// What is known of backups.
     pub backups: Backups,
     /// What is wrong with the log, as the gateway found when it verified it.
@@ -254,10 +254,15 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         ));
     }
     if let Some(problem) = &facts.log_problem {
-        findings.push(one(
+        // Whoever accepts this accepts this, and not what is found next.
+        let finding = Finding::new(
             FindingKind::LogAltered,
             Severity::Critical,
-            &format!("The log does not verify: {problem}."),
+            object.clone(),
+            problem,
+        );
+        findings.push(finding.saying(
+            format!("The log does not verify: {problem}."),
             "Keep a copy of the database, compare an export with a checkpoint that a device or an earlier export holds, \
              and restore a backup; or say why it may go on with `hearthkey log accept`.",
         ));
@@ -271,7 +276,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         &facts.journal,
         &object,
     ));
-    findings.extend(witness::of_clock(!facts.clock_doubted, &object));
+    findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
     findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
 }
@@ -443,7 +448,7 @@ mod tests {
             ),
             (
                 Facts {
-                    clock_doubted: true,
+                    clock_doubted_since: Some(Timestamp::from_s(0)),
                     ..calm()
                 },
                 FindingKind::ClockNotTrusted,

@@ -30,7 +30,8 @@ pub struct Reading {
 pub struct TrustedTime {
     base: Timestamp,
     base_monotonic_ms: i64,
-    trusted: bool,
+    /// In home time: since when it does not follow the machine's clock.
+    doubted_since: Option<Timestamp>,
 }
 
 impl TrustedTime {
@@ -47,7 +48,7 @@ impl TrustedTime {
         Self {
             base,
             base_monotonic_ms: reading.monotonic_ms,
-            trusted,
+            doubted_since: (!trusted).then_some(base),
         }
     }
 
@@ -57,7 +58,12 @@ impl TrustedTime {
         let expected = self.base.after(elapsed);
         let plausible = reading.wall >= expected.before(BEHIND_MAX)
             && reading.wall <= expected.after(STEP_FORWARD_MAX);
-        self.trusted = plausible && (self.trusted || reading.wall >= EARLIEST);
+        let trusted = plausible && (self.is_trusted() || reading.wall >= EARLIEST);
+        self.doubted_since = match self.doubted_since {
+            _ if trusted => None,
+            None => Some(expected),
+            since => since,
+        };
         if plausible && reading.wall > expected {
             self.base = reading.wall;
             self.base_monotonic_ms = reading.monotonic_ms;
@@ -71,13 +77,20 @@ impl TrustedTime {
         let now = self.now(reading);
         self.base = now.max(reading.wall);
         self.base_monotonic_ms = reading.monotonic_ms;
-        self.trusted = reading.wall >= EARLIEST && reading.wall >= self.base.before(BEHIND_MAX);
+        let trusted = reading.wall >= EARLIEST && reading.wall >= self.base.before(BEHIND_MAX);
+        let since = self.doubted_since.unwrap_or(self.base);
+        self.doubted_since = (!trusted).then_some(since);
         self.base
     }
 
     /// Whether home time follows the machine's clock.
     pub fn is_trusted(&self) -> bool {
-        self.trusted
+        self.doubted_since.is_none()
+    }
+
+    /// Since when it does not, in home time.
+    pub fn doubted_since(&self) -> Option<Timestamp> {
+        self.doubted_since
     }
 }
 
@@ -149,7 +162,8 @@ mod tests {
     fn trust_returns_with_the_right_time_or_with_a_persons_word() {
         let mut time = running();
         time.now(reading(TODAY + 10_000_000, 5));
-        assert!(!time.is_trusted());
+        time.now(reading(TODAY + 10_000_001, 6));
+        assert_eq!(time.doubted_since(), Some(Timestamp::from_s(TODAY + 5)));
         time.now(reading(TODAY + 6, 6));
         assert!(time.is_trusted());
         let months_later = reading(TODAY + 200 * 86_400, 0);

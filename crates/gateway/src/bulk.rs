@@ -10,9 +10,10 @@ use hearthkey_core::audit::Actor;
 use hearthkey_core::bulk::{BulkAct, DEVICES_MAX, Foreseen, Standing, summary};
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::role::Scope;
 use hearthkey_core::token::{Binding, Token};
+use hearthkey_store::registry::KnownDevice;
 use tokio::task::JoinSet;
 
 use crate::clock::Stopwatch;
@@ -25,6 +26,15 @@ const AT_A_TIME: usize = 8;
 /// What is shown of a name that is none, in characters.
 const NAME_SHOWN: usize = 80;
 
+/// What is done where the registry cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Nothing, and that is said.
+    Refuse,
+    /// Devices stand as the gateway knows them without it, as they do for one that is cut off alone.
+    AsInForce,
+}
+
 /// The devices of a request that the caller reaches, and why not the others.
 #[derive(Default)]
 pub(crate) struct Named {
@@ -34,12 +44,24 @@ pub(crate) struct Named {
     pub(crate) missing: Vec<(String, Failure)>,
 }
 
+/// A device, its environment, where it stands, and how many live certificates it has.
+type Known = (DeviceId, EnvironmentName, DeviceState, u64);
+
+fn registered(known: Vec<(KnownDevice, u64)>) -> Vec<Known> {
+    let one = |(known, certificates): (KnownDevice, u64)| {
+        let device = known.device;
+        (device.id, device.environment, device.state, certificates)
+    };
+    known.into_iter().map(one).collect()
+}
+
 impl Home {
     /// Looks up the devices of a request. What lies in another environment is not there, as far as the caller is told.
     pub(crate) fn named_devices(
         &self,
         names: &[String],
         scope: Scope<'_>,
+        unread: Unread,
     ) -> Result<Named, Failure> {
         if names.is_empty() || names.len() > DEVICES_MAX {
             let why = format!("one request is about 1 to {DEVICES_MAX} devices");
@@ -56,18 +78,24 @@ impl Home {
                 }
             }
         }
-        let known = self.store.read(|registry| registry.devices_named(&ids))?;
+        let known = self.store.read(|registry| registry.devices_named(&ids));
+        let known = match (known, unread) {
+            (Err(error), Unread::AsInForce) => {
+                tracing::error!(%error, "devices that are to be cut off could not be read");
+                self.in_force(&ids)
+            }
+            (known, _) => registered(known?),
+        };
         let (sessions, tokens) = (self.live_sessions(), self.bound_tokens());
-        for (known, certificates) in known {
-            let device = known.device;
-            if scope.has(&device.environment) {
+        for (id, environment, state, certificates) in known {
+            if scope.has(&environment) {
                 let standing = Standing {
-                    state: device.state,
-                    sessions: sessions.get(&device.id).copied().unwrap_or_default(),
+                    state,
+                    sessions: sessions.get(&id).copied().unwrap_or_default(),
                     certificates,
-                    tokens: tokens.get(&device.id).copied().unwrap_or_default(),
+                    tokens: tokens.get(&id).copied().unwrap_or_default(),
                 };
-                named.found.insert(device.id, standing);
+                named.found.insert(id, standing);
             }
         }
         for id in ids {
@@ -77,6 +105,16 @@ impl Home {
             }
         }
         Ok(named)
+    }
+
+    /// Those of them that may come, without the number of their certificates.
+    fn in_force(&self, ids: &[DeviceId]) -> Vec<Known> {
+        let access = self.access();
+        let known = |id: &DeviceId| {
+            let known = access.device(id)?;
+            Some((id.clone(), known.environment.clone(), known.state, 0))
+        };
+        ids.iter().filter_map(known).collect()
     }
 
     fn live_sessions(&self) -> BTreeMap<DeviceId, u64> {

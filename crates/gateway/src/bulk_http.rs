@@ -7,13 +7,14 @@ use axum::extract::{Extension, State};
 use hearthkey_api as api;
 use hearthkey_core::bulk::BulkAct;
 use hearthkey_core::certificate::RevocationReason;
+use hearthkey_core::device::Change as StateChange;
 use hearthkey_core::role::{Act, Scope};
 use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::around::Arrived;
-use crate::bulk;
+use crate::bulk::{self, Unread};
 use crate::caller::Caller;
 use crate::endings::PATIENCE;
 use crate::home::Home;
@@ -49,10 +50,11 @@ fn named(
     home: &Home,
     caller: &Caller,
     devices: &[String],
+    unread: Unread,
 ) -> Result<(bulk::Named, Option<Failure>), Failure> {
     let scope = caller.scope(Act::DeviceChange);
     let scope = scope.ok_or_else(crate::service_routes::not_for_services)?;
-    let named = home.named_devices(devices, scope)?;
+    let named = home.named_devices(devices, scope, unread)?;
     let beyond = match (scope, named.missing.first()) {
         (Scope::These(_), Some((_, Failure(problem)))) => Some(Failure(problem.clone())),
         _ => None,
@@ -79,7 +81,7 @@ async fn preview(
     let act = parsed(&request.action)?;
     let home = gateway.home()?;
     let path = "/api/v1/devices/preview";
-    let (named, beyond) = named(&home, &caller, &request.devices)?;
+    let (named, beyond) = named(&home, &caller, &request.devices, Unread::Refuse)?;
     record(&home, &caller, path, beyond).await;
     Ok(Json(bulk::preview(act, named)))
 }
@@ -96,7 +98,11 @@ async fn act(
     let reason = reason_of(act, request.reason.as_deref())?;
     let home = gateway.home()?;
     let path = "/api/v1/devices/bulk";
-    let (named, beyond) = named(&home, &caller, &request.devices)?;
+    let unread = match act.change() {
+        Some(change) if change != StateChange::Resume => Unread::AsInForce,
+        _ => Unread::Refuse,
+    };
+    let (named, beyond) = named(&home, &caller, &request.devices, unread)?;
     let actor = caller.actor();
     let (outcome, ()) = tokio::join!(
         home.bulk(&actor, (act, reason), named, arrived),

@@ -31,6 +31,13 @@ impl Clock {
         (now, time.is_trusted())
     }
 
+    /// Since when home time does not follow the machine's clock, if it does not.
+    pub(crate) fn doubted_since(&self) -> Option<Timestamp> {
+        let mut time = self.time();
+        time.now(read());
+        time.doubted_since()
+    }
+
     /// A person has confirmed the machine's clock.
     pub(crate) fn confirm(&self) -> Timestamp {
         self.time().confirm(read())

@@ -15,8 +15,11 @@ const NONCE_LIFE: Span = Span::s(60);
 const PERIOD: Span = Span::s(2 * 60 + 5);
 /// Proofs of one key that are remembered in a period. One more is refused until the next.
 const PER_KEY_MAX: usize = 4096;
-/// Proofs of all keys that are remembered in a period. One more is refused until the next.
+/// Proofs of all keys that are remembered in a period. One more is refused until the next, but to a key that has used less
+/// than [`ALWAYS`]: how many keys there are is bounded by how many tokens are.
 const IN_ALL_MAX: usize = 65_536;
+/// Proofs of each key for which there is room however many others have used.
+const ALWAYS: usize = 64;
 
 // A proof is good from `AHEAD_MAX` before its time to `AGE_MAX` after it, or as long as its nonce.
 const _: () = assert!(PERIOD.as_ms() >= AGE_MAX.as_ms() + AHEAD_MAX.as_ms());
@@ -98,7 +101,7 @@ impl Replays {
         }
         let in_all: usize = self.now.values().map(HashSet::len).sum();
         let ids = self.now.entry(key).or_default();
-        if ids.len() >= PER_KEY_MAX || in_all >= IN_ALL_MAX {
+        if ids.len() >= PER_KEY_MAX || (in_all >= IN_ALL_MAX && ids.len() >= ALWAYS) {
             return Remembered::NoRoom;
         }
         ids.insert(short);
@@ -143,6 +146,23 @@ mod tests {
         let other = KeyId(Fingerprint([2; 32]));
         assert_eq!(replays.remember(other, "x", at(1)), Remembered::New);
         assert_eq!(replays.remember(KEY, "x", at(130)), Remembered::New);
+    }
+
+    #[test]
+    fn however_many_keys_fill_the_memory_another_has_room_in_it() {
+        let mut replays = Replays::default();
+        let keys = u8::try_from(IN_ALL_MAX / PER_KEY_MAX).unwrap();
+        for (key, n) in (0..keys).flat_map(|key| (0..PER_KEY_MAX).map(move |n| (key, n))) {
+            let key = KeyId(Fingerprint([key; 32]));
+            let new = replays.remember(key, &n.to_string(), at(0));
+            assert_eq!(new, Remembered::New);
+        }
+        let other = KeyId(Fingerprint([99; 32]));
+        for n in 0..ALWAYS {
+            let new = replays.remember(other, &n.to_string(), at(1));
+            assert_eq!(new, Remembered::New);
+        }
+        assert_eq!(replays.remember(other, "x", at(1)), Remembered::NoRoom);
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hearthkey_api as api;
+use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, ProfileName};
 use hearthkey_core::profile::Rights;
 use hearthkey_core::right::{Narrowing, Right, decide};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{ReadError, Registry};
-use hearthkey_store::rights::{RightWrite, Uses};
+use hearthkey_store::rights::{KnownRights, RightWrite, Uses};
 
 use crate::endings::{End, Ending};
 use crate::home::{Home, locked};
@@ -54,25 +55,37 @@ impl Home {
         }
     }
 
-    /// What the profile grants a device, whatever it is narrowed to.
-    fn granted(&self, device: &DeviceId) -> Result<Rights, Failure> {
+    /// What the profile grants a device, whatever it is narrowed to. Of one that may come no disk is asked: rights are taken
+    /// also while it does not answer.
+    fn granted(&self, device: &DeviceId) -> Result<(ProfileName, Rights), Failure> {
+        let in_force = |known: &DeviceAccess| {
+            let rights = known.profile.rights(device, &known.environment);
+            (known.profile.name.clone(), rights)
+        };
+        if let Some(granted) = self.access().device(device).map(in_force) {
+            return Ok(granted);
+        }
         let known = self.known(device)?.device;
         let profile = self.profile(&known.profile);
         let profile = profile.ok_or_else(|| Failure::not_found("profile", &known.profile))?;
-        Ok(profile.rights(device, &known.environment))
+        let rights = profile.rights(device, &known.environment);
+        Ok((known.profile, rights))
     }
 
     /// What a device may do, and what of it it has done.
     pub(crate) async fn rights_view(&self, device: &DeviceId) -> Result<api::RightsView, Failure> {
         self.note_rights_used().await;
-        self.rights_known(device)
+        let known = self.store.read(|registry| registry.rights_of(device))?;
+        self.rights_known(device, &known)
     }
 
-    /// The same, as far as the use of rights was noted already.
-    fn rights_known(&self, device: &DeviceId) -> Result<api::RightsView, Failure> {
-        let granted = self.granted(device)?;
-        let profile = self.known(device)?.device.profile;
-        let known = self.store.read(|registry| registry.rights_of(device))?;
+    /// The same, with what is known of them.
+    fn rights_known(
+        &self,
+        device: &DeviceId,
+        known: &KnownRights,
+    ) -> Result<api::RightsView, Failure> {
+        let (profile, granted) = self.granted(device)?;
         let (in_force, object) = (self.narrowing(device), format!("device:{device}"));
         // What was taken in memory is taken, whether or not the registry has it yet.
         let narrowing = in_force.as_deref().or(known.narrowing.as_ref());
@@ -114,6 +127,7 @@ impl Home {
     ) -> Result<api::Narrowed, Failure> {
         let granted: Vec<Right> = self
             .granted(device)?
+            .1
             .all()
             .into_iter()
             .filter(|(_, is_ours)| !is_ours)
@@ -138,7 +152,13 @@ impl Home {
         let entry = Entry::new(self.now(), actor, "device.narrow", object);
         let ending = self.cut_rights(device, narrowing, entry.with("rights_taken", taken));
         let durable = ending.durable_in_time().await;
-        let rights = self.rights_known(device)?;
+        // They are taken, whether or not what they were used for can be read.
+        let known = self.store.read(|registry| registry.rights_of(device));
+        let known = known.unwrap_or_else(|error| {
+            tracing::error!(%error, %device, "the use of rights could not be read");
+            KnownRights::default()
+        });
+        let rights = self.rights_known(device, &known)?;
         Ok(api::Narrowed { rights, durable })
     }
 
@@ -178,11 +198,11 @@ impl Home {
         let object = format!("device:{device}");
         for _ in 0..DECISIONS_MAX {
             // In this order: a narrowing is pending as soon as it is in force, and is on record before it is pending no more.
+            let seen = self.narrowing(device);
             let newest = self.newest_about(&object)?;
             if !self.endings.settled(&object).await {
                 return Err(still_ending(&object));
             }
-            let seen = self.narrowing(device);
             let entry = Entry::new(self.now(), actor.clone(), "device.widen", object.clone());
             let write = Write::Right(RightWrite::Widen(device.clone()));
             let change = Change::record(entry).write(write);

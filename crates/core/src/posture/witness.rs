@@ -154,17 +154,21 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
 }
 
 /// What waits for a clock that is believed.
-pub fn of_clock(trusted: bool, object: &str) -> Option<Finding> {
+pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Finding> {
+    let since = doubted_since?.to_string();
+    // Whoever accepts this accepts this, and not what the clock does next.
     let finding = Finding::new(
         FindingKind::ClockNotTrusted,
         Severity::High,
         object.to_owned(),
-        "",
+        &since,
     );
-    let what = "The machine's clock is not trusted: it jumped, or it is behind what the home has recorded. Home time goes on \
-         without it, no certificate is issued, and nothing is rotated or destroyed.";
+    let what = format!(
+        "The machine's clock has not been trusted since {since}: it jumped, or it is behind what the home has recorded. Home time goes on \
+         without it, no certificate is issued, and nothing is rotated or destroyed."
+    );
     let remedy = "Set the machine's clock right, for example with NTP. If it is right already, say so: `hearthkey clock confirm`.";
-    (!trusted).then(|| finding.saying(what, remedy))
+    Some(finding.saying(what, remedy))
 }
 
 /// What is wrong with the backups: there is none, it is old, or nobody has tried one.
@@ -253,9 +257,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_trusted_is_found() {
-        assert_eq!(of_clock(true, OBJECT), None);
-        let kind = of_clock(false, OBJECT).unwrap().kind;
-        assert_eq!(kind, FindingKind::ClockNotTrusted);
+        assert_eq!(of_clock(None, OBJECT), None);
+        let first = of_clock(Some(day(1)), OBJECT).unwrap();
+        assert_eq!(first.kind, FindingKind::ClockNotTrusted);
+        let next = of_clock(Some(day(2)), OBJECT).unwrap();
+        assert_ne!(first.id, next.id, "each is accepted by itself");
     }
 
     #[test]

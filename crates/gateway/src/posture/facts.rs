@@ -116,7 +116,7 @@ impl Home {
                 anchor,
                 journal_opened: self.journal_opened,
                 journal,
-                clock_doubted: !self.clock.now_and_trust().1,
+                clock_doubted_since: self.clock.doubted_since(),
                 backups: registry.backups()?,
                 log_problem: self.log_problem(),
                 authorities: self.authorities(),

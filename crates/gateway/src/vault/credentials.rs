@@ -163,6 +163,8 @@ impl Home {
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
         may_replace_itself(caller, &credential)?;
+        let told = (&credential.id, credential.used_by.as_slice());
+        self.reaches_places(caller, Action::Write, told).await?;
         if generate {
             source = self.source_of_generated(&credential).await?;
             if let Source::FromBridge = source {

@@ -242,8 +242,17 @@ impl Home {
 
     /// The tier of the credential by which a credential's bridge is asked, if there is one.
     pub(super) fn tier_of_authority(&self, id: &CredentialId) -> Result<Option<Tier>, Failure> {
+        self.tier_of_authority_of(id.name.bridge(), id)
+    }
+
+    /// The tier of the credential by which a bridge in a credential's environment is asked, if that is another one.
+    fn tier_of_authority_of(
+        &self,
+        bridge: &str,
+        id: &CredentialId,
+    ) -> Result<Option<Tier>, Failure> {
         Ok(self.store.read(|registry| {
-            let bridge = registry.bridge(id.name.bridge(), &id.environment)?;
+            let bridge = registry.bridge(bridge, &id.environment)?;
             let authority = bridge.and_then(|bridge| bridge.authority);
             let Some(name) = authority.filter(|name| *name != id.name) else {
                 return Ok(None);
@@ -252,6 +261,30 @@ impl Home {
             let known = registry.credential(&CredentialId { environment, name })?;
             Ok(known.map(|known| known.credential.tier))
         })?)
+    }
+
+    /// A place of use is told of rotations by the authority of its bridge: no pattern has a critical one speak.
+    pub(super) async fn reaches_places(
+        &self,
+        caller: &Caller,
+        action: Action,
+        (id, places): (&CredentialId, &[String]),
+    ) -> Result<(), Failure> {
+        if caller.is_named(action, id) {
+            return Ok(());
+        }
+        for place in places {
+            if let Some(tier) = self.tier_of_authority_of(place, id)? {
+                let reached = self.reached(caller, action, id, tier).await;
+                reached.map_err(|mut failure| {
+                    failure.0.detail = format!(
+                        "{place} is told of rotations by a critical authority: a pattern does not reach it."
+                    );
+                    failure
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a refusal down; of a service, each kind once a minute.

@@ -127,6 +127,8 @@ impl Home {
                 "Leave --overlap out, or take a shorter one; a person changes the schedule.",
             ));
         }
+        let told = (id, known.credential.used_by.as_slice());
+        self.reaches_places(caller, Action::Rotate, told).await?;
         let running = self.store.read(|registry| registry.rotation(id))?;
         let another = request.value.is_some() || request.generate;
         let held = running
