@@ -282,6 +282,13 @@ enum End {
 impl Visit {
     async fn serve(&mut self, connection: &mut Connection) -> End {
         let mut turn = connection.greet().await;
+        // Whoever is greeted is announced, also if rights change meanwhile.
+        while let Some(Turn::Stale) = turn {
+            if !self.judge_again(connection) {
+                return End::Cut;
+            }
+            turn = connection.greet().await;
+        }
         if turn.is_none() && !Box::pin(self.announce(connection)).await {
             return End::Cut;
         }

@@ -268,11 +268,14 @@ impl World {
         self.room.now_ms += choices.next() as u64 * 40;
         let now_ms = self.room.now_ms;
         self.room.engine.tick(now_ms);
-        for will in self.room.engine.due_wills(now_ms) {
-            let device = will.key.owner.device().map(ToString::to_string);
-            let voice = Voice::Own(Room::rights(&device.unwrap_or_default()));
-            let epoch = self.room.access.epoch().now();
-            assert!(self.room.engine.speak(&will, voice, epoch, now_ms));
+        // A will can be what ends the connection of somebody who does not read, whose will is due then.
+        for _ in 0..=CLIENTS.len() {
+            for will in self.room.engine.due_wills(now_ms) {
+                let device = will.key.owner.device().map(ToString::to_string);
+                let voice = Voice::Own(Room::rights(&device.unwrap_or_default()));
+                let epoch = self.room.access.epoch().now();
+                assert!(self.room.engine.speak(&will, voice, epoch, now_ms));
+            }
         }
         assert!(!self.room.engine.has_due_wills(now_ms));
     }

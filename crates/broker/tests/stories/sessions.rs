@@ -1,6 +1,7 @@
 //! Devices that come, speak, and are sent away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::device::DeviceState;
@@ -38,6 +39,39 @@ async fn an_admitted_device_publishes_and_another_hears_it_without_learning_who_
         ("kept", true, vec![])
     );
     home.hears(&["SessionOpened", "\"lamp\"", "Full"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_announced_although_rights_change_while_it_is_greeted() {
+    let home = Home::new().await;
+    let lamp = home.enroll("lamp", 1);
+    home.enroll("hall", 1);
+    let (access, stop) = (Arc::clone(&home.access), Arc::new(AtomicBool::new(false)));
+    let stopped = Arc::clone(&stop);
+    let changing = std::thread::spawn(move || {
+        let hall = "hall".parse().unwrap();
+        while !stopped.load(Ordering::Relaxed) {
+            let mut access = access.write().unwrap();
+            access.set_device_state(&hall, DeviceState::Active);
+            drop(access);
+            std::thread::yield_now();
+        }
+    });
+    for _ in 0..rounds() {
+        let client = Client::device(&home, &lamp, Hello::v5("lamp")).await;
+        home.hears(&["SessionOpened", "\"lamp\"", "Full"]).await;
+        drop(client);
+    }
+    stop.store(true, Ordering::Relaxed);
+    changing.join().unwrap();
+}
+
+/// How often a race is run: a sample, or in full.
+fn rounds() -> u32 {
+    match std::env::var_os("HEARTHKEY_SOAK") {
+        Some(_) => 5_000,
+        None => 200,
+    }
 }
 
 #[tokio::test]
