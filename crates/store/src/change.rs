@@ -10,8 +10,9 @@ use hearthkey_core::device::{Device, DeviceState};
 use hearthkey_core::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint, ProfileName};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Transaction, params};
-use serde::{Deserialize, Serialize};
 
+use crate::apply::{ApplyError, misplaced, one};
+pub use crate::effect::Effect;
 use crate::people::PersonWrite;
 use crate::posture::PostureWrite;
 use crate::rights::RightWrite;
@@ -199,53 +200,6 @@ pub enum Write {
     Posture(PostureWrite),
     /// Notes the use of rights, narrows or widens them.
     Right(RightWrite),
-}
-
-/// Something the gateway must do after a change, also if it stops in between.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Regenerate and publish the CRL of an environment's issuing CA.
-    Crl(EnvironmentName),
-}
-
-/// Why a write did not happen.
-#[derive(Debug)]
-pub(crate) enum ApplyError {
-    /// A precondition does not hold.
-    Conflict,
-    /// The thing is not as the decision saw it.
-    Changed,
-    /// A write failed.
-    Database(rusqlite::Error),
-    /// The audit log could not be continued.
-    Log(String),
-    /// The program handed a write to a function that does not write it, or could not put it into words.
-    Defect(String),
-}
-
-impl From<rusqlite::Error> for ApplyError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// A write that has a precondition changes exactly one row.
-pub(crate) fn one(changed: usize) -> Result<(), ApplyError> {
-    if changed == 1 {
-        Ok(())
-    } else {
-        Err(ApplyError::Conflict)
-    }
-}
-
-/// A write that was handed to a function that does not write it is a defect, and is not lost in silence.
-pub(crate) fn misplaced(write: &dyn std::fmt::Debug) -> Result<(), ApplyError> {
-    let name = format!("{write:?}");
-    // The name alone: what is written may be private.
-    let name = name.split(|c: char| !c.is_alphanumeric()).next();
-    let name = name.unwrap_or_default();
-    Err(ApplyError::Defect(format!("{name} was not written")))
 }
 
 /// Whether the newest record about a thing is still the one that a decision saw.

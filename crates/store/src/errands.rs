@@ -5,7 +5,7 @@ use hearthkey_core::news::{Errand, News};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
-use crate::change::{ApplyError, one};
+use crate::apply::{ApplyError, one};
 use crate::inventory::id;
 use crate::registry::{ReadError, Registry, Word, time, time_if_any};
 

@@ -31,6 +31,9 @@ pub struct HomeLock {
     file: File,
 }
 
+/// The database's name in the data directory.
+pub const DATABASE_FILE: &str = "hearthkey.db";
+
 /// For its owner alone.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -40,7 +43,7 @@ pub(crate) struct Identity(u64, u64);
 
 /// Whether the database is the file that it was when the home opened. What is written into one that has lost its name is lost.
 pub(crate) fn still_the_same(dir: &DataDir, database: Option<Identity>) -> Result<(), String> {
-    let now = dir.identity(crate::store::DATABASE_FILE);
+    let now = dir.identity(DATABASE_FILE);
     match now.is_ok_and(|now| now == database) {
         true => Ok(()),
         false => Err("the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into()),

@@ -16,9 +16,11 @@
 
 pub mod anchor;
 mod anchoring;
+mod apply;
 pub mod change;
 mod connection;
 pub mod devices;
+mod effect;
 mod errands;
 pub mod files;
 pub mod inventory;
@@ -42,5 +44,6 @@ mod vault_apply;
 pub mod vault_change;
 mod writer;
 
-pub use store::{DATABASE_FILE, OpenError, Opened, Store, origin};
+pub use files::DATABASE_FILE;
+pub use store::{OpenError, Opened, Store, origin};
 pub use writer::{CommitError, Committed};

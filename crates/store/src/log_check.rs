@@ -233,8 +233,8 @@ mod tests {
     use super::*;
     use crate::change::Change;
     use crate::connection::{self, Use};
+    use crate::files::DATABASE_FILE;
     use crate::keys::RootKey;
-    use crate::store::DATABASE_FILE;
 
     struct Home {
         store: Store,

@@ -6,7 +6,7 @@ use hearthkey_core::role::Mandate;
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
-use crate::change::{ApplyError, misplaced, one};
+use crate::apply::{ApplyError, misplaced, one};
 use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 
 /// What can be changed about people.

@@ -9,7 +9,7 @@ use hearthkey_core::right::{Narrowing, Right, Verb};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
-use crate::change::{ApplyError, one};
+use crate::apply::{ApplyError, one};
 use crate::inventory::id;
 use crate::registry::{ReadError, Registry, Text, time, time_if_any};
 

@@ -8,7 +8,7 @@ use hearthkey_core::time::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::change::Effect;
+use crate::effect::Effect;
 use crate::vault::SealedSecret;
 
 /// Why a question was not answered.

@@ -5,7 +5,7 @@ use hearthkey_core::right::{Narrowing, Verb};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Transaction, params};
 
-use crate::change::{ApplyError, one};
+use crate::apply::{ApplyError, one};
 use crate::registry::{ReadError, Registry, Text, time, time_if_any};
 
 /// How often a right was used since the last time that this was noted.

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
-use crate::files::{DataDir, Identity, still_the_same};
+use crate::files::{DATABASE_FILE, DataDir, Identity, still_the_same};
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
@@ -25,8 +25,6 @@ use crate::registry::{ReadError, Registry};
 use crate::vault::{SecretName, Vault};
 use crate::writer::{CommitError, Committed, StoredHashes, Writer, log_size};
 
-/// The database's name in the data directory.
-pub const DATABASE_FILE: &str = "hearthkey.db";
 /// The database, and what SQLite keeps beside it.
 const DATABASE_FILES: [&str; 4] = [
     DATABASE_FILE,
@@ -162,7 +160,7 @@ impl Store {
             },
         ] {
             crate::change::apply(&transaction, &write).map_err(|error| match error {
-                crate::change::ApplyError::Database(error) => OpenError::Database(error),
+                crate::apply::ApplyError::Database(error) => OpenError::Database(error),
                 _ => OpenError::Missing("room for a new home"),
             })?;
         }

@@ -6,7 +6,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::token::Token;
 use rusqlite::{Row, Transaction, params};
 
-use crate::change::{ApplyError, one};
+use crate::apply::{ApplyError, one};
 use crate::people::{environments, mandate};
 use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
 

@@ -7,7 +7,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::{Transaction, params};
 use serde::Serialize;
 
-use crate::change::{ApplyError, misplaced, one};
+use crate::apply::{ApplyError, misplaced, one};
 use crate::errands;
 use crate::vault::{CredentialPlace, SealedSecret};
 use crate::vault_change::{NewVersion, VaultWrite};

@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tlog_tiles::{Error as TlogError, Hash, HashReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::change::{ApplyError, Change, apply, check};
+use crate::apply::ApplyError;
+use crate::change::{Change, apply, check};
 use crate::connection::{self, Use};
 use crate::files::{DataDir, Identity, still_the_same};
 use crate::keys::DerivedKey;
