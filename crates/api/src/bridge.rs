@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::credential::SecondFactor;
+use crate::second_factor::SecondFactor;
 
 /// `POST /api/v1/bridges`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::device::RightName;
+use crate::right::RightName;
 use crate::secret::SecretValue;
 
 /// Something that is wrong with the inventory.

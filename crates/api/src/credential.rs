@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::check::FindingView;
+use crate::second_factor::SecondFactor;
 use crate::secret::SecretValue;
 
 /// When and how a credential is rotated.
@@ -111,22 +112,6 @@ pub struct CredentialChange {
     /// A code, on the gateway's own machine, where no session can be fresh: what guards a value is changed by a person.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub second_factor: Option<SecondFactor>,
-}
-
-/// What a person shows where they have no session.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SecondFactor {
-    /// The person's name.
-    pub person: String,
-    /// What their authenticator shows.
-    pub code: String,
-}
-
-impl std::fmt::Debug for SecondFactor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecondFactor({:?}, …)", self.person)
-    }
 }
 
 /// Where a credential came from.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::credential::SecondFactor;
+use crate::right::RightName;
+use crate::second_factor::SecondFactor;
 
 /// `POST /api/v1/claims`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -276,14 +277,4 @@ pub struct Narrowed {
 pub struct NarrowRequest {
     /// What the device keeps.
     pub keep: Vec<RightName>,
-}
-
-/// The name of a right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RightName {
-    /// `publish` or `subscribe`.
-    pub verb: String,
-    /// The topic filter.
-    pub filter: String,
 }

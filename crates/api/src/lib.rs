@@ -18,6 +18,8 @@ mod problem;
 mod proof_key;
 mod provenance;
 mod remote;
+mod right;
+mod second_factor;
 mod secret;
 mod status;
 mod token;
@@ -40,12 +42,12 @@ pub use credential::{
     ConfirmRequest, CredentialChange, CredentialChanged, CredentialInFull, CredentialPage,
     CredentialRequest, CredentialView, Given, LeaseList, LeaseRequest, LeaseView, Leased,
     ProvenanceView, RetireRequest, Retired, RevealRequest, Revealed, RewrapView, RotateRequest,
-    RotationPolicyView, RotationView, SecondFactor, VersionView,
+    RotationPolicyView, RotationView, VersionView,
 };
 pub use device::{
     ApproveRequest, CertificateView, ClaimOpened, ClaimRequest, ClaimView, DeviceChanged,
     DevicePage, DeviceSummary, DeviceView, EnvironmentRequest, Named, NarrowRequest, Narrowed,
-    ProfileText, RevokeRequest, Revoked, RightName, RightView, RightsView, SessionView,
+    ProfileText, RevokeRequest, Revoked, RightView, RightsView, SessionView,
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
@@ -75,3 +77,5 @@ pub const SOCKET_FILE: &str = "hearthkey.sock";
 pub const BODY_MAX_BYTES: usize = 256 * 1024;
 /// The most items in one page.
 pub const PAGE_MAX: u32 = 1000;
+pub use right::RightName;
+pub use second_factor::SecondFactor;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::credential::SecondFactor;
+use crate::second_factor::SecondFactor;
 
 /// A ceremony has begun (WebAuthn): what the browser is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -11,6 +11,7 @@
 
 mod address;
 mod command;
+mod connect;
 mod connector;
 mod error;
 mod exchange;
@@ -35,11 +36,12 @@ mod websocket;
 mod wifi;
 mod zigbee2mqtt;
 
+pub use connect::{connect, connect_with};
 pub use connector::{
     Abilities, Answer, Connector, Held, MintOrder, Minted, Revoked, Scopes, Verified,
 };
 pub use error::{BridgeError, SettingsError};
 pub use hue::certificate_pin;
-pub use kind::{BridgeKind, UnknownKind, connect, connect_with};
+pub use kind::{BridgeKind, UnknownKind};
 pub use limits::Patience;
 pub use progress::{Progress, Step};

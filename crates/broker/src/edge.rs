@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the handle of the gateway, and what all tasks share | `broker`, `shared` |
 //! | the engine behind its lock | `hall` |
-//! | from a TCP connection to a client that has said CONNECT | `accept`, `socket`, `hello` |
+//! | from a TCP connection to a client that has said CONNECT | `accept`, `arrived`, `socket`, `hello` |
 //! | a device's connection, a claim's | `device`, `claim`, `connection`, `farewell` |
 //! | who is in, and how to end it from any thread | `sessions` |
 //! | requests and their answers | `requests`, `reply` |
@@ -13,6 +13,7 @@
 //! The lock of the access and the lock of an engine are never held at the same time, and neither across a wait.
 
 mod accept;
+mod arrived;
 mod broker;
 mod claim;
 mod connection;

@@ -12,7 +12,7 @@
 //! | what a client sends, what it is sent | `inbound`, `subscribe`, `outbound` |
 //! | retained messages | `retained` |
 //! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
-//! | two machines under one identity | `meetings` |
+//! | two machines under one identity | `meet`, `meetings` |
 //! | what the gateway itself does | `gateway` |
 //! | what survives a restart | `rows`, `ledger`, `journal`, `restore`; from before this engine: `earlier` |
 //!
@@ -38,6 +38,7 @@ mod gateway;
 mod inbound;
 mod journal;
 mod ledger;
+mod meet;
 mod meetings;
 mod notes;
 mod outbound;
@@ -45,6 +46,7 @@ mod outbox;
 mod parcel;
 mod pending;
 mod pressure;
+mod progress;
 mod restore;
 mod retained;
 mod routes;
@@ -53,6 +55,7 @@ pub(crate) mod session;
 mod subscribe;
 mod subscriptions;
 mod topics;
+mod weight;
 mod wills;
 
 use std::collections::HashMap;
@@ -75,11 +78,12 @@ use crate::event::Event;
 use crate::protocol::ReasonCode;
 
 pub(crate) use attach::{Arrival, Attached};
-pub(crate) use detach::{Departure, end_of};
+pub(crate) use detach::end_of;
 pub(crate) use gateway::{Answer, Answered, Verdict};
-pub(crate) use inbound::{Asked, Progress, RequestKind};
+
 pub(crate) use outbound::{Drained, Output};
 pub(crate) use pending::{DueWill, Voice};
+pub(crate) use progress::{Asked, Departure, Progress, RequestKind};
 pub(crate) use rows::Moment;
 pub(crate) use session::Identity;
 

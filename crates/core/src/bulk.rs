@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::words;
 use crate::device::{Change, DeviceState, StateRefusal};
+use crate::words::words;
 
 /// Devices in one request at most.
 pub const DEVICES_MAX: usize = 1000;

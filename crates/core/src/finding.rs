@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::words;
 use crate::id::{Fingerprint, hex};
 use crate::right::Right;
+use crate::words::words;
 
 words! {
     /// What kind of thing is wrong.

@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{CredentialId, words};
+use crate::credential::CredentialId;
 use crate::rotation::retry_at;
 use crate::time::Timestamp;
+use crate::words::words;
 
 /// Tries until a place is given up: about an hour.
 pub const TRIES_MAX: u32 = 20;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::words;
 use crate::topic::TopicFilter;
+use crate::words::words;
 
 words! {
     /// What is done with a topic.

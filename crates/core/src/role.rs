@@ -10,8 +10,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{Action, words};
+use crate::credential::Action;
 use crate::id::EnvironmentName;
+use crate::words::words;
 
 words! {
     /// What a person is in a home.

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use ::time::{Date, Month, OffsetDateTime, Time, Weekday};
 use serde::{Deserialize, Serialize};
 
-use crate::credential::Tier;
+use crate::tier::Tier;
 use crate::time::{Span, Timestamp};
 
 /// How long two values live side by side when nobody says otherwise.

@@ -18,6 +18,7 @@ mod command;
 mod compose;
 mod dotenv;
 mod esphome;
+mod form;
 mod home_assistant;
 mod judge;
 mod mosquitto;

@@ -23,6 +23,7 @@ mod hook;
 mod ignores;
 mod keywords;
 mod leak;
+mod lines;
 mod marks;
 mod matcher;
 mod missing;

@@ -26,6 +26,8 @@ pub const CA_LIFETIME: Span = Span::days(1826);
 /// The longest name of a home, in bytes, so that the root's common name fits the 64 characters
 /// that X.520 allows and the largest leaf its 800 bytes.
 pub const HOME_BYTES_MAX: usize = 49;
+/// The most names of one server certificate; it has to fit small devices.
+pub const NAMES_MAX: usize = 16;
 
 /// A CA and its key.
 pub struct CertificateAuthority {
@@ -81,10 +83,7 @@ pub enum IssueError {
     )]
     HomeName,
     /// A server certificate for nobody, or for too many.
-    #[error(
-        "a server certificate needs 1 to {} names",
-        crate::server_certificate::NAMES_MAX
-    )]
+    #[error("a server certificate needs 1 to {NAMES_MAX} names")]
     ServerNames,
     /// The public key is not one that a CSR could have proven.
     #[error("the public key to certify is not P-256, P-384 or RSA in its canonical form")]

@@ -97,7 +97,7 @@ impl CaCertificate {
 
     /// The certificate in PEM.
     pub fn pem(&self) -> String {
-        crate::trust::pem(&self.der)
+        crate::pem_block::pem(&self.der)
     }
 
     /// SHA-256 of the DER.

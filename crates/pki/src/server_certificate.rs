@@ -12,14 +12,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+pub use crate::authority::NAMES_MAX;
 use crate::authority::{CertificateAuthority, IssueError, basic_params, end_entity};
 use crate::ca_certificate::CaRole;
 
 /// How long a server certificate lives: it is replaced without anybody's help at a third of
 /// that before its end.
 pub const SERVER_LIFETIME: Span = Span::days(90);
-/// The most names of one server certificate; it has to fit small devices.
-pub const NAMES_MAX: usize = 16;
 
 impl CertificateAuthority {
     /// Issues a server certificate for the gateway: `serverAuth`, DNS and IP names, 90 days,

@@ -10,7 +10,7 @@ use x509_parser::oid_registry::OID_X509_COMMON_NAME;
 use x509_parser::x509::{X509Name, X509Version};
 
 use crate::public_key::PublicKey;
-use crate::verifier::ClientRefusal;
+use crate::refusal::ClientRefusal;
 
 /// Every serial number that this product gives out has this length, and its first two bits are
 /// 01 (see `SerialNumber::from_random`).

@@ -1,19 +1,13 @@
 //! Certificates as text (RFC 7468).
 
-use ::pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::ca_certificate::CaCertificate;
+pub use crate::pem_block::pem;
 
 /// The most text that is read as a bundle, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = 256 * 1024;
-
-/// A certificate as one PEM block.
-pub fn pem(der: &[u8]) -> String {
-    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
-    ::pem::encode_config(&Pem::new("CERTIFICATE", der), config)
-}
 
 /// CA certificates as one text, in the order given: what devices are to trust.
 pub fn pem_bundle(certificates: &[CaCertificate]) -> String {

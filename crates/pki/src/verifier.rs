@@ -6,15 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use hearthkey_core::access::{Access, Admitted, DoorRefusal};
+use hearthkey_core::access::{Access, Admitted};
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::time::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, KeyUsage};
@@ -22,6 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::ca_certificate::CaCertificate;
+use crate::refusal::ClientRefusal;
 use crate::shape::check_shape;
 
 /// The largest client certificate that is looked at, in bytes of DER.
@@ -81,55 +80,6 @@ pub struct ClientVerifier {
     /// Certificates of the right form that one of `anchors` has signed, and the second from which each is valid. Neither
     /// can change; a device that comes back is spared the signature's cost.
     made_here: Mutex<HashMap<Fingerprint, i64>>,
-}
-
-/// Why a client certificate was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ClientRefusal {
-    /// More than 4 KiB.
-    #[error("the client certificate is larger than 4 KiB")]
-    TooLarge,
-    /// Not one certificate in DER.
-    #[error("the client certificate is not a certificate in DER")]
-    Malformed,
-    /// Not signed by a CA of this home.
-    #[error("the client certificate was not issued by a CA of this home")]
-    UnknownIssuer,
-    /// Signed here, but not of the shape of a device certificate.
-    #[error("the client certificate has not the shape of a device certificate: {0}")]
-    Shape(&'static str),
-    /// Its extended key usage is not exactly `clientAuth` (RFC 5280 §4.2.1.12).
-    #[error("the client certificate is not for client authentication and nothing else")]
-    Purpose,
-    /// It has a critical extension that is not known here (RFC 5280 §4.2).
-    #[error("the client certificate has an unknown critical extension")]
-    CriticalExtension,
-    /// It begins in the future.
-    #[error("the client certificate is not valid yet")]
-    NotYetValid,
-    /// It is in order, and not to be let in.
-    #[error(transparent)]
-    Door(#[from] DoorRefusal),
-}
-
-impl From<ClientRefusal> for rustls::Error {
-    /// Chooses the error whose alert tells the client the reason (RFC 8446 §6.2).
-    fn from(refusal: ClientRefusal) -> Self {
-        use ClientRefusal as R;
-        Self::InvalidCertificate(match refusal {
-            R::TooLarge | R::Malformed | R::Shape(_) => CertificateError::BadEncoding,
-            R::UnknownIssuer => CertificateError::UnknownIssuer,
-            R::Purpose => CertificateError::InvalidPurpose,
-            R::CriticalExtension => CertificateError::UnhandledCriticalExtension,
-            R::NotYetValid => CertificateError::NotValidYet,
-            R::Door(DoorRefusal::Revoked | DoorRefusal::Superseded) => CertificateError::Revoked,
-            R::Door(DoorRefusal::Suspended) => CertificateError::ApplicationVerificationFailure,
-            R::Door(DoorRefusal::Expired) => CertificateError::Expired,
-            R::Door(DoorRefusal::UnknownCertificate) => {
-                CertificateError::Other(OtherError(Arc::new(refusal)))
-            }
-        })
-    }
 }
 
 impl ClientVerifier {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::edge::accept::{Arrived, Denied};
+use crate::edge::arrived::{Arrived, Denied};
 use crate::edge::connection::{Connection, Turn};
 use crate::edge::requests::Requests;
 use crate::edge::shared::Shared;

@@ -9,7 +9,7 @@ use hearthkey_core::topic::hearthkey;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::edge::accept::{Arrived, Denied};
+use crate::edge::arrived::{Arrived, Denied};
 use crate::edge::connection::{Connection, Turn};
 use crate::edge::hall::Hall;
 use crate::edge::requests::Requests;

@@ -88,9 +88,6 @@ impl Bounds {
     }
 }
 
-/// What each level of a filter with wildcards takes besides: a place in the tree.
-pub(crate) const LEVEL_BYTES: usize = 320;
-
 /// What one owner has of everything, over all sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Book {

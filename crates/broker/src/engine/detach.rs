@@ -7,21 +7,11 @@ use bytes::BytesMut;
 use crate::engine::arena::Place;
 use crate::engine::parcel::end_ms;
 use crate::engine::pending::Pending;
+use crate::engine::progress::Departure;
 use crate::engine::session::{Handle, Key, Link, Owner, Session};
 use crate::engine::{Engine, LastWords};
 use crate::event::{Bound, SessionEnd};
-use crate::protocol::{Disconnect, ReasonCode, Violation};
-
-/// How a client's own connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Departure {
-    /// It said goodbye.
-    Left(Disconnect),
-    /// It was lost.
-    Lost,
-    /// It broke the protocol.
-    Violated(Violation),
-}
+use crate::protocol::ReasonCode;
 
 impl Engine {
     /// Ends a connection by its own doing. Returns what is left to say: DISCONNECT after a violation.
@@ -112,7 +102,7 @@ impl Engine {
             self.subscriptions.remove(&held.filter, at);
         }
         let held = session.subscriptions.values();
-        let bytes = held.map(|held| super::subscribe::weight(&held.filter));
+        let bytes = held.map(|held| crate::engine::weight::weight(&held.filter));
         let subscription_bytes: usize = bytes.sum();
         self.subscription_bytes -= subscription_bytes;
         self.keys.remove(&session.key);

@@ -8,9 +8,9 @@ use hearthkey_core::profile::Rights;
 
 use crate::engine::Engine;
 use crate::engine::arena::Place;
-use crate::engine::detach::Departure;
 use crate::engine::outbox::Entry;
 use crate::engine::parcel::{Parcel, Terms};
+use crate::engine::progress::Departure;
 use crate::engine::routes::{Grant, Ids};
 use crate::engine::session::{Handle, Identity, Key, Owner, SessionBounds};
 use crate::engine::topics::matches;

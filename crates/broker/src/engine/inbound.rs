@@ -7,15 +7,13 @@ use std::sync::Arc;
 use hearthkey_core::topic::hearthkey;
 
 use crate::engine::Engine;
-use crate::engine::detach::Departure;
 use crate::engine::outbox::Acked;
 use crate::engine::parcel::{Parcel, Terms, end_ms};
+use crate::engine::progress::{Asked, Departure, Flow, Progress, RequestKind};
 use crate::engine::retained::RetainedFull;
 use crate::engine::session::{Handle, Link, Owner, RESTORED};
 use crate::event::{Bound, Refusal, clipped};
-use crate::protocol::{
-    Message, Packet, PacketId, Publish, QoS, ReasonCode, Text, Version, Violation,
-};
+use crate::protocol::{Packet, PacketId, Publish, QoS, ReasonCode, Text, Version, Violation};
 
 /// A message that takes at least this much of the buffer it was read into keeps that buffer.
 const OWN_BUFFER_BYTES: usize = 32 * 1024;
@@ -23,42 +21,6 @@ const OWN_BUFFER_BYTES: usize = 32 * 1024;
 const TURN: usize = 4_096;
 /// The work of a packet. That of a delivery, and of a filter, is one.
 const PACKET: usize = 16;
-
-/// How far a connection's packets got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// All were taken.
-    All,
-    /// Others have their turn; then go on.
-    Turn,
-    /// Rights have changed: judge the identity again, and then go on.
-    Stale,
-    /// The client is too fast: it is to be read again at this time.
-    Rest(u64),
-    /// The connection has lost its session.
-    Gone,
-    /// The client has ended the connection, or must not go on.
-    Over(Departure),
-}
-
-/// What the gateway is asked for.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// A message that is a request.
-    Request { kind: RequestKind, message: Message },
-    /// A subscription that hears the device's notice.
-    Notice,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestKind {
-    Enroll,
-    Renew,
-    TrustAck,
-}
-
-/// What follows from one packet.
-pub(super) type Flow = Result<Option<u64>, Departure>;
 
 const ON: Flow = Ok(None);
 

@@ -177,7 +177,7 @@ impl Engine {
             session,
             options: held.options,
         };
-        let bytes = super::subscribe::weight(&held.filter);
+        let bytes = crate::engine::weight::weight(&held.filter);
         self.subscriptions.insert(&held.filter, member);
         self.subscription_bytes += bytes;
         if let Some(book) = self.books.get_mut(book) {

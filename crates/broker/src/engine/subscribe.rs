@@ -2,31 +2,19 @@
 
 use std::collections::HashMap;
 
-use hearthkey_core::room::SUBSCRIPTION_BYTES;
 use hearthkey_core::topic::hearthkey;
 
 use crate::engine::Engine;
-use crate::engine::bounds::LEVEL_BYTES;
-use crate::engine::detach::Departure;
-use crate::engine::inbound::{Asked, Flow};
+use crate::engine::progress::{Asked, Departure, Flow};
 use crate::engine::session::{Handle, Held, Owner};
 use crate::engine::subscriptions::{Member, Options};
-use crate::engine::topics::{is_wild, matches};
+use crate::engine::topics::matches;
+use crate::engine::weight::weight;
 use crate::event::{Bound, Refusal, clipped};
 use crate::protocol::{
     Filter, QoS, ReasonCode, RetainHandling, Subscribe, Subscription, SubscriptionId, Unsubscribe,
     Violation,
 };
-
-/// What a subscription counts for.
-pub(super) fn weight(filter: &Filter) -> usize {
-    let inner = filter.inner().as_bytes();
-    let levels = match is_wild(inner) {
-        true => 1 + inner.iter().filter(|byte| **byte == b'/').count(),
-        false => 0,
-    };
-    filter.text().len() + SUBSCRIPTION_BYTES + levels * LEVEL_BYTES
-}
 
 /// Filters in one packet. A client that has more sends them in several.
 const FILTERS_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use crate::placeholder;
 
-use super::judge::{is_random, is_uuid};
+use super::form::{is_random, is_uuid};
 
 /// Names of parameters that carry a secret.
 const PARAMETERS: [&str; 22] = [

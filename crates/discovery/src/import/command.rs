@@ -2,7 +2,8 @@
 
 use crate::placeholder;
 
-use super::judge::{is_random, names_a_secret};
+use super::form::is_random;
+use super::words::names_a_secret;
 
 /// Short options that carry a password, by the program that has them.
 const SHORT: [(&str, &[&str]); 7] = [

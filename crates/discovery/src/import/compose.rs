@@ -6,9 +6,10 @@ use crate::dialect::yaml::Scalar;
 
 use super::ReadError;
 use super::command;
-use super::judge::{is_unmistakable, names_a_secret};
+use super::judge::is_unmistakable;
 use super::references;
 use super::settings::{Collected, Named};
+use super::words::names_a_secret;
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {
     let scalars = collected.yaml(text)?;

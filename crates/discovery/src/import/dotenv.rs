@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::dialect::dotenv::{self, Untaken};
 
-use super::judge::is_random;
+use super::form::is_random;
 use super::settings::{Collected, Named};
 use super::{LINE_MAX_BYTES, ReadError};
 

@@ -5,9 +5,10 @@
 use crate::dialect::yaml::Scalar;
 
 use super::ReadError;
-use super::judge::{is_unmistakable, names_a_secret};
+use super::judge::is_unmistakable;
 use super::references;
 use super::settings::{Collected, Named};
+use super::words::names_a_secret;
 use super::zigbee2mqtt;
 
 /// Where the integration ZHA has the network key: a list of numbers, as Zigbee2MQTT has it.

@@ -1,8 +1,9 @@
 //! Mosquitto password files: `user:hash` lines. A hash cannot be turned back into its password, so none is imported;
 //! each is recorded with what to do instead. A password that was never hashed is found.
 
-use super::judge::{is_unmistakable, names_a_secret};
+use super::judge::is_unmistakable;
 use super::settings::{Collected, Named};
+use super::words::names_a_secret;
 use super::{LINE_MAX_BYTES, ReadError};
 
 pub(super) fn read(text: &str, collected: &mut Collected) -> Result<(), ReadError> {

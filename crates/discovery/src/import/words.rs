@@ -227,6 +227,12 @@ const NETWORK_PSK: [&str; 8] = [
     "vpn",
 ];
 
+/// Whether a name alone announces a secret.
+pub(super) fn names_a_secret(name: &str) -> bool {
+    let words = words_of(name);
+    plain(&words).is_none() && kind(&words).is_some()
+}
+
 /// `mqttApiKey_2` → `mqtt`, `api`, `key`, `2`.
 pub(super) fn words_of(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];

@@ -7,9 +7,9 @@ use crate::dialect::yaml::Scalar;
 use crate::dialect::zigbee2mqtt::{NETWORK_KEY_BYTES, digits};
 
 use super::ReadError;
-use super::judge::names_a_secret;
 use super::references;
 use super::settings::{Collected, Named};
+use super::words::names_a_secret;
 
 pub(super) const BRIDGE: &str = "zigbee2mqtt";
 

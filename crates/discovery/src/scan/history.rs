@@ -1,7 +1,7 @@
 //! Scanning everything a repository has ever held: every blob, commit message and tag, reachable or not, each once.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 use std::thread;
@@ -9,17 +9,17 @@ use std::thread;
 use super::gap::Gap;
 use super::git::{Answer, GitError, Repository, clearer};
 use super::leak::{Leak, ObjectKind, Place};
+use super::lines::{LINE_MAX_BYTES, line};
 use super::missing;
-use super::path::FilePath;
+use super::path::{FilePath, top_of};
 use super::progress::{Progress, Stage};
 use super::scanner::{Scan, Scanner, sweep};
 
-/// The most commits that are named for one leak.
-const COMMITS_MAX: usize = 5;
-/// The longest line of git's that is read, in bytes: an object's header, or a path.
-pub(super) const LINE_MAX_BYTES: u64 = 64 * 1024;
 /// What git prints of each object, for the list of them.
 const LIST: &str = "--batch-check=%(objectname) %(objecttype)";
+
+/// The most commits that are named for one leak.
+const COMMITS_MAX: usize = 5;
 
 /// How a blob came in.
 #[derive(Debug, Default)]
@@ -239,19 +239,6 @@ fn forward(
     }
 }
 
-/// The bytes up to an end mark, without it; nothing at the end of what git says.
-pub(super) fn line(from: &mut impl BufRead, end: u8) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    from.by_ref()
-        .take(LINE_MAX_BYTES)
-        .read_until(end, &mut line)?;
-    match line.pop() {
-        None => Ok(None),
-        Some(last) if last == end => Ok(Some(line)),
-        Some(_) => Err(io::Error::other("git's answer is cut off")),
-    }
-}
-
 /// Which commits brought in the blobs that hold leaks. Every commit is asked, also those that no branch holds.
 fn arrivals(repository: &Repository, leaks: &[Leak]) -> Result<HashMap<String, Arrival>, GitError> {
     let mut arrivals: HashMap<String, Arrival> = HashMap::new();
@@ -345,13 +332,6 @@ fn path_in(repository: Option<&FilePath>, path: &FilePath) -> FilePath {
 fn object_in(repository: Option<&FilePath>, object: &str) -> FilePath {
     let object = FilePath::from_bytes(format!("object {object}").as_bytes());
     path_in(repository, &object)
-}
-
-/// How a repository itself is named.
-pub(super) fn top_of(repository: Option<&FilePath>) -> FilePath {
-    repository
-        .cloned()
-        .unwrap_or_else(|| FilePath::from_bytes(b"."))
 }
 
 fn name_commits(

@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use super::gap::Gap;
 use super::git::{GitError, Repository};
-use super::history::{line, top_of};
-use super::path::FilePath;
+use super::lines::line;
+use super::path::{FilePath, top_of};
 use super::scanner::Scan;
 
 /// Names what is not there.

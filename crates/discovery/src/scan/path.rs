@@ -99,6 +99,13 @@ impl Serialize for FilePath {
     }
 }
 
+/// How a repository itself is named.
+pub(super) fn top_of(repository: Option<&FilePath>) -> FilePath {
+    repository
+        .cloned()
+        .unwrap_or_else(|| FilePath::from_bytes(b"."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::gap::Gap;
 use super::git::{GitError, Repository};
-use super::history::top_of;
 use super::path::FilePath;
+use super::path::top_of;
 use super::progress::Progress;
 use super::scanner::{Scan, Scanner};
 use super::tree::{TreeError, below};

@@ -1,7 +1,7 @@
 //! Clients that want to hold more than they may.
 
-use crate::engine::detach::Departure;
-use crate::engine::inbound::Progress;
+use crate::engine::progress::Departure;
+use crate::engine::progress::Progress;
 use crate::engine::testing::{Client, Heard, Hello, Room, Say};
 use crate::limits::Limits;
 use crate::protocol::ReasonCode;
