@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 /// The pages that are read, from the root of the tree.
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = vec![root.join("README.md")];
+    let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
     let docs = std::fs::read_dir(root.join("docs")).unwrap().flatten();
     pages.extend(docs.map(|entry| entry.path()));
     pages.retain(|path| path.extension().is_some_and(|end| end == "md"));
