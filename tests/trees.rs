@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::guest;
 use crate::rig::Rig;
 use crate::vault::{home, refused, told};
 
@@ -119,4 +120,22 @@ async fn no_device_hears_what_the_gateway_says_to_others_by_what_it_is_called() 
     let why = not_claimed(&rig, "v1", "second", "lab").await;
     assert!(why["detail"].to_string().contains("gateway's own"), "{why}");
     claimed(&rig, "v2", "second", "lab").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_left_in_a_tree_is_not_said_to_those_whose_tree_it_becomes() {
+    let (rig, door) = guest::home().await;
+    let spy = guest::claim_for(&rig, "alarm", "esphome", "15m").await;
+    let spy = door.device(&guest::enroll_with(&door, &spy).await).await;
+    let planted = spy.unwrap().retain("alarm/hall/set", b"DISARM").await;
+    assert_eq!(planted, Ok(0));
+    told(&rig, &["device", "retire", "alarm"]).await;
+    let panels = profile(&rig, "panel", "alarm/{device}/#");
+    told(&rig, &["profile", "add", &panels]).await;
+    let hall = guest::claim_for(&rig, "hall", "panel", "15m").await;
+    let hall = guest::enroll_with(&door, &hall).await;
+    let mut panel = door.device(&hall).await.unwrap();
+    assert_eq!(panel.subscribe("alarm/hall/#").await, Ok(1));
+    assert_eq!(panel.publish("alarm/hall/state", b"armed").await, Ok(0));
+    assert_eq!(panel.message().await.unwrap().payload, b"armed");
 }

@@ -43,6 +43,20 @@ pub struct Cuts {
     all: u32,
     /// Retirements and revocations alone.
     lasting: u32,
+    /// Changes of what its rights are narrowed to.
+    narrowings: u32,
+}
+
+impl Cuts {
+    /// Whether the device has been cut off since `seen`.
+    pub fn is_cut_since(self, seen: Self) -> bool {
+        (self.all, self.lasting) != (seen.all, seen.lasting)
+    }
+
+    /// Whether what its rights are narrowed to has changed since `seen`.
+    pub fn is_narrowed_since(self, seen: Self) -> bool {
+        self.narrowings != seen.narrowings
+    }
 }
 
 impl DeviceAccess {
@@ -272,7 +286,10 @@ impl Access {
         let Some(device) = self.devices.get_mut(id) else {
             return;
         };
-        device.state = to;
+        // Who is out for good is not only kept out for now.
+        if to.is_over() || !device.state.is_over() {
+            device.state = to;
+        }
         device.cuts.all = device.cuts.all.wrapping_add(1);
         if to.is_over() {
             device.cuts.lasting = device.cuts.lasting.wrapping_add(1);
@@ -285,7 +302,7 @@ impl Access {
     pub fn activate(&mut self, id: &DeviceId, seen: Cuts) -> bool {
         self.epoch.moved();
         match self.devices.get_mut(id) {
-            Some(device) if device.cuts == seen => {
+            Some(device) if !device.cuts.is_cut_since(seen) => {
                 device.state = DeviceState::Active;
                 true
             }
@@ -294,12 +311,16 @@ impl Access {
     }
 
     /// Expects a guest with a new claim for a device, by a decision that saw these cuts. Returns false, and changes nothing,
-    /// if the device has been cut off since.
+    /// if the device has been cut off since. What has been taken of its rights since stays taken.
     pub fn readmit(&mut self, access: DeviceAccess, claim: Claim, seen: Cuts) -> bool {
-        if self.cuts(&claim.device) != seen {
+        let now = self.cuts(&claim.device);
+        if now.is_cut_since(seen) {
             return false;
         }
-        self.set_device(claim.device.clone(), access);
+        let in_force = self.device(&claim.device);
+        let in_force = in_force.and_then(|known| known.narrowing.clone());
+        let narrowing = in_force.filter(|_| now.is_narrowed_since(seen));
+        self.set_device(claim.device.clone(), access.narrowed(narrowing));
         self.expect(claim);
         true
     }
@@ -334,6 +355,7 @@ impl Access {
         if let Some(device) = self.devices.get_mut(id) {
             device.narrowing = narrowing;
             device.rights = OnceLock::new();
+            device.cuts.narrowings = device.cuts.narrowings.wrapping_add(1);
         }
     }
 

@@ -79,6 +79,7 @@ impl Home {
         let profile = self.profile(&request.profile);
         let now = self.now();
         let device = open(&request, existing.as_ref(), trees, profile.as_deref(), now)?;
+        let has_moved = existing.is_some_and(|its| its.environment != device.environment);
 
         let secret = ClaimSecret::from_random(*random::<16>());
         let id = ClaimId::from_random(*random::<8>());
@@ -116,6 +117,11 @@ impl Home {
         let known = DeviceAccess::new(device.state, device.environment, &profile);
         if !self.access_mut().readmit(known, claim.clone(), seen) {
             return Err(CommitError::Conflict.into());
+        }
+        if has_moved {
+            // What it said in the other environment is not said here.
+            let others = |its: &DeviceId, _: &str| *its != claim.device;
+            self.broker.forget_unfounded(others).await;
         }
         Ok(self.claim_opened(asked, &claim, &secret))
     }

@@ -106,7 +106,7 @@ impl Home {
                 }
                 let mut access = self.access_mut();
                 // What is cut off in memory stays so, whatever the disk says.
-                let uncut = access.cuts(device) == seen;
+                let uncut = !access.cuts(device).is_cut_since(seen);
                 let state = access.device(device).map(|device| device.state);
                 if uncut && state == Some(DeviceState::Pending) {
                     access.set_device_state(device, known.device.state);

@@ -117,6 +117,7 @@ impl Home {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone(), Arc::new(authority));
+        self.forget_unfounded_retained().await;
         self.renew_tls()
             .await
             .map_err(|error| Failure::internal(&error))?;

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use hearthkey_api::ProfileText;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::device::{Device, DeviceState};
-use hearthkey_core::id::{EnvironmentName, ProfileName};
+use hearthkey_core::id::{DeviceId, EnvironmentName, ProfileName};
 use hearthkey_core::profile::Profile;
 use hearthkey_core::tree::{Named, Taken, taken};
 use hearthkey_store::change::{Change, Write};
@@ -146,11 +146,30 @@ impl Home {
             .insert(name.clone(), Arc::clone(&profile));
         self.access_mut().set_profile(&profile);
         self.broker.recheck().await;
+        self.forget_unfounded_retained().await;
         self.renew_tls_for_profiles().await;
         Ok(ProfileText {
             toml,
             built_in: false,
         })
+    }
+
+    /// Forgets what devices have retained where they may not publish any more: where their name stood for something else, or
+    /// before they were retired. Whose topics those are now takes it for its own.
+    pub(crate) async fn forget_unfounded_retained(&self) {
+        let may_publish = |device: &DeviceId, topic: &str| {
+            let access = self.access();
+            let known = access.device(device).filter(|its| !its.state.is_over());
+            known.is_some_and(|known| {
+                // What was taken can be given back.
+                let granted = match known.narrowing {
+                    None => known.rights(device),
+                    Some(_) => Arc::new(known.profile.rights(device, &known.environment)),
+                };
+                granted.publish_place(topic).is_some()
+            })
+        };
+        self.broker.forget_unfounded(may_publish).await;
     }
 
     /// Makes or forgets the RSA server certificate when what the profiles ask for has changed. What does not work out

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hearthkey_api as api;
-use hearthkey_core::access::DeviceAccess;
+use hearthkey_core::access::{Cuts, DeviceAccess};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{DeviceId, ProfileName};
 use hearthkey_core::profile::Rights;
@@ -175,11 +175,13 @@ impl Home {
                 None => then.clone(),
             });
             access.narrow(device, Some(Arc::clone(&meanwhile)));
+            let seen = access.cuts(device);
             // Under the lock, so that what was decided last is written last.
             self.endings.begin(RightsEnd {
                 device: device.clone(),
-                meanwhile,
+                is_less: *meanwhile != then,
                 then,
+                seen,
                 entry,
             })
         };
@@ -198,7 +200,7 @@ impl Home {
         let object = format!("device:{device}");
         for _ in 0..DECISIONS_MAX {
             // In this order: a narrowing is pending as soon as it is in force, and is on record before it is pending no more.
-            let seen = self.narrowing(device);
+            let seen = self.access().cuts(device);
             let newest = self.newest_about(&object)?;
             if !self.endings.settled(&object).await {
                 return Err(still_ending(&object));
@@ -208,12 +210,12 @@ impl Home {
             let change = Change::record(entry).write(write);
             match self.commit(change.expecting(object.clone(), newest)).await {
                 Err(CommitError::Changed) if !crate::versions::is_expected() => continue,
-                Ok(_) => self.give_back(device, &seen, None),
+                Ok(_) => self.give_back(device, seen, None),
                 Err(error) => {
                     // Where the end is not known, what the registry has holds.
                     if let CommitError::Unknown(_) = error {
                         let known = self.store.read(|registry| registry.rights_of(device))?;
-                        self.give_back(device, &seen, known.narrowing.map(Arc::new));
+                        self.give_back(device, seen, known.narrowing.map(Arc::new));
                     }
                     return Err(error.into());
                 }
@@ -228,17 +230,11 @@ impl Home {
         self.access().device(device)?.narrowing.clone()
     }
 
-    /// Takes up what the registry has, if it is still narrowed as the decision saw it.
-    fn give_back(
-        &self,
-        device: &DeviceId,
-        seen: &Option<Arc<Narrowing>>,
-        narrowing: Option<Arc<Narrowing>>,
-    ) {
+    /// Takes up what the registry has, if nothing has been taken since the decision saw it.
+    fn give_back(&self, device: &DeviceId, seen: Cuts, narrowing: Option<Arc<Narrowing>>) {
         {
             let mut access = self.access_mut();
-            let known = access.device(device);
-            if known.is_none_or(|known| known.narrowing != *seen) {
+            if access.cuts(device).is_narrowed_since(seen) {
                 return;
             }
             access.narrow(device, narrowing);
@@ -250,10 +246,12 @@ impl Home {
 /// A device that has lost rights in memory.
 struct RightsEnd {
     device: DeviceId,
-    /// What it keeps until the registry has it.
-    meanwhile: Arc<Narrowing>,
-    /// What it keeps then.
+    /// What it keeps once the registry has it.
     then: Narrowing,
+    /// Whether it keeps less until then.
+    is_less: bool,
+    /// How often its rights had been narrowed with this one.
+    seen: Cuts,
     entry: Entry,
 }
 
@@ -284,11 +282,9 @@ impl End for RightsEnd {
     }
 
     fn written(&self, home: &Home) {
-        let then = Some(Arc::new(self.then.clone()));
-        // A claim that was being opened at the same moment has let the device in with all of its rights.
-        home.give_back(&self.device, &None, then.clone());
-        if *self.meanwhile != self.then {
-            home.give_back(&self.device, &Some(Arc::clone(&self.meanwhile)), then);
+        if self.is_less {
+            let then = Some(Arc::new(self.then.clone()));
+            home.give_back(&self.device, self.seen, then);
         }
     }
 }

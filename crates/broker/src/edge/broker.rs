@@ -32,6 +32,9 @@ use crate::gate::{Gate, Places};
 use crate::limits::Limits;
 use crate::state::{StateChanges, StateRow};
 
+/// Retained messages that are looked at at a time.
+const RETAINED_AT_ONCE: usize = 256;
+
 /// What the broker needs to run.
 pub struct Config {
     /// The bound socket.
@@ -241,6 +244,30 @@ impl Broker {
     /// `Limits::sweep_period_s`, because certificates expire; call it when rights have changed.
     pub async fn recheck(&self) -> Rechecked {
         self.shared.recheck()
+    }
+
+    /// Forgets what devices have retained where they may not publish any more. Nobody is told: whoever reads it next finds
+    /// nothing.
+    pub async fn forget_unfounded(&self, may_publish: impl Fn(&DeviceId, &str) -> bool) {
+        let hall = &self.shared.hall;
+        let mut after = None;
+        loop {
+            let looked_at =
+                hall.with(|engine, _| engine.retained_of_devices(after.as_ref(), RETAINED_AT_ONCE));
+            let Some((last, _)) = looked_at.last() else {
+                return;
+            };
+            after = Some(last.clone());
+            for (topic, device) in looked_at {
+                let is_founded =
+                    str::from_utf8(&topic).is_ok_and(|topic| may_publish(&device, topic));
+                if !is_founded {
+                    hall.with(|engine, _| engine.forget_retained(&topic, &device));
+                }
+            }
+            // Others have their turn.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Publishes trust material or a notice, QoS 1.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hearthkey_core::access::Admission;
+use hearthkey_core::id::DeviceId;
 use hearthkey_core::profile::Rights;
 
 use crate::engine::Engine;
@@ -207,6 +208,20 @@ impl Engine {
         if let Some(target) = targets.find(|target| target.session == at.session) {
             self.hand(at.session, &parcel, &target.foreign, now_ms);
         }
+    }
+
+    /// Topics with a retained message of a device, behind one of them.
+    pub(crate) fn retained_of_devices(
+        &self,
+        after: Option<&Bytes>,
+        count: usize,
+    ) -> Vec<(Bytes, DeviceId)> {
+        self.retained.owned(after, count)
+    }
+
+    /// Forgets what a device has retained on a topic.
+    pub(crate) fn forget_retained(&mut self, topic: &[u8], device: &DeviceId) {
+        self.retained.disown(topic, device);
     }
 
     /// Ends a connection whose socket was shut.

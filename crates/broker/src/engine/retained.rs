@@ -224,6 +224,21 @@ impl Retained {
         self.kept.get(topic)?.owner.as_ref()
     }
 
+    /// The topics behind one, so many of them, and the devices that published on them.
+    pub(crate) fn owned(&self, after: Option<&Bytes>, count: usize) -> Vec<(Bytes, DeviceId)> {
+        let from = after.map_or(End::Unbounded, |topic| End::Excluded(&topic[..]));
+        let behind = self.kept.range::<[u8], _>((from, End::Unbounded));
+        let owned = behind.filter_map(|(topic, kept)| Some((topic.clone(), kept.owner.clone()?)));
+        owned.take(count).collect()
+    }
+
+    /// Removes what is retained on a topic, if a device published it.
+    pub(crate) fn disown(&mut self, topic: &[u8], owner: &DeviceId) {
+        if self.owner(topic) == Some(owner) {
+            self.remove(topic);
+        }
+    }
+
     /// A cursor over what is retained now; none if there is nothing for it.
     pub(crate) fn cursor(&self, filter: &Filter, options: Options) -> Option<Cursor> {
         let inner = filter.inner().as_bytes();
@@ -407,6 +422,13 @@ mod tests {
         assert_eq!(set("c", 10, &device, few), Ok(()));
         assert_eq!(retained.all.messages, 2);
         assert_eq!(retained.owner(b"b"), Some(&other));
+        let (b, c) = (Bytes::from_static(b"b"), Bytes::from_static(b"c"));
+        assert_eq!(retained.owned(None, 1), [(b.clone(), other.clone())]);
+        assert_eq!(retained.owned(Some(&b), 9), [(c, device.clone())]);
+        retained.disown(b"b", &device);
+        assert_eq!(retained.owner(b"b"), Some(&other));
+        retained.disown(b"b", &other);
+        assert_eq!((retained.owner(b"b"), retained.all.messages), (None, 1));
     }
 
     #[test]

@@ -101,6 +101,39 @@ fn a_decision_from_before_a_cut_gives_nothing_back() {
 }
 
 #[test]
+fn what_is_taken_while_a_claim_is_opened_stays_taken() {
+    let lamp: DeviceId = "lamp".parse().unwrap();
+    let narrowing = Some(Arc::new(Narrowing::default()));
+    for is_narrowed in [false, true] {
+        let mut access = access(DeviceState::Active, CertificateState::Active);
+        access.narrow(&lamp, narrowing.clone());
+        let seen = access.cuts(&lamp);
+        if is_narrowed {
+            access.narrow(&lamp, None);
+            access.narrow(&lamp, narrowing.clone());
+        }
+        let known = DeviceAccess::new(DeviceState::Active, "home".parse().unwrap(), &profile());
+        let mut claim = crate::claim::tests::claim(ClaimState::Open);
+        claim.device = lamp.clone();
+        assert!(access.readmit(known, claim, seen), "it is not cut off");
+        let kept = &access.device(&lamp).unwrap().narrowing;
+        assert_eq!(kept.is_some(), is_narrowed);
+    }
+}
+
+#[test]
+fn who_is_out_for_good_is_not_kept_out_for_now() {
+    let lamp: DeviceId = "lamp".parse().unwrap();
+    let mut access = access(DeviceState::Active, CertificateState::Active);
+    access.cut_off(&lamp, DeviceState::Revoked);
+    let seen = access.cuts(&lamp);
+    access.cut_off(&lamp, DeviceState::Suspended);
+    let known = access.device(&lamp).unwrap();
+    assert_eq!(known.state, DeviceState::Revoked);
+    assert!(access.cuts(&lamp).is_cut_since(seen));
+}
+
+#[test]
 fn a_revoked_certificate_stays_revoked() {
     let mut access = access(DeviceState::Active, CertificateState::Revoked);
     access.set_certificate_state(&CERTIFICATE, CertificateState::Active);
