@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hearthkey_api::{
     AcceptRequest, AcceptanceRequest, FindingList, FindingView, Manifest, ManifestChecked, Posture,
-    PostureFinding,
+    PostureFinding, TokenSelf,
 };
 
 use crate::context::{Context, Nothing};
@@ -63,12 +63,21 @@ impl Check {
             return check_manifest(context, path).await;
         }
         let client = context.client()?;
-        if context.token_file()?.is_some() {
-            // A service sees what is wrong with its credentials, and nothing of the home.
-            let list: FindingList = client.get("/api/v1/findings").await?;
-            return context
-                .output
-                .answer(&list.findings, || text(list.findings.iter().map(plain)));
+        let changes = self.resolve.is_some() || self.accept.is_some() || self.reopen.is_some();
+        // What is asked to be changed is for the gateway to permit or refuse, also to a token.
+        if !changes && context.token_file()?.is_some() {
+            let token: TokenSelf = client.get("/api/v1/tokens/self").await?;
+            if let Some(aside) = unseen(&token) {
+                context.output.aside(aside);
+            }
+            // A service with grants sees what is wrong with its credentials, and nothing of the home.
+            if token.role.is_none() {
+                let list: FindingList = client.get("/api/v1/findings").await?;
+                let findings = &list.findings;
+                return context
+                    .output
+                    .answer(findings, || text(findings.iter().map(plain)));
+            }
         }
         let of = |id: &str, verb: &str| format!("/api/v1/findings/{}/{verb}", encode(id));
         let posture: Posture = match (self.resolve, self.accept, self.reopen, self.reason) {
@@ -95,6 +104,21 @@ impl Check {
         context
             .output
             .answer(&shown, || text(shown.iter().map(in_full)))
+    }
+}
+
+/// What a check with a token did not look at, if there is something.
+fn unseen(token: &TokenSelf) -> Option<&'static str> {
+    match (&token.role, token.environments.is_empty()) {
+        (Some(_), true) => None,
+        (Some(_), false) => Some(
+            "Only the token's environments were looked at. How the home itself is kept (its audit log and journal, key slots, \
+             backups, clock) was not: `hearthkey check` on the gateway's machine says it.",
+        ),
+        (None, _) => Some(
+            "Only the credentials that the token is granted were looked at. Other credentials, devices and how the home \
+             itself is kept were not: `hearthkey check` on the gateway's machine says it.",
+        ),
     }
 }
 
@@ -201,4 +225,29 @@ fn manifest_text(manifest: &Manifest, checked: &ManifestChecked) -> String {
         text += &format!("\n\n{}", told.join("\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_says_what_it_did_not_look_at() {
+        let token = |role: Option<&str>, environments: &[&str]| -> TokenSelf {
+            let environments = environments.iter().map(|name| (*name).to_owned());
+            TokenSelf {
+                name: "t".into(),
+                role: role.map(str::to_owned),
+                environments: environments.collect(),
+                allow: Vec::new(),
+                expires_at: String::new(),
+                renewable_until: String::new(),
+            }
+        };
+        assert_eq!(unseen(&token(Some("operator"), &[])), None);
+        for (role, environments) in [(Some("operator"), "lab"), (None, "lab")] {
+            let told = unseen(&token(role, &[environments])).unwrap();
+            assert!(told.contains("ow the home itself is kept"), "{told}");
+        }
+    }
 }

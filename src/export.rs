@@ -73,15 +73,21 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
         signed = Some((file, beside));
     }
     write_records(client, records.writer(), (out, size)).await?;
+    // Both are on the disk before anything of an earlier export is touched, and another export waits for its turn.
+    records.sync()?;
+    if let Some((file, _)) = &mut signed {
+        file.sync()?;
+    }
+    let _turn = records.take_turn()?;
     if let Some((file, beside)) = &signed
         && replace
         && !file.is_stream()
     {
         remove_if_there(beside)?;
     }
-    records.finish()?;
+    records.put()?;
     if let Some((file, _)) = signed {
-        file.finish()?;
+        file.put()?;
     }
     Ok(Exported {
         out: out.to_owned(),
@@ -229,6 +235,8 @@ mod tests {
         let checkpoint = exported.checkpoint.unwrap();
         assert_eq!(fs::read_to_string(&checkpoint).unwrap(), NOTE);
         assert!(checkpoint.ends_with("records.jsonl.checkpoint"));
+        let left = fs::read_dir(gateway.data_dir()).unwrap().count();
+        assert_eq!(left, 3, "the socket and both files, and no lock");
     }
 
     #[tokio::test]

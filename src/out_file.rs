@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, code};
@@ -20,12 +21,26 @@ pub struct OutFile {
 enum Place {
     /// A new file beside its target, for its owner only. It goes again unless it is finished.
     Beside {
-        draft: NamedTempFile,
+        draft: Draft,
         target: PathBuf,
         replace: bool,
     },
     /// A pipe, a terminal or another device: written through, as the user asked.
     Through(File),
+}
+
+/// What is not in its place yet.
+enum Draft {
+    /// It has no name, so that nothing of it is left if this program is ended.
+    Nameless(File),
+    /// It has one, where the file system knows no file without.
+    Named(NamedTempFile),
+}
+
+/// The right to put several files in their places together, given up when it is dropped.
+pub struct Turn {
+    path: PathBuf,
+    _locked: File,
 }
 
 impl OutFile {
@@ -86,33 +101,53 @@ impl OutFile {
     /// Where to write to.
     pub fn writer(&mut self) -> &mut dyn Write {
         match &mut self.place {
-            Place::Beside { draft, .. } => draft,
+            Place::Beside { draft, .. } => draft.writer(),
             Place::Through(file) => file,
         }
     }
 
+    /// Waits for the others who put files where this one goes. A stream has no place.
+    pub fn take_turn(&self) -> Result<Option<Turn>, Failure> {
+        match &self.place {
+            Place::Beside { target, .. } => Turn::at(target)
+                .map(Some)
+                .map_err(|error| Failure::file("write", &self.named, &error)),
+            Place::Through(_) => Ok(None),
+        }
+    }
+
+    /// Waits until what was written is on the disk.
+    pub fn sync(&mut self) -> Result<(), Failure> {
+        let synced = match &mut self.place {
+            Place::Beside { draft, .. } => draft.file().sync_all(),
+            Place::Through(file) => file.flush(),
+        };
+        synced.map_err(|error| Failure::file("write", &self.named, &error))
+    }
+
     /// Puts it where it belongs, whole.
-    pub fn finish(self) -> Result<(), Failure> {
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.sync()?;
+        self.put()
+    }
+
+    /// Puts what was synced where it belongs.
+    pub fn put(self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::file("write", &self.named, &error);
         let (draft, target, replace) = match self.place {
-            Place::Through(mut file) => return file.flush().map_err(failed),
+            Place::Through(_) => return Ok(()),
             Place::Beside {
                 draft,
                 target,
                 replace,
             } => (draft, target, replace),
         };
-        draft.as_file().sync_all().map_err(failed)?;
-        let put = match replace {
-            true => draft.persist(&target),
-            false => draft.persist_noclobber(&target),
-        };
-        match put {
-            Ok(_) => Ok(()),
-            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+        match draft.put(&target, replace) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(there_already(&self.named))
             }
-            Err(refused) => Err(failed(refused.error)),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -131,16 +166,107 @@ impl OutFile {
 
 impl Place {
     fn beside(target: PathBuf, replace: bool, mode: u32) -> io::Result<Self> {
-        let draft = tempfile::Builder::new()
-            .prefix(".hearthkey-")
-            .suffix(".partial")
-            .permissions(fs::Permissions::from_mode(mode))
-            .tempfile_in(directory_of(&target))?;
+        let draft = match nameless(directory_of(&target), mode) {
+            Some(file) => Draft::Nameless(file),
+            None => Draft::Named(
+                partial()
+                    .permissions(fs::Permissions::from_mode(mode))
+                    .tempfile_in(directory_of(&target))?,
+            ),
+        };
         Ok(Self::Beside {
             draft,
             target,
             replace,
         })
+    }
+}
+
+impl Draft {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Nameless(file) => file,
+            Self::Named(file) => file,
+        }
+    }
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Nameless(file) => file,
+            Self::Named(file) => file.as_file(),
+        }
+    }
+
+    fn put(self, target: &Path, replace: bool) -> io::Result<()> {
+        let named = match self {
+            Self::Nameless(file) if !replace => return give_name(&file, target),
+            // Nothing replaces a file but another with a name: it has one for that moment.
+            Self::Nameless(file) => partial().make_in(directory_of(target), |path| {
+                give_name(&file, path).and_then(|()| file.try_clone())
+            })?,
+            Self::Named(file) => file,
+        };
+        match replace {
+            true => named.persist(target)?,
+            false => named.persist_noclobber(target)?,
+        };
+        Ok(())
+    }
+}
+
+fn partial() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".hearthkey-").suffix(".partial");
+    builder
+}
+
+/// A new file without a name, if the file system has such and it can be given one later.
+fn nameless(directory: &Path, mode: u32) -> Option<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(mode));
+    let file = File::from(file.ok()?);
+    fs::metadata(by_number(&file)).is_ok().then_some(file)
+}
+
+/// Gives a file without a name this one; what has it already keeps it.
+fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let flags = AtFlags::SYMLINK_FOLLOW;
+    Ok(rustix::fs::linkat(CWD, by_number(file), CWD, path, flags)?)
+}
+
+fn by_number(file: &File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+impl Turn {
+    fn at(target: &Path) -> io::Result<Self> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(target.file_name().unwrap_or_default());
+        name.push(".hearthkey-lock");
+        let path = directory_of(target).join(name);
+        loop {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let private = Mode::RUSR | Mode::WUSR;
+            let locked = File::from(rustix::fs::open(&path, flags, private)?);
+            rustix::fs::flock(&locked, FlockOperation::LockExclusive)?;
+            // Whoever had it before has taken its name away.
+            let its = locked.metadata()?;
+            let named = fs::symlink_metadata(&path);
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (its.dev(), its.ino())) {
+                return Ok(Self {
+                    path,
+                    _locked: locked,
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A file that stays locks nobody out.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -256,6 +382,65 @@ mod tests {
             assert!(kind.is_char_device(), "{}", path.display());
         }
         assert!(title(OutFile::write(dir.path(), b"one", true)).ends_with("cannot be written to."));
+    }
+
+    #[test]
+    fn a_draft_with_a_name_is_put_as_one_without_is() {
+        for (n, replace) in [(0, false), (1, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(n.to_string());
+            if replace {
+                fs::write(&path, "earlier").unwrap();
+            }
+            let mut named = partial().tempfile_in(dir.path()).unwrap();
+            named.write_all(b"new").unwrap();
+            Draft::Named(named).put(&path, replace).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_being_written_has_no_name_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut file = OutFile::begin(&path, false).unwrap();
+        file.writer().write_all(b"secret").unwrap();
+        let Place::Beside {
+            draft: Draft::Nameless(_),
+            ..
+        } = &file.place
+        else {
+            return println!("skipped: this file system has no files without names");
+        };
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"secret");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn files_that_belong_together_are_put_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let first = OutFile::begin(&path, false).unwrap();
+        let turn = first.take_turn().unwrap().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let second = OutFile::begin(&path, false).unwrap();
+            let turn = second.take_turn().unwrap();
+            sender.send(()).unwrap();
+            drop(turn);
+        });
+        assert!(
+            receiver.try_recv().is_err(),
+            "the first has not had its turn"
+        );
+        drop(turn);
+        receiver.recv().unwrap();
+        other.join().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The system's store is for programs, the NSS databases are for Chromium and Firefox. What cannot
 //! be done is said with the way to do it; nothing is half done in silence.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,14 +75,30 @@ fn run(program: &str, args: &[&str]) -> Result<(), String> {
 fn system(name: &str, pem: &[u8], remove: bool) -> Place {
     let path = Path::new(SYSTEM_DIR).join(format!("{name}.crt"));
     let changed = match remove {
-        true if !path.exists() => Ok(()),
+        true if path.symlink_metadata().is_err() => Ok(()),
         true => std::fs::remove_file(&path),
-        false => std::fs::write(&path, pem),
+        false => put(&path, pem),
     };
     let done = changed
         .map_err(|error| format!("{error}. Run this with sudo for the whole system"))
         .and_then(|()| run("update-ca-certificates", &[]));
     Place::of(&path, done)
+}
+
+/// Puts a root in its place whole, for everybody to read. What is there is replaced, and a link never followed: others than
+/// root may have put it there.
+fn put(path: &Path, pem: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut draft = tempfile::Builder::new()
+        .prefix(".hearthkey-")
+        .suffix(".partial")
+        .tempfile_in(directory)?;
+    draft.write_all(pem)?;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    draft.as_file().set_permissions(readable)?;
+    draft.as_file().sync_all()?;
+    draft.persist(path)?;
+    Ok(())
 }
 
 /// The NSS databases of this user: Chromium's one, and one for each profile of Firefox.
@@ -177,7 +195,7 @@ impl Install {
         }
         let pem = pem::encode(&Pem::new("CERTIFICATE", root.as_ref())).into_bytes();
         let file = tempfile::NamedTempFile::new()
-            .and_then(|file| std::fs::write(file.path(), &pem).map(|()| file))
+            .and_then(|mut file| file.write_all(&pem).map(|()| file))
             .map_err(|error| Failure::system("keep the root for a moment", &error))?;
         let name = format!("hearthkey-{}", found.get(..16).unwrap_or_default());
         let mut places = vec![system(&name, &pem, self.remove)];
@@ -255,6 +273,19 @@ mod tests {
             "{}",
             problem.detail
         );
+    }
+
+    #[test]
+    fn a_root_is_not_written_through_a_link_that_somebody_has_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, place) = (dir.path().join("victim"), dir.path().join("root.crt"));
+        std::fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, &place).unwrap();
+        put(&place, b"root").unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        let made = std::fs::symlink_metadata(&place).unwrap();
+        assert!(made.is_file() && made.permissions().mode() & 0o777 == 0o644);
+        assert_eq!(std::fs::read(&place).unwrap(), b"root");
     }
 
     #[test]

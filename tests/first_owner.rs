@@ -80,6 +80,23 @@ async fn no_link_is_printed_into_the_journal_of_the_system() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_link_is_printed_into_a_pipe_of_a_service_which_may_lead_to_the_journal() {
+    let (rig, _front) = home().await;
+    let mut printed = hearthkey();
+    printed
+        .args(["person", "setup-link"])
+        .arg("--data-dir")
+        .arg(&rig.data_dir)
+        .env("JOURNAL_STREAM", "8:4711");
+    // Standard output is a pipe of this test, and no terminal is there.
+    let printed = printed.output().await.unwrap();
+    assert!(!printed.status.success());
+    assert_eq!(printed.stdout, b"");
+    let why = String::from_utf8_lossy(&printed.stderr).into_owned();
+    assert!(why.contains("may lead to the journal"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_link_is_given_that_nobody_could_open() {
     let mut rig = Rig::new().await;
     rig.start().await;

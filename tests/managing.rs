@@ -329,10 +329,20 @@ async fn what_outlives_a_token_is_for_people_to_judge() {
     let key = device.claims[0].presented_key.clone().unwrap();
     let profile = rig.work.path().join("wide.toml");
     std::fs::write(&profile, "name = \"generic\"\n").unwrap();
+    // A token of the whole home is told of how that is kept.
+    let found = away.does(&["check"]).await;
+    let found = found.as_array().unwrap();
+    let backup = found.iter().find(|f| f["kind"] == "no-backup").unwrap();
+    let backup = backup["id"].as_str().unwrap().to_owned();
     for args in [
         &["device", "approve", "hub", "--key", &key][..],
         &["log", "accept", "--reason", "looked at"],
         &["clock", "confirm"],
+        &[
+            "check", "--accept", &backup, "--owner", "eve", "--reason", "x",
+        ],
+        &["check", "--resolve", &backup, "--reason", "x"],
+        &["check", "--reopen", &backup],
         &["profile", "add", profile.to_str().unwrap()],
     ] {
         let answer = away.answer(args).await;

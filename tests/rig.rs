@@ -42,6 +42,7 @@ pub fn hearthkey() -> Command {
     command
         .env_remove("RUST_LOG")
         .env_remove("HEARTHKEY_PASSPHRASE")
+        .env_remove("JOURNAL_STREAM")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command

@@ -120,18 +120,28 @@ pub enum RenewError {
     Certificate(#[from] LeafError),
 }
 
+impl RenewError {
+    /// Whether the disk did not take something, which it may later.
+    pub(crate) fn is_about_the_disk(&self) -> bool {
+        matches!(self, Self::Directory(DirectoryError::Io { .. }))
+    }
+}
+
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Device {
     /// Opens an enrolled device's directory, finishing whatever a crash interrupted.
     pub fn open(directory: &Path) -> Result<Self, DirectoryError> {
         let directory = DeviceDirectory::open_existing(directory)?;
-        let slots = Slots::open(&directory)?;
         let mut state = directory.state()?;
+        let slots = Slots::open(&directory, &state.device)?;
         let pem = directory.read(TRUST)?.unwrap_or_default();
         let trust = TrustBundle::from_pem(&pem).map_err(|error| directory.damaged(TRUST, error))?;
         if follow_disk(&mut state, &slots.current().leaf, &trust) {
-            directory.write_state(&state)?;
+            // It follows from the other files each time: a full disk keeps no device from its work.
+            if let Err(error) = directory.write_state(&state) {
+                tracing::error!(%error, "what the device remembers could not be written");
+            }
         }
         Ok(Self {
             directory,
@@ -155,18 +165,24 @@ impl Device {
     /// Connects, with the next pair first if there is one. The next pair becomes the current one when it is accepted,
     /// and is dropped when the gateway turns it away but accepts the current one.
     pub async fn connect(&mut self) -> Result<Session, DeviceConnectError> {
+        let (session, kept) = self.connect_and_keep().await?;
+        kept?;
+        Ok(session)
+    }
+
+    /// The same; whether the disk has taken what followed from it stands beside the session.
+    pub(crate) async fn connect_and_keep(
+        &mut self,
+    ) -> Result<(Session, Result<(), DirectoryError>), DeviceConnectError> {
         let Some(next) = self.slots.next() else {
-            return self.connect_with(self.slots.current(), self.id()).await;
+            let session = self.connect_with(self.slots.current(), self.id()).await?;
+            return Ok((session, Ok(())));
         };
         match self.connect_with(next, self.id()).await {
-            Ok(session) => {
-                self.promote()?;
-                Ok(session)
-            }
+            Ok(session) => Ok((session, self.promote())),
             Err(DeviceConnectError::Connect(refused)) if refused.reason.is_about_identity() => {
                 let session = self.connect_with(self.slots.current(), self.id()).await?;
-                self.slots.drop_next(&self.directory)?;
-                Ok(session)
+                Ok((session, self.slots.drop_next(&self.directory)))
             }
             Err(error) => Err(error),
         }
@@ -204,7 +220,8 @@ impl Device {
         Ok(renewal)
     }
 
-    /// Takes over a new trust bundle, if it keeps a root that is trusted now. False if it is the one in use.
+    /// Takes over a new trust bundle, if it keeps a root that is trusted now; `save` has yet to write the memory down. False
+    /// if it is the one in use.
     pub(crate) fn take_bundle(&mut self, pem: &[u8]) -> Result<bool, BundleError> {
         let bundle = self.trust.succeeded_by(pem)?;
         if bundle == self.trust {
@@ -213,17 +230,20 @@ impl Device {
         self.directory.write(TRUST, bundle.as_pem())?;
         self.state.trust_bundle_sha256 = bundle.fingerprint();
         self.trust = bundle;
-        self.directory.write_state(&self.state)?;
         Ok(true)
     }
 
-    /// Remembers that a notice has been answered.
-    pub(crate) fn answered(&mut self, window: Option<Window>) -> Result<(), DirectoryError> {
+    /// Remembers that a notice has been answered; `save` has yet to write it down.
+    pub(crate) fn answered(&mut self, window: Option<Window>) {
         if window.is_some() {
             self.state.answered = window;
-            self.directory.write_state(&self.state)?;
         }
-        Ok(())
+    }
+
+    /// Brings the disk to where the memory is.
+    pub(crate) fn save(&mut self) -> Result<(), DirectoryError> {
+        self.slots.settle(&self.directory)?;
+        self.directory.write_state(&self.state)
     }
 
     /// What a person has to do before the gateway takes this device in again; nothing where waiting is enough.
@@ -274,13 +294,13 @@ impl Device {
     }
 
     pub(crate) fn promote(&mut self) -> Result<(), DirectoryError> {
-        self.slots.promote(&self.directory)?;
+        self.slots.promote();
         let leaf = &self.slots.current().leaf;
         follow_disk(&mut self.state, leaf, &self.trust);
         if let Some(renew_after) = self.next_renew_after.take() {
             self.state.renew_after = renew_after;
         }
-        self.directory.write_state(&self.state)
+        self.save()
     }
 }
 
@@ -304,6 +324,7 @@ impl Status {
 
     pub(crate) fn read(directory: &DeviceDirectory) -> Result<Self, DirectoryError> {
         let state = directory.state()?;
+        directory.require_private()?;
         let has_key = directory.read(NEXT_KEY)?.is_some();
         let has_certificate = directory.read(NEXT_CERTIFICATE)?.is_some();
         Ok(Self {

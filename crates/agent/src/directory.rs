@@ -4,10 +4,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchown, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fchown, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
@@ -27,13 +27,16 @@ pub(crate) const TRUST: &str = "trust.pem";
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 
+/// For its owner alone.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// A device's directory.
 #[derive(Debug)]
 pub(crate) struct DeviceDirectory {
     path: PathBuf,
-    /// Held while a process may write: two writers would tear the slots apart. The directory itself is locked, too: a lock
-    /// file can be removed.
-    _locks: Option<[Lock; 2]>,
+    /// Held while a process may write: two writers would tear the slots apart. It is a file that nobody else can open: what
+    /// others can read, they can lock.
+    _lock: Option<Lock>,
 }
 
 /// An exclusive lock. It is given back by name, not by closing the file: a child process that is just being started
@@ -83,6 +86,16 @@ pub enum DirectoryError {
         /// What the system says.
         cause: io::Error,
     },
+    /// Others can put files into the directory, or have put a key there, or can read the key.
+    #[error("{}: {why}", path.display())]
+    NotPrivate {
+        /// The directory or the key.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+        /// What mends it.
+        remedy: String,
+    },
     /// Another process uses the directory.
     #[error("another hearthkey-agent is using {}", path.display())]
     InUse {
@@ -108,6 +121,7 @@ pub enum DirectoryError {
 impl Explain for DirectoryError {
     fn explain(&self) -> Explanation {
         let remedy = match self {
+            Self::NotPrivate { remedy, .. } => remedy.as_str(),
             Self::Io { .. } => {
                 "Check that the directory is on a disk with room and belongs to the user the agent runs as"
             }
@@ -130,14 +144,31 @@ impl Explain for DirectoryError {
 }
 
 impl DeviceDirectory {
-    /// Opens a directory to write in, making it if need be, and keeps other writers out.
-    pub(crate) fn open(path: &Path) -> Result<Self, DirectoryError> {
+    /// Opens a directory for a new device, making it if need be, and keeps other writers out. Whoever owns the directory
+    /// has the device: it has to be whoever enrolls it.
+    pub(crate) fn open_to_enroll(path: &Path) -> Result<Self, DirectoryError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(path).map_err(|cause| at(path, cause))?;
+        Self::open(path, &[geteuid().as_raw(), 0])
+    }
+
+    fn open(path: &Path, owners: &[u32]) -> Result<Self, DirectoryError> {
         let lock_path = path.join(LOCK);
         let failed = |cause| at(&lock_path, cause);
         let directory = open_directory(path).map_err(failed)?;
+        let found = directory.metadata().map_err(|cause| at(path, cause))?;
+        if !owners.contains(&found.uid()) {
+            return Err(DirectoryError::NotPrivate {
+                path: path.to_owned(),
+                why: "it belongs to another user",
+                remedy: format!(
+                    "Run the agent as that user, for example `sudo -u '#{}' hearthkey-agent …`, or choose another directory",
+                    found.uid()
+                ),
+            });
+        }
+        closed_to_writers(path, found.mode())?;
         let lock = match create(&directory, LOCK, OFlags::EXCL) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 create(&directory, LOCK, OFlags::empty())
@@ -145,31 +176,42 @@ impl DeviceDirectory {
             made => made,
         }
         .map_err(failed)?;
-        for open in [&directory, &lock] {
-            open.try_lock().map_err(|error| match error {
-                fs::TryLockError::WouldBlock => DirectoryError::InUse {
-                    path: path.to_owned(),
-                },
-                fs::TryLockError::Error(cause) => failed(cause),
-            })?;
-        }
+        fchmod(&lock, PRIVATE).map_err(|cause| failed(cause.into()))?;
+        lock.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => DirectoryError::InUse {
+                path: path.to_owned(),
+            },
+            fs::TryLockError::Error(cause) => failed(cause),
+        })?;
         Ok(Self {
             path: path.to_owned(),
-            _locks: Some([Lock(directory), Lock(lock)]),
+            _lock: Some(Lock(lock)),
         })
     }
 
-    /// Opens a directory that holds a device, to write in.
+    /// Opens a directory that holds a device, to write in. Root works in a user's, and leaves it that user's.
     pub(crate) fn open_existing(path: &Path) -> Result<Self, DirectoryError> {
         Self::read_only(path).require()?;
-        Self::open(path)
+        let owner = fs::metadata(path).map_err(|cause| at(path, cause))?.uid();
+        let (user, root) = (geteuid().as_raw(), 0);
+        match user == root {
+            true => Self::open(path, &[owner]),
+            false => Self::open(path, &[user, root]),
+        }
+    }
+
+    /// Fails if others can put files into the directory, or read or have made the key.
+    pub(crate) fn require_private(&self) -> Result<(), DirectoryError> {
+        let found = fs::metadata(&self.path).map_err(|cause| at(&self.path, cause))?;
+        closed_to_writers(&self.path, found.mode())?;
+        self.read(KEY).map(drop)
     }
 
     /// A directory to look at while another process may write in it: every file it shows is whole.
     pub(crate) fn read_only(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            _locks: None,
+            _lock: None,
         }
     }
 
@@ -191,11 +233,45 @@ impl DeviceDirectory {
     /// The bytes of a file, wiped after use: it may be a key. `None` if there is no such file.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DirectoryError> {
         let path = self.path.join(name);
-        match read_file(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        let mut file = match open_file(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(at(&path, cause)),
+        };
+        if [KEY, NEXT_KEY].contains(&name) {
+            self.require_own_key(&path, &file)?;
+        }
+        let mut bytes = Zeroizing::new(Vec::new());
+        match file.read_to_end(&mut bytes) {
+            Ok(_) => Ok(Some(bytes)),
             Err(cause) => Err(at(&path, cause)),
         }
+    }
+
+    /// Fails if somebody else has made a key, or can read it.
+    fn require_own_key(&self, path: &Path, file: &File) -> Result<(), DirectoryError> {
+        let failed = |cause| at(path, cause);
+        let key = file.metadata().map_err(failed)?;
+        let home = fs::metadata(&self.path).map_err(failed)?;
+        let shown = path.display();
+        let (why, remedy) = if ![home.uid(), geteuid().as_raw(), 0].contains(&key.uid()) {
+            let remedy = format!(
+                "Whoever made it has the device: remove it with `rm '{shown}'`, and enroll with a new claim"
+            );
+            ("the key belongs to another user", remedy)
+        } else if key.mode() & 0o077 != 0 {
+            let remedy = format!(
+                "Close it with `chmod 600 '{shown}'`; if somebody else may have read it, revoke the device and enroll it again"
+            );
+            ("others than its owner can read or write the key", remedy)
+        } else {
+            return Ok(());
+        };
+        Err(DirectoryError::NotPrivate {
+            path: path.to_owned(),
+            why,
+            remedy,
+        })
     }
 
     /// Writes a file so that, whenever the power goes, either the old or the new one is there, whole.
@@ -260,6 +336,18 @@ impl DeviceDirectory {
     }
 }
 
+/// Fails if others than its owner can put files into a directory.
+fn closed_to_writers(path: &Path, mode: u32) -> Result<(), DirectoryError> {
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(DirectoryError::NotPrivate {
+        path: path.to_owned(),
+        why: "others than its owner can put files into it",
+        remedy: format!("Close it with `chmod go-w '{}'`", path.display()),
+    })
+}
+
 fn open_directory(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
@@ -270,7 +358,7 @@ fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
     // Without waiting, so that a pipe of this name holds nobody up.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = flags | OFlags::CLOEXEC | more;
-    let file = regular(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())?;
+    let file = regular(openat(directory, name, flags, PRIVATE)?.into())?;
     // What root makes anew in a user's directory is that user's: otherwise the agent that runs as that user could not read it
     // the next time.
     let owner = fstat(directory)?;
@@ -281,12 +369,9 @@ fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
     Ok(file)
 }
 
-fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = regular(rustix::fs::open(path, flags, Mode::empty())?.into())?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    regular(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// The file, if it is a regular file: reading a pipe or a device would wait for its other end.
@@ -320,7 +405,7 @@ mod tests {
     #[test]
     fn a_file_is_its_owners_alone_and_replaced_whole() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = DeviceDirectory::open(&temp.path().join("device")).unwrap();
+        let directory = DeviceDirectory::open_to_enroll(&temp.path().join("device")).unwrap();
         directory.write(KEY, b"one").unwrap();
         directory.write(KEY, b"two").unwrap();
         let path = directory.path().join(KEY);
@@ -336,7 +421,7 @@ mod tests {
     #[test]
     fn the_draft_of_a_crashed_writer_is_no_obstacle() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
         fs::write(temp.path().join(".device.key.new"), b"half").unwrap();
         directory.write(KEY, b"whole").unwrap();
         assert_eq!(directory.read(KEY).unwrap().unwrap().as_slice(), b"whole");
@@ -349,7 +434,7 @@ mod tests {
         let victim = temp.path().join("victim");
         fs::write(&victim, b"precious").unwrap();
         let place = temp.path().join("device");
-        let directory = DeviceDirectory::open(&place).unwrap();
+        let directory = DeviceDirectory::open_to_enroll(&place).unwrap();
         for name in [".device.key.new", KEY] {
             std::os::unix::fs::symlink(&victim, place.join(name)).unwrap();
         }
@@ -359,7 +444,7 @@ mod tests {
         drop(directory);
         fs::remove_file(place.join(LOCK)).unwrap();
         std::os::unix::fs::symlink(&victim, place.join(LOCK)).unwrap();
-        assert!(DeviceDirectory::open(&place).is_err());
+        assert!(DeviceDirectory::open_to_enroll(&place).is_err());
     }
 
     #[test]
@@ -370,38 +455,108 @@ mod tests {
             rustix::fs::mknodat(rustix::fs::CWD, temp.path().join(name), kind, mode, 0).unwrap();
         };
         pipe(TRUST);
-        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
         let refused = directory.read(TRUST).unwrap_err();
         assert!(refused.to_string().contains("not a regular file"));
         directory.write(TRUST, b"roots").unwrap();
         drop(directory);
         fs::remove_file(temp.path().join(LOCK)).unwrap();
         pipe(LOCK);
-        assert!(DeviceDirectory::open(temp.path()).is_err());
+        assert!(DeviceDirectory::open_to_enroll(temp.path()).is_err());
     }
 
     #[test]
     fn a_directory_has_one_writer_at_a_time() {
         let temp = tempfile::tempdir().unwrap();
-        let first = DeviceDirectory::open(temp.path()).unwrap();
-        let second = DeviceDirectory::open(temp.path());
-        assert!(matches!(second, Err(DirectoryError::InUse { .. })));
-        fs::remove_file(temp.path().join(LOCK)).unwrap();
-        let second = DeviceDirectory::open(temp.path());
+        let first = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+        let second = DeviceDirectory::open_to_enroll(temp.path());
         assert!(matches!(second, Err(DirectoryError::InUse { .. })));
         drop(first);
-        assert!(DeviceDirectory::open(temp.path()).is_ok());
+        assert!(DeviceDirectory::open_to_enroll(temp.path()).is_ok());
+    }
+
+    #[test]
+    fn whoever_can_read_the_directory_cannot_lock_the_device() {
+        let temp = tempfile::tempdir().unwrap();
+        let lock = temp.path().join(LOCK);
+        fs::write(&lock, b"").unwrap();
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        let readers = open_directory(temp.path()).unwrap();
+        readers.try_lock().unwrap();
+        let _held = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+        let mode = fs::metadata(&lock).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T, DirectoryError>) -> Explanation {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, DirectoryError::NotPrivate { .. }),
+            "{error:?}"
+        );
+        error.explain()
+    }
+
+    #[test]
+    fn a_directory_into_which_others_can_put_files_is_refused_with_what_closes_it() {
+        for mode in [0o770, 0o777, 0o703] {
+            let temp = tempfile::tempdir().unwrap();
+            let open = fs::Permissions::from_mode(mode);
+            fs::write(temp.path().join(STATE), b"{}").unwrap();
+            fs::set_permissions(temp.path(), open).unwrap();
+            let told = refusal(DeviceDirectory::open_to_enroll(temp.path()));
+            assert!(told.remedy.contains("chmod go-w"), "{}", told.remedy);
+            refusal(DeviceDirectory::open_existing(temp.path()));
+            refusal(DeviceDirectory::read_only(temp.path()).require_private());
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_what_closes_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+        for name in [KEY, NEXT_KEY] {
+            directory.write(name, b"key").unwrap();
+            let path = temp.path().join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let told = refusal(directory.read(name));
+            assert!(
+                told.remedy
+                    .contains(&format!("chmod 600 '{}'", path.display())),
+                "{}",
+                told.remedy
+            );
+        }
+    }
+
+    #[test]
+    fn root_enrolls_in_no_directory_and_with_no_key_of_another_user() {
+        if !geteuid().is_root() {
+            return println!("skipped: only root can make files for others");
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let chown = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), None).unwrap();
+        chown(temp.path(), 65_534);
+        let told = refusal(DeviceDirectory::open_to_enroll(temp.path()));
+        assert!(told.why.contains("another user"), "{}", told.why);
+        assert!(told.remedy.contains("sudo -u '#65534'"), "{}", told.remedy);
+        chown(temp.path(), 0);
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+        directory.write(KEY, b"key").unwrap();
+        chown(&temp.path().join(KEY), 65_534);
+        let told = refusal(directory.read(KEY));
+        assert!(told.remedy.contains("rm '"), "{}", told.remedy);
     }
 
     #[test]
     fn what_root_writes_in_the_directory_of_a_user_is_that_users() {
-        use std::os::unix::fs::MetadataExt as _;
         if !geteuid().is_root() {
             return println!("skipped: only root can make files for others");
         }
         let temp = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(temp.path(), Some(65_534), Some(65_534)).unwrap();
-        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        fs::write(temp.path().join(STATE), b"{}").unwrap();
+        let directory = DeviceDirectory::open_existing(temp.path()).unwrap();
         directory.write(KEY, b"key").unwrap();
         for name in [KEY, LOCK] {
             let made = fs::metadata(temp.path().join(name)).unwrap();

@@ -1,6 +1,6 @@
 //! Enrollment: a claim becomes a key, a certificate and a directory that `run` can live from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,12 @@ pub enum EnrollError {
     AlreadyEnrolled {
         /// Id of that device.
         device: String,
+    },
+    /// A file that is there has a name of this agent's, and was not written by it.
+    #[error("{} is there, and no agent has written it", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
     },
     /// The directory cannot be used.
     #[error(transparent)]
@@ -85,7 +91,7 @@ impl Enrollment {
         directory: &Path,
         waiting: impl FnMut(&Rejection, u64),
     ) -> Result<Status, EnrollError> {
-        let directory = DeviceDirectory::open(directory)?;
+        let directory = DeviceDirectory::open_to_enroll(directory)?;
         if self.is_done(&directory)? {
             return Ok(Status::read(&directory)?);
         }
@@ -104,25 +110,49 @@ impl Enrollment {
 
     /// Whether this very claim has enrolled this directory before. Another claim's device is given up or refused.
     fn is_done(&self, directory: &DeviceDirectory) -> Result<bool, EnrollError> {
-        let complete = directory.read(CERTIFICATE)?.is_some() && directory.read(KEY)?.is_some();
-        if !complete {
-            return Ok(false);
-        }
-        let known = directory.state().ok();
+        let has_key = directory.read(KEY)?.is_some();
+        let has_certificate = directory.read(CERTIFICATE)?.is_some();
+        let known = directory.state();
         let same =
             |state: &State| state.claim == self.claim.claim && state.device == self.claim.device;
-        if known.as_ref().is_some_and(same) {
-            return Ok(true);
+        if has_key && has_certificate {
+            if known.as_ref().is_ok_and(same) {
+                return Ok(true);
+            }
+            if !self.replace {
+                let device = known.map(|state| state.device).unwrap_or_default();
+                return Err(EnrollError::AlreadyEnrolled { device });
+            }
         }
-        if !self.replace {
-            let device = known.map(|state| state.device).unwrap_or_default();
-            return Err(EnrollError::AlreadyEnrolled { device });
-        }
-        // The key goes first: a crash in between must not leave a key that may have been copied to be enrolled again.
-        for name in [KEY, NEXT_KEY, NEXT_CERTIFICATE, CERTIFICATE] {
+        self.spare_what_is_not_ours(directory, has_key, known.as_ref().err())?;
+        // The next slot goes first, whatever the others hold: left alone by a crash, it would take over from the new
+        // device. The key goes before its certificate: one that may have been copied must not be enrolled again.
+        for name in [NEXT_CERTIFICATE, NEXT_KEY] {
             directory.remove(name)?;
         }
+        // A key without a certificate is that of an enrollment whose answer was lost.
+        if !has_key || has_certificate {
+            directory.remove(KEY)?;
+            directory.remove(CERTIFICATE)?;
+        }
         Ok(false)
+    }
+
+    /// Refuses to write over files that have this agent's names and are not its own. They can be given up.
+    fn spare_what_is_not_ours(
+        &self,
+        directory: &DeviceDirectory,
+        has_key: bool,
+        unreadable: Option<&DirectoryError>,
+    ) -> Result<(), EnrollError> {
+        let path = match unreadable {
+            _ if self.replace => return Ok(()),
+            Some(DirectoryError::Damaged { path, .. }) => path.clone(),
+            // An enrollment that was cut short has left roots beside a key.
+            Some(_) if !has_key && directory.read(TRUST)?.is_some() => directory.path().join(TRUST),
+            _ => return Ok(()),
+        };
+        Err(EnrollError::NotOurs { path })
     }
 
     /// The key of an enrollment whose answer was lost, or else a new one, on disk before it is used.
@@ -282,6 +312,9 @@ impl Explain for EnrollError {
             Self::AlreadyEnrolled { .. } => {
                 "Choose another directory, or give up the earlier identity with --replace"
             }
+            Self::NotOurs { .. } => {
+                "Choose another directory, or have the file replaced with --replace"
+            }
             Self::Key(_) => "Remove device.key from the directory and enroll again",
             Self::Connect(error) => connect_remedy(&error.reason),
             Self::Exchange(ExchangeError::Closed(reason)) => connect_remedy(reason),
@@ -326,6 +359,60 @@ mod tests {
         assert_eq!(told.what, "The device was not enrolled");
         assert_eq!(told.why, "The claim ended at 12:00 (claim_expired)");
         assert_eq!(told.remedy, "Open a new claim");
+    }
+
+    fn enrollment(replace: bool) -> Enrollment {
+        let (secret, root) = ("0123456789abcdef".repeat(2), "ab".repeat(32));
+        let uri = format!(
+            "hearthkey://claim?host=h&port=1&claim=c2&secret={secret}&device=lamp-2&root={root}"
+        );
+        Enrollment {
+            replace,
+            ..Enrollment::new(uri.parse().unwrap())
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_device_that_was_given_up_is_left_wherever_giving_it_up_was_cut_short() {
+        const ALL: [&str; 4] = [NEXT_CERTIFICATE, NEXT_KEY, KEY, CERTIFICATE];
+        for gone in 0..=ALL.len() {
+            let temp = tempfile::tempdir().unwrap();
+            let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+            for name in &ALL[gone..] {
+                directory.write(name, b"of the old one").unwrap();
+            }
+            assert!(!enrollment(true).is_done(&directory).unwrap());
+            for name in ALL {
+                assert!(directory.read(name).unwrap().is_none(), "{gone} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_enrollment_whose_answer_was_lost_is_kept_without_a_next_slot() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+        for name in [KEY, NEXT_KEY, NEXT_CERTIFICATE, TRUST] {
+            directory.write(name, b"of it").unwrap();
+        }
+        assert!(!enrollment(false).is_done(&directory).unwrap());
+        assert!(directory.read(KEY).unwrap().is_some());
+        assert!(directory.read(NEXT_KEY).unwrap().is_none());
+        assert!(directory.read(NEXT_CERTIFICATE).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_files_of_a_product_are_written_over_only_if_asked() {
+        for name in ["state.json", TRUST] {
+            let temp = tempfile::tempdir().unwrap();
+            let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
+            directory.write(name, b"the product's").unwrap();
+            let refused = enrollment(false).is_done(&directory).unwrap_err();
+            let told = refused.explain();
+            assert!(told.why.contains(name), "{}", told.why);
+            assert!(told.remedy.contains("--replace"), "{}", told.remedy);
+            assert!(!enrollment(true).is_done(&directory).unwrap());
+        }
     }
 
     #[test]

@@ -108,6 +108,11 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The disk did not take what the agent has to remember; it is tried again every minute.
+    NotSaved {
+        /// Why.
+        why: String,
+    },
     /// The agent was asked to stop, and did.
     Stopped,
 }
@@ -123,7 +128,8 @@ impl Event {
             | Self::CheckpointWentBackwards { .. }
             | Self::SubscriptionDenied { .. }
             | Self::Unreadable { .. }
-            | Self::HookFailed { .. } => true,
+            | Self::HookFailed { .. }
+            | Self::NotSaved { .. } => true,
             Self::Connected { .. }
             | Self::Notice { .. }
             | Self::Renewed { .. }
@@ -178,6 +184,11 @@ impl fmt::Display for Event {
                 |status| format!("the hook ended with status {status}"),
             ),
             Self::HookFailed { why } => format!("the hook did not run: {why}"),
+            Self::NotSaved { why } => {
+                format!(
+                    "not written down: {why}. Look at the disk: it is tried again every minute, and the session goes on"
+                )
+            }
             Self::Stopped => "stopped".to_owned(),
         };
         f.write_str(&text)

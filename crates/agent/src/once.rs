@@ -202,7 +202,7 @@ impl Device {
         }
         self.renew(&session).await.map_err(OnceError::Renew)?;
         session.close().await;
-        self.answered(notice)?;
+        self.answered(notice);
         self.hand_over(hook).await
     }
 

@@ -85,6 +85,10 @@ struct Runner<'a> {
     failures: u32,
     /// Since when the memory on disk is behind; it is written at most once a minute, to spare cheap flash.
     unsaved_since: Option<Moment>,
+    /// A trust bundle that the disk did not take, and since when.
+    put_off: Option<(Message, Moment)>,
+    /// Whether it has been told that the disk takes nothing.
+    told_not_saved: bool,
 }
 
 /// A session that lived this long was a good one: the next pause starts small again.
@@ -113,6 +117,8 @@ impl Device {
             emit: &mut emit,
             failures: 0,
             unsaved_since: None,
+            put_off: None,
+            told_not_saved: false,
         };
         // Weeks may pass until it is needed.
         if let Some(event) = runner.hook.as_deref().and_then(hook::unfit) {
@@ -135,11 +141,14 @@ impl Runner<'_> {
             let serial = self.device.state.serial.clone();
             let connected = tokio::select! {
                 () = &mut stop => return Ok(()),
-                connected = self.device.connect() => connected,
+                connected = self.device.connect_and_keep() => connected,
             };
             let reason = match connected {
-                Ok(session) => {
+                Ok((session, kept)) => {
                     let began = clock::now();
+                    if let Err(error) = kept {
+                        self.not_saved(&error);
+                    }
                     self.begin(&serial, stop.as_mut()).await;
                     let ended = self.attend(session, stop.as_mut()).await?;
                     if began.seconds_until(clock::now()) >= GOOD_SESSION_S {
@@ -216,7 +225,7 @@ impl Runner<'_> {
             return Ok(Ended::Closed(reason));
         }
         let ended = loop {
-            self.save_when_due()?;
+            self.save_when_due();
             let wait_s = clock::now().seconds_until(self.plan.at()).min(LOOK_EVERY_S);
             let step = tokio::select! {
                 () = &mut stop => break Ended::Stopped,
@@ -229,6 +238,11 @@ impl Runner<'_> {
             if let Step::End(ended) = step {
                 break ended;
             }
+            if let Some(message) = self.due_again()
+                && let Step::End(ended) = self.follow_roots(&session, message).await?
+            {
+                break ended;
+            }
             if self.plan.at() <= clock::now()
                 && let Step::End(ended) = self.renew(&session).await?
             {
@@ -236,7 +250,7 @@ impl Runner<'_> {
             }
         };
         session.close().await;
-        self.save()?;
+        self.save_now();
         Ok(ended)
     }
 
@@ -263,7 +277,7 @@ impl Runner<'_> {
 
     async fn take(&mut self, session: &Session, message: Message) -> Result<Step, RunError> {
         match message.topic.as_str() {
-            BUNDLE => return self.follow_roots(session, &message).await,
+            BUNDLE => return self.follow_roots(session, message).await,
             CHECKPOINT => self.watch_log(&message),
             topic if topic == self.device.topic("notice") => self.heed_notice(&message),
             _ => {}
@@ -295,11 +309,18 @@ impl Runner<'_> {
     async fn follow_roots(
         &mut self,
         session: &Session,
-        message: &Message,
+        message: Message,
     ) -> Result<Step, RunError> {
+        // A newer one stands for it.
+        self.put_off = None;
         let is_new = match self.device.take_bundle(&message.payload) {
             Ok(is_new) => is_new,
-            Err(BundleError::Directory(error)) => return Err(error.into()),
+            Err(BundleError::Directory(error)) => {
+                // It is not acknowledged before it is on the disk.
+                self.put_off = Some((message, clock::now()));
+                self.tell_not_saved(&error);
+                return Ok(Step::Stay);
+            }
             Err(BundleError::Trust(error)) => {
                 let why = error.to_string();
                 (self.emit)(Event::TrustRefused { why });
@@ -308,6 +329,8 @@ impl Runner<'_> {
         };
         let fingerprint = self.device.trust.fingerprint();
         if is_new {
+            self.unsaved_since.get_or_insert_with(clock::now);
+            self.save_now();
             (self.emit)(Event::TrustUpdated {
                 trust_bundle_sha256: fingerprint,
             });
@@ -319,7 +342,7 @@ impl Runner<'_> {
                 Ok(()) => Step::Stay,
                 Err(ExchangeError::Closed(reason)) => Step::End(Ended::Closed(reason)),
                 Err(error) => {
-                    self.unreadable(message, &error);
+                    self.unreadable(&message, &error);
                     Step::Stay
                 }
             },
@@ -359,7 +382,9 @@ impl Runner<'_> {
         match renewed {
             Ok(renewal) => {
                 self.failures = 0;
-                self.device.answered(self.plan.window())?;
+                self.device.answered(self.plan.window());
+                self.unsaved_since.get_or_insert_with(clock::now);
+                self.save_now();
                 // The first connection with the new certificate makes a new plan. Should the gateway turn that
                 // certificate away, this keeps the device from asking for one after another.
                 self.plan.postpone(now, UNTIL_PROMOTED_S, clock::chance());
@@ -388,7 +413,10 @@ impl Runner<'_> {
             Err(RenewError::Exchange(ExchangeError::Closed(reason))) => {
                 Ok(Step::End(Ended::Closed(reason)))
             }
-            Err(error @ (RenewError::Directory(_) | RenewError::Key(_))) => {
+            // The certificate is good all the same, and a disk may have room again.
+            Err(error @ (RenewError::Directory(_) | RenewError::Key(_)))
+                if !error.is_about_the_disk() =>
+            {
                 Err(RunError::Renew(error))
             }
             Err(error) => {
@@ -409,18 +437,46 @@ impl Runner<'_> {
         longer(wait_s, before)
     }
 
-    fn save_when_due(&mut self) -> Result<(), DirectoryError> {
+    /// The bundle that the disk did not take, if it is time to try again.
+    fn due_again(&mut self) -> Option<Message> {
+        let due = |since: &Moment| since.seconds_until(clock::now()) >= SAVE_EVERY_S;
+        let put_off = self.put_off.take_if(|(_, since)| due(since));
+        put_off.map(|(message, _)| message)
+    }
+
+    fn save_when_due(&mut self) {
         match self.unsaved_since {
-            Some(since) if since.seconds_until(clock::now()) >= SAVE_EVERY_S => self.save(),
-            _ => Ok(()),
+            Some(since) if since.seconds_until(clock::now()) >= SAVE_EVERY_S => self.save_now(),
+            _ => {}
+        }
+    }
+
+    /// Writes the memory down. A disk that does not take it ends no session: it is told once, and tried again.
+    fn save_now(&mut self) {
+        match self.save() {
+            Ok(()) => self.told_not_saved = self.put_off.is_some(),
+            Err(error) => self.not_saved(&error),
         }
     }
 
     fn save(&mut self) -> Result<(), DirectoryError> {
-        if self.unsaved_since.take().is_some() {
-            self.device.directory.write_state(&self.device.state)?;
+        if self.unsaved_since.is_some() {
+            self.device.save()?;
+            self.unsaved_since = None;
         }
         Ok(())
+    }
+
+    fn not_saved(&mut self, error: &DirectoryError) {
+        self.unsaved_since = Some(clock::now());
+        self.tell_not_saved(error);
+    }
+
+    fn tell_not_saved(&mut self, error: &DirectoryError) {
+        if !std::mem::replace(&mut self.told_not_saved, true) {
+            let why = error.to_string();
+            (self.emit)(Event::NotSaved { why });
+        }
     }
 }
 

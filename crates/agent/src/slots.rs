@@ -2,6 +2,9 @@
 //!
 //! A renewal goes through four steps, each atomic on disk: write `next.key`, write `next.crt`, rename `next.key` over
 //! `device.key`, rename `next.crt` over `device.crt`. Opening the slots finishes whatever a crash interrupted.
+//! What the disk does not take is owed to it, and done before the next slot is used again.
+
+use std::io::ErrorKind;
 
 use crate::certificate::Leaf;
 use crate::directory::{
@@ -21,38 +24,53 @@ pub(crate) struct Pair {
 pub(crate) struct Slots {
     current: Pair,
     next: Option<Pair>,
+    /// Files that have yet to get their other name, in order.
+    owed: &'static [(&'static str, &'static str)],
 }
 
+/// What makes the next pair on disk the current one.
+const PROMOTION: &[(&str, &str)] = &[(NEXT_KEY, KEY), (NEXT_CERTIFICATE, CERTIFICATE)];
+
 impl Slots {
-    /// Reads both slots, after finishing or undoing what a crash interrupted.
-    pub(crate) fn open(directory: &DeviceDirectory) -> Result<Self, DirectoryError> {
+    /// Reads both slots of a device, after finishing or undoing what a crash interrupted.
+    pub(crate) fn open(directory: &DeviceDirectory, device: &str) -> Result<Self, DirectoryError> {
         let key = read_key(directory, KEY)?;
         let next_key = read_key(directory, NEXT_KEY)?;
         let certificate = read_leaf(directory, CERTIFICATE)?;
         let next_certificate = read_leaf(directory, NEXT_CERTIFICATE)?;
         let key = key.ok_or_else(|| directory.damaged(KEY, "it is missing"))?;
         match next_certificate {
+            // A slot that an earlier identity has left must not take over from this one.
+            Some(next) if next.common_name != device => {
+                directory.remove(NEXT_CERTIFICATE)?;
+                directory.remove(NEXT_KEY)?;
+            }
             Some(next) if next.is_for(&key) => {
                 // The key had been renamed, its certificate had not.
                 directory.rename(NEXT_CERTIFICATE, CERTIFICATE)?;
                 return Ok(Self::settled(Pair { key, leaf: next }));
             }
             Some(next) if next_key.as_ref().is_some_and(|key| next.is_for(key)) => {
-                let current = current_pair(directory, key, certificate)?;
+                let current = current_pair(directory, device, key, certificate)?;
                 let next = next_key.map(|key| Pair { key, leaf: next });
-                return Ok(Self { current, next });
+                return Ok(Self {
+                    next,
+                    ..Self::settled(current)
+                });
             }
             // A certificate for a key that is not here is of no use.
             Some(_) => directory.remove(NEXT_CERTIFICATE)?,
             None => {}
         }
-        Ok(Self::settled(current_pair(directory, key, certificate)?))
+        let current = current_pair(directory, device, key, certificate)?;
+        Ok(Self::settled(current))
     }
 
     fn settled(current: Pair) -> Self {
         Self {
             current,
             next: None,
+            owed: &[],
         }
     }
 
@@ -69,9 +87,10 @@ impl Slots {
     /// The key to renew with. A request that was never answered is repeated with its own key: two keys renewing one
     /// certificate look to the gateway like a copied device.
     pub(crate) fn key_for_renewal(
-        &self,
+        &mut self,
         directory: &DeviceDirectory,
     ) -> Result<DeviceKey, DirectoryError> {
+        self.settle(directory)?;
         if let Some(key) = read_key(directory, NEXT_KEY)? {
             return Ok(key);
         }
@@ -91,15 +110,27 @@ impl Slots {
         Ok(())
     }
 
-    /// Makes the next pair the current one, after a connection with it has succeeded.
-    pub(crate) fn promote(&mut self, directory: &DeviceDirectory) -> Result<(), DirectoryError> {
-        let Some(next) = self.next.take() else {
-            return Ok(());
-        };
-        // From the first rename on, the current certificate in memory is the new one, whatever the disk does.
-        self.current = next;
-        directory.rename(NEXT_KEY, KEY)?;
-        directory.rename(NEXT_CERTIFICATE, CERTIFICATE)
+    /// Makes the next pair the current one in memory, after a connection with it has succeeded. The disk follows with
+    /// `settle`.
+    pub(crate) fn promote(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.current = next;
+            self.owed = PROMOTION;
+        }
+    }
+
+    /// Gives files the names that they are still owed.
+    pub(crate) fn settle(&mut self, directory: &DeviceDirectory) -> Result<(), DirectoryError> {
+        while let [(from, to), rest @ ..] = self.owed {
+            match directory.rename(from, to) {
+                Ok(()) => {}
+                // It has its name already; the disk had not said so.
+                Err(DirectoryError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.owed = rest;
+        }
+        Ok(())
     }
 
     /// Drops the next certificate, after the gateway refused it and accepted the current one. Its key stays, for the
@@ -112,6 +143,7 @@ impl Slots {
 
 fn current_pair(
     directory: &DeviceDirectory,
+    device: &str,
     key: DeviceKey,
     leaf: Option<Leaf>,
 ) -> Result<Pair, DirectoryError> {
@@ -119,6 +151,8 @@ fn current_pair(
     if !leaf.is_for(&key) {
         return Err(directory.damaged(CERTIFICATE, "it is for another key than device.key"));
     }
+    leaf.belongs_to(device, &key)
+        .map_err(|error| directory.damaged(CERTIFICATE, error))?;
     Ok(Pair { key, leaf })
 }
 
@@ -163,7 +197,7 @@ mod tests {
 
     fn story() -> Story {
         let temp = tempfile::tempdir().unwrap();
-        let directory = DeviceDirectory::open(temp.path()).unwrap();
+        let directory = DeviceDirectory::open_to_enroll(temp.path()).unwrap();
         let ca = SmallCa::new();
         let (old_key, new_key) = (
             DeviceKey::generate().unwrap(),
@@ -210,7 +244,7 @@ mod tests {
     fn a_crash_at_any_step_of_a_renewal_leaves_a_working_pair() {
         for steps in 0..=4 {
             let story = crashed_after(steps);
-            let slots = Slots::open(&story.directory).unwrap();
+            let slots = Slots::open(&story.directory, "lamp-1").unwrap();
             let current = slots.current();
             assert!(current.leaf.is_for(&current.key), "after {steps} steps");
             let expected = if steps < 3 {
@@ -232,13 +266,13 @@ mod tests {
     fn recovery_is_the_same_when_it_crashes_and_runs_again() {
         for steps in 0..=4 {
             let story = crashed_after(steps);
-            let first = Slots::open(&story.directory)
+            let first = Slots::open(&story.directory, "lamp-1")
                 .unwrap()
                 .current()
                 .leaf
                 .serial
                 .clone();
-            let again = Slots::open(&story.directory)
+            let again = Slots::open(&story.directory, "lamp-1")
                 .unwrap()
                 .current()
                 .leaf
@@ -251,7 +285,7 @@ mod tests {
     #[test]
     fn a_renewal_whose_answer_was_lost_is_repeated_with_the_same_key() {
         let story = crashed_after(1);
-        let slots = Slots::open(&story.directory).unwrap();
+        let mut slots = Slots::open(&story.directory, "lamp-1").unwrap();
         let key = slots.key_for_renewal(&story.directory).unwrap();
         assert_eq!(key.public_key_der(), story.new_key.public_key_der());
     }
@@ -259,11 +293,10 @@ mod tests {
     #[test]
     fn promoting_replaces_the_pair_on_disk() {
         let story = crashed_after(2);
-        Slots::open(&story.directory)
-            .unwrap()
-            .promote(&story.directory)
-            .unwrap();
-        let slots = Slots::open(&story.directory).unwrap();
+        let mut slots = Slots::open(&story.directory, "lamp-1").unwrap();
+        slots.promote();
+        slots.settle(&story.directory).unwrap();
+        let slots = Slots::open(&story.directory, "lamp-1").unwrap();
         assert_eq!(slots.current().leaf.serial, story.new_serial);
         assert!(slots.next().is_none());
         assert!(story.directory.read(NEXT_KEY).unwrap().is_none());
@@ -272,15 +305,51 @@ mod tests {
     #[test]
     fn a_refused_next_certificate_goes_and_its_key_stays() {
         let story = crashed_after(2);
-        Slots::open(&story.directory)
+        Slots::open(&story.directory, "lamp-1")
             .unwrap()
             .drop_next(&story.directory)
             .unwrap();
-        let slots = Slots::open(&story.directory).unwrap();
+        let mut slots = Slots::open(&story.directory, "lamp-1").unwrap();
         assert_eq!(slots.current().leaf.serial, story.old_serial);
         assert!(slots.next().is_none());
         let key = slots.key_for_renewal(&story.directory).unwrap();
         assert_eq!(key.public_key_der(), story.new_key.public_key_der());
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_done_later_and_before_the_next_renewal() {
+        let story = crashed_after(2);
+        let mut slots = Slots::open(&story.directory, "lamp-1").unwrap();
+        // A directory in the way, with something in it, as a disk that fails: also for root.
+        let (in_the_way, aside) = (story.directory.path().join(CERTIFICATE), "aside");
+        story.directory.rename(CERTIFICATE, aside).unwrap();
+        std::fs::create_dir_all(in_the_way.join("x")).unwrap();
+        slots.promote();
+        assert_eq!(slots.current().leaf.serial, story.new_serial);
+        assert!(slots.settle(&story.directory).is_err());
+        assert!(slots.key_for_renewal(&story.directory).is_err());
+        std::fs::remove_dir_all(&in_the_way).unwrap();
+        let key = slots.key_for_renewal(&story.directory).unwrap();
+        assert_ne!(key.public_key_der(), story.new_key.public_key_der());
+        let again = Slots::open(&story.directory, "lamp-1").unwrap();
+        assert_eq!(again.current().leaf.serial, story.new_serial);
+    }
+
+    #[test]
+    fn a_next_slot_of_another_device_is_dropped_with_its_key() {
+        let story = story();
+        let (key, directory) = (DeviceKey::generate().unwrap(), &story.directory);
+        let foreign = SmallCa::new().device_certificate("lamp-0", &key);
+        directory.write(NEXT_KEY, key.to_pem().as_bytes()).unwrap();
+        directory
+            .write(NEXT_CERTIFICATE, foreign.as_bytes())
+            .unwrap();
+        let slots = Slots::open(directory, "lamp-1").unwrap();
+        assert_eq!(slots.current().leaf.serial, story.old_serial);
+        assert!(slots.next().is_none());
+        assert!(directory.read(NEXT_KEY).unwrap().is_none());
+        assert!(directory.read(NEXT_CERTIFICATE).unwrap().is_none());
+        assert!(Slots::open(directory, "lamp-0").is_err());
     }
 
     #[test]
@@ -290,7 +359,7 @@ mod tests {
             .directory
             .write(NEXT_CERTIFICATE, story.new_pem.as_bytes())
             .unwrap();
-        let slots = Slots::open(&story.directory).unwrap();
+        let slots = Slots::open(&story.directory, "lamp-1").unwrap();
         assert_eq!(slots.current().leaf.serial, story.old_serial);
         assert!(story.directory.read(NEXT_CERTIFICATE).unwrap().is_none());
     }

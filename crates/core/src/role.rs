@@ -139,7 +139,7 @@ const TABLE: [Row; 26] = [
     row(Act::TokenCreate,      *b"x-x-", *b"e2"),
     row(Act::TokenEnd,         *b"xxx-", *b"e-"),
     row(Act::FindingRead,      *b"xxxx", *b"e-"),
-    row(Act::FindingAccept,    *b"xx--", *b"--"),
+    row(Act::FindingAccept,    *b"xx--", *b"-p"),
     row(Act::LogRead,          *b"xx-x", *b"--"),
     row(Act::LogAccept,        *b"xx--", *b"-p"),
     row(Act::PeopleRead,       *b"xx-x", *b"--"),
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn no_token_lets_a_device_in_changes_what_a_kind_may_do_or_looks_at_an_incident() {
+    fn no_token_lets_a_device_in_changes_what_a_kind_may_do_or_answers_for_what_is_wrong() {
         let personal = Act::ALL
             .iter()
             .filter(|act| act.needs_a_person() && !act.needs_second_factor());
@@ -438,6 +438,7 @@ mod tests {
                 "clock.confirm",
                 "device.approve",
                 "profile.change",
+                "finding.accept",
                 "log.accept"
             ]
         );

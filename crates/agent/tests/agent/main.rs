@@ -285,6 +285,106 @@ async fn new_roots_are_acknowledged_and_the_roots_of_strangers_are_not() {
     );
 }
 
+/// Has every write of a file fail, as a full disk would, also for root: a directory lies where its draft is to be.
+fn in_the_way(directory: &Path, name: &str) -> PathBuf {
+    let draft = directory.join(format!(".{name}.new"));
+    std::fs::create_dir(&draft).unwrap();
+    draft
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_no_session_and_roots_are_acknowledged_once_they_are_on_it() {
+    let (gateway, stranger) = (Gateway::start().await, Gateway::start().await);
+    let temp = tempfile::tempdir().unwrap();
+    let enrolled = enroll(&gateway, temp.path()).await.unwrap();
+    let both = [gateway.root_pem(), stranger.root_pem()].concat();
+    gateway.retain("hearthkey/v1/trust/bundle", &both);
+    let draft = in_the_way(temp.path(), "trust.pem");
+    let not_saved = |event: &Event| matches!(event, Event::NotSaved { .. });
+    let events = run_until(temp.path(), not_saved).await;
+    assert!(
+        !events
+            .iter()
+            .any(|e| matches!(e, Event::TrustUpdated { .. }))
+    );
+    assert!(matches!(events.last(), Some(Event::Stopped)), "{events:?}");
+    let status = Status::of(temp.path()).unwrap();
+    assert_eq!(status.trust_bundle_sha256, enrolled.trust_bundle_sha256);
+    assert!(
+        gateway
+            .seen()
+            .publishes
+            .iter()
+            .all(|(topic, _)| !topic.ends_with("trust/ack"))
+    );
+
+    std::fs::remove_dir(draft).unwrap();
+    let updated = |event: &Event| matches!(event, Event::TrustUpdated { .. });
+    run_until(temp.path(), updated).await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_the_disk_does_not_take_is_tried_again_with_the_session_up() {
+    let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
+    let enrolled = enroll(&gateway, temp.path()).await.unwrap();
+    gateway.retain(
+        "hearthkey/v1/devices/lamp-1/notice",
+        r#"{"renew_after":"2020-01-01T00:00:00Z","renew_before":"2020-01-02T00:00:00Z","reason":"operator"}"#,
+    );
+    let draft = in_the_way(temp.path(), "next.key");
+    let failed = |event: &Event| matches!(event, Event::RenewalFailed { .. });
+    let events = run_until(temp.path(), failed).await;
+    assert!(matches!(events.last(), Some(Event::Stopped)), "{events:?}");
+    assert_eq!(Status::of(temp.path()).unwrap().serial, enrolled.serial);
+    std::fs::remove_dir(draft).unwrap();
+
+    // The new pair takes over although what the agent remembers of it cannot be written.
+    let draft = in_the_way(temp.path(), "state.json");
+    let (stop, told) = (Arc::new(tokio::sync::Notify::new()), Arc::default());
+    let (ring, kept): (_, Arc<Mutex<Vec<Event>>>) = (stop.clone(), Arc::clone(&told));
+    let before = enrolled.serial.clone();
+    let emit = move |event: Event| {
+        if matches!(&event, Event::Connected { serial, .. } if *serial != before) {
+            ring.notify_one();
+        }
+        kept.lock().unwrap().push(event);
+    };
+    let device = Device::open(temp.path()).unwrap();
+    let ended = device.run(None, async move { stop.notified().await }, emit);
+    assert!(matches!(ended.await, Err(RunError::Directory(_))));
+    let events = std::mem::take(&mut *told.lock().unwrap());
+    let not_saved = events
+        .iter()
+        .filter(|e| matches!(e, Event::NotSaved { .. }));
+    assert_eq!(not_saved.count(), 1, "{events:?}");
+    std::fs::remove_dir(draft).unwrap();
+    let opened = Device::open(temp.path()).unwrap();
+    assert_ne!(opened.status().unwrap().serial, enrolled.serial);
+    let mut opened = opened;
+    opened.connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_whose_replacing_was_cut_short_does_not_go_on_as_the_one_given_up() {
+    let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
+    enroll(&gateway, temp.path()).await.unwrap();
+    let mut device = Device::open(temp.path()).unwrap();
+    let session = device.connect().await.unwrap();
+    device.renew(&session).await.unwrap();
+    session.close().await;
+    drop(device);
+    // As a crash left it while the key went first.
+    std::fs::remove_file(temp.path().join("device.key")).unwrap();
+    let mut other = Enrollment::new(gateway.claim("c2", "lamp-2").parse().unwrap());
+    other.replace = true;
+    let second = other.run(temp.path(), |_, _| ()).await.unwrap();
+    assert_eq!(second.next_slot, NextSlot::Empty);
+    let mut device = Device::open(temp.path()).unwrap();
+    device.connect().await.unwrap();
+    assert_eq!(device.status().unwrap().serial, second.serial);
+    assert_eq!(gateway.seen().logins.last().unwrap().0, "lamp-2");
+}
+
 fn checkpoint(size: u64) -> String {
     let root = "A".repeat(43);
     let signature = "A".repeat(88);

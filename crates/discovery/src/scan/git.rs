@@ -90,6 +90,8 @@ impl Repository {
         let above = self.path.parent().unwrap_or(&self.path);
         command
             .env("GIT_CEILING_DIRECTORIES", above)
+            // No transport, whatever the repository's configuration allows: an old git knows no other way, and some run programs.
+            .env("GIT_ALLOW_PROTOCOL", "")
             .env("GIT_NO_LAZY_FETCH", "1")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_OPTIONAL_LOCKS", "0")
@@ -297,4 +299,27 @@ fn first_words(stderr: impl Read) -> String {
         .filter(|c| !c.is_control())
         .take(MESSAGE_MAX_CHARS)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn no_repository_has_git_speak_to_anything_whatever_it_allows() {
+        let repository = Repository {
+            path: PathBuf::from("/srv/x.git"),
+        };
+        for command in [repository.bare_command(), repository.command()] {
+            let of = |wanted: &str| {
+                let mut envs = command.get_envs();
+                envs.find(|(name, _)| *name == OsStr::new(wanted))
+                    .and_then(|(_, value)| value)
+            };
+            assert_eq!(of("GIT_ALLOW_PROTOCOL"), Some(OsStr::new("")));
+            assert_eq!(of("GIT_NO_LAZY_FETCH"), Some(OsStr::new("1")));
+        }
+    }
 }
