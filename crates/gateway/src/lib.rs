@@ -44,6 +44,7 @@ mod http;
 mod https;
 mod init;
 mod issuance;
+mod known;
 mod lifecycle;
 mod lingering;
 mod live_http;
