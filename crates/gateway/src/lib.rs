@@ -74,6 +74,7 @@ mod service_routes;
 mod shares;
 mod sighting;
 mod signs;
+mod socket;
 mod token_book;
 mod token_ends;
 mod token_http;
