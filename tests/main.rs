@@ -44,6 +44,7 @@ mod lists;
 mod log;
 mod managing;
 mod manifest;
+mod meanwhile;
 mod minted;
 mod mqtt;
 mod narrow;

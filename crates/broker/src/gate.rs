@@ -9,14 +9,14 @@
 //! The connection that gives way is within the bound that is reached, of the network with the most places, there of the
 //! address with the most, and there the one that was used longest ago. It gives way only to a newcomer that holds no more, so a caller that connects again and
 //! again takes the places of its own connections. A connection that has shown who it is keeps its place; where one caller
-//! may have many connections, some of them do.
+//! may have many connections, some of them do, as long as that caller is let in.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -58,8 +58,8 @@ struct Holder {
     network: IpAddr,
     last_use: AtomicU64,
     is_known: AtomicBool,
-    /// Who keeps the place, where callers may keep some each.
-    caller: OnceLock<String>,
+    /// Who keeps the place, where callers may keep some each. It changes under the lock of what is held.
+    caller: Mutex<Option<String>>,
     gives_way: Notify,
 }
 
@@ -101,12 +101,28 @@ impl Mark {
         let (kept, kept_here) = held.kept(caller, self.holder.address);
         let here_max = self.gate.places.per_address_max.div_ceil(4) * 3;
         let may_keep = kept < kept_max && kept_here < here_max;
-        if may_keep && self.holder.caller.set(caller.to_owned()).is_ok() {
+        if may_keep {
+            self.holder.keep_for(Some(caller.to_owned()));
             held.by_caller.insert(caller.to_owned(), kept + 1);
             held.kept_at.insert(self.holder.address, kept_here + 1);
             self.holder.is_known.store(true, Ordering::Relaxed);
         }
         true
+    }
+
+    /// Notes that whoever kept the place is let in no more: it may go to a newcomer from here on.
+    pub fn forget(&self) {
+        let mut held = self.gate.held();
+        self.holder.is_known.store(false, Ordering::Relaxed);
+        held.forget_caller(&self.holder);
+    }
+}
+
+impl Holder {
+    /// Sets who keeps the place, and gives who kept it before.
+    fn keep_for(&self, caller: Option<String>) -> Option<String> {
+        let mut kept_for = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *kept_for, caller)
     }
 }
 
@@ -160,7 +176,7 @@ impl Gate {
             network,
             last_use: AtomicU64::new(self.uses.fetch_add(1, Ordering::Relaxed)),
             is_known: AtomicBool::new(false),
-            caller: OnceLock::new(),
+            caller: Mutex::default(),
             gives_way: Notify::new(),
         });
         held.add(&holder);
@@ -205,8 +221,12 @@ impl Held {
         }
         count_down(&mut self.by_address, &holder.address);
         count_down(&mut self.by_network, &holder.network);
-        if let Some(caller) = holder.caller.get() {
-            count_down(&mut self.by_caller, caller);
+        self.forget_caller(holder);
+    }
+
+    fn forget_caller(&mut self, holder: &Holder) {
+        if let Some(caller) = holder.keep_for(None) {
+            count_down(&mut self.by_caller, &caller);
             count_down(&mut self.kept_at, &holder.address);
         }
     }
@@ -416,6 +436,30 @@ mod tests {
         assert!(again.mark().known_as("token:ci", 2));
         assert_eq!(gate.held().by_caller.len(), 2);
         drop((other, again));
+        assert!(gate.held().by_caller.is_empty() && gate.held().kept_at.is_empty());
+    }
+
+    #[test]
+    fn the_places_of_a_caller_who_is_forgotten_go_to_newcomers_and_count_no_more() {
+        let gate = gate(8, 8, 2);
+        let enter = || self::enter(&gate, "192.0.2.1");
+        let kept: Vec<Place> = (0..2).filter_map(|_| enter()).collect();
+        assert!(kept.iter().all(|place| place.mark().known_as("token:1", 2)));
+        assert!(kept.iter().all(|place| !is_given_away(place)));
+        kept[0].mark().forget();
+        assert_eq!(
+            gate.held().kept("token:1", kept[0].0.holder.address),
+            (1, 1)
+        );
+        let newcomer = enter().unwrap();
+        assert!(is_given_away(&kept[0]) && !is_given_away(&kept[1]));
+        // Whoever shows who they are again keeps it again.
+        assert!(newcomer.mark().known_as("token:2", 2));
+        newcomer.mark().forget();
+        newcomer.mark().forget();
+        assert!(newcomer.mark().known_as("token:2", 2));
+        assert_eq!(gate.held().kept("token:2", kept[1].0.holder.address).0, 1);
+        drop((kept, newcomer));
         assert!(gate.held().by_caller.is_empty() && gate.held().kept_at.is_empty());
     }
 

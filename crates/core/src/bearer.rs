@@ -178,24 +178,29 @@ impl TokenRefusal {
 ///
 /// That the proof has not been used before is for the caller to see, who remembers proofs.
 pub fn decide(token: &Token, shown: &Shown<'_>, errand: Errand) -> Result<(), TokenRefusal> {
-    match &token.binding {
-        Binding::Key(key) => check_proof(*key, token.hash, shown)?,
-        Binding::Device(device) => {
-            let certificate = shown.certificate.ok_or(TokenRefusal::NoCertificate)?;
-            // A device that has moved to another environment takes no token along.
-            if certificate.device != device || !token.power.holds_in(certificate.environment) {
-                return Err(TokenRefusal::WrongCertificate);
-            }
-        }
-        Binding::Certificate(sha256) => {
-            let certificate = shown.certificate.ok_or(TokenRefusal::NoCertificate)?;
-            let same = bool::from(certificate.sha256.0.ct_eq(&sha256.0));
-            if !same || !token.power.holds_in(certificate.environment) {
-                return Err(TokenRefusal::WrongCertificate);
-            }
-        }
+    if let Binding::Key(key) = &token.binding {
+        check_proof(*key, token.hash, shown)?;
     }
+    certificate_fits(token, shown.certificate)?;
     may_be_used(token.standing(shown.moment.now), errand)
+}
+
+/// Whether the live certificate of a connection is one that the token may come with. One that is bound to a key needs none.
+pub fn certificate_fits(
+    token: &Token,
+    shown: Option<LiveCertificate<'_>>,
+) -> Result<(), TokenRefusal> {
+    let shown = shown.ok_or(TokenRefusal::NoCertificate);
+    let is_its = match &token.binding {
+        Binding::Key(_) => return Ok(()),
+        Binding::Device(device) => shown?.device == device,
+        Binding::Certificate(sha256) => shown?.sha256.0.ct_eq(&sha256.0).into(),
+    };
+    // A device that has moved to another environment takes no token along.
+    match is_its && token.power.holds_in(shown?.environment) {
+        true => Ok(()),
+        false => Err(TokenRefusal::WrongCertificate),
+    }
 }
 
 /// Whether a token that stands like this is good for that.

@@ -61,10 +61,14 @@ pub fn taken<'a>(
         let granted = filled(&own.topic, named.device.as_str(), named.environment);
         let anyone = filled(&own.topic, NOBODY, named.environment);
         for other in rules(from) {
-            let by_name = environments.clone().any(|environment| {
-                let theirs = other.topic.replace("{environment}", environment.as_str());
-                meet(&granted, &theirs) && !meet(&anyone, &theirs)
-            });
+            let by_name = |theirs: &str| meet(&granted, theirs) && !meet(&anyone, theirs);
+            let by_name = match other.topic.contains("{environment}") {
+                true => environments
+                    .clone()
+                    .any(|one| by_name(&other.topic.replace("{environment}", one.as_str()))),
+                // It is the same everywhere.
+                false => by_name(&other.topic),
+            };
             if by_name {
                 return Some(Taken {
                     device: named.device.clone(),

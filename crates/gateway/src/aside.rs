@@ -1,4 +1,4 @@
-//! Work that waits for a file: beside the workers of the runtime, which others need meanwhile.
+//! Work that waits for a file, or takes long: beside the workers of the runtime, which others need meanwhile.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;

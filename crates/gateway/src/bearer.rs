@@ -7,7 +7,10 @@ use axum::response::{IntoResponse, Response};
 use hearthkey_api::code;
 use hearthkey_core::access::{Admission, Admitted};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::bearer::{Errand, LiveCertificate, Shown, TokenRefusal, decide, may_be_used};
+use hearthkey_core::bearer::{
+    Errand, LiveCertificate, Shown, TokenRefusal, certificate_fits, decide, may_be_used,
+};
+use hearthkey_core::id::Fingerprint;
 use hearthkey_core::proof::{Asked, Moment, Proof};
 use hearthkey_core::token::{Binding, Standing, Token, TokenSecret};
 use hearthkey_pki::{ProofError, read_proof};
@@ -135,8 +138,7 @@ impl Home {
                 if !is_end {
                     let _ = noted.await;
                 }
-                let address = peer.address;
-                return Ok(Service { token, address });
+                return Ok(served(token, peer));
             }
             Err(refused) => refused,
         };
@@ -164,14 +166,8 @@ impl Home {
         let refuse =
             |token, refusal: TokenRefusal| (token, NotLetIn::Token(refusal, String::new()));
         // Whoever has shown a certificate that is live no more is not heard as anybody else.
-        let admitted = match peer
-            .certificate
-            .map(|sha256| self.access().admit(&sha256, now))
-        {
-            None => None,
-            Some(Ok(admitted)) if admitted.admission == Admission::Full => Some(admitted),
-            Some(_) => return Err(refuse(None, TokenRefusal::DeadCertificate)),
-        };
+        let admitted = self.admitted(peer.certificate);
+        let admitted = admitted.map_err(|refusal| refuse(None, refusal))?;
         let secret = match &evidence.token {
             Ok(secret) => secret,
             Err(refusal) => return Err(refuse(None, *refusal)),
@@ -190,7 +186,7 @@ impl Home {
         let nonce = proof.and_then(|proof| proof.nonce.as_deref());
         let shown = Shown {
             proof,
-            certificate: certificate(peer, admitted.as_ref()),
+            certificate: live(peer.certificate, admitted.as_ref()),
             asked: evidence.asked,
             moment: Moment {
                 now,
@@ -214,6 +210,16 @@ impl Home {
             }
         }
         Ok(token)
+    }
+
+    /// Whose certificate a connection has shown, if it has shown one; refused is one that is live no more.
+    fn admitted(&self, shown: Option<Fingerprint>) -> Result<Option<Admitted>, TokenRefusal> {
+        let now = self.now();
+        match shown.map(|sha256| self.access().admit(&sha256, now)) {
+            None => Ok(None),
+            Some(Ok(admitted)) if admitted.admission == Admission::Full => Ok(Some(admitted)),
+            Some(_) => Err(TokenRefusal::DeadCertificate),
+        }
     }
 
     fn challenge(&self, refused: NotLetIn) -> Challenge {
@@ -250,26 +256,37 @@ impl Home {
         }
     }
 
-    /// Whether a token that was good when a request began still is.
-    pub(crate) fn still_good(&self, token: &Token) -> Result<(), Failure> {
-        let now = self.tokens.token(&token.hash);
-        let standing = now.map_or(Standing::Revoked, |token| token.standing(self.now()));
-        may_be_used(standing, Errand::Use).map_err(|refusal| {
+    /// Whether a service that was heard when a request began still would be.
+    pub(crate) fn still_good(&self, service: &Service) -> Result<(), Failure> {
+        let standing = |token: &Token| token.standing(self.now());
+        self.still_heard(service, standing)
+    }
+
+    /// Whether nobody has cut a service off since a request began: neither its token, nor the device whose certificate it
+    /// shows. A token whose time is up meanwhile was good in time.
+    pub(crate) fn is_not_cut_off(&self, service: &Service) -> Result<(), Failure> {
+        let standing = |token: &Token| match token.revoked_at {
+            None => Standing::Live,
+            Some(_) => Standing::Revoked,
+        };
+        self.still_heard(service, standing)
+    }
+
+    fn still_heard(
+        &self,
+        service: &Service,
+        standing: impl Fn(&Token) -> Standing,
+    ) -> Result<(), Failure> {
+        let token = self.tokens.token(&service.token.hash);
+        let standing = token.as_deref().map_or(Standing::Revoked, standing);
+        let judged = may_be_used(standing, Errand::Use).and_then(|()| {
+            let admitted = self.admitted(service.certificate)?;
+            certificate_fits(&service.token, live(service.certificate, admitted.as_ref()))
+        });
+        judged.map_err(|refusal| {
             self.challenge(NotLetIn::Token(refusal, String::new()))
                 .failure
         })
-    }
-
-    /// Whether a token has not been revoked since a request began.
-    pub(crate) fn is_not_revoked(&self, token: &Token) -> Result<(), Failure> {
-        let now = self.tokens.token(&token.hash);
-        match now.is_some_and(|token| token.revoked_at.is_none()) {
-            true => Ok(()),
-            false => {
-                let revoked = NotLetIn::Token(TokenRefusal::Revoked, String::new());
-                Err(self.challenge(revoked).failure)
-            }
-        }
     }
 
     async fn note_token_use(&self, token: &Token, peer: Peer) {
@@ -278,10 +295,7 @@ impl Home {
         let Some(before) = self.tokens.note_use(&token.id, address, now) else {
             return;
         };
-        let service = Service {
-            token: Arc::new(token.clone()),
-            address: peer.address,
-        };
+        let service = served(Arc::new(token.clone()), peer);
         let object = format!("token:{}", token.name);
         let mut entry = Entry::new(now, service.actor(), "token.use", object);
         entry = entry.with("new_address", address.to_string());
@@ -305,11 +319,7 @@ impl Home {
         let Some(omitted) = entered else { return };
         let proven = token.filter(|_| refusal.is_by_its_bearer());
         let actor = match proven {
-            Some(token) => Service {
-                token: Arc::new(token.clone()),
-                address: peer.address,
-            }
-            .actor(),
+            Some(token) => served(Arc::new(token.clone()), peer).actor(),
             None => Actor {
                 name: "unknown".into(),
                 role: "unknown".into(),
@@ -357,8 +367,17 @@ impl Home {
     }
 }
 
-fn certificate(peer: Peer, admitted: Option<&Admitted>) -> Option<LiveCertificate<'_>> {
-    let (sha256, admitted) = (peer.certificate?, admitted?);
+/// The bearer of a token, at the other end of a connection.
+fn served(token: Arc<Token>, peer: Peer) -> Service {
+    Service {
+        token,
+        address: peer.address,
+        certificate: peer.certificate,
+    }
+}
+
+fn live(shown: Option<Fingerprint>, admitted: Option<&Admitted>) -> Option<LiveCertificate<'_>> {
+    let (sha256, admitted) = (shown?, admitted?);
     Some(LiveCertificate {
         sha256,
         device: &admitted.device,

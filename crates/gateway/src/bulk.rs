@@ -16,6 +16,7 @@ use hearthkey_core::token::{Binding, Token};
 use hearthkey_store::registry::KnownDevice;
 use tokio::task::JoinSet;
 
+use crate::caller::Caller;
 use crate::clock::Stopwatch;
 use crate::endings;
 use crate::home::Home;
@@ -139,7 +140,7 @@ impl Home {
     /// Does it to each device, and says of each what became of it.
     pub(crate) async fn bulk(
         self: &Arc<Self>,
-        actor: &Actor,
+        caller: &Caller,
         (act, reason): (BulkAct, RevocationReason),
         named: Named,
         arrived: Stopwatch,
@@ -147,10 +148,10 @@ impl Home {
         let devices = named.found.into_keys();
         let mut outcome = match act.change() {
             Some(change) if change != StateChange::Resume => {
-                self.cut_off_all(actor, (change, reason), devices, arrived)
+                self.cut_off_all(&caller.actor(), (change, reason), devices, arrived)
                     .await
             }
-            _ => self.act_on_each(actor, act, devices, arrived).await,
+            _ => self.act_on_each(caller, act, devices, arrived).await,
         };
         outcome.failed.extend(named.missing.into_iter().map(failed));
         outcome.done.sort_by(|a, b| a.device.cmp(&b.device));
@@ -204,21 +205,26 @@ impl Home {
         outcome
     }
 
-    /// Rotates or resumes devices, each when the registry has it.
+    /// Rotates or resumes devices, each when the registry has it. Whoever is cut off while some are worked on has nothing
+    /// done to the others.
     async fn act_on_each(
         self: &Arc<Self>,
-        actor: &Actor,
+        caller: &Caller,
         act: BulkAct,
         mut left: impl Iterator<Item = DeviceId>,
         arrived: Stopwatch,
     ) -> api::BulkOutcome {
-        let mut outcome = nothing_yet();
+        let (mut outcome, actor) = (nothing_yet(), caller.actor());
         let mut running = JoinSet::new();
         let mut worked_on = HashMap::new();
         loop {
             while running.len() < AT_A_TIME
                 && let Some(device) = left.next()
             {
+                if let Err(failure) = self.is_still_in(caller) {
+                    outcome.failed.push(failed((device.to_string(), failure)));
+                    continue;
+                }
                 let (home, actor, id) = (Arc::clone(self), actor.clone(), device.clone());
                 let task = running.spawn(async move {
                     match act.change() {

@@ -103,9 +103,8 @@ async fn act(
         _ => Unread::Refuse,
     };
     let (named, beyond) = named(&home, &caller, &request.devices, unread)?;
-    let actor = caller.actor();
     let (outcome, ()) = tokio::join!(
-        home.bulk(&actor, (act, reason), named, arrived),
+        home.bulk(&caller, (act, reason), named, arrived),
         record(&home, &caller, path, beyond),
     );
     Ok(Json(outcome))

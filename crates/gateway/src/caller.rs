@@ -8,7 +8,7 @@ use hearthkey_api::code;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::credential::{Action, CredentialId, Tier};
 use hearthkey_core::guarded::Changer;
-use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::person::{Person, WebSession};
 use hearthkey_core::power::{Beyond, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
@@ -94,6 +94,8 @@ pub(crate) struct Service {
     pub(crate) token: Arc<Token>,
     /// Where it asks from.
     pub(crate) address: SocketAddr,
+    /// The certificate that its connection has shown.
+    pub(crate) certificate: Option<Fingerprint>,
 }
 
 impl Service {
@@ -350,9 +352,9 @@ fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Fail
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use hearthkey_core::grant::Grant;
-    use hearthkey_core::id::{Fingerprint, TokenId};
+    use hearthkey_core::id::TokenId;
     use hearthkey_core::proof::KeyId;
     use hearthkey_core::time::{Span, Timestamp};
     use hearthkey_core::token::{Binding, TokenRequest};
@@ -379,6 +381,7 @@ mod tests {
         Caller::Service(Service {
             token: Arc::new(token.unwrap()),
             address: "192.0.2.1:50000".parse().unwrap(),
+            certificate: None,
         })
     }
 

@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
-use hearthkey_broker::Mark;
 use hearthkey_core::proof::Asked;
 use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
@@ -21,6 +20,7 @@ use crate::caller::{Caller, Service, Visit};
 use crate::home::Home;
 use crate::host::{Hosts, Misdirected};
 use crate::https::Peer;
+use crate::known::Known;
 use crate::people::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use crate::problem::Failure;
 use crate::role_routes::{asked_by, is_for_visitors, judge, judge_token};
@@ -39,8 +39,6 @@ const REQUESTS_MAX: usize = 64;
 const PER_CALLER_MAX: usize = 32;
 /// A body that says that it is no longer than this is waited for without a place.
 const SMALL_BODY_BYTES: u64 = 4096;
-/// Connections of one caller that keep their places when all are taken: see `broker/gate.rs`.
-const KEPT_PER_CALLER_MAX: usize = 16;
 /// Answers that everybody may have, and pages, at a time. They wait for nothing.
 const PUBLIC_MAX: usize = 64;
 
@@ -72,6 +70,9 @@ impl Front {
 
     async fn answer(&self, mut request: Request, next: Next) -> Result<Response, Response> {
         let refuse = IntoResponse::into_response;
+        if let Some(known) = request.extensions().get::<Known>() {
+            known.look_again(&self.home);
+        }
         let named = self.hosts.authority(request.headers(), request.uri());
         let authority = named.map_err(|why| refuse(misdirected(why)))?;
         let origin = Origin::of(request.headers(), &authority);
@@ -136,23 +137,30 @@ impl Front {
         }
         if let Some(pattern) = pattern {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-            let asks = asked_by(&method, pattern);
-            let judged = judge(&visit, asks, pattern, &path, self.home.now()).and_then(|()| {
-                self.home
-                    .within_reach(&visit.person.mandate, pattern, &path, asks)
-            });
-            if let Err(failure) = judged {
+            if let Err(failure) = self.judge_person(&visit, &method, (pattern, &path)) {
                 let asked = (method.as_str(), path.as_str());
                 self.home.record_overstep(&visit, asked, &failure).await;
                 return Err(failure);
             }
         }
         self.home.note_session_use(&visit);
-        let actor = visit.actor().name;
-        shows_who_it_is(&request, &actor);
         let caller = Caller::Person(Box::new(visit));
-        request.extensions_mut().insert(caller);
-        self.run(request, actor, next).await
+        shows_who_it_is(&request, &caller);
+        request.extensions_mut().insert(caller.clone());
+        self.run(request, &caller, next).await
+    }
+
+    /// Whether a person reaches a route, before anything is done.
+    fn judge_person(
+        &self,
+        visit: &Visit,
+        method: &Method,
+        (pattern, path): (&str, &str),
+    ) -> Result<(), Failure> {
+        let asks = asked_by(method, pattern);
+        judge(visit, asks, pattern, path, self.home.now())?;
+        self.home
+            .within_reach(&visit.person.mandate, pattern, path, asks)
     }
 
     async fn answer_service(
@@ -180,8 +188,8 @@ impl Front {
             .hear(peer, request.headers(), asked, (errand, is_end))
             .await
             .map_err(IntoResponse::into_response)?;
-        let actor = service.actor().name;
-        shows_who_it_is(&request, &actor);
+        let caller = Caller::Service(service.clone());
+        shows_who_it_is(&request, &caller);
         let judged = match pattern {
             // A path that nobody serves is no overreach, and the answer says so.
             None => Ok(()),
@@ -192,12 +200,11 @@ impl Front {
             (judged, _) => judged,
         };
         let is_refused = judged.is_err();
-        let caller = Caller::Service(service.clone());
         let response = match judged {
             Err(failure) => failure.into_response(),
             Ok(()) => {
-                request.extensions_mut().insert(caller);
-                let answer = self.run(request, actor, next).await;
+                request.extensions_mut().insert(caller.clone());
+                let answer = self.run(request, &caller, next).await;
                 answer.map_err(IntoResponse::into_response)?
             }
         };
@@ -247,8 +254,13 @@ impl Front {
         }
     }
 
-    /// Lets the router answer, once the whole body is there.
-    async fn run(&self, request: Request, caller: String, next: Next) -> Result<Response, Failure> {
+    /// Lets the router answer, once the whole body is there, and whoever asked is judged by what holds then.
+    async fn run(
+        &self,
+        request: Request,
+        caller: &Caller,
+        next: Next,
+    ) -> Result<Response, Failure> {
         let pattern = request.extensions().get::<MatchedPath>().cloned();
         let pattern = pattern.as_ref().map(MatchedPath::as_str);
         let pattern = pattern.unwrap_or_default();
@@ -256,23 +268,44 @@ impl Front {
             // Whoever waits there works on nothing, and has places of their own.
             return Ok(next.run(bare(request)).await);
         }
-        let ends = places_of(request.method(), pattern, &caller);
-        let request = self.take_in(request, &caller, ends.is_some()).await?;
+        let name = caller.identity();
+        let ends = places_of(request.method(), pattern, &name);
+        let request = self.take_in(request, &name, ends.is_some()).await?;
+        self.judge_again(caller, &request, pattern)?;
         if let Some(places) = ends {
             let _place = self.urgent.enter(places).ok_or_else(too_many_ends)?;
             return Ok(next.run(request).await);
         }
-        let _own = self.callers.enter(caller).ok_or_else(busy_with_you)?;
-        let writer = match is_write(&request) {
-            true => request.extensions().get::<Caller>().cloned(),
-            false => None,
-        };
+        let own = self.callers.enter(name).ok_or_else(busy_with_you)?;
         let _place = self.places.try_acquire().map_err(|_| busy())?;
-        let response = next.run(request).await;
+        let mut response = next.run(request).await;
         // Whoever was cut off while this waited, for the disk or for a bridge, learns nothing more.
-        match writer.filter(|_| response.status().is_success()) {
-            Some(writer) => self.home.is_still_in(&writer).map(|()| response),
-            None => Ok(response),
+        if response.status().is_success() {
+            self.home.is_still_in(caller)?;
+        }
+        own.until_taken(&mut response);
+        Ok(response)
+    }
+
+    /// Judges a request whose body has come as if it came now: whoever was cut off, or may do less, since its head came has
+    /// nothing done any more.
+    fn judge_again(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        pattern: &str,
+    ) -> Result<(), Failure> {
+        self.home.is_still_in(caller)?;
+        let (method, path) = (request.method(), request.uri().path());
+        match caller {
+            // A path that nobody serves.
+            _ if pattern.is_empty() => Ok(()),
+            Caller::Person(visit) => self.judge_person(visit, method, (pattern, path)),
+            Caller::Service(service) => {
+                let open = open_to(method, Some(pattern));
+                self.judge_token(&service.token, open, method, (pattern, path))
+            }
+            Caller::Desktop | Caller::Local { .. } => Ok(()),
         }
     }
 
@@ -335,10 +368,9 @@ const SESSION: &str = "/api/v1/session";
 const EVENTS: &str = "/api/v1/events";
 
 /// Notes that a connection's caller is known, so that it keeps its place.
-fn shows_who_it_is(request: &Request, caller: &str) {
-    if let Some(mark) = request.extensions().get::<Mark>() {
-        // A connection that has lost its place meanwhile is being closed already.
-        mark.known_as(caller, KEPT_PER_CALLER_MAX);
+fn shows_who_it_is(request: &Request, caller: &Caller) {
+    if let Some(known) = request.extensions().get::<Known>() {
+        known.shown(caller);
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::endings::Endings;
+use crate::live_http::Waiters;
 use crate::log_check::LogState;
 use crate::people::People;
 use crate::shares::Shares;
@@ -115,9 +116,7 @@ pub(crate) struct Home {
     /// The whole log is to be verified now.
     pub(crate) verify_again: Notify,
     /// Places for those who wait for what happens.
-    pub(crate) waiters: Arc<Shares>,
-    /// The same, for callers on the gateway's own machine.
-    pub(crate) waiters_here: Arc<Shares>,
+    pub(crate) waiters: Waiters,
     /// What was found about the home as a whole.
     pub(crate) judged: crate::posture::Judged,
     /// Devices that seem to be two machines.

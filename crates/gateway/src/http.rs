@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -235,16 +235,4 @@ impl Home {
             .as_ref()
             .map_or(0, |newest| newest.size)
     }
-}
-
-/// For a listener whose caller could not be told.
-pub(crate) fn forbidden() -> Response {
-    Failure::new(
-        StatusCode::FORBIDDEN,
-        api::code::FORBIDDEN,
-        "You may not speak to this gateway.",
-        "Its own user, root and the members of the group hearthkey may.",
-        "Ask for membership of the group, or use sudo.",
-    )
-    .into_response()
 }

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-use crate::activity::Activity;
-use crate::activity::IDLE_TIMEOUT;
+use crate::activity::{Activity, IDLE_TIMEOUT};
 use crate::closing::Closing;
+use crate::known::Known;
 
 /// Connections. For one more, one on which nobody has logged in or shown a token gives way, or it is closed before TLS:
 /// see `broker/gate.rs`. A quarter is left for other networks than the one that sends the most.
@@ -51,14 +51,14 @@ const UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// How often an HTTP/2 connection is asked whether anybody is there, and how long for an answer.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be used. Then it ends after the answer it is giving.
+/// How long a connection may be used. Then it takes no more requests, and ends after the answers it is giving.
 const LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long an answer may still take when a connection, or the listener, is to end.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same when nothing was going on.
-const IDLE_FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const IDLE_FAREWELL: Duration = Duration::from_secs(1);
 /// After a failed accept (no descriptors left, mostly) the loop rests this long.
-const REST: Duration = Duration::from_millis(100);
+pub(crate) const REST: Duration = Duration::from_millis(100);
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -113,13 +113,13 @@ impl Listener {
                 continue;
             };
             let connection = Connection {
-                config: Arc::clone(&tls.borrow()),
                 stopping: stopping.clone(),
                 address,
                 place,
                 _alive: alive.clone(),
             };
-            tokio::spawn(connection.serve(stream, app.clone()));
+            let config = Arc::clone(&tls.borrow());
+            tokio::spawn(connection.serve(stream, config, app.clone()));
         }
         // The port is free for whoever opens the home again.
         drop((tcp, alive));
@@ -128,7 +128,6 @@ impl Listener {
 }
 
 struct Connection {
-    config: Arc<ServerConfig>,
     stopping: watch::Receiver<bool>,
     address: SocketAddr,
     place: Place,
@@ -136,9 +135,9 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(mut self, tcp: TcpStream, app: Router) {
+    async fn serve(mut self, tcp: TcpStream, config: Arc<ServerConfig>, app: Router) {
         let _ = tcp.set_nodelay(true);
-        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);
+        let handshake = TlsAcceptor::from(config).accept(tcp);
         let tls = tokio::select! {
             _ = self.stopping.wait_for(|stop| *stop) => return,
             () = self.place.given_away() => return,
@@ -161,16 +160,16 @@ impl Connection {
                 .and_then(|chain| chain.first())
                 .map(|leaf| Fingerprint::of(leaf)),
         };
-        let (activity, mark) = (Activity::new(), self.place.mark());
+        let (activity, known) = (Activity::new(), Known::nobody(self.place.mark()));
         let goes_on = Arc::clone(&activity);
         let answer = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-            mark.used();
+            known.used();
             request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(mark.clone());
+            request.extensions_mut().insert(known.clone());
             let (work, answer) = (goes_on.begin(), app.clone().oneshot(request));
             async move {
                 let response = answer.await?;
-                Ok::<_, Infallible>(response.map(|body| work.answer(body)))
+                Ok::<_, Infallible>(work.answer(response))
             }
         });
         let speaks_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -187,30 +186,13 @@ impl Connection {
                     .keep_alive_interval(PING_EVERY)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .serve_connection(tls, answer);
-                let mut serving = pin!(serving);
-                tokio::select! {
-                    ended = serving.as_mut() => ended,
-                    farewell = self.until_over(&activity) => {
-                        serving.as_mut().graceful_shutdown();
-                        timeout(farewell, serving).await.unwrap_or(Ok(()))
-                    }
-                }
+                self.see_through(pin!(serving), |it| it.graceful_shutdown(), &activity)
+                    .await
             }
             false => {
-                let serving = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(IDLE_TIMEOUT)
-                    .max_buf_size(HEAD_MAX_BYTES)
-                    .max_headers(HEAD_LINES_MAX)
-                    .serve_connection(tls, answer);
-                let mut serving = pin!(serving);
-                tokio::select! {
-                    ended = serving.as_mut() => ended,
-                    farewell = self.until_over(&activity) => {
-                        serving.as_mut().graceful_shutdown();
-                        timeout(farewell, serving).await.unwrap_or(Ok(()))
-                    }
-                }
+                let serving = http1().serve_connection(tls, answer);
+                self.see_through(pin!(serving), |it| it.graceful_shutdown(), &activity)
+                    .await
             }
         };
         if let Err(error) = ended {
@@ -218,14 +200,94 @@ impl Connection {
         }
     }
 
-    /// Resolves when the home closes, when the connection is idle, has been used for long enough, or gives way to
-    /// another; gives the time for what is under way.
+    /// Lets a connection be served until it is over. What is being answered when it has been used for long enough is
+    /// answered.
+    async fn see_through<S: Future<Output = hyper::Result<()>>>(
+        &mut self,
+        mut serving: Pin<&mut S>,
+        take_no_more: impl Fn(Pin<&mut S>),
+        activity: &Activity,
+    ) -> hyper::Result<()> {
+        let over = tokio::select! {
+            ended = serving.as_mut() => return ended,
+            farewell = self.until_over(activity) => Some(farewell),
+            () = sleep(LIFE) => None,
+        };
+        take_no_more(serving.as_mut());
+        let farewell = match over {
+            Some(farewell) => farewell,
+            None => tokio::select! {
+                ended = serving.as_mut() => return ended,
+                farewell = self.until_over(activity) => farewell,
+            },
+        };
+        timeout(farewell, serving).await.unwrap_or(Ok(()))
+    }
+
+    /// Resolves when the home closes, when the connection is idle, or gives way to another; gives the time for what is
+    /// under way.
     async fn until_over(&mut self, activity: &Activity) -> Duration {
         tokio::select! {
             _ = self.stopping.wait_for(|stop| *stop) => FAREWELL,
-            () = sleep(LIFE) => FAREWELL,
-            () = activity.idle_for(IDLE_TIMEOUT) => IDLE_FAREWELL,
+            () = activity.idle() => IDLE_FAREWELL,
             () = self.place.given_away() => Duration::ZERO,
         }
+    }
+}
+
+/// HTTP/1.1 with the bounds of every listener.
+pub(crate) fn http1() -> http1::Builder {
+    let mut http1 = http1::Builder::new();
+    http1
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEAD_LINES_MAX);
+    http1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_being_answered_when_the_time_of_a_connection_is_up_is_answered() {
+        let (_stop, stopping) = watch::channel(false);
+        let (alive, _ended) = mpsc::channel(1);
+        let address: SocketAddr = "192.0.2.1:50000".parse().unwrap();
+        let mut connection = Connection {
+            stopping,
+            address,
+            place: Gate::new(CONNECTIONS).enter(address.ip()).unwrap(),
+            _alive: alive,
+        };
+        let activity = Activity::new();
+        let work = activity.begin();
+        let (no_more, told) = oneshot::channel();
+        let (answered, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            told.await.unwrap();
+            sleep(10 * FAREWELL).await;
+            drop(work);
+            answered.send(()).unwrap();
+        });
+        let is_given = Cell::new(false);
+        let serving = pin!(async {
+            answer.await.unwrap();
+            is_given.set(true);
+            Ok(())
+        });
+        let no_more = Cell::new(Some(no_more));
+        let ended = connection.see_through(
+            serving,
+            |_| no_more.take().unwrap().send(()).unwrap(),
+            &activity,
+        );
+        assert!(ended.await.is_ok());
+        assert!(is_given.get() && no_more.take().is_none());
     }
 }

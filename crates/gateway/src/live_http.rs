@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::Record;
 use hearthkey_core::role::{Act, Scope};
@@ -22,11 +23,11 @@ use crate::caller::Caller;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::run::Gateway;
-use crate::shares::Shares;
+use crate::shares::{Share, Shares};
 
 type Gate = State<Arc<Gateway>>;
 
-/// Who waits at a time. One more is answered 503.
+/// Who waits at a time, of people, of services, and of those on the gateway's own machine. One more is answered 503.
 const WAITING_MAX: usize = 128;
 /// The same of one caller: tabs of a browser, mostly. One who has gone counts until the wait is over.
 const PER_CALLER_MAX: usize = 16;
@@ -35,9 +36,32 @@ const WAIT_MAX_S: u64 = 30;
 /// Records in one answer at most. Whoever is further behind fetches anew what it shows.
 const RECORDS_MAX: u32 = 200;
 
-/// The places for those who wait.
-pub(crate) fn places() -> Arc<Shares> {
-    Shares::new(WAITING_MAX, PER_CALLER_MAX)
+/// The places for those who wait. Each kind has its own, so that no number of tokens keeps a person from hearing what
+/// happens.
+pub(crate) struct Waiters {
+    people: Arc<Shares>,
+    services: Arc<Shares>,
+    here: Arc<Shares>,
+}
+
+impl Waiters {
+    pub(crate) fn new() -> Self {
+        let places = || Shares::new(WAITING_MAX, PER_CALLER_MAX);
+        Self {
+            people: places(),
+            services: places(),
+            here: places(),
+        }
+    }
+
+    fn enter(&self, caller: &Caller) -> Option<Share> {
+        let places = match caller {
+            Caller::Person(_) => &self.people,
+            Caller::Service(_) => &self.services,
+            Caller::Desktop | Caller::Local { .. } => &self.here,
+        };
+        places.enter(caller.identity())
+    }
 }
 
 /// The routes of this file.
@@ -92,36 +116,29 @@ async fn events(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
     Query(query): Query<EventsQuery>,
-) -> Result<Json<api::Events>, Failure> {
+) -> Result<Response, Failure> {
     let home = gateway.home()?;
     let Some(after) = query.after.as_deref() else {
         let next = home.present_cursor().text();
-        return Ok(Json(api::Events {
+        let present = api::Events {
             next,
             records: Vec::new(),
             connections: false,
             findings: false,
             missed: false,
-        }));
+        };
+        return Ok(Json(present).into_response());
     };
     let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is no cursor"))?;
     let wait = Duration::from_secs(query.wait_s.unwrap_or(25).min(WAIT_MAX_S));
-    // Callers on the gateway's own machine have places of their own.
-    let places = match &caller {
-        Caller::Desktop | Caller::Local { .. } => &home.waiters_here,
-        Caller::Person(_) | Caller::Service(_) => &home.waiters,
-    };
-    let place = places.enter(caller.identity());
-    let _place = place.ok_or_else(too_many)?;
+    let place = home.waiters.enter(&caller).ok_or_else(too_many)?;
     // Whether something came or the time was up: the answer tells.
     let _ = timeout(wait, home.something_after(&after)).await;
     // A session or a token that has ended meanwhile learns nothing more.
-    match &caller {
-        Caller::Person(visit) => home.still_here(visit)?,
-        Caller::Service(service) => home.still_good(&service.token)?,
-        Caller::Desktop | Caller::Local { .. } => {}
-    }
-    Ok(Json(home.events_after(&caller, &after)?))
+    home.may_still_ask(&caller)?;
+    let mut response = Json(home.events_after(&caller, &after)?).into_response();
+    place.until_taken(&mut response);
+    Ok(response)
 }
 
 fn too_many() -> Failure {
@@ -130,7 +147,7 @@ fn too_many() -> Failure {
         code::BUSY,
         "Too many wait already.",
         format!(
-            "The gateway lets {WAITING_MAX} wait for what happens, {PER_CALLER_MAX} of one caller."
+            "The gateway holds {WAITING_MAX} waits of people, and as many of services, {PER_CALLER_MAX} of one caller."
         ),
         "Ask again in a few seconds.",
     )
@@ -234,6 +251,18 @@ pub(crate) fn event(record: Record) -> api::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::tests::service;
+
+    #[test]
+    fn services_that_wait_take_no_place_of_whoever_is_no_service() {
+        let waiters = Waiters::new();
+        let here = Caller::Local { uid: 0, pid: None };
+        let ci = service(&["*:list"]);
+        let all: Vec<_> = (0..PER_CALLER_MAX).map(|_| waiters.enter(&ci)).collect();
+        assert!(all.iter().all(Option::is_some) && waiters.enter(&ci).is_none());
+        assert!(waiters.enter(&here).is_some());
+        assert_eq!(Arc::strong_count(&waiters.people), 1, "no place of people");
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {

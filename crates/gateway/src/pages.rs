@@ -4,6 +4,9 @@
 //! else is asked for again each time, and answered 304 where it is the same. What the build has
 //! compressed is served so. A program that was built without the interface says how to get it.
 
+use std::borrow::Cow;
+
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -62,7 +65,7 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let (encoding, body) = smallest(name, headers, plain);
-        let mut response = body.data.into_owned().into_response();
+        let mut response = whole(body.data).into_response();
         if let Some(encoding) = encoding {
             let encoding = HeaderValue::from_static(encoding);
             response
@@ -84,6 +87,15 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
         headers.insert(header::ETAG, tag);
     }
     response
+}
+
+/// What the program holds is sent from where it lies: however many do not take it, there is no second one.
+fn whole(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        // Read from the disk, as a debug build does.
+        Cow::Owned(data) => data.into(),
+    }
 }
 
 /// What the browser takes, in its smallest form.

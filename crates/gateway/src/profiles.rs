@@ -11,6 +11,7 @@ use hearthkey_core::profile::Profile;
 use hearthkey_core::tree::{Named, Taken, taken};
 use hearthkey_store::change::{Change, Write};
 
+use crate::aside::aside;
 use crate::home::Home;
 use crate::problem::Failure;
 use crate::server_tls::RSA_LEAF;
@@ -47,6 +48,15 @@ impl Home {
         profiles: &[Arc<Profile>],
         environments: &[EnvironmentName],
     ) -> Result<Option<Taken>, Failure> {
+        // Every device is compared with every profile.
+        aside(|| self.find_newly_taken(profiles, environments))
+    }
+
+    fn find_newly_taken(
+        &self,
+        profiles: &[Arc<Profile>],
+        environments: &[EnvironmentName],
+    ) -> Result<Option<Taken>, Failure> {
         let (today, places) = (self.all_profiles(), self.environment_names());
         let mut after = String::new();
         loop {
@@ -62,6 +72,9 @@ impl Home {
             });
             for device in live {
                 let then = takes_from(device, profiles, environments);
+                if then.is_empty() {
+                    continue;
+                }
                 let now = takes_from(device, &today, &places);
                 // What a home has lived with stays possible, and can be mended step by step.
                 let is_new = |taken: &Taken| now.iter().all(|old| old.profile != taken.profile);

@@ -7,37 +7,31 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
-use hearthkey_api::{BODY_MAX_BYTES, ClockView, Listeners, SOCKET_FILE, Status};
+use axum::middleware;
+use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::change::Change;
 use hearthkey_store::files::{DataDir, HomeLock};
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
-use tokio::net::unix::UCred;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
-use crate::body::whole;
-use crate::caller::Caller;
 use crate::data_dir::{UnfitDataDir, check_data_dir};
 use crate::endings::PATIENCE;
 use crate::guard::{Front, guard};
 use crate::home::{Home, locked};
 use crate::host::{Hosts, InvalidHost, check_hosts};
-use crate::http::{forbidden, router};
+use crate::http::router;
 use crate::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
 use crate::lingering::linger;
 use crate::opening::{Door, HomeError, open};
 use crate::people::setup::SetupLink;
 use crate::problem::Failure;
+use crate::socket;
 
 /// How the gateway is run.
 #[derive(Clone)]
@@ -153,7 +147,7 @@ fn keep_out_of_core_dumps() {
 /// A gateway that runs in this process: its doors are open, and its socket answers.
 pub(crate) struct Running {
     gateway: Arc<Gateway>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     _lock: HomeLock,
 }
 
@@ -201,12 +195,7 @@ impl Running {
             Some(way) => gateway.open(&way).await?,
             None => (gateway.on_event)(RunEvent::Sealed),
         }
-        let app = router(Arc::clone(&gateway))
-            .layer(middleware::from_fn(name_caller))
-            .layer(middleware::from_fn(linger))
-            .layer(middleware::from_fn(to_the_end));
-        let service = app.into_make_service_with_connect_info::<Peer>();
-        let serving = tokio::spawn(axum::serve(socket, service).into_future());
+        let serving = tokio::spawn(socket::serve(socket, router(Arc::clone(&gateway))));
         Ok(Self {
             gateway,
             serving,
@@ -270,38 +259,6 @@ pub(crate) fn rehearse(dir: &DataDir) -> Result<(), RunError> {
     let path = dir.path().join(SOCKET_FILE);
     dir.remove(SOCKET_FILE)
         .map_err(|source| RunError::Socket { path, source })
-}
-
-/// Who is at the other end of the socket, as the kernel says.
-#[derive(Clone)]
-struct Peer(Option<UCred>);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok())
-    }
-}
-
-async fn name_caller(
-    ConnectInfo(Peer(credentials)): ConnectInfo<Peer>,
-    mut request: axum::extract::Request,
-    next: Next,
-) -> Response {
-    // The socket's mode lets in its owner and its group; root needs no leave.
-    match credentials {
-        Some(peer) => {
-            let caller = Caller::Local {
-                uid: peer.uid(),
-                pid: peer.pid(),
-            };
-            request.extensions_mut().insert(caller);
-            match whole(request, BODY_MAX_BYTES).await {
-                Ok(request) => next.run(request).await,
-                Err(failure) => failure.into_response(),
-            }
-        }
-        None => forbidden(),
-    }
 }
 
 impl Gateway {

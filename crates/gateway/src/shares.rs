@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use axum::response::Response;
+
 use crate::home::locked;
 
 /// The places, and who holds them.
@@ -47,6 +49,20 @@ impl Shares {
             shares: Arc::clone(self),
             caller,
         })
+    }
+}
+
+/// A place that is held until the answer has been taken, or given up.
+#[derive(Clone)]
+pub(crate) struct UntilTaken {
+    _share: Arc<Share>,
+}
+
+impl Share {
+    /// Holds the place as long as its caller leaves the answer with the gateway.
+    pub(crate) fn until_taken(self, response: &mut Response) {
+        let _share = Arc::new(self);
+        response.extensions_mut().insert(UntilTaken { _share });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything that is decided about a thing is recorded, so the number of the newest record about it stands for what was
 //! decided when somebody looked. It is the `ETag` of the thing; a write that carries it as `If-Match` is refused once
-//! there is a newer one. What is merely seen, like the last address of a device, makes no version.
+//! there is a newer one. What is merely seen, like the last address of a device, or refused, makes no version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

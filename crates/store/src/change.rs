@@ -9,7 +9,7 @@ use hearthkey_core::claim::{Claim, ClaimState, ClaimUse};
 use hearthkey_core::device::{Device, DeviceState};
 use hearthkey_core::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint, ProfileName};
 use hearthkey_core::time::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::apply::{ApplyError, misplaced, one};
 pub use crate::effect::Effect;
@@ -202,11 +202,19 @@ pub enum Write {
     Right(RightWrite),
 }
 
-/// Whether the newest record about a thing is still the one that a decision saw.
+/// The number of the newest record of what was decided about a thing. It looks into the index of these records, which the
+/// condition has to name as its migration does.
+pub(crate) const NEWEST_DECISION: &str = "SELECT seq FROM audit WHERE object = ?1
+     AND CASE WHEN json_valid(CAST(record AS TEXT))
+         THEN json_extract(CAST(record AS TEXT), '$.action') NOT GLOB '*.refuse' ELSE 1 END
+     ORDER BY seq DESC LIMIT 1";
+
+/// Whether the newest decision about a thing is still the one that a decision saw.
 pub(crate) fn check(tx: &Transaction<'_>, expected: &Expected) -> Result<(), ApplyError> {
     let newest: Option<u64> = tx
-        .prepare_cached("SELECT max(seq) FROM audit WHERE object = ?1")?
-        .query_row([&expected.object], |row| row.get(0))?;
+        .prepare_cached(NEWEST_DECISION)?
+        .query_row([&expected.object], |row| row.get(0))
+        .optional()?;
     match newest == expected.newest {
         true => Ok(()),
         false => Err(ApplyError::Changed),

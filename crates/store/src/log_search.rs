@@ -7,6 +7,7 @@ use hearthkey_core::audit::{Outcome, Record};
 use hearthkey_core::time::Timestamp;
 use serde::Deserialize;
 
+use crate::change::NEWEST_DECISION;
 use crate::registry::{ReadError, Registry};
 
 /// Records that are looked at for one answer, at most.
@@ -161,10 +162,9 @@ impl Registry<'_> {
         Ok(Found { records, looked_to })
     }
 
-    /// The number of the newest record about a thing.
+    /// The number of the newest record of what was decided about a thing. That something was refused decides nothing.
     pub fn newest_record_about(&self, object: &str) -> Result<Option<u64>, ReadError> {
-        let sql = "SELECT seq FROM audit WHERE object = ?1 ORDER BY seq DESC LIMIT 1";
-        self.one(sql, [object], |row| row.get(0))
+        self.one(NEWEST_DECISION, [object], |row| row.get(0))
     }
 
     /// The newest records about any of some things, at most `limit`. For each thing the index is read no further.

@@ -325,7 +325,7 @@ mod tests {
     use hearthkey_core::time::Timestamp;
 
     use super::*;
-    use crate::change::Write;
+    use crate::change::{NEWEST_DECISION, Write};
     use crate::keys::RootKey;
     use crate::log::{open_checkpoint, verify_export};
 
@@ -391,6 +391,13 @@ mod tests {
                 .collect()
         }
 
+        /// By which index a question is answered.
+        fn plan(&self, sql: &str) -> String {
+            let (connection, _) = self.state.reopen().unwrap();
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            connection.query_row(&sql, ["a"], |row| row.get(3)).unwrap()
+        }
+
         fn settings(&self) -> Vec<String> {
             let (connection, _) = self.state.reopen().unwrap();
             let mut names = connection
@@ -446,6 +453,29 @@ mod tests {
         assert_eq!(verdicts, [Ok(0), changed(), Ok(1), changed()]);
         assert_eq!(fixture.settings(), ["a"]);
         assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn what_was_refused_about_a_thing_makes_no_newer_version_of_it() {
+        let mut fixture = fixture();
+        let at = Timestamp::from_s(1_800_000_000);
+        let refused = || {
+            let entry = Entry::new(at, Actor::gateway(), "token.refuse", "a".into());
+            Change::record(entry)
+        };
+        let verdicts = fixture.group(vec![
+            refused(),
+            recorded("a").expecting("a".into(), None),
+            refused(),
+            recorded("a").expecting("a".into(), Some(1)),
+            recorded("a").expecting("a".into(), Some(2)),
+        ]);
+        assert_eq!(
+            verdicts,
+            [Ok(0), Ok(1), Ok(2), Ok(3), Err(CommitError::Changed)]
+        );
+        let plan = fixture.plan(NEWEST_DECISION);
+        assert!(plan.contains("USING INDEX audit_decided"), "{plan}");
     }
 
     #[test]

@@ -246,8 +246,16 @@ impl Home {
     pub(crate) fn is_still_in(&self, caller: &Caller) -> Result<(), Failure> {
         match caller {
             Caller::Person(visit) => self.still_here(visit),
-            Caller::Service(service) => self.is_not_revoked(&service.token),
+            Caller::Service(service) => self.is_not_cut_off(service),
             Caller::Desktop | Caller::Local { .. } => Ok(()),
+        }
+    }
+
+    /// Whether whoever asked would be let in if they asked now.
+    pub(crate) fn may_still_ask(&self, caller: &Caller) -> Result<(), Failure> {
+        match caller {
+            Caller::Service(service) => self.still_good(service),
+            _ => self.is_still_in(caller),
         }
     }
 
