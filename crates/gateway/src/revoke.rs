@@ -2,19 +2,22 @@
 //!
 //! Out of the access first, its sessions cut, and then written down: see [`crate::endings`].
 
-use hearthkey_core::access::CertificateAccess;
+use std::sync::{PoisonError, RwLock};
+
+use hearthkey_core::access::{Access, CertificateAccess};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::claim::ClaimState;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::time::Span;
+use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::clock::Stopwatch;
-use crate::endings::{End, Ending};
+use crate::endings::{End, Ending, all_in_time};
 use crate::home::Home;
 use crate::lifecycle::refused_for;
 use crate::problem::Failure;
@@ -221,69 +224,75 @@ impl Home {
     }
 }
 
-/// Replaying the journal: what was written down outside the database holds, whatever the
-/// database says.
+/// Applies the journal to who may come in: what was written down outside the database holds, whatever the database says, and
+/// before anybody is let in. Returns the ends that the registry does not have.
+pub(crate) fn replayed(
+    store: &Store,
+    access: &RwLock<Access>,
+    journal: &[Revocation],
+) -> Vec<DeviceCut> {
+    let each = journal.iter();
+    each.filter_map(|revocation| replay(store, access, revocation))
+        .collect()
+}
+
+fn replay(store: &Store, access: &RwLock<Access>, revocation: &Revocation) -> Option<DeviceCut> {
+    let changing = || access.write().unwrap_or_else(PoisonError::into_inner);
+    for key in &revocation.keys {
+        changing().refuse_key(*key);
+    }
+    let found = match store.read(|registry| Found::of(registry, revocation)) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, device = %revocation.device, "a revocation cannot be compared with the registry");
+            keep_out(&mut changing(), revocation);
+            return None;
+        }
+    };
+    if !found.knows_all {
+        tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
+        keep_out(&mut changing(), revocation);
+    }
+    let environment = found
+        .environment
+        .filter(|_| !found.holds && !found.began_anew)?;
+    let to = match revocation.reason {
+        RevocationReason::CessationOfOperation => DeviceState::Retired,
+        _ => DeviceState::Revoked,
+    };
+    changing().cut_off(&revocation.device, to);
+    let whole = (revocation.clone(), environment);
+    let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole);
+    cut.journaled = true;
+    Some(cut)
+}
+
+/// Keeps certificates out that the registry may not even know.
+fn keep_out(access: &mut Access, revocation: &Revocation) {
+    for fingerprint in &revocation.certificates {
+        let revoked = CertificateAccess {
+            device: revocation.device.clone(),
+            state: CertificateState::Revoked,
+            not_after: revocation.at.after(LIFE_MAX),
+        };
+        access.set_certificate(*fingerprint, revoked);
+    }
+}
+
 impl Home {
+    /// Replays what the journal held at start.
     pub(crate) async fn replay_revocations(&self) {
-        let replayed: Vec<Ending> = self
-            .replay
-            .iter()
-            .filter_map(|revocation| self.replay_revocation(revocation))
-            .collect();
-        let wanted = replayed.len();
-        let mut durable = 0;
-        for ending in replayed {
-            if !ending.durable_in_time().await {
-                break;
-            }
-            durable += 1;
-        }
-        if durable < wanted {
+        let cuts = replayed(&self.store, &self.access, &self.replay);
+        self.write_down_replayed(cuts).await;
+    }
+
+    /// Hands over what was replayed in memory, and waits for the disk as long as one answer waits.
+    pub(crate) async fn write_down_replayed(&self, cuts: Vec<DeviceCut>) {
+        let begun = cuts.into_iter().map(|cut| self.endings.begin(cut));
+        let mut endings: Vec<Ending> = begun.collect();
+        all_in_time(endings.iter_mut()).await;
+        if !endings.iter().all(Ending::is_durable) {
             tracing::error!("replayed revocations hold in memory only until the disk takes them");
-        }
-    }
-
-    fn replay_revocation(&self, revocation: &Revocation) -> Option<Ending> {
-        for key in &revocation.keys {
-            self.access_mut().refuse_key(*key);
-        }
-        let found = self.store.read(|registry| Found::of(registry, revocation));
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(%error, device = %revocation.device, "a revocation cannot be compared with the registry");
-                self.keep_out(revocation);
-                return None;
-            }
-        };
-        if !found.knows_all {
-            tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
-            self.keep_out(revocation);
-        }
-        let environment = found
-            .environment
-            .filter(|_| !found.holds && !found.began_anew)?;
-        let to = match revocation.reason {
-            RevocationReason::CessationOfOperation => DeviceState::Retired,
-            _ => DeviceState::Revoked,
-        };
-        self.access_mut().cut_off(&revocation.device, to);
-        let whole = (revocation.clone(), environment);
-        let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole);
-        cut.journaled = true;
-        Some(self.endings.begin(cut))
-    }
-
-    /// Keeps certificates out that the registry may not even know.
-    fn keep_out(&self, revocation: &Revocation) {
-        let mut access = self.access_mut();
-        for fingerprint in &revocation.certificates {
-            let revoked = CertificateAccess {
-                device: revocation.device.clone(),
-                state: CertificateState::Revoked,
-                not_after: revocation.at.after(LIFE_MAX),
-            };
-            access.set_certificate(*fingerprint, revoked);
         }
     }
 }
@@ -331,3 +340,44 @@ impl Found {
 
 /// No certificate lives longer.
 const LIFE_MAX: Span = Span::days(398);
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::access::DoorRefusal;
+    use hearthkey_core::id::Fingerprint;
+    use hearthkey_core::time::Timestamp;
+    use hearthkey_store::keys::RootKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_journal_holds_keeps_out_before_there_is_a_door() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, home) = (RootKey::generate(), "home-1".parse().unwrap());
+        let at = Timestamp::from_s(1_800_000_000);
+        Store::create(place.path(), &root, &home, at).unwrap();
+        let store = Store::open(place.path(), root, &home).unwrap().store;
+        let (certificate, key) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+        let device: DeviceId = "lamp".parse().unwrap();
+        let mut access = Access::default();
+        let known = CertificateAccess {
+            device: device.clone(),
+            state: CertificateState::Active,
+            not_after: at.after(LIFE_MAX),
+        };
+        access.set_certificate(certificate, known);
+        let access = RwLock::new(access);
+        let revocation = Revocation {
+            device,
+            certificates: vec![certificate],
+            keys: vec![key],
+            reason: RevocationReason::KeyCompromise,
+            at,
+        };
+        // The registry does not know the device, so that there is nothing to be written into it.
+        assert!(replayed(&store, &access, &[revocation]).is_empty());
+        let access = access.into_inner().unwrap();
+        assert_eq!(access.admit(&certificate, at), Err(DoorRefusal::Revoked));
+        assert!(access.is_compromised(&key));
+    }
+}

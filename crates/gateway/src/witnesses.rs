@@ -9,6 +9,9 @@ use hearthkey_core::time::Timestamp;
 use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::ReadError;
+use tokio::time::timeout;
+
+use crate::endings::PATIENCE;
 
 /// A file that outlives the database.
 #[derive(Debug, Clone, Copy)]
@@ -59,11 +62,17 @@ impl Witness {
         let entry = Entry::new(now, Actor::gateway(), "home.open", format!("home:{home}"));
         let write = Write::Setting(self.setting(), now.to_string().into_bytes());
         let change = Change::record(entry.ended(Outcome::Alert, self.reason())).write(write);
-        // A home that is read-only, or whose disk is full, opens all the same and says so as long as it is open.
-        match store.commit(change).await {
-            Ok(_) => self.is_noted(store),
-            Err(error) => {
+        // A home that is read-only, or whose disk is full or hangs, opens all the same and says so as long as it is open.
+        match timeout(PATIENCE, store.commit(change)).await {
+            Ok(Ok(_)) => self.is_noted(store),
+            Ok(Err(error)) => {
                 tracing::error!(%error, reason = self.reason(), "what was missing could not be written down");
+            }
+            Err(_) => {
+                tracing::error!(
+                    reason = self.reason(),
+                    "the disk hangs: it will be told once more"
+                );
             }
         }
         Ok(Some(now))
