@@ -211,9 +211,18 @@ impl Endings {
 
     /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
     pub(crate) async fn settled(&self, object: &str) -> bool {
+        self.none_pending(|its| its == object).await
+    }
+
+    /// Waits until no end at all is pending, as long as an answer waits. Returns whether none is.
+    pub(crate) async fn all_settled(&self) -> bool {
+        self.none_pending(|_| true).await
+    }
+
+    async fn none_pending(&self, of: impl Fn(&str) -> bool) -> bool {
         let of_it = || {
             let pending = locked(&self.pending);
-            let mut all = pending.iter().filter(|((its, _), _)| its == object);
+            let mut all = pending.iter().filter(|((its, _), _)| of(its));
             all.next().map(|(_, told)| told.clone())
         };
         let none_left = async {
