@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
-use crate::files::{DATABASE_FILE, DataDir, Identity, still_the_same};
+use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
@@ -59,6 +59,11 @@ pub enum OpenError {
         /// The number of the last that this program has.
         known: i64,
     },
+    /// A newer program has written into the revocation journal.
+    #[error(
+        "the revocation journal holds {0} lines that this program does not understand: a newer Hearthkey has written them. Run that one, or restore a backup from before it"
+    )]
+    NewerJournal(usize),
     /// It is older, and a migration failed.
     #[error(
         "the database cannot be brought from schema {found} to {known}: {why}. Free the disk if it is full; otherwise restore a backup"
@@ -111,8 +116,10 @@ pub struct Opened {
 pub struct Store {
     pub(crate) dir: Arc<DataDir>,
     path: PathBuf,
-    /// Which file the database is.
-    database: Option<Identity>,
+    /// Which files the database is.
+    database: DatabaseFiles,
+    /// Kept open and never asked: as long as it is, SQLite takes the write-ahead log away for no other that is closed.
+    open: Mutex<Option<Connection>>,
     key: Arc<DerivedKey>,
     vault: Vault,
     pub(crate) vkey: String,
@@ -186,6 +193,9 @@ impl Store {
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or(OpenError::Missing("log key"))?;
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
+        if replay.newer_lines > 0 {
+            return Err(OpenError::NewerJournal(replay.newer_lines));
+        }
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let anchored = dir.has(ANCHOR_FILE)?;
@@ -201,7 +211,8 @@ impl Store {
         let last_durable = last_durable(&registry)?;
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
-        let database = dir.identity(DATABASE_FILE)?;
+        let open = connection::open(&path, &key, Use::Read)?;
+        let database = DatabaseFiles::of(&dir)?;
         let writer = Arc::new(Writer::start(
             (Arc::clone(&dir), path.clone(), database),
             Arc::clone(&key),
@@ -212,6 +223,7 @@ impl Store {
             dir,
             path,
             database,
+            open: Mutex::new(Some(open)),
             key,
             vault,
             vkey,
@@ -247,7 +259,7 @@ impl Store {
         let open = || {
             self.dir
                 .still_there()
-                .and_then(|()| still_the_same(&self.dir, self.database))
+                .and_then(|()| self.database.are_still_there(&self.dir))
                 .map_err(ReadError)?;
             Ok(connection::open(&self.path, &self.key, Use::Read)?)
         };
@@ -337,6 +349,7 @@ impl Store {
         if let Err(error) = self.write_anchor() {
             tracing::error!(%error, "the anchor file could not be written");
         }
+        locked(&self.open).take();
         self.readers.close();
     }
 }
