@@ -39,7 +39,7 @@ use crate::server_tls::{Issuers, ServerTls};
 use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
-use crate::witnesses::Witness;
+use crate::witnesses::{Witness, gaps_are_recorded};
 use crate::{https, outbox, schedule};
 
 /// Why a home does not open.
@@ -159,12 +159,15 @@ pub(crate) async fn open(
     let https_tls = watch::Sender::new(tls.https);
     let tokens = TokenBook::load(&store, now)?;
     let (tls, configs) = watch::channel(tls.mqtt);
+    let unjournaled = store.unjournaled(now)?;
     let mut journal_opened = JournalOpened {
         missing_at: replay.missing.then_some(now),
         unterminated: replay.unterminated,
         foreign_lines: replay.foreign_lines,
+        unwritten: store.journal_gaps()?.unwritten,
     };
     warnings.extend(journal_opened.sentences());
+    gaps_are_recorded(&store, &id, now, &journal_opened.unwritten).await;
     let missing_now = journal_opened.missing_at;
     journal_opened.missing_at = Witness::Journal
         .missing_at(&store, &id, missing_now)
@@ -254,6 +257,7 @@ pub(crate) async fn open(
     });
     let endings = tokio::spawn(crate::endings::keep(Arc::clone(&home)));
     crate::home::locked(&home.tasks).push(endings);
+    home.write_into_journal_again(unjournaled);
     home.write_down_replayed(replayed).await;
     home.begin(events, changes).await;
     let http = http.map(|(tcp, _)| {

@@ -59,6 +59,7 @@ impl DeviceCut {
         actor: Actor,
         to: DeviceState,
         (revocation, environment): (Revocation, EnvironmentName),
+        certificates_revoked: usize,
     ) -> Self {
         let action = match to {
             DeviceState::Retired => "device.retire",
@@ -67,7 +68,7 @@ impl DeviceCut {
         let device = revocation.device.clone();
         let entry = Entry::new(revocation.at, actor, action, format!("device:{device}"))
             .because(revocation.reason.as_str())
-            .with("certificates_revoked", revocation.certificates.len());
+            .with("certificates_revoked", certificates_revoked);
         Self {
             device,
             to,
@@ -91,6 +92,10 @@ impl End for DeviceCut {
     fn revocation(&self) -> Option<&Revocation> {
         let revocation = self.lasting.as_ref().map(|(revocation, _)| revocation);
         revocation.filter(|_| !self.journaled)
+    }
+
+    fn lasts(&self) -> bool {
+        self.lasting.is_some() && self.journaled
     }
 
     fn change(&self) -> Change {
@@ -122,25 +127,42 @@ impl End for DeviceCut {
     }
 
     fn written(&self, home: &Home) {
-        let compromised = |(revocation, _): &&(Revocation, EnvironmentName)| {
-            revocation.reason == RevocationReason::KeyCompromise
-        };
-        if self.lasting.as_ref().filter(compromised).is_none() {
+        let Some((revocation, _)) = &self.lasting else {
             return;
-        }
-        // Among them one that was being issued when the device was cut off.
+        };
         let certificates = home
             .store
             .read(|registry| registry.certificates_of(&self.device, u32::MAX));
-        let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
-        match certificates {
-            Ok(all) => {
-                let mut access = home.access_mut();
-                for certificate in all.into_iter().filter(revoked) {
+        let certificates = match certificates {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::error!(%error, "the certificates of a revoked device could not be read");
+                return;
+            }
+        };
+        let compromised = revocation.reason == RevocationReason::KeyCompromise;
+        // One that was being issued when the device was cut off is not among those that the journal has got.
+        let mut late = Revocation {
+            certificates: Vec::new(),
+            keys: Vec::new(),
+            ..revocation.clone()
+        };
+        {
+            let mut access = home.access_mut();
+            let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
+            for certificate in certificates.into_iter().filter(revoked) {
+                let is_late = !revocation.certificates.contains(&certificate.fingerprint);
+                if is_late {
+                    late.certificates.push(certificate.fingerprint);
+                }
+                if compromised {
                     access.refuse_key(certificate.key);
+                    late.keys.extend(is_late.then_some(certificate.key));
                 }
             }
-            Err(error) => tracing::error!(%error, "the keys of a device could not be read"),
+        }
+        if !late.certificates.is_empty() {
+            home.endings.begin(Unjournaled(late));
         }
     }
 }
@@ -173,14 +195,11 @@ impl Home {
         };
         let dropped = self.broker.drop_device(device);
         let latency_us = arrived.elapsed_us();
-        let revocation = self.take_back_certificates(device, reason);
-        let certificates_revoked = revocation.certificates.len();
-        let cut = DeviceCut::lasting(actor, to, (revocation, environment));
+        let (revocation, certificates_revoked) = self.take_back_certificates(device, reason);
+        let cut = DeviceCut::lasting(actor, to, (revocation, environment), certificates_revoked);
         let ending = self.endings.begin(cut);
         drop(announced);
-        self.owe_notice(device);
-        let (broker, device_id) = (self.broker.clone(), device.clone());
-        tokio::spawn(async move { broker.forget(&device_id).await });
+        self.leaves_nothing(device);
         Ok(Out {
             device: device.clone(),
             state: to,
@@ -191,9 +210,21 @@ impl Home {
         })
     }
 
+    /// What the broker keeps for a device that is gone, or would say for it, is forgotten.
+    fn leaves_nothing(&self, device: &DeviceId) {
+        self.owe_notice(device);
+        let (broker, device) = (self.broker.clone(), device.clone());
+        tokio::spawn(async move { broker.forget(&device).await });
+    }
+
     /// Takes the certificates of a device back in memory, and its keys where somebody else may hold them. If the registry
-    /// cannot be read, its state alone keeps the device out.
-    fn take_back_certificates(&self, device: &DeviceId, reason: RevocationReason) -> Revocation {
+    /// cannot be read, its state alone keeps the device out. Returns all of them for the journal, which may have lost some,
+    /// and how many were not taken back before.
+    fn take_back_certificates(
+        &self,
+        device: &DeviceId,
+        reason: RevocationReason,
+    ) -> (Revocation, usize) {
         let certificates = self
             .store
             .read(|registry| registry.certificates_of(device, u32::MAX));
@@ -208,10 +239,12 @@ impl Home {
             reason,
             at: self.now(),
         };
+        let mut taken_back = 0;
         let mut access = self.access_mut();
         for certificate in certificates {
+            revocation.certificates.push(certificate.fingerprint);
             if certificate.state != CertificateState::Revoked {
-                revocation.certificates.push(certificate.fingerprint);
+                taken_back += 1;
             }
             if reason == RevocationReason::KeyCompromise {
                 access.refuse_key(certificate.key);
@@ -220,7 +253,7 @@ impl Home {
             let fingerprint = &certificate.fingerprint;
             access.set_certificate_state(fingerprint, CertificateState::Revoked);
         }
-        revocation
+        (revocation, taken_back)
     }
 }
 
@@ -262,7 +295,8 @@ fn replay(store: &Store, access: &RwLock<Access>, revocation: &Revocation) -> Op
     };
     changing().cut_off(&revocation.device, to);
     let whole = (revocation.clone(), environment);
-    let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole);
+    let count = revocation.certificates.len();
+    let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole, count);
     cut.journaled = true;
     Some(cut)
 }
@@ -279,7 +313,43 @@ fn keep_out(access: &mut Access, revocation: &Revocation) {
     }
 }
 
+/// A revocation that the registry has and the journal does not, because one of the two was lost.
+struct Unjournaled(Revocation);
+
+impl End for Unjournaled {
+    fn object(&self) -> String {
+        format!("device:{}", self.0.device)
+    }
+
+    fn kind(&self) -> String {
+        format!("journal {}", self.0.at)
+    }
+
+    fn revocation(&self) -> Option<&Revocation> {
+        Some(&self.0)
+    }
+
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    fn change(&self) -> Change {
+        Change::default()
+    }
+
+    fn holds(&self, _: &Registry<'_>) -> Result<bool, ReadError> {
+        Ok(true)
+    }
+}
+
 impl Home {
+    /// Hands over what the journal lacked when the home opened.
+    pub(crate) fn write_into_journal_again(&self, lines: Vec<Revocation>) {
+        for line in lines {
+            self.endings.begin(Unjournaled(line));
+        }
+    }
+
     /// Replays what the journal held at start.
     pub(crate) async fn replay_revocations(&self) {
         let cuts = replayed(&self.store, &self.access, &self.replay);
@@ -288,6 +358,9 @@ impl Home {
 
     /// Hands over what was replayed in memory, and waits for the disk as long as one answer waits.
     pub(crate) async fn write_down_replayed(&self, cuts: Vec<DeviceCut>) {
+        for cut in &cuts {
+            self.leaves_nothing(&cut.device);
+        }
         let begun = cuts.into_iter().map(|cut| self.endings.begin(cut));
         let mut endings: Vec<Ending> = begun.collect();
         all_in_time(endings.iter_mut()).await;

@@ -399,9 +399,9 @@ impl Gateway {
     /// Whether the home may be sealed: what has ended in memory alone would be let in again when it is unsealed.
     pub(crate) async fn is_settled(&self) -> Result<(), Failure> {
         let home = self.home()?;
-        match home.endings.all_settled().await {
+        match home.endings.all_last().await {
             true => Ok(()),
-            false => Err(ends_left(home.endings.pending())),
+            false => Err(ends_left(home.endings.fleeting())),
         }
     }
 

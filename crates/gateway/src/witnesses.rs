@@ -5,6 +5,7 @@
 
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::id::HomeId;
+use hearthkey_core::posture::witness::Unwritten;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
@@ -76,5 +77,26 @@ impl Witness {
             }
         }
         Ok(Some(now))
+    }
+}
+
+/// The journal lacked what the registry knows. It is given that again, so that nothing is amiss the next time; that it was is
+/// in the log.
+pub(crate) async fn gaps_are_recorded(
+    store: &Store,
+    home: &HomeId,
+    now: Timestamp,
+    lacking: &Unwritten,
+) {
+    if lacking.count() == 0 {
+        return;
+    }
+    let entry = Entry::new(now, Actor::gateway(), "home.open", format!("home:{home}"))
+        .with("devices", lacking.count())
+        .ended(Outcome::Alert, "journal_incomplete");
+    match timeout(PATIENCE, store.commit(Change::record(entry))).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "what the journal lacked could not be recorded"),
+        Err(_) => tracing::error!("the disk hangs: what the journal lacked is not recorded yet"),
     }
 }

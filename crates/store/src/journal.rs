@@ -76,6 +76,27 @@ struct Written {
     /// How long it was at least, in bytes.
     size: u64,
     devices: HashSet<DeviceId>,
+    certificates: HashSet<Fingerprint>,
+}
+
+impl Written {
+    fn of(file: Arc<File>, size: u64, revocations: &[Revocation]) -> Self {
+        let mut written = Self {
+            file,
+            size,
+            devices: HashSet::new(),
+            certificates: HashSet::new(),
+        };
+        for revocation in revocations {
+            written.add(revocation);
+        }
+        written
+    }
+
+    fn add(&mut self, revocation: &Revocation) {
+        self.devices.insert(revocation.device.clone());
+        self.certificates.extend(&revocation.certificates);
+    }
 }
 
 struct Line {
@@ -109,15 +130,11 @@ impl Journal {
             ..read(&key, &content)
         };
         let file = Arc::new(file);
-        let written = Arc::new(Mutex::new(Written {
-            file: Arc::clone(&file),
-            size: content.len() as u64,
-            devices: replay
-                .revocations
-                .iter()
-                .map(|r| r.device.clone())
-                .collect(),
-        }));
+        let written = Arc::new(Mutex::new(Written::of(
+            Arc::clone(&file),
+            content.len() as u64,
+            &replay.revocations,
+        )));
         let (lines, queue) = mpsc::channel(QUEUE);
         let pen = Pen {
             dir: Arc::clone(&dir),
@@ -166,6 +183,11 @@ impl Journal {
     pub fn holds(&self, device: &DeviceId) -> bool {
         locked(&self.written).devices.contains(device)
     }
+
+    /// Whether the journal holds a certificate as revoked.
+    pub fn holds_certificate(&self, certificate: &Fingerprint) -> bool {
+        locked(&self.written).certificates.contains(certificate)
+    }
 }
 
 /// What the thread writes with.
@@ -189,8 +211,7 @@ impl Pen {
             for line in group.drain(..) {
                 let answer = match &written {
                     Ok(()) => {
-                        let device = line.revocation.device.clone();
-                        locked(&self.written).devices.insert(device);
+                        locked(&self.written).add(&line.revocation);
                         Ok(())
                     }
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -238,11 +259,7 @@ impl Pen {
         let size = self.file.metadata()?.len();
         // It may be somebody else's file, without an end.
         self.torn = size > 0;
-        *locked(&self.written) = Written {
-            file: Arc::clone(&self.file),
-            size,
-            devices: HashSet::new(),
-        };
+        *locked(&self.written) = Written::of(Arc::clone(&self.file), size, &[]);
         self.dir.sync()
     }
 }
@@ -523,6 +540,11 @@ mod tests {
         assert!(!journal.is_there());
         journal.append(revocation("door")).await.unwrap();
         assert!(journal.is_there() && !journal.holds(&lamp));
+        let both = [Fingerprint([1; 32]), Fingerprint([9; 32])];
+        assert_eq!(
+            both.map(|one| journal.holds_certificate(&one)),
+            [true, false]
+        );
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("door")]);
     }

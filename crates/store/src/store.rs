@@ -1,12 +1,11 @@
 //! The store as the gateway holds it: opened with a root key, closed when the home is sealed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
-use hearthkey_core::posture::Named;
-use hearthkey_core::posture::witness::JournalGaps;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
@@ -124,6 +123,8 @@ pub struct Store {
     vault: Vault,
     pub(crate) vkey: String,
     pub(crate) journal: Journal,
+    /// The size of the log that the anchor file covered when it was last written, or found to be right.
+    pub(crate) anchored: AtomicU64,
     readers: Readers,
     pub(crate) writer: Mutex<Option<Arc<Writer>>>,
     pub(crate) read_only: Arc<Mutex<Option<Incident>>>,
@@ -204,6 +205,9 @@ impl Store {
         }
         let anchored = anchored && !dir.has(UNANCHORED_FILE)?;
         let incident = examine_log(&connection, &dir, &vkey)?;
+        let anchor = dir.read(ANCHOR_FILE)?;
+        let anchor = anchor.and_then(|note| open_checkpoint(&note, &vkey).ok());
+        let covered = anchor.map_or(0, |anchor| anchor.size);
         let read_only = Arc::new(Mutex::new(incident.clone()));
         if is_large(&path) {
             check_in_background(path.clone(), Arc::clone(&key), Arc::clone(&read_only));
@@ -228,6 +232,7 @@ impl Store {
             vault,
             vkey,
             journal,
+            anchored: AtomicU64::new(covered),
             readers: Readers::new(connection),
             writer: Mutex::new(Some(writer)),
             read_only,
@@ -269,19 +274,6 @@ impl Store {
     /// Writes a revocation into the journal and waits until it is on the disk.
     pub async fn journal(&self, revocation: Revocation) -> std::io::Result<()> {
         self.journal.append(revocation).await
-    }
-
-    /// What of the revocations that the registry knows the journal does not hold.
-    pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
-        let over = self.read(|registry| registry.devices_that_are_over())?;
-        let mut unwritten = Named::default();
-        for device in over.iter().filter(|device| !self.journal.holds(device)) {
-            unwritten.add(device.to_string());
-        }
-        Ok(JournalGaps {
-            missing: !self.journal.is_there(),
-            unwritten,
-        })
     }
 
     /// The keys that open this home's secrets.
