@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Stdio;
 
+use hearthkey_api::CallError;
 use serde_json::Value;
 
-use crate::rig::{Rig, hearthkey, json};
+use crate::rig::{Rig, hearthkey, json, until};
 use crate::stock::said;
 
 const DATABASE: [&str; 3] = ["hearthkey.db", "hearthkey.db-wal", "hearthkey.db-shm"];
@@ -107,6 +108,37 @@ async fn a_journal_that_is_gone_is_a_finding_until_its_devices_are_written_down_
     rig.restart().await;
     let found = journal_findings(&rig).await;
     assert!(!found[0].contains("does not hold"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_journal_was_emptied_of_is_told_and_written_into_it_again() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    for life in ["first", "second"] {
+        let claim = rig.claim("lamp").await.unwrap();
+        let directory = rig.work.path().join(life);
+        rig.enroll_in(&claim, &directory).await.unwrap();
+        rig.revoke("lamp").await.unwrap();
+    }
+    rig.stop().await;
+    let journal = rig.data_dir.join("revocations.journal");
+    let lines = fs::read_to_string(&journal).unwrap();
+    let first = lines.lines().next().unwrap();
+    fs::write(&journal, format!("{first}\n")).unwrap();
+    rig.start().await;
+    let found = journal_findings(&rig).await;
+    assert!(
+        found[0].contains("did not hold 1 revoked or retired device: lamp"),
+        "{found:?}"
+    );
+    until("the second life to be in the journal", async || {
+        (rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    rig.restart().await;
+    assert_eq!(journal_findings(&rig).await, [] as [String; 0]);
+    let log = rig.verified_log().await;
+    assert!(log.contains("journal_incomplete"), "{log}");
 }
 
 /// The findings about what outlives the database, with their ids.
@@ -300,4 +332,23 @@ async fn a_sealed_gateway_does_not_open_a_home_that_took_the_place_of_its_own() 
     assert!(!unsealed.status.success());
     let why = said(&unsealed);
     assert!(why.contains("moved or replaced"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_is_taken_away_is_noticed_and_nothing_in_it_is_lost() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    rig.claim("lamp").await.unwrap();
+    fs::remove_file(rig.data_dir.join("hearthkey.db-wal")).unwrap();
+    let Err(CallError::Problem(problem)) = rig.claim("hall").await else {
+        panic!("what would be lost with the power is called durable");
+    };
+    assert_eq!(problem.code, "storage_unavailable");
+    let told = format!("{problem:?}");
+    assert!(told.contains("hearthkey.db-wal was taken away"), "{told}");
+    rig.restart().await;
+    assert_eq!(rig.status().await.incident, None);
+    let log = rig.verified_log().await;
+    assert!(log.contains("lamp") && !log.contains("hall"), "{log}");
+    rig.claim("hall").await.unwrap();
 }

@@ -377,3 +377,41 @@ async fn on_a_full_disk_no_token_is_made_and_a_revoked_one_is_out_all_the_same()
     rig.restart().await;
     assert_eq!(front.get(SELF, &token, &key).await.code(), "token_revoked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_not_sealed_while_an_end_of_access_is_in_memory_alone() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut rig = disk.rig().await;
+    rig.start().await;
+    rig.enroll("hall").await;
+    disk.fill();
+    // What a change that failed has had of the disk may be enough for a smaller one: until nothing is left of that.
+    let (mut tries, mut failed) = (0, 0);
+    until("a full disk", async || {
+        tries += 1;
+        if rig.claim(&format!("late-{tries}")).await.is_err() {
+            failed += 1;
+        }
+        (failed == 12).then_some(())
+    })
+    .await;
+    let suspended = json(&rig.cli(&["device", "suspend", "hall", "--json"]).await);
+    assert_eq!(suspended["durable"], false, "{suspended}");
+    let refused = json(&rig.cli(&["seal", "--json"]).await);
+    assert_eq!(refused["error"]["code"], "refused", "{refused}");
+    let said = refused.to_string();
+    assert!(
+        said.contains("1 end of access is not on the disk"),
+        "{said}"
+    );
+    assert!(!rig.status().await.sealed);
+    disk.empty();
+    until("the suspension to be durable", async || {
+        (rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    assert!(rig.cli(&["seal"]).await.status.success());
+    assert!(rig.status().await.sealed);
+}

@@ -431,7 +431,7 @@ mod tests {
             ),
             (
                 Facts {
-                    anchor: Anchor::Missing,
+                    anchor: Anchor::Missing(1),
                     ..calm()
                 },
                 FindingKind::AnchorBehind,

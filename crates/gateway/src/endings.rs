@@ -49,6 +49,11 @@ pub(crate) trait End: Send + Sync {
         None
     }
 
+    /// Whether the files of the home have it by themselves, so that it holds again when the home is opened again.
+    fn lasts(&self) -> bool {
+        false
+    }
+
     /// What the registry gets. It is the same for each try.
     fn change(&self) -> Change;
 
@@ -79,11 +84,17 @@ type Key = (String, String);
 /// The ends of access that are not on the disk yet. They are bounded by the things that can end, the same end of the same
 /// thing being one, and by [`REPLACED_MAX`].
 pub(crate) struct Endings {
-    pending: Mutex<HashMap<Key, watch::Receiver<bool>>>,
+    pending: Mutex<HashMap<Key, Pending>>,
     /// How many have replaced another.
     replaced: AtomicU64,
     begun: mpsc::UnboundedSender<Begun>,
     queue: Mutex<Option<mpsc::UnboundedReceiver<Begun>>>,
+}
+
+struct Pending {
+    told: watch::Receiver<bool>,
+    /// Whether it holds again when the home is opened again, although it is not everywhere yet.
+    lasts: bool,
 }
 
 struct Begun {
@@ -163,10 +174,14 @@ impl Endings {
             let number = self.replaced.fetch_add(1, Ordering::Relaxed);
             key.1 = format!("{} {number}", key.1);
         } else if let Some(same) = pending.get(&key) {
-            return Ending(same.clone());
+            return Ending(same.told.clone());
         }
         let (durable, told) = watch::channel(false);
-        pending.insert(key.clone(), told.clone());
+        let its = Pending {
+            told: told.clone(),
+            lasts: end.lasts(),
+        };
+        pending.insert(key.clone(), its);
         let begun = Begun {
             end: Box::new(end),
             key,
@@ -184,7 +199,8 @@ impl Endings {
         let number = self.replaced.fetch_add(1, Ordering::Relaxed);
         let key = (object, format!("announced {number}"));
         let (begun, told) = watch::channel(false);
-        locked(&self.pending).insert(key.clone(), told);
+        let its = Pending { told, lasts: false };
+        locked(&self.pending).insert(key.clone(), its);
         Announced {
             endings: self,
             key,
@@ -195,6 +211,19 @@ impl Endings {
     /// How many are not on the disk yet.
     pub(crate) fn pending(&self) -> usize {
         locked(&self.pending).len()
+    }
+
+    /// How many would be undone if the home were closed and opened again.
+    pub(crate) fn fleeting(&self) -> usize {
+        let pending = locked(&self.pending);
+        pending.values().filter(|its| !its.lasts).count()
+    }
+
+    /// The journal has it, and is replayed when the home is opened.
+    fn is_in_journal(&self, key: &Key) {
+        if let Some(its) = locked(&self.pending).get_mut(key) {
+            its.lasts = true;
+        }
     }
 
     /// Whether an end of a thing is not on the disk yet.
@@ -211,10 +240,20 @@ impl Endings {
 
     /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
     pub(crate) async fn settled(&self, object: &str) -> bool {
+        self.none_pending(|its, _| its == object).await
+    }
+
+    /// Waits until no end would be undone if the home were closed and opened again, as long as an answer waits. Returns
+    /// whether none would.
+    pub(crate) async fn all_last(&self) -> bool {
+        self.none_pending(|_, its| !its.lasts).await
+    }
+
+    async fn none_pending(&self, of: impl Fn(&str, &Pending) -> bool) -> bool {
         let of_it = || {
             let pending = locked(&self.pending);
-            let mut all = pending.iter().filter(|((its, _), _)| its == object);
-            all.next().map(|(_, told)| told.clone())
+            let mut all = pending.iter().filter(|((object, _), its)| of(object, its));
+            all.next().map(|(_, its)| its.told.clone())
         };
         let none_left = async {
             while let Some(mut told) = of_it() {
@@ -230,7 +269,7 @@ impl Endings {
 
 /// The newest of a kind of thing that replace one another.
 fn newest_like(
-    pending: &HashMap<Key, watch::Receiver<bool>>,
+    pending: &HashMap<Key, Pending>,
     (object, kind): &Key,
 ) -> Option<watch::Receiver<bool>> {
     let number = |(its, of): &Key| {
@@ -239,9 +278,9 @@ fn newest_like(
     };
     let like = pending
         .iter()
-        .filter_map(|(key, told)| Some((number(key)?, told)));
+        .filter_map(|(key, its)| Some((number(key)?, its)));
     like.max_by_key(|(number, _)| *number)
-        .map(|(_, told)| told.clone())
+        .map(|(_, its)| its.told.clone())
 }
 
 /// Writes down what ends, until the home closes.
@@ -293,10 +332,15 @@ async fn write_down(home: Arc<Home>, begun: Begun) {
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }
-    let (journaled, registered) = tokio::join!(
-        home.keep_journaling(end, stopping.clone()),
-        home.keep_registering(end, stopping),
-    );
+    let journaling = async {
+        let journaled = home.keep_journaling(end, stopping.clone()).await;
+        if journaled && end.revocation().is_some() {
+            home.endings.is_in_journal(&key);
+        }
+        journaled
+    };
+    let (journaled, registered) =
+        tokio::join!(journaling, home.keep_registering(end, stopping.clone()));
     // What is left because the home closes is told as it is: not durable.
     if (journaled && registered) || !*home.stopping.borrow() {
         locked(&home.endings.pending).remove(&key);

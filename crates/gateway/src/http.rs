@@ -97,6 +97,7 @@ async fn seal(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Ans
         Caller::Desktop | Caller::Local { .. } => gateway.seal(caller.actor()).await?,
         // The listener that this answer goes out by closes with the home, and waits for it.
         Caller::Person(_) | Caller::Service(_) => {
+            gateway.is_settled().await?;
             let gateway = Arc::clone(&gateway);
             tokio::spawn(async move { gateway.seal(caller.actor()).await });
         }

@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use hearthkey_api::SOCKET_FILE;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{HomeId, hex};
 use hearthkey_core::profile::{Profile, built_in_texts};
@@ -218,19 +219,30 @@ const NAMES_LOOKED_AT: usize = 100;
 /// Names that a refusal gives.
 const NAMES_SHOWN: usize = 3;
 
+/// The database, and what SQLite keeps beside it.
+const DATABASE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
 /// Lies in a directory from the beginning of an init to its end: what else is there then is of no use to anybody.
 pub(crate) const UNFINISHED_FILE: &str = "init.unfinished";
 
 /// Whether a file may be of an init that did not get to its end, or of the file system itself.
 fn is_left_over(name: &str) -> bool {
     let plain = name.strip_suffix(".new").unwrap_or(name);
-    is_of_a_home(plain) || [SLOTS_FILE, LOCK_FILE, UNFINISHED_FILE, "lost+found"].contains(&plain)
+    let others = [
+        SLOTS_FILE,
+        LOCK_FILE,
+        UNFINISHED_FILE,
+        // It is bound for a moment, to see whether it can be.
+        SOCKET_FILE,
+        "lost+found",
+    ];
+    is_of_a_home(plain) || others.contains(&plain)
 }
 
 /// Whether a file is of a home that was made to its end, unless an init says that it was not.
 fn is_of_a_home(name: &str) -> bool {
     let database = name.strip_prefix(DATABASE_FILE);
-    matches!(database, Some("" | "-wal" | "-shm"))
+    database.is_some_and(|suffix| DATABASE_SUFFIXES.contains(&suffix))
         || [
             KEY_FILE,
             ANCHOR_FILE,
@@ -269,7 +281,7 @@ async fn furnish(
 ) -> Result<String, HomeError> {
     let (now, data_dir) = (machine_time(), dir.path());
     // Left by an init that did not get to its end: their key is lost.
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in DATABASE_SUFFIXES {
         dir.remove(&format!("{DATABASE_FILE}{suffix}"))
             .map_err(hearthkey_store::OpenError::from)?;
     }
@@ -326,6 +338,23 @@ async fn furnish(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_init_leaves_is_its_own_and_what_somebody_else_has_there_is_not() {
+        for left in [
+            "hearthkey.db-journal",
+            "hearthkey.db-wal",
+            "hearthkey.sock",
+            "slots.json.new",
+            "unseal.key",
+        ] {
+            assert!(is_left_over(left), "{left}");
+        }
+        for foreign in ["hearthkey.db-copy", "notes.txt", "hearthkey.socket"] {
+            assert!(!is_left_over(foreign), "{foreign}");
+        }
+        assert!(is_of_a_home("hearthkey.db-journal") && !is_of_a_home("hearthkey.sock"));
+    }
 
     #[test]
     fn a_home_id_is_made_from_every_name() {

@@ -34,11 +34,12 @@ use crate::endings::{Endings, PATIENCE};
 use crate::events::{broker_rows, remember, work};
 use crate::home::Home;
 use crate::people::People;
+use crate::revoke::replayed;
 use crate::server_tls::{Issuers, ServerTls};
 use crate::token_book::TokenBook;
 use crate::trust::issuing;
 use crate::turns::Turns;
-use crate::witnesses::Witness;
+use crate::witnesses::{Witness, gaps_are_recorded};
 use crate::{https, outbox, schedule};
 
 /// Why a home does not open.
@@ -141,6 +142,7 @@ pub(crate) async fn open(
         habits.recall(principal, fact, first_seen);
     }
     let access = Arc::new(RwLock::new(loaded.access));
+    let replayed = replayed(&store, &access, &replay.revocations);
     let (root_der, _) = store
         .read(|registry| registry.authority("root"))?
         .ok_or_else(|| HomeError::NoAuthority("root".into()))?;
@@ -157,26 +159,15 @@ pub(crate) async fn open(
     let https_tls = watch::Sender::new(tls.https);
     let tokens = TokenBook::load(&store, now)?;
     let (tls, configs) = watch::channel(tls.mqtt);
-    let time = Arc::clone(&clock);
-    let (broker, events, changes) = Broker::start(Config {
-        listener,
-        tls: configs,
-        access: Arc::clone(&access),
-        now: Arc::new(move || time.now()),
-        limits: match door.connections_max {
-            Some(most) => Limits::default().with_connections(most as usize),
-            None => Limits::default(),
-        },
-        busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
-        restored: broker_rows(store.read(|registry| registry.broker_state())?),
-    })
-    .await?;
+    let unjournaled = store.unjournaled(now)?;
     let mut journal_opened = JournalOpened {
         missing_at: replay.missing.then_some(now),
         unterminated: replay.unterminated,
         foreign_lines: replay.foreign_lines,
+        unwritten: store.journal_gaps()?.unwritten,
     };
     warnings.extend(journal_opened.sentences());
+    gaps_are_recorded(&store, &id, now, &journal_opened.unwritten).await;
     let missing_now = journal_opened.missing_at;
     journal_opened.missing_at = Witness::Journal
         .missing_at(&store, &id, missing_now)
@@ -188,7 +179,25 @@ pub(crate) async fn open(
     }
     let port = http.as_ref().map(|(_, address)| address.port());
     let people = People::new(&door.hosts, port, &door.data_dir);
+    people.remember_logins(&store)?;
     let shared_identities = Mutex::new(crate::signs::recalled(&store)?);
+    let root = CaCertificate::from_der(&root_der)?;
+    let restored = broker_rows(store.read(|registry| registry.broker_state())?);
+    let time = Arc::clone(&clock);
+    // Last: from here on devices come in, and nothing fails any more that would leave them in a home that is not open.
+    let (broker, events, changes) = Broker::start(Config {
+        listener,
+        tls: configs,
+        access: Arc::clone(&access),
+        now: Arc::new(move || time.now()),
+        limits: match door.connections_max {
+            Some(most) => Limits::default().with_connections(most as usize),
+            None => Limits::default(),
+        },
+        busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
+        restored,
+    })
+    .await?;
     let home = Arc::new(Home {
         id,
         hosts: door.hosts,
@@ -196,7 +205,7 @@ pub(crate) async fn open(
         clock,
         access,
         broker,
-        root: CaCertificate::from_der(&root_der)?,
+        root,
         issuers: RwLock::new(issuers),
         profiles: RwLock::new(profiles),
         crls: Mutex::default(),
@@ -247,8 +256,8 @@ pub(crate) async fn open(
     });
     let endings = tokio::spawn(crate::endings::keep(Arc::clone(&home)));
     crate::home::locked(&home.tasks).push(endings);
-    home.replay_revocations().await;
-    home.remember_logins()?;
+    home.write_into_journal_again(unjournaled);
+    home.write_down_replayed(replayed).await;
     home.begin(events, changes).await;
     let http = http.map(|(tcp, _)| {
         https::Listener::new(tcp, home.https_tls.subscribe(), home.stopping.subscribe())
@@ -299,6 +308,8 @@ impl Home {
         let more = [
             tokio::spawn(outbox::deliver(Arc::clone(self))),
             tokio::spawn(schedule::keep(Arc::clone(self))),
+            tokio::spawn(schedule::keep_ending(Arc::clone(self))),
+            tokio::spawn(schedule::keep_anchoring(Arc::clone(self))),
             tokio::spawn(crate::posture::keep_judging(Arc::clone(self))),
             tokio::spawn(crate::log_check::keep_verifying(Arc::clone(self))),
             tokio::spawn(crate::vault::rotate_what_is_due(Arc::clone(self))),
@@ -309,10 +320,15 @@ impl Home {
         crate::home::locked(&self.tasks).extend(tasks.into_iter().chain(more));
     }
 
-    /// Ends everything in order and closes the store: nothing that was acknowledged is lost.
-    pub(crate) async fn close(&self) {
+    /// Ends every session, and lets nobody in any more.
+    pub(crate) async fn close_doors(&self) {
         self.stopping.send_replace(true);
         self.broker.clone().stop().await;
+    }
+
+    /// Ends everything in order and closes the store: nothing that was acknowledged is lost.
+    pub(crate) async fn close(&self) {
+        self.close_doors().await;
         let tasks = std::mem::take(&mut *crate::home::locked(&self.tasks));
         for task in tasks {
             if let Err(error) = task.await {

@@ -2,19 +2,22 @@
 //!
 //! Out of the access first, its sessions cut, and then written down: see [`crate::endings`].
 
-use hearthkey_core::access::CertificateAccess;
+use std::sync::{PoisonError, RwLock};
+
+use hearthkey_core::access::{Access, CertificateAccess};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::claim::ClaimState;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_core::time::Span;
+use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Effect, Write};
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::clock::Stopwatch;
-use crate::endings::{End, Ending};
+use crate::endings::{End, Ending, all_in_time};
 use crate::home::Home;
 use crate::lifecycle::refused_for;
 use crate::problem::Failure;
@@ -56,6 +59,7 @@ impl DeviceCut {
         actor: Actor,
         to: DeviceState,
         (revocation, environment): (Revocation, EnvironmentName),
+        certificates_revoked: usize,
     ) -> Self {
         let action = match to {
             DeviceState::Retired => "device.retire",
@@ -64,7 +68,7 @@ impl DeviceCut {
         let device = revocation.device.clone();
         let entry = Entry::new(revocation.at, actor, action, format!("device:{device}"))
             .because(revocation.reason.as_str())
-            .with("certificates_revoked", revocation.certificates.len());
+            .with("certificates_revoked", certificates_revoked);
         Self {
             device,
             to,
@@ -88,6 +92,10 @@ impl End for DeviceCut {
     fn revocation(&self) -> Option<&Revocation> {
         let revocation = self.lasting.as_ref().map(|(revocation, _)| revocation);
         revocation.filter(|_| !self.journaled)
+    }
+
+    fn lasts(&self) -> bool {
+        self.lasting.is_some() && self.journaled
     }
 
     fn change(&self) -> Change {
@@ -119,25 +127,42 @@ impl End for DeviceCut {
     }
 
     fn written(&self, home: &Home) {
-        let compromised = |(revocation, _): &&(Revocation, EnvironmentName)| {
-            revocation.reason == RevocationReason::KeyCompromise
-        };
-        if self.lasting.as_ref().filter(compromised).is_none() {
+        let Some((revocation, _)) = &self.lasting else {
             return;
-        }
-        // Among them one that was being issued when the device was cut off.
+        };
         let certificates = home
             .store
             .read(|registry| registry.certificates_of(&self.device, u32::MAX));
-        let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
-        match certificates {
-            Ok(all) => {
-                let mut access = home.access_mut();
-                for certificate in all.into_iter().filter(revoked) {
+        let certificates = match certificates {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::error!(%error, "the certificates of a revoked device could not be read");
+                return;
+            }
+        };
+        let compromised = revocation.reason == RevocationReason::KeyCompromise;
+        // One that was being issued when the device was cut off is not among those that the journal has got.
+        let mut late = Revocation {
+            certificates: Vec::new(),
+            keys: Vec::new(),
+            ..revocation.clone()
+        };
+        {
+            let mut access = home.access_mut();
+            let revoked = |c: &Certificate| c.state == CertificateState::Revoked;
+            for certificate in certificates.into_iter().filter(revoked) {
+                let is_late = !revocation.certificates.contains(&certificate.fingerprint);
+                if is_late {
+                    late.certificates.push(certificate.fingerprint);
+                }
+                if compromised {
                     access.refuse_key(certificate.key);
+                    late.keys.extend(is_late.then_some(certificate.key));
                 }
             }
-            Err(error) => tracing::error!(%error, "the keys of a device could not be read"),
+        }
+        if !late.certificates.is_empty() {
+            home.endings.begin(Unjournaled(late));
         }
     }
 }
@@ -170,14 +195,11 @@ impl Home {
         };
         let dropped = self.broker.drop_device(device);
         let latency_us = arrived.elapsed_us();
-        let revocation = self.take_back_certificates(device, reason);
-        let certificates_revoked = revocation.certificates.len();
-        let cut = DeviceCut::lasting(actor, to, (revocation, environment));
+        let (revocation, certificates_revoked) = self.take_back_certificates(device, reason);
+        let cut = DeviceCut::lasting(actor, to, (revocation, environment), certificates_revoked);
         let ending = self.endings.begin(cut);
         drop(announced);
-        self.owe_notice(device);
-        let (broker, device_id) = (self.broker.clone(), device.clone());
-        tokio::spawn(async move { broker.forget(&device_id).await });
+        self.leaves_nothing(device);
         Ok(Out {
             device: device.clone(),
             state: to,
@@ -188,9 +210,21 @@ impl Home {
         })
     }
 
+    /// What the broker keeps for a device that is gone, or would say for it, is forgotten.
+    fn leaves_nothing(&self, device: &DeviceId) {
+        self.owe_notice(device);
+        let (broker, device) = (self.broker.clone(), device.clone());
+        tokio::spawn(async move { broker.forget(&device).await });
+    }
+
     /// Takes the certificates of a device back in memory, and its keys where somebody else may hold them. If the registry
-    /// cannot be read, its state alone keeps the device out.
-    fn take_back_certificates(&self, device: &DeviceId, reason: RevocationReason) -> Revocation {
+    /// cannot be read, its state alone keeps the device out. Returns all of them for the journal, which may have lost some,
+    /// and how many were not taken back before.
+    fn take_back_certificates(
+        &self,
+        device: &DeviceId,
+        reason: RevocationReason,
+    ) -> (Revocation, usize) {
         let certificates = self
             .store
             .read(|registry| registry.certificates_of(device, u32::MAX));
@@ -205,10 +239,12 @@ impl Home {
             reason,
             at: self.now(),
         };
+        let mut taken_back = 0;
         let mut access = self.access_mut();
         for certificate in certificates {
+            revocation.certificates.push(certificate.fingerprint);
             if certificate.state != CertificateState::Revoked {
-                revocation.certificates.push(certificate.fingerprint);
+                taken_back += 1;
             }
             if reason == RevocationReason::KeyCompromise {
                 access.refuse_key(certificate.key);
@@ -217,73 +253,119 @@ impl Home {
             let fingerprint = &certificate.fingerprint;
             access.set_certificate_state(fingerprint, CertificateState::Revoked);
         }
-        revocation
+        (revocation, taken_back)
     }
 }
 
-/// Replaying the journal: what was written down outside the database holds, whatever the
-/// database says.
+/// Applies the journal to who may come in: what was written down outside the database holds, whatever the database says, and
+/// before anybody is let in. Returns the ends that the registry does not have.
+pub(crate) fn replayed(
+    store: &Store,
+    access: &RwLock<Access>,
+    journal: &[Revocation],
+) -> Vec<DeviceCut> {
+    let each = journal.iter();
+    each.filter_map(|revocation| replay(store, access, revocation))
+        .collect()
+}
+
+fn replay(store: &Store, access: &RwLock<Access>, revocation: &Revocation) -> Option<DeviceCut> {
+    let changing = || access.write().unwrap_or_else(PoisonError::into_inner);
+    for key in &revocation.keys {
+        changing().refuse_key(*key);
+    }
+    let found = match store.read(|registry| Found::of(registry, revocation)) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, device = %revocation.device, "a revocation cannot be compared with the registry");
+            keep_out(&mut changing(), revocation);
+            return None;
+        }
+    };
+    if !found.knows_all {
+        tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
+        keep_out(&mut changing(), revocation);
+    }
+    let environment = found
+        .environment
+        .filter(|_| !found.holds && !found.began_anew)?;
+    let to = match revocation.reason {
+        RevocationReason::CessationOfOperation => DeviceState::Retired,
+        _ => DeviceState::Revoked,
+    };
+    changing().cut_off(&revocation.device, to);
+    let whole = (revocation.clone(), environment);
+    let count = revocation.certificates.len();
+    let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole, count);
+    cut.journaled = true;
+    Some(cut)
+}
+
+/// Keeps certificates out that the registry may not even know.
+fn keep_out(access: &mut Access, revocation: &Revocation) {
+    for fingerprint in &revocation.certificates {
+        let revoked = CertificateAccess {
+            device: revocation.device.clone(),
+            state: CertificateState::Revoked,
+            not_after: revocation.at.after(LIFE_MAX),
+        };
+        access.set_certificate(*fingerprint, revoked);
+    }
+}
+
+/// A revocation that the registry has and the journal does not, because one of the two was lost.
+struct Unjournaled(Revocation);
+
+impl End for Unjournaled {
+    fn object(&self) -> String {
+        format!("device:{}", self.0.device)
+    }
+
+    fn kind(&self) -> String {
+        format!("journal {}", self.0.at)
+    }
+
+    fn revocation(&self) -> Option<&Revocation> {
+        Some(&self.0)
+    }
+
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    fn change(&self) -> Change {
+        Change::default()
+    }
+
+    fn holds(&self, _: &Registry<'_>) -> Result<bool, ReadError> {
+        Ok(true)
+    }
+}
+
 impl Home {
+    /// Hands over what the journal lacked when the home opened.
+    pub(crate) fn write_into_journal_again(&self, lines: Vec<Revocation>) {
+        for line in lines {
+            self.endings.begin(Unjournaled(line));
+        }
+    }
+
+    /// Replays what the journal held at start.
     pub(crate) async fn replay_revocations(&self) {
-        let replayed: Vec<Ending> = self
-            .replay
-            .iter()
-            .filter_map(|revocation| self.replay_revocation(revocation))
-            .collect();
-        let wanted = replayed.len();
-        let mut durable = 0;
-        for ending in replayed {
-            if !ending.durable_in_time().await {
-                break;
-            }
-            durable += 1;
+        let cuts = replayed(&self.store, &self.access, &self.replay);
+        self.write_down_replayed(cuts).await;
+    }
+
+    /// Hands over what was replayed in memory, and waits for the disk as long as one answer waits.
+    pub(crate) async fn write_down_replayed(&self, cuts: Vec<DeviceCut>) {
+        for cut in &cuts {
+            self.leaves_nothing(&cut.device);
         }
-        if durable < wanted {
+        let begun = cuts.into_iter().map(|cut| self.endings.begin(cut));
+        let mut endings: Vec<Ending> = begun.collect();
+        all_in_time(endings.iter_mut()).await;
+        if !endings.iter().all(Ending::is_durable) {
             tracing::error!("replayed revocations hold in memory only until the disk takes them");
-        }
-    }
-
-    fn replay_revocation(&self, revocation: &Revocation) -> Option<Ending> {
-        for key in &revocation.keys {
-            self.access_mut().refuse_key(*key);
-        }
-        let found = self.store.read(|registry| Found::of(registry, revocation));
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(%error, device = %revocation.device, "a revocation cannot be compared with the registry");
-                self.keep_out(revocation);
-                return None;
-            }
-        };
-        if !found.knows_all {
-            tracing::warn!(device = %revocation.device, "the registry did not know of a revocation");
-            self.keep_out(revocation);
-        }
-        let environment = found
-            .environment
-            .filter(|_| !found.holds && !found.began_anew)?;
-        let to = match revocation.reason {
-            RevocationReason::CessationOfOperation => DeviceState::Retired,
-            _ => DeviceState::Revoked,
-        };
-        self.access_mut().cut_off(&revocation.device, to);
-        let whole = (revocation.clone(), environment);
-        let mut cut = DeviceCut::lasting(Actor::gateway(), to, whole);
-        cut.journaled = true;
-        Some(self.endings.begin(cut))
-    }
-
-    /// Keeps certificates out that the registry may not even know.
-    fn keep_out(&self, revocation: &Revocation) {
-        let mut access = self.access_mut();
-        for fingerprint in &revocation.certificates {
-            let revoked = CertificateAccess {
-                device: revocation.device.clone(),
-                state: CertificateState::Revoked,
-                not_after: revocation.at.after(LIFE_MAX),
-            };
-            access.set_certificate(*fingerprint, revoked);
         }
     }
 }
@@ -331,3 +413,44 @@ impl Found {
 
 /// No certificate lives longer.
 const LIFE_MAX: Span = Span::days(398);
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::access::DoorRefusal;
+    use hearthkey_core::id::Fingerprint;
+    use hearthkey_core::time::Timestamp;
+    use hearthkey_store::keys::RootKey;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_journal_holds_keeps_out_before_there_is_a_door() {
+        let place = tempfile::tempdir().unwrap();
+        let (root, home) = (RootKey::generate(), "home-1".parse().unwrap());
+        let at = Timestamp::from_s(1_800_000_000);
+        Store::create(place.path(), &root, &home, at).unwrap();
+        let store = Store::open(place.path(), root, &home).unwrap().store;
+        let (certificate, key) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+        let device: DeviceId = "lamp".parse().unwrap();
+        let mut access = Access::default();
+        let known = CertificateAccess {
+            device: device.clone(),
+            state: CertificateState::Active,
+            not_after: at.after(LIFE_MAX),
+        };
+        access.set_certificate(certificate, known);
+        let access = RwLock::new(access);
+        let revocation = Revocation {
+            device,
+            certificates: vec![certificate],
+            keys: vec![key],
+            reason: RevocationReason::KeyCompromise,
+            at,
+        };
+        // The registry does not know the device, so that there is nothing to be written into it.
+        assert!(replayed(&store, &access, &[revocation]).is_empty());
+        let access = access.into_inner().unwrap();
+        assert_eq!(access.admit(&certificate, at), Err(DoorRefusal::Revoked));
+        assert!(access.is_compromised(&key));
+    }
+}

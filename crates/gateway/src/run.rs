@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::middleware;
@@ -116,6 +116,8 @@ pub(crate) struct Gateway {
     dir: DataDir,
     slots: Slots,
     home: RwLock<Option<Arc<Home>>>,
+    /// Whether the home is out already, and its storage is not closed yet.
+    closing: AtomicBool,
     /// One seals or unseals at a time.
     turn: tokio::sync::Mutex<()>,
     on_event: Box<dyn Fn(RunEvent) + Send + Sync>,
@@ -185,6 +187,7 @@ impl Running {
             dir,
             slots,
             home: RwLock::new(None),
+            closing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             on_event: Box::new(on_event),
         });
@@ -210,7 +213,7 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.serving.abort();
-        self.gateway.close().await;
+        self.gateway.close(None).await;
         let _ = self.gateway.dir.remove(SOCKET_FILE);
     }
 }
@@ -293,7 +296,11 @@ impl Gateway {
         match home.setup_link() {
             Ok(Some(url)) => {
                 let link = SetupLink::new(url, &self.door.data_dir);
-                (self.on_event)(RunEvent::Setup(link));
+                let gateway = Arc::clone(self);
+                let told =
+                    tokio::task::spawn_blocking(move || (gateway.on_event)(RunEvent::Setup(link)));
+                // It may go into a file. Devices are in by now: nobody waits for a disk that hangs before they can be cut off.
+                let _ = timeout(PATIENCE, told).await;
             }
             Ok(None) => {}
             Err(failure) => tracing::error!(why = failure.0.detail, "no setup link could be made"),
@@ -321,6 +328,10 @@ impl Gateway {
                     &error,
                     "Stop the gateway, and start it on the directory that is its own.",
                 ),
+                RunError::Home(error) => {
+                    tracing::error!(%error, "the home could not be unsealed");
+                    Failure::refused(&error, "Then unseal it again.")
+                }
                 error => Failure::internal(&error),
             })?;
         let home = self.home()?;
@@ -336,25 +347,39 @@ impl Gateway {
 
     pub(crate) async fn seal(&self, actor: Actor) -> Result<(), Failure> {
         let _turn = self.turn.lock().await;
-        let home = self.home()?;
-        let entry = Entry::new(home.now(), actor, "home.seal", format!("home:{}", home.id));
-        // Its access has to end also if the disk hangs.
-        let _ = timeout(PATIENCE, home.record(entry)).await;
-        self.close().await;
+        self.is_settled().await?;
+        self.close(Some(actor)).await;
         (self.on_event)(RunEvent::Sealed);
         Ok(())
     }
 
-    async fn close(&self) {
+    /// Whether the home may be sealed: what has ended in memory alone would be let in again when it is unsealed.
+    pub(crate) async fn is_settled(&self) -> Result<(), Failure> {
+        let home = self.home()?;
+        match home.endings.all_last().await {
+            true => Ok(()),
+            false => Err(ends_left(home.endings.fleeting())),
+        }
+    }
+
+    /// Closes the home, for somebody who is then on record, or because the gateway stops.
+    async fn close(&self, sealed_by: Option<Actor>) {
         let home = self
             .home
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(home) = home {
-            home.people.forget_setup_link();
-            home.close().await;
+        let Some(home) = home else { return };
+        self.closing.store(true, Ordering::Relaxed);
+        home.people.forget_setup_link();
+        // Everybody is out before anything waits for the disk.
+        home.close_doors().await;
+        if let Some(actor) = sealed_by {
+            let entry = Entry::new(home.now(), actor, "home.seal", format!("home:{}", home.id));
+            let _ = timeout(PATIENCE, home.record(entry)).await;
         }
+        home.close().await;
+        self.closing.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -385,7 +410,7 @@ impl Gateway {
         let home = home.as_deref();
         let clock = home.map_or(unknown, Home::clock_view);
         Status {
-            sealed: home.is_none(),
+            sealed: home.is_none() && !self.closing.load(Ordering::Relaxed),
             version: env!("CARGO_PKG_VERSION").into(),
             home: self.slots.home().to_string(),
             listeners: Listeners { mqtt, http, socket },
@@ -406,6 +431,18 @@ impl Gateway {
             slots: kinds.into_iter().map(slot_name).collect(),
         }
     }
+}
+
+/// Why a home is not sealed now.
+fn ends_left(count: usize) -> Failure {
+    let ends = match count {
+        1 => "1 end of access is".to_owned(),
+        count => format!("{count} ends of access are"),
+    };
+    Failure::refused(
+        &format!("{ends} not on the disk yet, and would be undone when the home is unsealed"),
+        "Free or mend the disk, then seal it. If it must be closed at once, stop the gateway: what is not on the disk then is let in again.",
+    )
 }
 
 fn slot_name(kind: SlotKind) -> String {

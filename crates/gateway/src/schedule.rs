@@ -1,4 +1,7 @@
 //! What time brings: sightings and checkpoints every second, the rest every minute.
+//!
+//! What ends by time, what is written into the database and what is written into the anchor file have a task each: none of
+//! them waits for a disk that holds up another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +10,8 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::tokens::TokenWrite;
 use hearthkey_store::vault_change::VaultWrite;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::home::Home;
 
@@ -20,19 +24,57 @@ const RIGHTS_NOTED_EVERY_S: u64 = 10;
 /// Revoked tokens are forgotten after this long.
 const TOKENS_KEPT: Span = Span::days(30);
 
+/// Ticks until the home closes.
+struct Ticks {
+    every: Interval,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Ticks {
+    fn of(home: &Home, every: Duration) -> Self {
+        let mut every = interval(every);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            every,
+            stopping: home.stopping.subscribe(),
+        }
+    }
+
+    /// Waits for the next one. There is none once the home closes.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.every.tick() => true,
+            _ = self.stopping.wait_for(|stop| *stop) => false,
+        }
+    }
+}
+
+/// Ends what is over by time, until the home closes.
+pub(crate) async fn keep_ending(home: Arc<Home>) {
+    let mut minutes = Ticks::of(&home, Duration::from_secs(60));
+    while minutes.next().await {
+        let now = home.now();
+        home.access_mut().sweep(now);
+        home.sweep_waiting();
+        home.end_second_slots(now).await;
+    }
+}
+
+/// Writes the anchor file after what is new in the log, until the home closes.
+pub(crate) async fn keep_anchoring(home: Arc<Home>) {
+    let mut seconds = Ticks::of(&home, Duration::from_secs(1));
+    let mut anchored = 0;
+    while seconds.next().await {
+        home.anchor_what_is_new(&mut anchored).await;
+    }
+}
+
 /// Keeps time until the home closes.
 pub(crate) async fn keep(home: Arc<Home>) {
-    let mut stopping = home.stopping.subscribe();
-    let mut seconds = interval(Duration::from_secs(1));
-    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seconds = Ticks::of(&home, Duration::from_secs(1));
     let mut ticks = 0_u64;
-    let mut anchored = 0;
-    loop {
-        tokio::select! {
-            _ = seconds.tick() => {}
-            _ = stopping.wait_for(|stop| *stop) => return,
-        }
-        home.every_second(&mut anchored).await;
+    while seconds.next().await {
+        home.every_second().await;
         if ticks.is_multiple_of(RIGHTS_NOTED_EVERY_S) {
             home.note_rights_used().await;
         }
@@ -47,10 +89,13 @@ pub(crate) async fn keep(home: Arc<Home>) {
 }
 
 impl Home {
-    async fn every_second(&self, anchored: &mut u64) {
+    async fn every_second(&self) {
         self.note_sightings().await;
         self.note_token_uses().await;
         self.note_session_uses().await;
+    }
+
+    async fn anchor_what_is_new(&self, anchored: &mut u64) {
         let newest = self.store.checkpoints().borrow().clone();
         if let Some(checkpoint) = newest.filter(|newest| newest.size != *anchored) {
             match tokio::task::block_in_place(|| self.store.write_anchor()) {
@@ -63,9 +108,6 @@ impl Home {
 
     async fn every_minute(&self) {
         let now = self.now();
-        self.end_second_slots(now).await;
-        self.access_mut().sweep(now);
-        self.sweep_waiting();
         self.settle_all_out_of_use().await;
         if self.clock.now_and_trust().1 {
             self.shred_what_is_due(now).await;

@@ -92,6 +92,8 @@ impl Home {
             .map(|(fingerprint, (device, _))| (*fingerprint, device.clone()))
             .collect();
         for (fingerprint, device) in over {
+            // Out first, and written down then, now or in a minute.
+            self.end_in_memory(&fingerprint);
             let _turn = self.turns.of(&device).await;
             let object = format!("device:{device}");
             let entry = Entry::new(now, Actor::gateway(), "certificate.supersede", object)
@@ -107,11 +109,15 @@ impl Home {
 
     fn end_predecessors(&self, earlier: &[Fingerprint]) {
         for fingerprint in earlier {
-            self.access_mut()
-                .set_certificate_state(fingerprint, CertificateState::Superseded);
+            self.end_in_memory(fingerprint);
             locked(&self.second_slots).remove(fingerprint);
-            self.broker.drop_certificate(fingerprint);
         }
+    }
+
+    fn end_in_memory(&self, fingerprint: &Fingerprint) {
+        self.access_mut()
+            .set_certificate_state(fingerprint, CertificateState::Superseded);
+        self.broker.drop_certificate(fingerprint);
     }
 
     /// Writes down who was seen since the last time.

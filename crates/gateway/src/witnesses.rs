@@ -5,10 +5,14 @@
 
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::id::HomeId;
+use hearthkey_core::posture::witness::Unwritten;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::ReadError;
+use tokio::time::timeout;
+
+use crate::endings::PATIENCE;
 
 /// A file that outlives the database.
 #[derive(Debug, Clone, Copy)]
@@ -59,13 +63,40 @@ impl Witness {
         let entry = Entry::new(now, Actor::gateway(), "home.open", format!("home:{home}"));
         let write = Write::Setting(self.setting(), now.to_string().into_bytes());
         let change = Change::record(entry.ended(Outcome::Alert, self.reason())).write(write);
-        // A home that is read-only, or whose disk is full, opens all the same and says so as long as it is open.
-        match store.commit(change).await {
-            Ok(_) => self.is_noted(store),
-            Err(error) => {
+        // A home that is read-only, or whose disk is full or hangs, opens all the same and says so as long as it is open.
+        match timeout(PATIENCE, store.commit(change)).await {
+            Ok(Ok(_)) => self.is_noted(store),
+            Ok(Err(error)) => {
                 tracing::error!(%error, reason = self.reason(), "what was missing could not be written down");
+            }
+            Err(_) => {
+                tracing::error!(
+                    reason = self.reason(),
+                    "the disk hangs: it will be told once more"
+                );
             }
         }
         Ok(Some(now))
+    }
+}
+
+/// The journal lacked what the registry knows. It is given that again, so that nothing is amiss the next time; that it was is
+/// in the log.
+pub(crate) async fn gaps_are_recorded(
+    store: &Store,
+    home: &HomeId,
+    now: Timestamp,
+    lacking: &Unwritten,
+) {
+    if lacking.count() == 0 {
+        return;
+    }
+    let entry = Entry::new(now, Actor::gateway(), "home.open", format!("home:{home}"))
+        .with("devices", lacking.count())
+        .ended(Outcome::Alert, "journal_incomplete");
+    match timeout(PATIENCE, store.commit(Change::record(entry))).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "what the journal lacked could not be recorded"),
+        Err(_) => tracing::error!("the disk hangs: what the journal lacked is not recorded yet"),
     }
 }

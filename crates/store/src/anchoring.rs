@@ -1,10 +1,19 @@
 //! The files that witness what an open store holds: its anchor is written, compared, and put aside when a person has accepted that
-//! it does not fit; what was missing at the start is noted.
+//! it does not fit; its journal is compared with the registry; what was missing at the start is noted.
 
-use hearthkey_core::posture::witness::Anchor;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use hearthkey_core::certificate::RevocationReason;
+use hearthkey_core::device::DeviceState;
+use hearthkey_core::id::DeviceId;
+use hearthkey_core::posture::witness::{Anchor, JournalGaps};
+use hearthkey_core::time::Timestamp;
 
 use crate::anchor::{ANCHOR_FILE, UNANCHORED_FILE};
 use crate::change::Change;
+use crate::devices::TakenBack;
+use crate::journal::{Journal, Revocation};
 use crate::log::{SignedCheckpoint, open_checkpoint};
 use crate::registry::ReadError;
 use crate::store::{Store, locked};
@@ -21,6 +30,34 @@ impl Store {
         self.dir.remove(UNANCHORED_FILE)
     }
 
+    /// What of the revocations that the registry knows the journal does not hold.
+    pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
+        let mut gaps = JournalGaps {
+            missing: !self.journal.is_there(),
+            ..JournalGaps::default()
+        };
+        let lines = self.unjournaled(Timestamp::default())?;
+        let mut devices: Vec<DeviceId> = lines.into_iter().map(|line| line.device).collect();
+        // They come sorted.
+        devices.dedup();
+        for device in devices {
+            gaps.unwritten.add(device.to_string());
+        }
+        Ok(gaps)
+    }
+
+    /// The lines that the journal lacks, sorted by their devices. One of which the registry does not know when it was gets
+    /// this moment.
+    pub fn unjournaled(&self, now: Timestamp) -> Result<Vec<Revocation>, ReadError> {
+        let (over, taken_back) = self.read(|registry| {
+            Ok((
+                registry.devices_that_are_over()?,
+                registry.certificates_taken_back()?,
+            ))
+        })?;
+        Ok(lacking(&self.journal, over, taken_back, now))
+    }
+
     /// Writes the newest checkpoint into the anchor file.
     pub fn write_anchor(&self) -> std::io::Result<()> {
         if locked(&self.read_only).is_some() {
@@ -33,7 +70,11 @@ impl Store {
             ));
         }
         match newest {
-            Some(checkpoint) => self.dir.replace(ANCHOR_FILE, &checkpoint.note),
+            Some(checkpoint) => {
+                self.dir.replace(ANCHOR_FILE, &checkpoint.note)?;
+                self.anchored.store(checkpoint.size, Ordering::Relaxed);
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -54,14 +95,15 @@ impl Store {
             return Ok(Anchor::Current);
         };
         let Ok(Some(note)) = self.dir.read(ANCHOR_FILE) else {
-            return Ok(Anchor::Missing);
+            return Ok(Anchor::Missing(self.anchored.load(Ordering::Relaxed)));
         };
+        let foreign = Anchor::Foreign(self.anchored.load(Ordering::Relaxed));
         let Ok(anchor) = open_checkpoint(&note, &self.vkey) else {
-            return Ok(Anchor::Foreign);
+            return Ok(foreign);
         };
         let is_other = anchor.size == newest.size && anchor.root != newest.root;
         if anchor.size > newest.size || is_other {
-            return Ok(Anchor::Foreign);
+            return Ok(foreign);
         }
         if anchor.size == newest.size {
             return Ok(Anchor::Current);
@@ -88,5 +130,96 @@ impl Store {
             tracing::error!(%error, "the anchor file could not be written");
         }
         Ok(())
+    }
+}
+
+/// What of the devices that are over, and of the certificates that were taken back, is to be written into the journal.
+fn lacking(
+    journal: &Journal,
+    over: Vec<(DeviceId, DeviceState)>,
+    taken_back: Vec<TakenBack>,
+    now: Timestamp,
+) -> Vec<Revocation> {
+    let mut lines: BTreeMap<(DeviceId, Timestamp), Revocation> = BTreeMap::new();
+    for one in taken_back {
+        if journal.holds_certificate(&one.certificate) {
+            continue;
+        }
+        let line = lines.entry((one.device.clone(), one.at));
+        let line = line.or_insert_with(|| empty_line(one.device, one.reason, one.at));
+        line.certificates.push(one.certificate);
+        if one.reason == RevocationReason::KeyCompromise {
+            line.keys.push(one.key);
+        }
+    }
+    for (device, state) in over {
+        let mut known = lines.range((device.clone(), Timestamp::default())..);
+        let is_known = known.next().is_some_and(|((its, _), _)| *its == device);
+        if is_known || journal.holds(&device) {
+            continue;
+        }
+        let reason = match state {
+            DeviceState::Retired => RevocationReason::CessationOfOperation,
+            _ => RevocationReason::Unspecified,
+        };
+        lines.insert((device.clone(), now), empty_line(device, reason, now));
+    }
+    lines.into_values().collect()
+}
+
+fn empty_line(device: DeviceId, reason: RevocationReason, at: Timestamp) -> Revocation {
+    Revocation {
+        device,
+        certificates: Vec::new(),
+        keys: Vec::new(),
+        reason,
+        at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::id::{Fingerprint, HomeId};
+
+    use super::*;
+    use crate::keys::RootKey;
+
+    #[tokio::test]
+    async fn what_the_journal_lacks_of_a_second_life_is_known_by_its_certificate() {
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let (journal, _) = Journal::open(place.path(), &RootKey::generate(), &home).unwrap();
+        let id = |name: &str| -> DeviceId { name.parse().unwrap() };
+        let (at, now) = (Timestamp::from_s(10), Timestamp::from_s(20));
+        let compromise = RevocationReason::KeyCompromise;
+        let taken_back = || {
+            let all = [("lamp", 1), ("lamp", 2), ("plug", 3)].into_iter();
+            let each = all.map(|(name, number)| TakenBack {
+                device: id(name),
+                certificate: Fingerprint([number; 32]),
+                key: Fingerprint([number + 10; 32]),
+                reason: compromise,
+                at,
+            });
+            each.collect::<Vec<_>>()
+        };
+        let line = |name, numbers: &[u8]| Revocation {
+            certificates: numbers.iter().map(|n| Fingerprint([*n; 32])).collect(),
+            keys: numbers.iter().map(|n| Fingerprint([n + 10; 32])).collect(),
+            ..empty_line(id(name), compromise, at)
+        };
+        journal.append(line("lamp", &[1])).await.unwrap();
+        // The plug has been admitted again since; the hall never had a certificate.
+        let over = || {
+            let retired = (id("hall"), DeviceState::Retired);
+            vec![retired, (id("lamp"), DeviceState::Revoked)]
+        };
+        let hall = empty_line(id("hall"), RevocationReason::CessationOfOperation, now);
+        let lines = lacking(&journal, over(), taken_back(), now);
+        assert_eq!(lines, [hall, line("lamp", &[2]), line("plug", &[3])]);
+        for line in lines {
+            journal.append(line).await.unwrap();
+        }
+        assert!(lacking(&journal, over(), taken_back(), now).is_empty());
     }
 }

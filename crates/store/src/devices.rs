@@ -1,14 +1,15 @@
 //! Lists of devices: filtered, sorted and counted by the database, a page at a time.
 
-use hearthkey_core::certificate::Certificate;
-use hearthkey_core::id::{DeviceId, EnvironmentName};
+use hearthkey_core::certificate::{Certificate, RevocationReason};
+use hearthkey_core::device::DeviceState;
+use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
 use hearthkey_core::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
 
 use crate::registry::{
-    CERTIFICATE_COLUMNS, DEVICE_COLUMNS, KnownDevice, ReadError, Registry, Text,
-    read_certificate_at, read_device,
+    CERTIFICATE_COLUMNS, DEVICE_COLUMNS, KnownDevice, ReadError, Registry, Text, Word,
+    read_certificate_at, read_device, time,
 };
 
 /// Columns of a device that come before those of its newest certificate.
@@ -124,11 +125,38 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(KnownDevice, Option<Certificate>)> {
     Ok((read_device(row)?, certificate))
 }
 
+/// A certificate that was taken back, as the revocation journal is to hold it.
+pub(crate) struct TakenBack {
+    pub(crate) device: DeviceId,
+    pub(crate) certificate: Fingerprint,
+    pub(crate) key: Fingerprint,
+    pub(crate) reason: RevocationReason,
+    pub(crate) at: Timestamp,
+}
+
 impl Registry<'_> {
     /// The devices that are retired or revoked.
-    pub fn devices_that_are_over(&self) -> Result<Vec<DeviceId>, ReadError> {
-        let sql = "SELECT name FROM device WHERE state IN ('retired', 'revoked') ORDER BY name";
-        self.all(sql, [], |row| Ok(row.get::<_, Text<_>>(0)?.0))
+    pub(crate) fn devices_that_are_over(&self) -> Result<Vec<(DeviceId, DeviceState)>, ReadError> {
+        let sql =
+            "SELECT name, state FROM device WHERE state IN ('retired', 'revoked') ORDER BY name";
+        self.all(sql, [], |row| {
+            Ok((row.get::<_, Text<_>>(0)?.0, row.get::<_, Word<_>>(1)?.0))
+        })
+    }
+
+    /// Every certificate that was revoked, the oldest first.
+    pub(crate) fn certificates_taken_back(&self) -> Result<Vec<TakenBack>, ReadError> {
+        let sql = "SELECT d.name, c.fingerprint, c.key, c.reason, c.revoked_at
+             FROM certificate c JOIN device d ON d.id = c.device WHERE c.state = 'revoked' ORDER BY c.id";
+        self.all(sql, [], |row| {
+            Ok(TakenBack {
+                device: row.get::<_, Text<_>>(0)?.0,
+                certificate: Fingerprint(row.get(1)?),
+                key: Fingerprint(row.get(2)?),
+                reason: row.get::<_, Word<_>>(3)?.0,
+                at: time(row, 4)?,
+            })
+        })
     }
 
     /// A slice of the devices that fit, each with its newest certificate.

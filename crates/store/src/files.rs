@@ -41,12 +41,33 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
-/// Whether the database is the file that it was when the home opened. What is written into one that has lost its name is lost.
-pub(crate) fn still_the_same(dir: &DataDir, database: Option<Identity>) -> Result<(), String> {
-    let now = dir.identity(DATABASE_FILE);
-    match now.is_ok_and(|now| now == database) {
-        true => Ok(()),
-        false => Err("the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into()),
+/// The database with its write-ahead log and the index of that.
+const DATABASE_AND_LOG: [&str; 3] = [DATABASE_FILE, "hearthkey.db-wal", "hearthkey.db-shm"];
+
+/// Which files the database was when the home opened. SQLite replaces none of them while a connection is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DatabaseFiles([Option<Identity>; 3]);
+
+impl DatabaseFiles {
+    pub(crate) fn of(dir: &DataDir) -> io::Result<Self> {
+        let [database, log, index] = DATABASE_AND_LOG.map(|name| dir.identity(name));
+        Ok(Self([database?, log?, index?]))
+    }
+
+    /// Whether they are still the same. What is written into one that has lost its name is lost.
+    pub(crate) fn are_still_there(&self, dir: &DataDir) -> Result<(), String> {
+        let files = DATABASE_AND_LOG.into_iter().zip(self.0);
+        for (name, then) in files {
+            let now = dir.identity(name);
+            if then.is_none() || now.is_ok_and(|now| now == then) {
+                continue;
+            }
+            return Err(match name {
+                DATABASE_FILE => "the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into(),
+                _ => format!("{name} was taken away or replaced while the gateway ran: stop the gateway in order, without killing it, and start it"),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -126,12 +147,11 @@ impl DataDir {
         Ok(ours && !writable)
     }
 
-    /// Lets its owner write and its group read, and nobody else.
+    /// Lets its owner write, its group read at most, and nobody else. Whom it shuts out already it does not let in.
     pub fn close_to_others(&self) -> io::Result<()> {
-        Ok(rustix::fs::fchmod(
-            &self.handle,
-            Mode::RWXU | Mode::RGRP | Mode::XGRP,
-        )?)
+        let now = Mode::from_raw_mode(fstat(&self.handle)?.st_mode);
+        let most = Mode::RWXU | Mode::RGRP | Mode::XGRP;
+        Ok(rustix::fs::fchmod(&self.handle, now & most)?)
     }
 
     /// What tells a file from any other that is there at the same time.
@@ -389,6 +409,18 @@ mod tests {
             let mode = std::fs::Permissions::from_mode(mode);
             std::fs::set_permissions(place.path(), mode).unwrap();
             assert!(!dir.is_private().unwrap());
+        }
+    }
+
+    #[test]
+    fn closing_a_directory_takes_rights_and_gives_none() {
+        let (place, dir) = data_dir();
+        for (before, after) in [(0o700, 0o700), (0o750, 0o750), (0o755, 0o750)] {
+            let mode = std::fs::Permissions::from_mode(before);
+            std::fs::set_permissions(place.path(), mode).unwrap();
+            dir.close_to_others().unwrap();
+            let now = std::fs::metadata(place.path()).unwrap().mode() & 0o777;
+            assert_eq!(now, after, "{before:o}");
         }
     }
 

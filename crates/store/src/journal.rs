@@ -33,6 +33,7 @@ const GROUP: usize = 256;
 
 /// One revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Revocation {
     /// The device.
     pub device: DeviceId,
@@ -54,6 +55,8 @@ pub struct Replay {
     pub revocations: Vec<Revocation>,
     /// Lines that do not carry this home's HMAC: altered, or cut short.
     pub foreign_lines: usize,
+    /// Lines that carry this home's HMAC and say what this program does not know: a newer one has written them.
+    pub newer_lines: usize,
     /// Whether the last line lacks its end.
     pub unterminated: bool,
     /// Whether the file was not there.
@@ -73,6 +76,27 @@ struct Written {
     /// How long it was at least, in bytes.
     size: u64,
     devices: HashSet<DeviceId>,
+    certificates: HashSet<Fingerprint>,
+}
+
+impl Written {
+    fn of(file: Arc<File>, size: u64, revocations: &[Revocation]) -> Self {
+        let mut written = Self {
+            file,
+            size,
+            devices: HashSet::new(),
+            certificates: HashSet::new(),
+        };
+        for revocation in revocations {
+            written.add(revocation);
+        }
+        written
+    }
+
+    fn add(&mut self, revocation: &Revocation) {
+        self.devices.insert(revocation.device.clone());
+        self.certificates.extend(&revocation.certificates);
+    }
 }
 
 struct Line {
@@ -106,15 +130,11 @@ impl Journal {
             ..read(&key, &content)
         };
         let file = Arc::new(file);
-        let written = Arc::new(Mutex::new(Written {
-            file: Arc::clone(&file),
-            size: content.len() as u64,
-            devices: replay
-                .revocations
-                .iter()
-                .map(|r| r.device.clone())
-                .collect(),
-        }));
+        let written = Arc::new(Mutex::new(Written::of(
+            Arc::clone(&file),
+            content.len() as u64,
+            &replay.revocations,
+        )));
         let (lines, queue) = mpsc::channel(QUEUE);
         let pen = Pen {
             dir: Arc::clone(&dir),
@@ -163,6 +183,11 @@ impl Journal {
     pub fn holds(&self, device: &DeviceId) -> bool {
         locked(&self.written).devices.contains(device)
     }
+
+    /// Whether the journal holds a certificate as revoked.
+    pub fn holds_certificate(&self, certificate: &Fingerprint) -> bool {
+        locked(&self.written).certificates.contains(certificate)
+    }
 }
 
 /// What the thread writes with.
@@ -186,8 +211,7 @@ impl Pen {
             for line in group.drain(..) {
                 let answer = match &written {
                     Ok(()) => {
-                        let device = line.revocation.device.clone();
-                        locked(&self.written).devices.insert(device);
+                        locked(&self.written).add(&line.revocation);
                         Ok(())
                     }
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -235,11 +259,7 @@ impl Pen {
         let size = self.file.metadata()?.len();
         // It may be somebody else's file, without an end.
         self.torn = size > 0;
-        *locked(&self.written) = Written {
-            file: Arc::clone(&self.file),
-            size,
-            devices: HashSet::new(),
-        };
+        *locked(&self.written) = Written::of(Arc::clone(&self.file), size, &[]);
         self.dir.sync()
     }
 }
@@ -250,12 +270,12 @@ fn read(key: &DerivedKey, content: &[u8]) -> Replay {
         ..Replay::default()
     };
     for line in content.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii_end();
-        let (ours, others) = read_line(key, line);
-        if ours.len() > 1 || others {
+        let line = read_line(key, line.trim_ascii_end());
+        if line.ours.len() + line.newer > 1 || line.others {
             replay.foreign_lines += 1;
         }
-        replay.revocations.extend(ours);
+        replay.newer_lines += line.newer;
+        replay.revocations.extend(line.ours);
     }
     replay
 }
@@ -273,35 +293,51 @@ fn mac(key: &DerivedKey, message: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// What of a line is ours, and whether there is anything else in it. What somebody, or a disk, has put before or after a line
-/// of ours, or in place of the end between two, takes nothing from it.
-fn read_line(key: &DerivedKey, line: &[u8]) -> (Vec<Revocation>, bool) {
+/// What a line holds.
+#[derive(Default)]
+struct Content {
+    ours: Vec<Revocation>,
+    /// How many of a newer program's there are.
+    newer: usize,
+    /// Whether there is anything else in it.
+    others: bool,
+}
+
+/// What somebody, or a disk, has put before or after a line of ours, or in place of the end between two, takes nothing from
+/// it.
+fn read_line(key: &DerivedKey, line: &[u8]) -> Content {
     let windows = line.windows(BEGIN.len()).enumerate();
     let begins = windows.filter(|(_, part)| *part == BEGIN);
     let mut begins: Vec<usize> = begins.map(|(at, _)| at).collect();
     begins.push(line.len());
-    let (mut ours, mut others) = (Vec::new(), begins[0] > 0);
-    for ends in begins.windows(2) {
-        match read_one(key, &line[ends[0]..ends[1]]) {
-            Some((revocation, after)) => {
-                ours.push(revocation);
-                others |= !after.is_empty();
-            }
-            None => others = true,
-        }
+    if begins[0] > 0 {
+        // A newer program may begin its lines otherwise.
+        begins.insert(0, 0);
     }
-    (ours, others)
+    let mut content = Content::default();
+    for ends in begins.windows(2) {
+        let Some((json, after)) = read_one(key, &line[ends[0]..ends[1]]) else {
+            content.others = true;
+            continue;
+        };
+        match serde_json::from_slice(json) {
+            Ok(revocation) => content.ours.push(revocation),
+            Err(_) => content.newer += 1,
+        }
+        content.others |= !after.is_empty();
+    }
+    content
 }
 
-/// The line of ours with which a text begins, and what comes after it.
-fn read_one<'a>(key: &DerivedKey, text: &'a [u8]) -> Option<(Revocation, &'a [u8])> {
+/// The JSON with this home's HMAC with which a text begins, and what comes after the two.
+fn read_one<'a>(key: &DerivedKey, text: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     // Our JSON has no tab in it.
     let tab = text.iter().position(|byte| *byte == b'\t')?;
     let (json, tagged) = (&text[..tab], &text[tab + 1..]);
     let (tag, after) = tagged.split_at_checked(TAG_DIGITS)?;
     let tag = hearthkey_core::id::unhex::<32>(std::str::from_utf8(tag).ok()?)?;
     mac(key, json).verify_slice(&tag).ok()?;
-    Some((serde_json::from_slice(json).ok()?, after))
+    Some((json, after))
 }
 
 #[cfg(test)]
@@ -386,6 +422,29 @@ mod tests {
             assert_eq!(replay.revocations, [revocation("lamp")]);
             assert_eq!(replay.foreign_lines, foreign_lines);
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_of_a_newer_program_is_ours_and_not_understood() {
+        let fixture = Fixture::new();
+        fixture.open().0.append(revocation("lamp")).await.unwrap();
+        let key = fixture.root.journal(&"home-1".parse().unwrap());
+        let ours = serde_json::to_string(&revocation("door")).unwrap();
+        let newer = [
+            ours.replace("key-compromise", "weak-key"),
+            ours.replacen('{', r#"{"prev":"00","#, 1),
+            ours.replacen("}", r#","by":"ada"}"#, 1),
+        ];
+        let mut bytes = fixture.bytes();
+        for json in newer {
+            assert_ne!(json, ours);
+            let tag = hex(&mac(&key, json.as_bytes()).finalize().into_bytes());
+            bytes.extend(format!("{json}\t{tag}\n").as_bytes());
+        }
+        std::fs::write(fixture.path(), bytes).unwrap();
+        let (_, replay) = fixture.open();
+        assert_eq!((replay.newer_lines, replay.foreign_lines), (3, 0));
+        assert_eq!(replay.revocations, [revocation("lamp")]);
     }
 
     #[tokio::test]
@@ -481,6 +540,11 @@ mod tests {
         assert!(!journal.is_there());
         journal.append(revocation("door")).await.unwrap();
         assert!(journal.is_there() && !journal.holds(&lamp));
+        let both = [Fingerprint([1; 32]), Fingerprint([9; 32])];
+        assert_eq!(
+            both.map(|one| journal.holds_certificate(&one)),
+            [true, false]
+        );
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("door")]);
     }

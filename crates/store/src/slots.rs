@@ -95,6 +95,11 @@ pub enum UnsealError {
     /// The slots file is not what was written.
     #[error("the slots file is damaged: {0}. Restore it from a backup")]
     Damaged(String),
+    /// The slots file says what this program does not know.
+    #[error(
+        "the slots file holds what this program does not know: {0}. A newer Hearthkey has written it: run that one. If none has, restore it from a backup"
+    )]
+    Newer(String),
     /// No slot opens with what was presented.
     #[error(
         "this does not open the home: no slot fits. Try another passphrase, or the recovery code"
@@ -145,7 +150,15 @@ impl Slots {
                 path: data_dir.join(SLOTS_FILE),
                 source,
             })?;
-        serde_json::from_slice(&text).map_err(|error| UnsealError::Damaged(error.to_string()))
+        Self::parse(&text)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, UnsealError> {
+        serde_json::from_slice(text).map_err(|error| match error.is_data() {
+            // It is whole, and says something else.
+            true => UnsealError::Newer(error.to_string()),
+            false => UnsealError::Damaged(error.to_string()),
+        })
     }
 
     /// Writes the slots to a data directory, whole or not at all.
@@ -312,6 +325,20 @@ mod tests {
             Way::KeyFile(Zeroizing::new(vec![0; 32])),
         ] {
             assert!(matches!(slots.unseal(&wrong), Err(UnsealError::NoFit)));
+        }
+    }
+
+    #[test]
+    fn a_slots_file_of_a_newer_program_is_not_called_damaged() {
+        let told = |text: &str| Slots::parse(text.as_bytes()).unwrap_err().to_string();
+        for newer in [
+            r#"{"home":"home-1","slots":[],"form":2}"#,
+            r#"{"home":"home-1","slots":[{"kind":"hardware","salt":"","wrapped":""}]}"#,
+        ] {
+            assert!(told(newer).contains("newer Hearthkey"), "{}", told(newer));
+        }
+        for damaged in ["", r#"{"home":"home-1","slots":["#, "\0\0\0"] {
+            assert!(told(damaged).contains("is damaged"), "{}", told(damaged));
         }
     }
 

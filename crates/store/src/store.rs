@@ -1,12 +1,11 @@
 //! The store as the gateway holds it: opened with a root key, closed when the home is sealed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
-use hearthkey_core::posture::Named;
-use hearthkey_core::posture::witness::JournalGaps;
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
 use tlog_tiles::{Hash, HashReader, tree_hash};
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
-use crate::files::{DATABASE_FILE, DataDir, Identity, still_the_same};
+use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
@@ -59,6 +58,11 @@ pub enum OpenError {
         /// The number of the last that this program has.
         known: i64,
     },
+    /// A newer program has written into the revocation journal.
+    #[error(
+        "the revocation journal holds {0} lines that this program does not understand: a newer Hearthkey has written them. Run that one, or restore a backup from before it"
+    )]
+    NewerJournal(usize),
     /// It is older, and a migration failed.
     #[error(
         "the database cannot be brought from schema {found} to {known}: {why}. Free the disk if it is full; otherwise restore a backup"
@@ -111,12 +115,16 @@ pub struct Opened {
 pub struct Store {
     pub(crate) dir: Arc<DataDir>,
     path: PathBuf,
-    /// Which file the database is.
-    database: Option<Identity>,
+    /// Which files the database is.
+    database: DatabaseFiles,
+    /// Kept open and never asked: as long as it is, SQLite takes the write-ahead log away for no other that is closed.
+    open: Mutex<Option<Connection>>,
     key: Arc<DerivedKey>,
     vault: Vault,
     pub(crate) vkey: String,
     pub(crate) journal: Journal,
+    /// The size of the log that the anchor file covered when it was last written, or found to be right.
+    pub(crate) anchored: AtomicU64,
     readers: Readers,
     pub(crate) writer: Mutex<Option<Arc<Writer>>>,
     pub(crate) read_only: Arc<Mutex<Option<Incident>>>,
@@ -186,6 +194,9 @@ impl Store {
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or(OpenError::Missing("log key"))?;
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
+        if replay.newer_lines > 0 {
+            return Err(OpenError::NewerJournal(replay.newer_lines));
+        }
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let anchored = dir.has(ANCHOR_FILE)?;
@@ -194,6 +205,9 @@ impl Store {
         }
         let anchored = anchored && !dir.has(UNANCHORED_FILE)?;
         let incident = examine_log(&connection, &dir, &vkey)?;
+        let anchor = dir.read(ANCHOR_FILE)?;
+        let anchor = anchor.and_then(|note| open_checkpoint(&note, &vkey).ok());
+        let covered = anchor.map_or(0, |anchor| anchor.size);
         let read_only = Arc::new(Mutex::new(incident.clone()));
         if is_large(&path) {
             check_in_background(path.clone(), Arc::clone(&key), Arc::clone(&read_only));
@@ -201,7 +215,8 @@ impl Store {
         let last_durable = last_durable(&registry)?;
         let newest = stored_checkpoint(&connection, &vkey).map(Arc::new);
         let (sender, checkpoints) = watch::channel(newest);
-        let database = dir.identity(DATABASE_FILE)?;
+        let open = connection::open(&path, &key, Use::Read)?;
+        let database = DatabaseFiles::of(&dir)?;
         let writer = Arc::new(Writer::start(
             (Arc::clone(&dir), path.clone(), database),
             Arc::clone(&key),
@@ -212,10 +227,12 @@ impl Store {
             dir,
             path,
             database,
+            open: Mutex::new(Some(open)),
             key,
             vault,
             vkey,
             journal,
+            anchored: AtomicU64::new(covered),
             readers: Readers::new(connection),
             writer: Mutex::new(Some(writer)),
             read_only,
@@ -247,7 +264,7 @@ impl Store {
         let open = || {
             self.dir
                 .still_there()
-                .and_then(|()| still_the_same(&self.dir, self.database))
+                .and_then(|()| self.database.are_still_there(&self.dir))
                 .map_err(ReadError)?;
             Ok(connection::open(&self.path, &self.key, Use::Read)?)
         };
@@ -257,19 +274,6 @@ impl Store {
     /// Writes a revocation into the journal and waits until it is on the disk.
     pub async fn journal(&self, revocation: Revocation) -> std::io::Result<()> {
         self.journal.append(revocation).await
-    }
-
-    /// What of the revocations that the registry knows the journal does not hold.
-    pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
-        let over = self.read(|registry| registry.devices_that_are_over())?;
-        let mut unwritten = Named::default();
-        for device in over.iter().filter(|device| !self.journal.holds(device)) {
-            unwritten.add(device.to_string());
-        }
-        Ok(JournalGaps {
-            missing: !self.journal.is_there(),
-            unwritten,
-        })
     }
 
     /// The keys that open this home's secrets.
@@ -337,6 +341,7 @@ impl Store {
         if let Err(error) = self.write_anchor() {
             tracing::error!(%error, "the anchor file could not be written");
         }
+        locked(&self.open).take();
         self.readers.close();
     }
 }

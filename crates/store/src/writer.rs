@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::apply::ApplyError;
 use crate::change::{Change, apply, check};
 use crate::connection::{self, Use};
-use crate::files::{DataDir, Identity, still_the_same};
+use crate::files::{DataDir, DatabaseFiles};
 use crate::keys::DerivedKey;
 use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
 
@@ -69,7 +69,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        (dir, path, database): (Arc<DataDir>, PathBuf, Option<Identity>),
+        (dir, path, database): (Arc<DataDir>, PathBuf, DatabaseFiles),
         key: Arc<DerivedKey>,
         log_key: LogKey,
         checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
@@ -135,8 +135,8 @@ impl HashReader for StoredHashes<'_> {
 struct State {
     dir: Arc<DataDir>,
     path: PathBuf,
-    /// Which file the database is.
-    database: Option<Identity>,
+    /// Which files the database is.
+    database: DatabaseFiles,
     key: Arc<DerivedKey>,
     log_key: LogKey,
     checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
@@ -145,6 +145,12 @@ struct State {
 }
 
 type Verdict = Result<u64, CommitError>;
+
+/// What became of the changes of a group, and the checkpoint that they led to.
+type Done = (Vec<Verdict>, Option<SignedCheckpoint>);
+
+/// Written after a commit whose end is not known.
+const SETTLED: &str = "settled";
 
 impl State {
     fn run(&mut self, mut queue: mpsc::Receiver<Job>) {
@@ -161,6 +167,14 @@ impl State {
     fn commit_group(&mut self, group: Vec<Job>) {
         let (changes, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|job| (job.change, job.reply)).unzip();
+        if let Err(gone) = self.database.are_still_there(&self.dir) {
+            // What is open still has what was committed, and writes it down where it can when the gateway stops.
+            tracing::error!(gone, "nothing is committed");
+            for reply in replies {
+                let _ = reply.send(Err(CommitError::Unavailable(gone.clone())));
+            }
+            return;
+        }
         match self.try_commit(changes) {
             Ok((verdicts, checkpoint)) => {
                 if let Some(checkpoint) = checkpoint {
@@ -181,14 +195,10 @@ impl State {
         }
     }
 
-    fn try_commit(
-        &mut self,
-        changes: Vec<Change>,
-    ) -> Result<(Vec<Verdict>, Option<SignedCheckpoint>), CommitError> {
+    fn try_commit(&mut self, changes: Vec<Change>) -> Result<Done, CommitError> {
         // Until the commit itself, a failure leaves nothing behind.
         let nothing = CommitError::Unavailable;
         let text = |error: rusqlite::Error| nothing(error.to_string());
-        still_the_same(&self.dir, self.database).map_err(nothing)?;
         if self.open.is_none() {
             self.open = Some(self.reopen().map_err(nothing)?);
         }
@@ -209,10 +219,48 @@ impl State {
         } else {
             None
         };
-        tx.commit()
-            .map_err(|error| CommitError::Unknown(error.to_string()))?;
+        if let Err(error) = tx.commit() {
+            let sizes = (before, grown.size());
+            return self.settle(sizes, (verdicts, checkpoint), error.to_string());
+        }
         *edge = grown;
         Ok((verdicts, checkpoint))
+    }
+
+    /// The storage failed at the end of a commit. SQLite may have it in its log without showing it, until something else is
+    /// committed after it; so that is done, and then the size of the log tells whether it is there. If that fails too, or
+    /// the commit left no record, it stays unknown.
+    fn settle(
+        &mut self,
+        (before, after): (u64, u64),
+        done: Done,
+        why: String,
+    ) -> Result<Done, CommitError> {
+        self.open = None;
+        let size = self.commit_something().map_err(|error| {
+            tracing::error!(error, "what became of a commit is not known");
+            CommitError::Unknown(why.clone())
+        })?;
+        match size {
+            _ if before == after => Err(CommitError::Unknown(why)),
+            size if size == after => Ok(done),
+            size if size == before => Err(CommitError::Unavailable(why)),
+            _ => Err(CommitError::Unknown(why)),
+        }
+    }
+
+    /// Opens the database anew and commits something to it that says nothing. Returns the size of the log.
+    fn commit_something(&mut self) -> Result<u64, String> {
+        let (connection, edge) = self.reopen()?;
+        let size = edge.size();
+        connection
+            .execute(
+                "INSERT OR REPLACE INTO setting VALUES (?1, ?2)",
+                (SETTLED, size.to_string().into_bytes()),
+            )
+            .map_err(|error| error.to_string())?;
+        self.open = Some((connection, edge));
+        Ok(size)
     }
 
     fn reopen(&self) -> Result<(Connection, Edge), String> {
@@ -351,7 +399,7 @@ mod tests {
         let (sender, checkpoints) = watch::channel(None);
         let files = Arc::new(DataDir::open(dir.path()).unwrap());
         let state = State {
-            database: files.identity("hearthkey.db").unwrap(),
+            database: DatabaseFiles::of(&files).unwrap(),
             dir: files,
             path,
             key,
@@ -506,6 +554,48 @@ mod tests {
         assert_eq!(fixture.group(vec![recorded("c")]), [Ok(1)]);
         assert_eq!(fixture.settings(), ["a", "c"]);
         assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn a_commit_whose_end_was_not_known_is_known_once_something_is_committed_after_it() {
+        let mut fixture = fixture();
+        assert_eq!(fixture.group(vec![recorded("a")]), [Ok(0)]);
+        let mut settled = |sizes| {
+            let done = (vec![Ok(0)], None);
+            let settled = fixture.state.settle(sizes, done, "EIO".into());
+            settled.map(|(verdicts, _)| verdicts)
+        };
+        assert_eq!(settled((0, 1)), Ok(vec![Ok(0)]), "it is there");
+        let nothing = CommitError::Unavailable("EIO".into());
+        assert_eq!(settled((1, 2)), Err(nothing), "it is not");
+        let unknown = CommitError::Unknown("EIO".into());
+        assert_eq!(settled((1, 1)), Err(unknown.clone()), "it left no record");
+        assert_eq!(settled((2, 3)), Err(unknown), "others are missing, too");
+        assert_eq!(fixture.settings(), ["a", SETTLED]);
+        assert_eq!(fixture.group(vec![recorded("b")]), [Ok(1)]);
+        assert_eq!(fixture.verified(), 2);
+    }
+
+    #[test]
+    fn nothing_is_committed_to_a_log_that_was_taken_away_and_nothing_is_lost() {
+        let mut fixture = fixture();
+        assert_eq!(fixture.group(vec![recorded("a")]), [Ok(0)]);
+        fixture.state.database = DatabaseFiles::of(&fixture.state.dir).unwrap();
+        let log = fixture.state.path.with_file_name("hearthkey.db-wal");
+        std::fs::remove_file(&log).unwrap();
+        let verdicts = fixture.group(vec![recorded("b")]);
+        let told = match &verdicts[..] {
+            [Err(CommitError::Unavailable(told))] => told,
+            other => panic!("{other:?}"),
+        };
+        assert!(told.contains("hearthkey.db-wal was taken away"), "{told}");
+        // As when the gateway stops.
+        let (connection, _) = fixture.state.open.take().unwrap();
+        connection
+            .pragma_update(None, "wal_checkpoint", "TRUNCATE")
+            .unwrap();
+        drop(connection);
+        assert_eq!(fixture.settings(), ["a"]);
     }
 
     #[test]

@@ -214,11 +214,15 @@ async fn how_the_anchor_stands_to_the_log_is_known_while_the_home_is_open() {
     assert_eq!(store.anchor().unwrap(), Anchor::Behind(since));
     let anchor = disk.path().join(ANCHOR_FILE);
     fs::write(&anchor, "not a note").unwrap();
-    assert_eq!(store.anchor().unwrap(), Anchor::Foreign);
+    let Anchor::Foreign(covered) = store.anchor().unwrap() else {
+        panic!("it is no note");
+    };
     fs::remove_file(&anchor).unwrap();
-    assert_eq!(store.anchor().unwrap(), Anchor::Missing);
+    assert_eq!(store.anchor().unwrap(), Anchor::Missing(covered));
     store.write_anchor().unwrap();
     assert_eq!(store.anchor().unwrap(), Anchor::Current);
+    fs::remove_file(&anchor).unwrap();
+    assert_eq!(store.anchor().unwrap(), Anchor::Missing(covered + 2));
     store.close();
 }
 

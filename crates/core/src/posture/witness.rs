@@ -2,6 +2,7 @@
 
 use super::Named;
 use crate::finding::{Finding, FindingKind, Severity};
+use crate::id::{Fingerprint, hex};
 use crate::time::{Span, Timestamp};
 
 /// The anchor is written every second; one that has been behind for so long is not being written.
@@ -19,10 +20,42 @@ pub enum Anchor {
     Current,
     /// It ends before the log, whose first record beyond it was written at this moment.
     Behind(Timestamp),
-    /// It is not there.
-    Missing,
-    /// It does not carry this home's signature, or is of another log.
-    Foreign,
+    /// It is not there. It last covered a log of this size.
+    Missing(u64),
+    /// It does not carry this home's signature, or is of another log. It last covered the own one at this size.
+    Foreign(u64),
+}
+
+/// Devices that a journal does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    named: Named,
+    /// Of all their names, the first and the others.
+    digest: Option<Fingerprint>,
+}
+
+impl Unwritten {
+    /// Adds one.
+    pub fn add(&mut self, name: String) {
+        let before = self.digest.map(|all| hex(&all.0)).unwrap_or_default();
+        self.digest = Some(Fingerprint::of(format!("{before}\n{name}").as_bytes()));
+        self.named.add(name);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.named.count
+    }
+
+    fn text(&self) -> Option<String> {
+        (self.named.count > 0).then(|| self.named.text("revoked or retired device"))
+    }
+
+    /// Tells them from others, also beyond those that are named.
+    fn mark(&self) -> String {
+        let digest = self.digest.map(|all| hex(&all.0));
+        digest.unwrap_or_default()
+    }
 }
 
 /// What the revocation journal lacks now.
@@ -30,12 +63,12 @@ pub enum Anchor {
 pub struct JournalGaps {
     /// Whether the file is not there.
     pub missing: bool,
-    /// Revoked and retired devices that it does not hold.
-    pub unwritten: Named,
+    /// Devices whose revocation or retirement it does not hold, or not with every certificate.
+    pub unwritten: Unwritten,
 }
 
 /// What the revocation journal lacked when the home opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalOpened {
     /// When the home last opened without the file, if it ever did.
     pub missing_at: Option<Timestamp>,
@@ -43,6 +76,8 @@ pub struct JournalOpened {
     pub unterminated: bool,
     /// Lines that this home did not write, or not to their end.
     pub foreign_lines: usize,
+    /// Devices whose revocation or retirement it did not hold. It is given again what it lacked.
+    pub unwritten: Unwritten,
 }
 
 /// When backups were made and tried, as far as the log knows.
@@ -62,22 +97,23 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
         Anchor::Behind(since) => {
             format!("The anchor file does not hold what the log has got since {since}.")
         }
-        Anchor::Missing => "The anchor file is not there.".into(),
-        Anchor::Foreign => {
+        Anchor::Missing(_) => "The anchor file is not there.".into(),
+        Anchor::Foreign(_) => {
             "The anchor file is not the one of this log: it does not carry this home's signature, or has seen another log.".into()
         }
     };
-    // That it is late is accepted by itself, and not that it is another one.
+    // Whoever accepts this accepts this, and not what is found after the anchor was written again.
     let mark = match anchor {
-        Anchor::Foreign => "foreign",
-        Anchor::Missing => "missing",
-        _ => "",
+        Anchor::Foreign(size) => format!("foreign {size}"),
+        Anchor::Missing(size) => format!("missing {size}"),
+        Anchor::Behind(since) => since.to_string(),
+        Anchor::Current => String::new(),
     };
     let finding = Finding::new(
         FindingKind::AnchorBehind,
         Severity::High,
         object.to_owned(),
-        mark,
+        &mark,
     );
     Some(finding.saying(
         what,
@@ -118,6 +154,11 @@ impl JournalOpened {
                 self.foreign_lines
             ));
         }
+        if let Some(devices) = self.unwritten.text() {
+            sentences.push(format!(
+                "When the home opened, the revocation journal did not hold {devices}. It is given again what it lacked."
+            ));
+        }
         sentences
     }
 }
@@ -131,8 +172,7 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
                 .into(),
         );
     }
-    if gaps.unwritten.count > 0 {
-        let devices = gaps.unwritten.text("revoked or retired device");
+    if let Some(devices) = gaps.unwritten.text() {
         what.push(format!("The revocation journal does not hold {devices}."));
     }
     if what.is_empty() {
@@ -140,11 +180,12 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
     }
     let what = what.join(" ");
     // Whoever accepts this accepts this, and not what is found next.
+    let mark = [what.clone(), opened.unwritten.mark(), gaps.unwritten.mark()].concat();
     let finding = Finding::new(
         FindingKind::JournalIncomplete,
         Severity::High,
         object.to_owned(),
-        &what,
+        &mark,
     );
     Some(finding.saying(
         what,
@@ -226,8 +267,46 @@ mod tests {
         );
         let found = Some(FindingKind::AnchorBehind);
         assert_eq!(kind(Anchor::Behind(written), late), found);
-        assert_eq!(kind(Anchor::Missing, written), found);
-        assert_eq!(kind(Anchor::Foreign, written), found);
+        assert_eq!(kind(Anchor::Missing(1), written), found);
+        assert_eq!(kind(Anchor::Foreign(1), written), found);
+    }
+
+    #[test]
+    fn an_anchor_that_is_lost_again_is_another_finding() {
+        let id = |anchor| of_anchor(anchor, OBJECT, day(9)).unwrap().id;
+        let ids = [
+            Anchor::Behind(day(1)),
+            Anchor::Behind(day(2)),
+            Anchor::Missing(1),
+            Anchor::Missing(2),
+            Anchor::Foreign(1),
+            Anchor::Foreign(2),
+        ]
+        .map(id);
+        let different: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len());
+        assert_eq!(id(Anchor::Missing(1)), ids[2], "as long as it is missing");
+    }
+
+    #[test]
+    fn a_device_beyond_those_that_are_named_makes_another_finding() {
+        let id = |names: &[&str]| {
+            let mut gaps = JournalGaps::default();
+            for name in names {
+                gaps.unwritten.add((*name).to_owned());
+            }
+            let found = of_journal(&JournalOpened::default(), &gaps, OBJECT);
+            found.unwrap().id
+        };
+        let first = id(&["a", "b", "c", "d", "e", "f"]);
+        assert_eq!(id(&["a", "b", "c", "d", "e", "f"]), first);
+        assert_ne!(id(&["a", "b", "c", "d", "e", "g"]), first);
+    }
+
+    fn gap(name: &str) -> JournalGaps {
+        let mut gaps = JournalGaps::default();
+        gaps.unwritten.add(name.into());
+        gaps
     }
 
     #[test]
@@ -238,17 +317,17 @@ mod tests {
             missing_at: Some(day(1)),
             unterminated: true,
             foreign_lines: 2,
+            unwritten: gap("hall").unwritten,
         };
         let found = of_journal(&opened, &whole, OBJECT).unwrap();
         assert_eq!(found.kind, FindingKind::JournalIncomplete);
-        for said in ["was missing", "had no end", "2 lines"] {
+        for said in ["was missing", "had no end", "2 lines", "did not hold 1"] {
             assert!(found.what.contains(said), "{}", found.what);
         }
-        let mut gaps = JournalGaps {
+        let gaps = JournalGaps {
             missing: true,
-            ..JournalGaps::default()
+            ..gap("lamp")
         };
-        gaps.unwritten.add("lamp".into());
         let found = of_journal(&JournalOpened::default(), &gaps, OBJECT).unwrap();
         for said in ["not where it was", "1 revoked or retired device: lamp."] {
             assert!(found.what.contains(said), "{}", found.what);

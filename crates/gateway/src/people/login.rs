@@ -14,7 +14,7 @@ use hearthkey_core::person::Person;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 use hearthkey_store::registry::ReadError;
-use hearthkey_store::{CommitError, people::Ways};
+use hearthkey_store::{CommitError, Store, people::Ways};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -24,7 +24,7 @@ use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::sessions::{Opened, Visitor, open};
 use crate::people::throttle::{Attempt, By, counted};
-use crate::people::{passkeys, passwords};
+use crate::people::{People, passkeys, passwords};
 use crate::problem::Failure;
 
 /// The kind under which secrets for codes are kept.
@@ -98,6 +98,21 @@ pub(crate) fn no_such_ceremony() -> Failure {
         &"this was not begun here, has been answered, or was begun more than five minutes ago",
         "Begin again.",
     )
+}
+
+impl People {
+    /// Names that have logged in from somewhere are known there also after a restart: as long as a session of theirs lives.
+    pub(crate) fn remember_logins(&self, store: &Store) -> Result<(), ReadError> {
+        let mut sessions = store.read(|registry| registry.web_sessions(None))?;
+        sessions.reverse();
+        let mut throttle = locked(&self.throttle);
+        for (session, person) in sessions {
+            if let Ok(address) = session.address.parse() {
+                throttle.remember(address, person.name.as_str());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Home {
@@ -268,19 +283,6 @@ impl Home {
         if let Some(attempt) = tried.attempt {
             locked(&self.people.throttle).give_back(attempt);
         }
-    }
-
-    /// Names that have logged in from somewhere are known there also after a restart: as long as a session of theirs lives.
-    pub(crate) fn remember_logins(&self) -> Result<(), ReadError> {
-        let mut sessions = self.store.read(|registry| registry.web_sessions(None))?;
-        sessions.reverse();
-        let mut throttle = locked(&self.people.throttle);
-        for (session, person) in sessions {
-            if let Ok(address) = session.address.parse() {
-                throttle.remember(address, person.name.as_str());
-            }
-        }
-        Ok(())
     }
 
     fn found(&self, name: &str) -> Result<(Option<Person>, Ways), Failure> {

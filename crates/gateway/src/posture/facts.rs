@@ -114,7 +114,7 @@ impl Home {
                 key_file: self.key_file,
                 unanchored_at: self.unanchored_at,
                 anchor,
-                journal_opened: self.journal_opened,
+                journal_opened: self.journal_opened.clone(),
                 journal,
                 clock_doubted_since: self.clock.doubted_since(),
                 backups: registry.backups()?,
