@@ -40,8 +40,16 @@ pub enum PersonWrite {
     EndPasskey(String, Vec<u8>),
     /// Sets a person's password, as a PHC string; forgets which codes were used with the old one.
     Password(String, String),
-    /// A code was used; a conflict if it, or a later one, has been.
-    TotpStep(String, u64),
+    /// A code was used; a conflict if it, or a later one, has been, or if it was judged by another password, and so by
+    /// another secret, than the person has by now.
+    CodeUsed {
+        /// The person's id.
+        person: String,
+        /// The step of the code.
+        step: u64,
+        /// The PHC string of the password beside which it was judged.
+        password: String,
+    },
     /// Replaces a person's recovery codes.
     RecoveryCodes(String, Vec<Fingerprint>),
     /// Uses a recovery code up; a conflict if it is not there, or is used.
@@ -93,6 +101,17 @@ pub struct Ways {
     pub recovery_codes: u32,
 }
 
+impl Ways {
+    /// A person with these ways has used the code of this step.
+    pub fn code_used(&self, person: &str, step: u64) -> PersonWrite {
+        PersonWrite::CodeUsed {
+            person: person.to_owned(),
+            step,
+            password: self.password.clone().unwrap_or_default(),
+        }
+    }
+}
+
 pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), ApplyError> {
     match write {
         PersonWrite::Found(person) => {
@@ -135,10 +154,14 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             params![person, phc],
         )
         .and_then(one),
-        PersonWrite::TotpStep(person, step) => run(
+        PersonWrite::CodeUsed {
+            person,
+            step,
+            password,
+        } => run(
             tx,
-            "UPDATE person SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2",
-            params![person, step],
+            "UPDATE person SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2 AND password = ?3",
+            params![person, step, password],
         )
         .and_then(one),
         PersonWrite::RecoveryCodes(person, hashes) => {

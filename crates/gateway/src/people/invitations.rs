@@ -359,8 +359,12 @@ impl Home {
                     sealed,
                     at: self.now(),
                 };
-                let password = PersonWrite::Password(person.to_owned(), new.phc);
-                let used = PersonWrite::TotpStep(person.to_owned(), step);
+                let password = PersonWrite::Password(person.to_owned(), new.phc.clone());
+                let used = PersonWrite::CodeUsed {
+                    person: person.to_owned(),
+                    step,
+                    password: new.phc,
+                };
                 let writes = [password, used].map(Write::Person);
                 Ok(("password", std::iter::once(secret).chain(writes).collect()))
             }

@@ -180,10 +180,7 @@ impl Home {
         };
         let is_familiar = tried.attempt.as_ref().is_some_and(Attempt::is_of_known);
         match self.judge_password(&login).await? {
-            Ok((person, step)) => {
-                let used = PersonWrite::TotpStep(person.id.clone(), step);
-                self.welcome(visitor, person, tried, vec![used]).await
-            }
+            Ok((person, used)) => self.welcome(visitor, person, tried, vec![used]).await,
             Err((why, known)) => {
                 let failure = self.turn_away(visitor, tried, known.as_ref(), why).await;
                 let address = visitor.address.ip();
@@ -200,12 +197,12 @@ impl Home {
         }
     }
 
-    /// The person whom a password and a code belong to, and the step of that code; or why there is none. Every name
+    /// The person whom a password and a code belong to, and that code as it is used up; or why there is none. Every name
     /// takes the same work: reading a person, stretching the password, reading a secret, computing its codes.
     async fn judge_password(
         &self,
         login: &api::PasswordLogin,
-    ) -> Result<Result<(Person, u64), (Why, Option<PersonName>)>, Failure> {
+    ) -> Result<Result<(Person, PersonWrite), (Why, Option<PersonName>)>, Failure> {
         let (person, ways) = self.found(&login.name)?;
         let stretching = self.people.stretching.acquire().await;
         let stretching = stretching.map_err(|error| Failure::internal(&error))?;
@@ -220,7 +217,10 @@ impl Home {
             (None, ..) => Err(("unknown_name", name)),
             (_, false, _) => Err(("wrong_password", name)),
             (_, _, None) => Err(("wrong_code", name)),
-            (Some(person), _, Some(step)) if step > ways.totp_step => Ok((person, step)),
+            (Some(person), _, Some(step)) if step > ways.totp_step => {
+                let used = ways.code_used(&person.id, step);
+                Ok((person, used))
+            }
             _ => Err(("used_code", name)),
         })
     }
