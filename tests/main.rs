@@ -51,6 +51,7 @@ mod notice;
 mod once;
 mod out_of_use;
 mod overreach;
+mod parting;
 mod people;
 mod pipeline;
 mod posture;

@@ -2,7 +2,7 @@
 
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::person::{Invitation, Person, WebSession};
-use hearthkey_core::role::Mandate;
+use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
@@ -21,9 +21,11 @@ pub enum PersonWrite {
     /// A person takes up an invitation; a conflict if it is not the open one.
     Join(String, Fingerprint),
     /// Gives a person another mandate; a conflict if the last owner would be none any more. A link by which one who has
-    /// joined could come in again was given for the mandate before, and ends.
+    /// joined could come in again was given for the mandate before, and ends; so do those that the person made, unless they
+    /// may still invite people.
     Mandate(String, Mandate),
-    /// Ends a person's access: ways in, sessions, invitation; a conflict if it is the last owner's.
+    /// Ends a person's access: ways in, sessions, invitation, and those that they made; a conflict if it is the last
+    /// owner's.
     End(String, Timestamp),
     /// Adds a way in.
     Passkey(StoredPasskey),
@@ -123,9 +125,14 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
         PersonWrite::Invite(person) => insert(tx, person),
         PersonWrite::Reinvite(person, invitation) => run(
             tx,
-            "UPDATE person SET invitation = ?2, invitation_expires = ?3
+            "UPDATE person SET invitation = ?2, invitation_expires = ?3, invited_by = ?4
              WHERE id = ?1 AND ended_at IS NULL",
-            params![person, invitation.hash.0, invitation.expires_at.as_ms()],
+            params![
+                person,
+                invitation.hash.0,
+                invitation.expires_at.as_ms(),
+                invitation.made_by
+            ],
         )
         .and_then(one),
         PersonWrite::Join(person, hash) => run(
@@ -145,6 +152,9 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
                  WHERE id = ?1 AND ended_at IS NULL",
                 params![person, mandate.role().as_str(), environments(mandate)],
             )?)?;
+            if mandate.scope(Act::PeopleChange).is_none() {
+                close_invitations_of(tx, person)?;
+            }
             keeps_an_owner(tx, had_owner)
         }
         PersonWrite::End(person, at) => end(tx, person, *at),
@@ -321,8 +331,9 @@ fn insert(tx: &Transaction<'_>, person: &Person) -> Result<(), ApplyError> {
     run(
         tx,
         "INSERT INTO person
-             (id, name, role, environments, created_at, joined, invitation, invitation_expires)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+             (id, name, role, environments, created_at, joined, invitation, invitation_expires,
+              invited_by)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
          WHERE NOT EXISTS (SELECT 1 FROM person WHERE name = ?2 AND ended_at IS NULL)",
         params![
             person.id,
@@ -333,6 +344,7 @@ fn insert(tx: &Transaction<'_>, person: &Person) -> Result<(), ApplyError> {
             person.joined,
             invitation.map(|invitation| invitation.hash.0),
             invitation.map(|invitation| invitation.expires_at.as_ms()),
+            invitation.and_then(|invitation| invitation.made_by.as_deref()),
         ],
     )
     .and_then(one)
@@ -355,15 +367,26 @@ fn end(tx: &Transaction<'_>, person: &str, at: Timestamp) -> Result<(), ApplyErr
     ] {
         run(tx, sql, params![person])?;
     }
+    close_invitations_of(tx, person)?;
     keeps_an_owner(tx, had_owner)
+}
+
+/// The invitations that a person made are good no more.
+fn close_invitations_of(tx: &Transaction<'_>, person: &str) -> Result<(), ApplyError> {
+    let sql =
+        "UPDATE person SET invitation = NULL, invitation_expires = NULL WHERE invited_by = ?1";
+    run(tx, sql, params![person]).map(drop)
 }
 
 const PERSON: &str = "person.id, person.name, person.role, person.environments, person.created_at,
     person.ended_at, person.last_seen_at, person.joined, person.invitation,
-    person.invitation_expires";
+    person.invitation_expires, person.invited_by";
+/// How many columns these are.
+const PERSON_COLUMNS: usize = 11;
 
 fn read_person(row: &Row<'_>) -> rusqlite::Result<Person> {
     let invitation: Option<[u8; 32]> = row.get(8)?;
+    let made_by = row.get(10)?;
     Ok(Person {
         id: row.get(0)?,
         name: row.get::<_, Text<_>>(1)?.0,
@@ -377,6 +400,7 @@ fn read_person(row: &Row<'_>) -> rusqlite::Result<Person> {
             .map(|(hash, expires_at)| Invitation {
                 hash: Fingerprint(hash),
                 expires_at,
+                made_by,
             }),
     })
 }
@@ -495,7 +519,7 @@ impl Registry<'_> {
              WHERE web_session.hash = ?1 AND person.ended_at IS NULL"
         );
         self.one(&sql, [hash.0], |row| {
-            Ok((read_session(row, 10)?, read_person(row)?))
+            Ok((read_session(row, PERSON_COLUMNS)?, read_person(row)?))
         })
     }
 
@@ -511,7 +535,10 @@ impl Registry<'_> {
              ORDER BY web_session.last_used_at DESC, web_session.id LIMIT 1000"
         );
         self.all(&sql, [person], |row| {
-            Ok((read_session(row, 10)?, read_person(row)?))
+            Ok((read_session(row, PERSON_COLUMNS)?, read_person(row)?))
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

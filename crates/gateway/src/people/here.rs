@@ -55,8 +55,15 @@ pub(crate) struct Shown {
     code: Option<Code>,
 }
 
+impl Shown {
+    /// The id of the person whose code it is.
+    pub(crate) fn person(&self) -> &str {
+        &self.person.id
+    }
+}
+
 struct Code {
-    step: u64,
+    used: PersonWrite,
     attempt: Attempt,
 }
 
