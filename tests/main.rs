@@ -52,6 +52,7 @@ mod notice;
 mod once;
 mod out_of_use;
 mod overreach;
+mod parting;
 mod people;
 mod pipeline;
 mod posture;

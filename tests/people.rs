@@ -25,7 +25,7 @@ pub struct Kept {
 }
 
 /// RFC 4648 §6, without padding.
-fn base32(text: &str) -> Vec<u8> {
+pub fn base32(text: &str) -> Vec<u8> {
     let (mut bits, mut held, mut bytes) = (0_u32, 0, Vec::new());
     for c in text.bytes() {
         let value = match c {

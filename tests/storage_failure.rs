@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::rig::{Rig, json, until};
 use crate::service::SELF;
+use crate::stock::Bench;
 
 /// A small disk of its own, unmounted when it is dropped.
 pub struct SmallDisk {
@@ -414,4 +415,31 @@ async fn a_home_is_not_sealed_while_an_end_of_access_is_in_memory_alone() {
     .await;
     assert!(rig.cli(&["seal"]).await.status.success());
     assert!(rig.status().await.sealed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_secrets_are_counted_although_the_disk_is_full() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut rig = disk.rig().await;
+    rig.start().await;
+    let bench = Bench::new(&rig, "bench").await;
+    let mut claim = rig.claim("lamp").await.unwrap();
+    let csr = bench.csr("lamp", &[]).await;
+    let right = std::mem::replace(&mut claim.secret, "0".repeat(32));
+    disk.fill();
+    let mut tries = 0;
+    until("a full disk", async || {
+        tries += 1;
+        rig.claim(&format!("late-{tries}")).await.err()
+    })
+    .await;
+    for _ in 0..5 {
+        bench.ask(&claim, &csr).await;
+    }
+    claim.secret = right;
+    disk.empty();
+    let answer = bench.ask(&claim, &csr).await;
+    assert!(answer.contains("\"claim_locked\""), "{answer}");
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::certificate::CertificateState;
-use crate::claim::Claim;
+use crate::claim::{Claim, ClaimState};
 use crate::device::DeviceState;
 use crate::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint};
 use crate::profile::{Availability, Profile, Rights};
@@ -391,8 +391,16 @@ impl Access {
             .is_some_and(|known| known.state == CertificateState::Revoked)
     }
 
-    /// Expects a guest with this claim, for as long as the bell rings for it.
-    pub fn expect(&mut self, claim: Claim) {
+    /// Expects a guest with this claim, for as long as the bell rings for it. Wrong secrets that were counted stay so, and a
+    /// claim that was closed or locked, whether or not the registry has it yet.
+    pub fn expect(&mut self, mut claim: Claim) {
+        if let Some(known) = self.claims.get(&claim.id) {
+            claim.wrong_tries = claim.wrong_tries.max(known.wrong_tries);
+            let is_over = matches!(known.state, ClaimState::Closed | ClaimState::Locked);
+            if is_over && claim.state == ClaimState::Open {
+                claim.state = known.state;
+            }
+        }
         self.claims.insert(claim.id.clone(), claim);
     }
 
@@ -406,6 +414,22 @@ impl Access {
         if let Some(claim) = self.claims.get_mut(id) {
             amend(claim);
         }
+    }
+
+    /// Closes the open claims of which this holds, with what is known of their devices. Returns which.
+    pub fn close_claims(
+        &mut self,
+        over: impl Fn(&Claim, Option<&DeviceAccess>) -> bool,
+    ) -> Vec<ClaimId> {
+        let mut closed = Vec::new();
+        for claim in self.claims.values_mut() {
+            let device = self.devices.get(&claim.device);
+            if claim.state == ClaimState::Open && over(claim, device) {
+                claim.state = ClaimState::Closed;
+                closed.push(claim.id.clone());
+            }
+        }
+        closed
     }
 
     /// Expects no guest for a device any more.

@@ -106,6 +106,9 @@ pub struct Claim {
     pub presented_key: Option<Fingerprint>,
     /// The key that a person has approved.
     pub approved_key: Option<Fingerprint>,
+    /// The id of the person or the token who opened it: it is open no longer than they may open it. None if nobody in
+    /// particular did, on the gateway's own machine.
+    pub opened_by: Option<String>,
 }
 
 /// The one use of a claim.
@@ -139,6 +142,7 @@ impl Claim {
             used: None,
             presented_key: None,
             approved_key: None,
+            opened_by: None,
         }
     }
 

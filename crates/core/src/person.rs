@@ -55,6 +55,9 @@ pub struct Invitation {
     pub hash: Fingerprint,
     /// Until when.
     pub expires_at: Timestamp,
+    /// The id of the person who made it: it is good no longer than they may invite people. None if nobody in particular
+    /// did, on the gateway's own machine.
+    pub made_by: Option<String>,
 }
 
 /// Where a person stands.
@@ -232,7 +235,11 @@ mod tests {
             created_at: Timestamp::from_s(0),
             ended_at: None,
             last_seen_at: None,
-            invitation: Some(Invitation { hash, expires_at }),
+            invitation: Some(Invitation {
+                hash,
+                expires_at,
+                made_by: None,
+            }),
             joined: false,
         };
         assert_eq!(person.standing(), Standing::Invited);

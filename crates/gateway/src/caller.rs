@@ -230,6 +230,15 @@ impl Caller {
         }
     }
 
+    /// The id of the person or the token; whoever is on the gateway's own machine has none.
+    pub(crate) fn id(&self) -> Option<String> {
+        match self {
+            Self::Person(visit) => Some(visit.person.id.clone()),
+            Self::Service(service) => Some(service.token.id.to_string()),
+            Self::Desktop | Self::Local { .. } => None,
+        }
+    }
+
     /// The person who calls; others have no session.
     pub(crate) fn person(&self) -> Result<&Visit, Failure> {
         match self {

@@ -1,4 +1,4 @@
-//! An operator opens a claim, or approves the key that came with one.
+//! An operator opens a claim, or approves the key that came with one. It closes when they may open it no more.
 
 use hearthkey_api::{ClaimOpened, ClaimRequest as Asked};
 use hearthkey_core::access::DeviceAccess;
@@ -6,13 +6,15 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, HomeTrees, open};
 use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
+use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::caller::Caller;
+use crate::endings::End;
 use crate::home::Home;
 use crate::lifecycle::still_ending;
 use crate::problem::Failure;
@@ -32,7 +34,48 @@ fn read(asked: &Asked) -> Result<ClaimRequest, Failure> {
     })
 }
 
+/// A claim that is closed in memory.
+struct ClaimEnd {
+    claim: ClaimId,
+    entry: Entry,
+}
+
+impl End for ClaimEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        "close".into()
+    }
+
+    fn change(&self) -> Change {
+        Change::record(self.entry.clone()).write(Write::CloseClaim(self.claim.clone()))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let claim = registry.claim(&self.claim)?;
+        Ok(claim.is_none_or(|claim| claim.state != ClaimState::Open))
+    }
+}
+
 impl Home {
+    /// Closes the open claims of a person or a token who may open them no more: in memory at once, and written down then. All
+    /// of theirs if they may do nothing any more.
+    pub(crate) fn close_claims_of(&self, actor: &Actor, opener: &str, mandate: Option<&Mandate>) {
+        let may_open = |device: &DeviceAccess| {
+            mandate.is_some_and(|left| left.permits(Act::DeviceClaim, &device.environment))
+        };
+        let closed = self.access_mut().close_claims(|claim, device| {
+            claim.opened_by.as_deref() == Some(opener) && !device.is_some_and(may_open)
+        });
+        for claim in closed {
+            let object = format!("claim:{claim}");
+            let entry = Entry::new(self.now(), actor.clone(), "claim.close", object);
+            self.endings.begin(ClaimEnd { claim, entry });
+        }
+    }
+
     /// Opens a claim. Its secret is in the answer and nowhere else.
     pub(crate) async fn open_claim(
         &self,
@@ -84,7 +127,10 @@ impl Home {
         let secret = ClaimSecret::from_random(*random::<16>());
         let id = ClaimId::from_random(*random::<8>());
         let (secret_hash, lifetime) = (secret.hash(), request.lifetime);
-        let claim = Claim::opened(id, device.id.clone(), secret_hash, now, lifetime);
+        let claim = Claim {
+            opened_by: caller.id(),
+            ..Claim::opened(id, device.id.clone(), secret_hash, now, lifetime)
+        };
         let entry = Entry::new(
             now,
             caller.actor(),

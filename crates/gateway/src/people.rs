@@ -47,7 +47,8 @@ use passkeys::Passkeys;
 pub(crate) use sessions::{Visitor, csrf_fits, forget_cookie, not_logged_in};
 use throttle::Throttle;
 
-/// Passwords that are stretched at a time: each takes 19 MiB for a twentieth of a second.
+/// Passwords that are stretched at a time: each takes 19 MiB for a twentieth of a second. One more has a place where all
+/// but those who are known have to wait.
 const STRETCHED_MAX: usize = 2;
 
 /// What is known of people beside the registry.
@@ -62,6 +63,7 @@ pub(crate) struct People {
     /// Refusals that are written down.
     refusals: Mutex<Attempts>,
     stretching: Semaphore,
+    stretching_known: Semaphore,
     /// Who has shown a code at the desktop window.
     at_window: Mutex<Option<here::AtWindow>>,
     /// The link by which a home without an owner gets one.
@@ -87,6 +89,7 @@ impl People {
             throttle: Mutex::default(),
             refusals: Mutex::default(),
             stretching: Semaphore::new(STRETCHED_MAX),
+            stretching_known: Semaphore::new(1),
             at_window: Mutex::new(None),
             setup: Mutex::new(None),
             setup_file: setup::file_in(data_dir),

@@ -61,12 +61,11 @@ impl Home {
             claim: id.clone(),
             locks,
         });
+        // Whether or not the disk takes it: else whoever fills the disk guesses for as long as they like.
+        self.access_mut()
+            .amend_claim(id, |claim| claim.count_wrong_try(locks));
         match self.commit(change).await {
-            Ok(_) => {
-                self.access_mut()
-                    .amend_claim(id, |claim| claim.count_wrong_try(locks));
-                ClaimAnswer::Refused
-            }
+            Ok(_) => ClaimAnswer::Refused,
             Err(_) => ClaimAnswer::Unavailable,
         }
     }

@@ -63,6 +63,7 @@ impl Home {
         let mut revoked = token.clone();
         revoked.revoked_at.get_or_insert(now);
         self.tokens.set(revoked);
+        self.close_claims_of(actor, token.id.as_str(), None);
         let entry = Entry::new(now, actor.clone(), "token.revoke", object(token))
             .with("token", token.id.as_str());
         self.endings.begin(TokenEnd {
@@ -83,14 +84,15 @@ impl Home {
             .collect()
     }
 
-    /// Takes out the tokens with a role that a person made and that reach further than they do now; all of theirs if they
-    /// may do nothing any more.
+    /// Takes out the tokens with a role that a person made and that reach further than they do now, and closes such claims
+    /// that they opened; all of theirs if they may do nothing any more.
     pub(crate) fn cut_roles_given_by(
         &self,
         actor: &Actor,
         person: &Person,
         mandate: Option<&Mandate>,
     ) -> Vec<CutToken> {
+        self.close_claims_of(actor, &person.id, mandate);
         let maker = format!("person:{}", person.name);
         let beyond = |token: &Token| {
             let given = token.power.mandate().filter(|_| token.made_by == maker);

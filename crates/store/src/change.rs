@@ -148,6 +148,8 @@ pub enum Write {
     ApproveKey(ClaimId, Fingerprint),
     /// Closes the open claims of a device.
     CloseClaims(DeviceId),
+    /// Closes one claim; a conflict if it is not open.
+    CloseClaim(ClaimId),
     /// Adds a certificate with its DER; a conflict if its generation is taken in its lineage.
     Certificate(Certificate, Vec<u8>),
     /// Moves a certificate to another state, unless it has been revoked.
@@ -330,6 +332,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         | Write::PresentKey(..)
         | Write::ApproveKey(..)
         | Write::CloseClaims(..)
+        | Write::CloseClaim(..)
         | Write::ForgetClaims(..) => apply_to_claim(tx, write)?,
         Write::Certificate(..)
         | Write::CertificateState(..)
@@ -410,8 +413,9 @@ fn apply_to_claim(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError>
     match write {
         Write::OpenClaim(claim) => {
             tx.prepare_cached(
-                "INSERT INTO claim (id, device, state, secret_hash, wrong_tries, opened_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)",
+                "INSERT INTO claim (id, device, state, secret_hash, wrong_tries, opened_at, expires_at,
+                     opened_by)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)",
             )?
             .execute(params![
                 claim.id.as_str(),
@@ -420,6 +424,7 @@ fn apply_to_claim(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError>
                 claim.secret_hash.0,
                 claim.opened_at.as_ms(),
                 claim.expires_at.as_ms(),
+                claim.opened_by,
             ])?;
         }
         Write::WrongSecret { claim, locks } => {
@@ -450,6 +455,9 @@ fn apply_to_claim(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError>
             tx.prepare_cached("UPDATE claim SET state = 'closed' WHERE device = ?1 AND state = 'open'")?
                 .execute([device.as_str()])?;
         }
+        Write::CloseClaim(claim) => one(tx
+            .prepare_cached("UPDATE claim SET state = 'closed' WHERE id = ?1 AND state = 'open'")?
+            .execute([claim.as_str()])?)?,
         Write::ForgetClaims(before) => {
             tx.prepare_cached("DELETE FROM claim WHERE expires_at < ?1")?.execute([before.as_ms()])?;
         }

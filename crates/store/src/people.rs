@@ -2,7 +2,7 @@
 
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::person::{Invitation, Person, WebSession};
-use hearthkey_core::role::Mandate;
+use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
@@ -21,9 +21,11 @@ pub enum PersonWrite {
     /// A person takes up an invitation; a conflict if it is not the open one.
     Join(String, Fingerprint),
     /// Gives a person another mandate; a conflict if the last owner would be none any more. A link by which one who has
-    /// joined could come in again was given for the mandate before, and ends.
+    /// joined could come in again was given for the mandate before, and ends; so do those that the person made, unless they
+    /// may still invite people.
     Mandate(String, Mandate),
-    /// Ends a person's access: ways in, sessions, invitation; a conflict if it is the last owner's.
+    /// Ends a person's access: ways in, sessions, invitation, and those that they made; a conflict if it is the last
+    /// owner's.
     End(String, Timestamp),
     /// Adds a way in.
     Passkey(StoredPasskey),
@@ -40,8 +42,16 @@ pub enum PersonWrite {
     EndPasskey(String, Vec<u8>),
     /// Sets a person's password, as a PHC string; forgets which codes were used with the old one.
     Password(String, String),
-    /// A code was used; a conflict if it, or a later one, has been.
-    TotpStep(String, u64),
+    /// A code was used; a conflict if it, or a later one, has been, or if it was judged by another password, and so by
+    /// another secret, than the person has by now.
+    CodeUsed {
+        /// The person's id.
+        person: String,
+        /// The step of the code.
+        step: u64,
+        /// The PHC string of the password beside which it was judged.
+        password: String,
+    },
     /// Replaces a person's recovery codes.
     RecoveryCodes(String, Vec<Fingerprint>),
     /// Uses a recovery code up; a conflict if it is not there, or is used.
@@ -93,6 +103,17 @@ pub struct Ways {
     pub recovery_codes: u32,
 }
 
+impl Ways {
+    /// A person with these ways has used the code of this step.
+    pub fn code_used(&self, person: &str, step: u64) -> PersonWrite {
+        PersonWrite::CodeUsed {
+            person: person.to_owned(),
+            step,
+            password: self.password.clone().unwrap_or_default(),
+        }
+    }
+}
+
 pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), ApplyError> {
     match write {
         PersonWrite::Found(person) => {
@@ -104,9 +125,14 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
         PersonWrite::Invite(person) => insert(tx, person),
         PersonWrite::Reinvite(person, invitation) => run(
             tx,
-            "UPDATE person SET invitation = ?2, invitation_expires = ?3
+            "UPDATE person SET invitation = ?2, invitation_expires = ?3, invited_by = ?4
              WHERE id = ?1 AND ended_at IS NULL",
-            params![person, invitation.hash.0, invitation.expires_at.as_ms()],
+            params![
+                person,
+                invitation.hash.0,
+                invitation.expires_at.as_ms(),
+                invitation.made_by
+            ],
         )
         .and_then(one),
         PersonWrite::Join(person, hash) => run(
@@ -126,6 +152,9 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
                  WHERE id = ?1 AND ended_at IS NULL",
                 params![person, mandate.role().as_str(), environments(mandate)],
             )?)?;
+            if mandate.scope(Act::PeopleChange).is_none() {
+                close_invitations_of(tx, person)?;
+            }
             keeps_an_owner(tx, had_owner)
         }
         PersonWrite::End(person, at) => end(tx, person, *at),
@@ -135,10 +164,14 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             params![person, phc],
         )
         .and_then(one),
-        PersonWrite::TotpStep(person, step) => run(
+        PersonWrite::CodeUsed {
+            person,
+            step,
+            password,
+        } => run(
             tx,
-            "UPDATE person SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2",
-            params![person, step],
+            "UPDATE person SET totp_step = ?2 WHERE id = ?1 AND totp_step < ?2 AND password = ?3",
+            params![person, step, password],
         )
         .and_then(one),
         PersonWrite::RecoveryCodes(person, hashes) => {
@@ -298,8 +331,9 @@ fn insert(tx: &Transaction<'_>, person: &Person) -> Result<(), ApplyError> {
     run(
         tx,
         "INSERT INTO person
-             (id, name, role, environments, created_at, joined, invitation, invitation_expires)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+             (id, name, role, environments, created_at, joined, invitation, invitation_expires,
+              invited_by)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
          WHERE NOT EXISTS (SELECT 1 FROM person WHERE name = ?2 AND ended_at IS NULL)",
         params![
             person.id,
@@ -310,6 +344,7 @@ fn insert(tx: &Transaction<'_>, person: &Person) -> Result<(), ApplyError> {
             person.joined,
             invitation.map(|invitation| invitation.hash.0),
             invitation.map(|invitation| invitation.expires_at.as_ms()),
+            invitation.and_then(|invitation| invitation.made_by.as_deref()),
         ],
     )
     .and_then(one)
@@ -332,15 +367,26 @@ fn end(tx: &Transaction<'_>, person: &str, at: Timestamp) -> Result<(), ApplyErr
     ] {
         run(tx, sql, params![person])?;
     }
+    close_invitations_of(tx, person)?;
     keeps_an_owner(tx, had_owner)
+}
+
+/// The invitations that a person made are good no more.
+fn close_invitations_of(tx: &Transaction<'_>, person: &str) -> Result<(), ApplyError> {
+    let sql =
+        "UPDATE person SET invitation = NULL, invitation_expires = NULL WHERE invited_by = ?1";
+    run(tx, sql, params![person]).map(drop)
 }
 
 const PERSON: &str = "person.id, person.name, person.role, person.environments, person.created_at,
     person.ended_at, person.last_seen_at, person.joined, person.invitation,
-    person.invitation_expires";
+    person.invitation_expires, person.invited_by";
+/// How many columns these are.
+const PERSON_COLUMNS: usize = 11;
 
 fn read_person(row: &Row<'_>) -> rusqlite::Result<Person> {
     let invitation: Option<[u8; 32]> = row.get(8)?;
+    let made_by = row.get(10)?;
     Ok(Person {
         id: row.get(0)?,
         name: row.get::<_, Text<_>>(1)?.0,
@@ -354,6 +400,7 @@ fn read_person(row: &Row<'_>) -> rusqlite::Result<Person> {
             .map(|(hash, expires_at)| Invitation {
                 hash: Fingerprint(hash),
                 expires_at,
+                made_by,
             }),
     })
 }
@@ -472,7 +519,7 @@ impl Registry<'_> {
              WHERE web_session.hash = ?1 AND person.ended_at IS NULL"
         );
         self.one(&sql, [hash.0], |row| {
-            Ok((read_session(row, 10)?, read_person(row)?))
+            Ok((read_session(row, PERSON_COLUMNS)?, read_person(row)?))
         })
     }
 
@@ -488,7 +535,10 @@ impl Registry<'_> {
              ORDER BY web_session.last_used_at DESC, web_session.id LIMIT 1000"
         );
         self.all(&sql, [person], |row| {
-            Ok((read_session(row, 10)?, read_person(row)?))
+            Ok((read_session(row, PERSON_COLUMNS)?, read_person(row)?))
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,11 +176,12 @@ fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
         used,
         presented_key: fingerprint_if_any(row, 10)?,
         approved_key: fingerprint_if_any(row, 11)?,
+        opened_by: row.get(12)?,
     })
 }
 
 const CLAIM_COLUMNS: &str = "id, device, state, secret_hash, wrong_tries, opened_at, expires_at,
-    used_key, used_certificate, used_at, presented_key, approved_key";
+    used_key, used_certificate, used_at, presented_key, approved_key, opened_by";
 
 /// A read-only connection, for as long as a question takes.
 pub struct Registry<'a>(pub(crate) &'a Connection);

@@ -157,3 +157,29 @@ fn the_bell_rings_only_while_a_guest_is_expected() {
     access.forget_claims(&claim.device);
     assert!(!access.bell(Timestamp::from_s(5)));
 }
+
+#[test]
+fn a_claim_that_was_closed_or_counted_out_in_memory_stays_so_whatever_is_read_of_it() {
+    let now = Timestamp::from_s(5);
+    let mut claim = crate::claim::tests::claim(ClaimState::Open);
+    claim.opened_by = Some("mallory".into());
+    let of = |name: &'static str| {
+        move |claim: &Claim, _: Option<&DeviceAccess>| claim.opened_by.as_deref() == Some(name)
+    };
+    let mut access = access(DeviceState::Pending, CertificateState::Issued);
+    access.expect(claim.clone());
+    assert_eq!(access.close_claims(of("anna")), []);
+    assert!(access.bell(now));
+    assert_eq!(access.close_claims(of("mallory")), [claim.id.clone()]);
+    assert!(!access.bell(now));
+    access.expect(claim.clone());
+    assert!(!access.bell(now), "the registry does not have it yet");
+    assert_eq!(access.close_claims(of("mallory")), [], "once");
+
+    access.forget_claims(&claim.device);
+    access.expect(claim.clone());
+    access.amend_claim(&claim.id, |claim| claim.count_wrong_try(true));
+    access.expect(claim.clone());
+    let known = access.claim(&claim.id).unwrap();
+    assert_eq!((known.state, known.wrong_tries), (ClaimState::Locked, 1));
+}

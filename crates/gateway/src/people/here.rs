@@ -55,8 +55,15 @@ pub(crate) struct Shown {
     code: Option<Code>,
 }
 
+impl Shown {
+    /// The id of the person whose code it is.
+    pub(crate) fn person(&self) -> &str {
+        &self.person.id
+    }
+}
+
 struct Code {
-    step: u64,
+    used: PersonWrite,
     attempt: Attempt,
 }
 
@@ -175,7 +182,10 @@ impl Home {
             }
             Ok((person, step)) => Ok(Shown {
                 person: person.clone(),
-                code: Some(Code { step, attempt }),
+                code: Some(Code {
+                    used: ways.code_used(&person.id, step),
+                    attempt,
+                }),
             }),
         }
     }
@@ -279,10 +289,9 @@ impl Home {
         };
         let signed = |entry: Entry| entry.with("second_factor", person.name.as_str());
         change.entries = change.entries.into_iter().map(signed).collect();
-        let Some(Code { step, attempt }) = code else {
+        let Some(Code { used, attempt }) = code else {
             return self.commit(change).await.map(drop);
         };
-        let used = PersonWrite::TotpStep(person.id, step);
         self.commit(change.write(Write::Person(used))).await?;
         locked(&self.people.throttle).give_back(attempt);
         Ok(())

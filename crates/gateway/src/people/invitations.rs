@@ -6,12 +6,13 @@ use hearthkey_api as api;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::{Fingerprint, PersonName, hex};
 use hearthkey_core::person::{INVITATION_LIFETIME, Invitation, Person, fit_password};
-use hearthkey_core::role::Mandate;
+use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 use hearthkey_store::people::{PersonWrite, StoredPasskey};
+use hearthkey_store::registry::ReadError;
 use hearthkey_store::vault::SecretName;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -117,13 +118,36 @@ impl Home {
     }
 
     /// A new invitation, and the link that a person gets.
-    pub(crate) fn new_invitation(&self) -> (Invitation, String) {
+    pub(crate) fn new_invitation(&self, made_by: Option<String>) -> (Invitation, String) {
         let token = new_secret();
         let invitation = Invitation {
             hash: hash_of(&token),
             expires_at: self.now().after(INVITATION_LIFETIME),
+            made_by,
         };
         (invitation, self.link("join", &token))
+    }
+
+    /// Whom an open invitation is for, if whoever made it may still invite people: not if they were sent away since, also
+    /// when the registry does not have that yet.
+    fn invited(&self, hash: &Fingerprint, now: Timestamp) -> Result<Option<Person>, ReadError> {
+        let (person, maker) = self.store.read(|registry| {
+            let person = registry.person_invited_by(hash)?;
+            let person = person.filter(|person| person.is_invited_by(hash, now));
+            let invitation = person
+                .as_ref()
+                .and_then(|person| person.invitation.as_ref());
+            let made_by = invitation.and_then(|invitation| invitation.made_by.as_deref());
+            let maker = made_by.map(|id| registry.person(id)).transpose()?;
+            Ok((person, maker))
+        })?;
+        let may_invite = |maker: Person| {
+            let here = Some(maker).filter(|maker| maker.ended_at.is_none());
+            let left = here.and_then(|maker| self.people.left_of(maker));
+            left.is_some_and(|left| left.mandate.scope(Act::PeopleChange).is_some())
+        };
+        let person = person.filter(|_| maker.is_none_or(|maker| maker.is_some_and(may_invite)));
+        Ok(person.and_then(|person| self.people.left_of(person)))
     }
 
     fn open_invitation(&self, token: &str) -> Result<Open, Failure> {
@@ -132,9 +156,7 @@ impl Home {
             .as_ref()
             .filter(|setup| setup.hash == hash && now < setup.expires_at)
             .map(|setup| setup.expires_at);
-        let (has_owner, person) = self
-            .store
-            .read(|registry| Ok((registry.has_owner()?, registry.person_invited_by(&hash)?)))?;
+        let has_owner = self.store.read(|registry| registry.has_owner())?;
         if let Some(expires_at) = setup.filter(|_| !has_owner) {
             return Ok(Open {
                 hash,
@@ -142,8 +164,7 @@ impl Home {
                 expires_at,
             });
         }
-        let person = person.filter(|person| person.is_invited_by(&hash, now));
-        let person = person.ok_or_else(not_invited)?;
+        let person = self.invited(&hash, now)?.ok_or_else(not_invited)?;
         let expires_at = person.invitation.as_ref().map(|open| open.expires_at);
         Ok(Open {
             hash,
@@ -359,8 +380,12 @@ impl Home {
                     sealed,
                     at: self.now(),
                 };
-                let password = PersonWrite::Password(person.to_owned(), new.phc);
-                let used = PersonWrite::TotpStep(person.to_owned(), step);
+                let password = PersonWrite::Password(person.to_owned(), new.phc.clone());
+                let used = PersonWrite::CodeUsed {
+                    person: person.to_owned(),
+                    step,
+                    password: new.phc,
+                };
                 let writes = [password, used].map(Write::Person);
                 Ok(("password", std::iter::once(secret).chain(writes).collect()))
             }
@@ -374,11 +399,7 @@ impl Home {
             person: id,
             name,
         } = joining;
-        let invited = self
-            .store
-            .read(|registry| registry.person_invited_by(&invitation))?;
-        let (person, joins) = match invited.filter(|person| person.is_invited_by(&invitation, now))
-        {
+        let (person, joins) = match self.invited(&invitation, now)? {
             Some(person) => (person, PersonWrite::Join(id.clone(), invitation)),
             None => {
                 let founder = self.founder(id.clone(), name, invitation)?;
@@ -392,16 +413,22 @@ impl Home {
             .collect();
         let (way, writes) = self.way_in(&id, way)?;
         let opened = open(person.clone(), visitor, now);
+        let session = opened.visit.session.hash;
+        // Who comes in again has lost the ways before, perhaps to somebody who is in: as with a new password.
+        self.cut_other_sessions(&person, session, &opened.visit.actor())
+            .await?;
         let object = format!("person:{}", person.name);
         let entry = Entry::new(now, opened.visit.actor(), "person.join", object)
             .with("way", way)
             .with("role", person.mandate.role().as_str());
         let mut change = Change::record(entry).write(Write::Person(joins));
         change.writes.extend(writes);
+        let others = PersonWrite::EndOtherSessions(id.clone(), session);
         let codes_write = PersonWrite::RecoveryCodes(id, hashes);
         let change = change
             .write(Write::Person(codes_write))
-            .write(opened.write());
+            .write(opened.write())
+            .write(Write::Person(others));
         self.commit(change).await.map_err(|error| match error {
             CommitError::Conflict => not_invited(),
             error => error.into(),
@@ -439,8 +466,13 @@ impl Home {
     }
 
     /// A person who is invited.
-    pub(crate) fn invitee(&self, name: PersonName, mandate: Mandate) -> (Person, String) {
-        let (invitation, url) = self.new_invitation();
+    pub(crate) fn invitee(
+        &self,
+        name: PersonName,
+        mandate: Mandate,
+        made_by: Option<String>,
+    ) -> (Person, String) {
+        let (invitation, url) = self.new_invitation(made_by);
         let person = Person {
             id: new_id(),
             name,

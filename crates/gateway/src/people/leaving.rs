@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use hearthkey_core::audit::Entry;
-use hearthkey_core::id::hex;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::{Fingerprint, hex};
 use hearthkey_core::person::{Person, WebSession};
 use hearthkey_core::role::Mandate;
 use hearthkey_core::succession::in_between;
@@ -14,7 +14,7 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::{PersonWrite, StoredPasskey};
 use hearthkey_store::registry::{ReadError, Registry};
 
-use crate::endings::{End, Ending};
+use crate::endings::{End, Ending, all_in_time};
 use crate::home::{Home, locked};
 
 /// Sessions and people that are out, while the registry does not have it yet.
@@ -283,6 +283,28 @@ impl Home {
             session: session.to_owned(),
             entry,
         })
+    }
+
+    /// Ends every session of a person but one, and waits for the disk as long as an answer waits.
+    pub(super) async fn cut_other_sessions(
+        &self,
+        person: &Person,
+        kept: Fingerprint,
+        actor: &Actor,
+    ) -> Result<(), ReadError> {
+        let mut sessions = self
+            .store
+            .read(|registry| registry.web_sessions(Some(&person.id)))?;
+        sessions.retain(|(session, _)| session.hash != kept);
+        let cut = |(session, _): (WebSession, Person)| {
+            let object = format!("person:{}", person.name);
+            let entry = Entry::new(self.now(), actor.clone(), "session.end", object)
+                .with("session", session.id.clone());
+            self.cut_session(&session.id, entry)
+        };
+        let mut cut: Vec<Ending> = sessions.into_iter().map(cut).collect();
+        all_in_time(cut.iter_mut()).await;
+        Ok(())
     }
 
     /// Ends a person's access.

@@ -4,8 +4,6 @@
 //! not joined, and one of somebody without a password or codes take the same work and leave as many records as a name
 //! with another password. A guess is counted as a failure before it is judged: [`crate::people::throttle`].
 
-use std::time::Duration;
-
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, code};
 use hearthkey_core::audit::{Entry, Outcome};
@@ -16,14 +14,14 @@ use hearthkey_store::people::PersonWrite;
 use hearthkey_store::registry::ReadError;
 use hearthkey_store::{CommitError, Store, people::Ways};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::attempts::About;
-use crate::clock::Stopwatch;
 use crate::home::{Home, locked};
 use crate::people::ceremonies::Ceremony;
 use crate::people::sessions::{Opened, Visitor, open};
-use crate::people::throttle::{Attempt, By, counted};
+use crate::people::throttle::{Attempt, By, JUDGED_WITHIN, counted};
 use crate::people::{People, passkeys, passwords};
 use crate::problem::Failure;
 
@@ -36,8 +34,6 @@ type Why = &'static str;
 const PASSKEY: &str = "passkey";
 const PASSWORD: &str = "password";
 const RECOVERY_CODE: &str = "recovery-code";
-/// After this long somebody who has to wait is told so. It is about as long as a guess takes that is judged.
-const HELD_FOR: Duration = Duration::from_secs(1);
 pub(crate) const INVITATION: &str = "invitation";
 
 /// The id of nobody, with which the registry is asked for a name that nobody has.
@@ -185,44 +181,51 @@ impl Home {
         visitor: &Visitor,
         login: api::PasswordLogin,
     ) -> Result<Opened, Failure> {
-        let arrived = Stopwatch::start();
-        let tried = match self.guess(visitor, &login.name) {
-            Ok(tried) => tried,
-            Err(failure) => {
-                sleep(HELD_FOR.saturating_sub(Duration::from_micros(arrived.elapsed_us()))).await;
-                return Err(failure);
-            }
-        };
-        let is_familiar = tried.attempt.as_ref().is_some_and(Attempt::is_of_known);
-        match self.judge_password(&login).await? {
-            Ok((person, step)) => {
-                let used = PersonWrite::TotpStep(person.id.clone(), step);
-                self.welcome(visitor, person, tried, vec![used]).await
-            }
-            Err((why, known)) => {
-                let failure = self.turn_away(visitor, tried, known.as_ref(), why).await;
-                let address = visitor.address.ip();
-                let is_held =
-                    locked(&self.people.throttle).holds_strangers(address, &login.name, self.now());
-                // Where others have to wait, that a name is judged would tell that somebody has it.
-                if is_familiar && is_held {
-                    sleep(HELD_FOR.saturating_sub(Duration::from_micros(arrived.elapsed_us())))
-                        .await;
-                    return Err(too_often());
-                }
-                Err(failure)
-            }
+        let tried = self.guess(visitor, &login.name)?;
+        if tried.attempt.as_ref().is_some_and(Attempt::is_of_known) {
+            return self.login_where_others_wait(visitor, login, tried).await;
+        }
+        match self.judge_password(&login, &self.people.stretching).await? {
+            Ok((person, used)) => self.welcome(visitor, person, tried, vec![used]).await,
+            Err((why, known)) => Err(self.turn_away(visitor, tried, known.as_ref(), why).await),
         }
     }
 
-    /// The person whom a password and a code belong to, and the step of that code; or why there is none. Every name
+    /// Judges a name that has logged in from there, where everybody else has to wait. That it is judged would tell that
+    /// somebody has it: so a failure is told like them, however long the record of it takes, and the passwords of others
+    /// are not waited for.
+    async fn login_where_others_wait(
+        &self,
+        visitor: &Visitor,
+        login: api::PasswordLogin,
+        tried: Tried,
+    ) -> Result<Opened, Failure> {
+        let judged = async {
+            let stretching = &self.people.stretching_known;
+            let judged = self.judge_password(&login, stretching).await;
+            match judged.map_err(|_| too_often())? {
+                Ok(known) => Ok((known, tried)),
+                Err((why, known)) => {
+                    self.record_failure(visitor, tried, known.as_ref(), why)
+                        .await;
+                    Err(too_often())
+                }
+            }
+        };
+        let judged = timeout(JUDGED_WITHIN, judged).await;
+        let ((person, used), tried) = judged.unwrap_or_else(|_| Err(too_often()))?;
+        self.welcome(visitor, person, tried, vec![used]).await
+    }
+
+    /// The person whom a password and a code belong to, and that code as it is used up; or why there is none. Every name
     /// takes the same work: reading a person, stretching the password, reading a secret, computing its codes.
     async fn judge_password(
         &self,
         login: &api::PasswordLogin,
-    ) -> Result<Result<(Person, u64), (Why, Option<PersonName>)>, Failure> {
+        stretching: &Semaphore,
+    ) -> Result<Result<(Person, PersonWrite), (Why, Option<PersonName>)>, Failure> {
         let (person, ways) = self.found(&login.name)?;
-        let stretching = self.people.stretching.acquire().await;
+        let stretching = stretching.acquire().await;
         let stretching = stretching.map_err(|error| Failure::internal(&error))?;
         let fits = tokio::task::block_in_place(|| {
             passwords::fits(&login.password, ways.password.as_deref())
@@ -235,7 +238,10 @@ impl Home {
             (None, ..) => Err(("unknown_name", name)),
             (_, false, _) => Err(("wrong_password", name)),
             (_, _, None) => Err(("wrong_code", name)),
-            (Some(person), _, Some(step)) if step > ways.totp_step => Ok((person, step)),
+            (Some(person), _, Some(step)) if step > ways.totp_step => {
+                let used = ways.code_used(&person.id, step);
+                Ok((person, used))
+            }
             _ => Err(("used_code", name)),
         })
     }

@@ -165,7 +165,7 @@ impl Home {
         let shown = self
             .shown_for_roles(caller, &[&mandate], request.second_factor)
             .await?;
-        let (person, url) = self.invitee(name, mandate);
+        let (person, url) = self.invitee(name, mandate, maker(caller, shown.as_ref()));
         let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let invitation = person.invitation.clone();
         let name = person.name.to_string();
@@ -200,7 +200,7 @@ impl Home {
         owners_matter(caller, &[&person.mandate])?;
         self.has_pages()?;
         let shown = self.shown_to_invite_again(caller, &person).await?;
-        let (invitation, url) = self.new_invitation();
+        let (invitation, url) = self.new_invitation(maker(caller, shown.as_ref()));
         let expires_at = invitation.expires_at;
         let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let write = PersonWrite::Reinvite(person.id, invitation);
@@ -336,6 +336,12 @@ impl Home {
             .with("role", person.mandate.role().as_str())
             .with("environments", environments)
     }
+}
+
+/// The id of who makes an invitation: who calls, or whose code was shown on the gateway's own machine.
+fn maker(caller: &Caller, shown: Option<&Shown>) -> Option<String> {
+    let shown = || shown.map(|shown| shown.person().to_owned());
+    caller.id().or_else(shown)
 }
 
 /// Who makes, changes or ends owners is an owner, or could read the home's files anyway: on the socket that is root and

@@ -86,7 +86,7 @@ impl Home {
         let ways = self.store.read(|registry| registry.ways_of(id))?;
         match self.step_of(id, code) {
             Some(step) if step > ways.totp_step => {
-                let used = PersonWrite::TotpStep(id.clone(), step);
+                let used = ways.code_used(id, step);
                 self.freshen(visit, attempt, used, "code").await
             }
             Some(_) => Err(self.not_fresh(visit, "used_code").await),

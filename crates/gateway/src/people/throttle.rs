@@ -9,13 +9,16 @@
 //!
 //! A person in a session, somebody on the gateway's own machine, and a name in a network from where it has logged in, have
 //! budgets of their own: a stranger who fails with a name elsewhere keeps nobody from logging in where they usually do, to
-//! take a lost device back.
+//! take a lost device back. Such a name counts for its network and its name as well until others have to wait: else what is
+//! left of the network's budget would tell who there is.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hearthkey_broker::origin;
 use hearthkey_core::id::Fingerprint;
+use hearthkey_core::person::{PEOPLE_MAX, SESSIONS_MAX};
 use hearthkey_core::time::{Span, Timestamp};
 
 /// Failures of one IPv4 address or IPv6 /64 in the window.
@@ -24,10 +27,17 @@ const PER_ORIGIN_MAX: u32 = 20;
 const PER_NAME_MAX: u32 = 10;
 /// The window.
 const WINDOW: Span = Span::minutes(5);
+/// When somebody who has to wait is told so, counted from when the whole request was there. A name that is judged all the
+/// same is told the same at the same moment: it is longer than that may take.
+pub(crate) const HELD_FOR: Duration = Duration::from_millis(1500);
+/// How long a name is judged, and its failure written down, where everybody else has to wait.
+pub(crate) const JUDGED_WITHIN: Duration = Duration::from_millis(1100);
 /// Origins and names that are counted. What comes from more waits until the window is over.
 const COUNTED_MAX: usize = 8192;
-/// Names at addresses that are remembered for a login that succeeded; the oldest is forgotten.
-const FAMILIAR_MAX: usize = 256;
+/// Addresses that are remembered of one name for a login that succeeded; its oldest is forgotten, and none of others.
+const FAMILIAR_PER_NAME_MAX: usize = SESSIONS_MAX;
+/// The same of all names: nobody but a person of the home logs in.
+const FAMILIAR_MAX: usize = PEOPLE_MAX * FAMILIAR_PER_NAME_MAX;
 
 /// Who makes an attempt, and so whose budget it counts in.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +54,10 @@ pub(crate) enum By<'a> {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     window: i64,
-    counted: Counted,
-}
-
-#[derive(Debug)]
-enum Counted {
-    Stranger(IpAddr, Fingerprint),
-    Known(Fingerprint),
+    /// Where it counts for strangers: by its origin and its name.
+    stranger: Option<(IpAddr, Fingerprint)>,
+    /// Where it counts for those who are known.
+    known: Option<Fingerprint>,
 }
 
 /// The failures of the current window.
@@ -86,9 +93,9 @@ pub(crate) fn counted(name: &str) -> Fingerprint {
 }
 
 impl Attempt {
-    /// Whether it counts in a budget of its own, beside those of strangers.
+    /// Whether it counts in a budget of its own alone: of a name, because everybody else has to wait there.
     pub(crate) fn is_of_known(&self) -> bool {
-        matches!(self.counted, Counted::Known(_))
+        self.stranger.is_none()
     }
 }
 
@@ -120,11 +127,26 @@ impl Throttle {
         if full(&self.known, &who, PER_NAME_MAX) {
             return None;
         }
-        *self.known.entry(who).or_default() += 1;
-        Some(Attempt {
+        Some(self.count(None, Some(who)))
+    }
+
+    fn count(
+        &mut self,
+        stranger: Option<(IpAddr, Fingerprint)>,
+        known: Option<Fingerprint>,
+    ) -> Attempt {
+        if let Some((origin, name)) = stranger {
+            *self.origins.entry(origin).or_default() += 1;
+            *self.names.entry(name).or_default() += 1;
+        }
+        if let Some(who) = known {
+            *self.known.entry(who).or_default() += 1;
+        }
+        Attempt {
             window: self.window,
-            counted: Counted::Known(who),
-        })
+            stranger,
+            known,
+        }
     }
 
     fn attempt_of_stranger(
@@ -134,29 +156,17 @@ impl Throttle {
         now: Timestamp,
     ) -> Option<Attempt> {
         let (origin, name) = (origin(address), counted(name));
-        if self.familiar.contains(&(origin, name)) {
-            return self.attempt_of_known(counted(&format!("familiar {origin} {name}")), now);
-        }
         self.turn(now);
         let is_held =
             full(&self.origins, &origin, PER_ORIGIN_MAX) || full(&self.names, &name, PER_NAME_MAX);
-        if is_held {
+        let is_familiar = self.familiar.contains(&(origin, name));
+        let familiar = is_familiar.then(|| counted(&format!("familiar {origin} {name}")));
+        let known = familiar.filter(|who| !full(&self.known, who, PER_NAME_MAX));
+        if is_held && known.is_none() {
             return None;
         }
-        *self.origins.entry(origin).or_default() += 1;
-        *self.names.entry(name).or_default() += 1;
-        Some(Attempt {
-            window: self.window,
-            counted: Counted::Stranger(origin, name),
-        })
-    }
-
-    /// Whether a name that has never logged in from an address would have to wait there. One that has is judged all the
-    /// same, and is told nothing else.
-    pub(crate) fn holds_strangers(&mut self, address: IpAddr, name: &str, now: Timestamp) -> bool {
-        self.turn(now);
-        full(&self.origins, &origin(address), PER_ORIGIN_MAX)
-            || full(&self.names, &counted(name), PER_NAME_MAX)
+        let stranger = (!is_held).then_some((origin, name));
+        Some(self.count(stranger, known))
     }
 
     /// Takes an attempt out of the count: it was none in vain.
@@ -164,12 +174,12 @@ impl Throttle {
         if attempt.window != self.window {
             return;
         }
-        match attempt.counted {
-            Counted::Known(who) => take_one(&mut self.known, &who),
-            Counted::Stranger(origin, name) => {
-                take_one(&mut self.origins, &origin);
-                take_one(&mut self.names, &name);
-            }
+        if let Some((origin, name)) = attempt.stranger {
+            take_one(&mut self.origins, &origin);
+            take_one(&mut self.names, &name);
+        }
+        if let Some(who) = attempt.known {
+            take_one(&mut self.known, &who);
         }
     }
 
@@ -177,7 +187,12 @@ impl Throttle {
     pub(crate) fn remember(&mut self, address: IpAddr, name: &str) {
         let place = (origin(address), counted(name));
         self.familiar.retain(|known| *known != place);
-        if self.familiar.len() >= FAMILIAR_MAX {
+        let mut of_name = (0..self.familiar.len()).filter(|at| self.familiar[*at].1 == place.1);
+        let oldest = of_name.next();
+        let is_full = of_name.count() + 1 >= FAMILIAR_PER_NAME_MAX;
+        if let Some(oldest) = oldest.filter(|_| is_full) {
+            self.familiar.remove(oldest);
+        } else if self.familiar.len() >= FAMILIAR_MAX {
             self.familiar.pop_front();
         }
         self.familiar.push_back(place);
@@ -309,9 +324,49 @@ mod tests {
         // One attempt of the loop came from there.
         let at_home = By::Stranger(address(7), "anna");
         for _ in 1..PER_NAME_MAX {
-            assert!(throttle.attempt(at_home, later).is_some());
+            let attempt = throttle.attempt(at_home, later).unwrap();
+            assert!(attempt.is_of_known(), "nobody else is judged there");
         }
         assert!(throttle.attempt(at_home, later).is_none(), "it is bounded");
+    }
+
+    #[test]
+    fn what_is_left_of_a_budget_does_not_tell_who_has_logged_in_there() {
+        let left = |name: &str| {
+            let mut throttle = Throttle::default();
+            let now = Timestamp::from_s(0);
+            throttle.remember(address(7), "anna");
+            for _ in 1..PER_NAME_MAX {
+                let attempt = throttle.attempt(By::Stranger(address(7), name), now);
+                assert!(!attempt.unwrap().is_of_known());
+            }
+            let elsewhere = throttle.attempt(By::Stranger(address(8), name), now);
+            assert!(elsewhere.is_some());
+            let elsewhere = throttle.attempt(By::Stranger(address(8), name), now);
+            assert!(elsewhere.is_none(), "both count with the name");
+            let judged = |n: &u32| {
+                let other = n.to_string();
+                let attempt = throttle.attempt(By::Stranger(address(7), &other), now);
+                attempt.is_some()
+            };
+            (0..2 * PER_ORIGIN_MAX).filter(judged).count()
+        };
+        assert_eq!(left("anna"), 11);
+        assert_eq!(left("carlotta"), 11);
+    }
+
+    #[test]
+    fn whoever_logs_in_from_everywhere_pushes_out_no_place_of_others() {
+        let mut throttle = Throttle::default();
+        throttle.remember(address(7), "anna");
+        for n in 0..20_000 {
+            throttle.remember(address(n), "bob");
+        }
+        assert_eq!(throttle.familiar.len(), 1 + FAMILIAR_PER_NAME_MAX);
+        let at_home = (origin(address(7)), counted("anna"));
+        assert_eq!(throttle.familiar.front(), Some(&at_home));
+        let newest = (origin(address(19_999)), counted("bob"));
+        assert_eq!(throttle.familiar.back(), Some(&newest));
     }
 
     #[test]
@@ -320,6 +375,8 @@ mod tests {
         let now = Timestamp::from_s(0);
         for n in 0..20_000 {
             throttle.attempt(By::Stranger(address(n), &n.to_string()), now);
+        }
+        for n in 0..5_000 {
             throttle.remember(address(n), &n.to_string());
         }
         assert_eq!(throttle.familiar.len(), FAMILIAR_MAX);

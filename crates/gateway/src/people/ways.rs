@@ -157,7 +157,8 @@ impl Home {
     }
 
     /// Sets a password, once a code has shown that the authenticator holds its secret. Every other session of the
-    /// person ends: whoever changes a password may have reason to.
+    /// person ends: whoever changes a password may have reason to. So they end first, whether or not the disk takes the
+    /// password; one that was begun meanwhile ends with it.
     pub(crate) async fn set_password(
         &self,
         visit: &Visit,
@@ -174,6 +175,8 @@ impl Home {
         }
         let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
         let (_, writes) = self.way_in(&visit.person.id, Way::Password(new, step))?;
+        self.cut_other_sessions(&visit.person, session, &visit.actor())
+            .await?;
         let mut change = Change::record(self.own_entry(visit, "person.password"));
         change.writes.extend(writes);
         let others = PersonWrite::EndOtherSessions(visit.person.id.clone(), session);
