@@ -101,6 +101,24 @@ async fn a_button_that_nobody_presses_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_made_at_the_last_moment_is_taken() {
+    const PERSON: Duration = Duration::from_millis(300);
+    let server = Server::tls(|asked| {
+        // It has heard, and answers when nobody would wait for a person any more.
+        std::thread::sleep(2 * PERSON);
+        answer(&asked, true)
+    })
+    .await;
+    let patience = Patience {
+        person: PERSON,
+        ..BRIEF
+    };
+    let bridge = hue(&server, &json!({}), patience);
+    let minted = bridge.mint(&order("v1"), &Progress::ignored()).await;
+    assert_eq!(minted.unwrap().value.expose_text(), Some(KEY));
+}
+
+#[tokio::test]
 async fn a_key_is_tried_and_cannot_be_ended_from_here() {
     let (server, _button) = bridge_with_button().await;
     let bridge = hue(&server, &json!({}), BRIEF);
