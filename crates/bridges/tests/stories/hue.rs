@@ -102,15 +102,11 @@ async fn a_button_that_nobody_presses_is_given_up() {
 
 #[tokio::test]
 async fn a_key_that_is_made_at_the_last_moment_is_taken() {
-    const PERSON: Duration = Duration::from_millis(300);
-    let server = Server::tls(|asked| {
-        // It has heard, and answers when nobody would wait for a person any more.
-        std::thread::sleep(2 * PERSON);
-        answer(&asked, true)
-    })
-    .await;
+    let (server, button) = bridge_with_button().await;
+    button.store(true, Ordering::SeqCst);
+    // The time is up while the bridge answers.
     let patience = Patience {
-        person: PERSON,
+        person: Duration::ZERO,
         ..BRIEF
     };
     let bridge = hue(&server, &json!({}), patience);
