@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::minted::generated;
 use crate::rig::{json, until};
 use crate::rotation::{at_step, current, states};
 use crate::system::{ALL, System};
@@ -51,6 +52,55 @@ async fn a_bridge_makes_tries_and_ends_values() {
     assert_eq!(gone["retired"].as_array().unwrap().len(), 2);
     assert_eq!(gone["retired"][0]["revoked_at_bridge"], 1);
     assert!(system.live().is_empty(), "what the bridge can end is ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_its_bridge_a_credential_and_the_authority_are_out_of_use_before_the_bridge_answers() {
+    let rig = home().await;
+    let system = System::connected(&rig, "admin-value", &ALL).await;
+    added(&rig, "sys/admin", "home", b"admin-value", &[]).await;
+    let settings = [
+        format!("program={}", system.path("connector").display()),
+        format!("can={}", serde_json::to_string(&ALL).unwrap()),
+    ];
+    let connect = [
+        "bridge",
+        "connect",
+        "command",
+        "sys",
+        "--env",
+        "home",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--authority",
+        "sys/admin",
+        "--set",
+        &settings[0],
+        "--set",
+        &settings[1],
+    ];
+    told(&rig, &connect).await;
+    generated(&rig, "sys/token").await;
+    system.hold("revoke-before");
+    let (gone, ()) = tokio::join!(
+        told(&rig, &["bridge", "disconnect", "sys", "--retire"]),
+        async {
+            system.is_at("revoke-before").await;
+            for name in ["sys/token", "sys/admin"] {
+                let why = refused(&rig, &["credential", "reveal", name]).await;
+                let why = why["detail"].as_str().unwrap().to_owned();
+                assert!(why.contains("is retired"), "{why}");
+            }
+            system.release("revoke-before");
+        }
+    );
+    assert_eq!(gone["retired"].as_array().unwrap().len(), 2, "{gone}");
+    assert_eq!(gone["retired"][0]["revoked_at_bridge"], 1, "{gone}");
+    assert_eq!(system.live(), ["admin-value"]);
+    let bridges = told(&rig, &["bridge", "list"]).await;
+    assert!(bridges.as_array().unwrap().is_empty(), "{bridges}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

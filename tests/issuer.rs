@@ -25,6 +25,8 @@ pub enum Mood {
     HangsUp,
     /// With no; nothing is made.
     Refuses,
+    /// With the value; it ends none.
+    Keeps,
 }
 
 struct Books {
@@ -67,6 +69,17 @@ impl Issuer {
         });
         let file = rig.work.path().join(format!("{name}.json"));
         std::fs::write(&file, settings.to_string()).unwrap();
+        Self::connect(rig, name).await;
+        Self {
+            address,
+            books,
+            mood,
+        }
+    }
+
+    /// Connects a bridge of that name to where it was before.
+    pub async fn connect(rig: &Rig, name: &str) {
+        let file = rig.work.path().join(format!("{name}.json"));
         let connect = [
             "bridge",
             "connect",
@@ -82,11 +95,6 @@ impl Issuer {
             file.to_str().unwrap(),
         ];
         told(rig, &connect).await;
-        Self {
-            address,
-            books,
-            mood,
-        }
     }
 
     pub fn is_in(&self, mood: Mood) {
@@ -133,6 +141,7 @@ async fn answer(mut stream: TcpStream, books: Arc<Mutex<Books>>, mut mood: watch
     };
     let now = *mood.borrow();
     let (status, body) = match head.strip_prefix("DELETE /values/") {
+        Some(_) if now == Mood::Keeps => ("503 Service Unavailable", String::new()),
         Some(rest) => {
             let id = rest.split(' ').next().unwrap();
             match books.lock().unwrap().live.remove(id) {
@@ -157,7 +166,7 @@ async fn answer(mut stream: TcpStream, books: Arc<Mutex<Books>>, mut mood: watch
                 // How slow the API is, is what it plays.
                 Mood::Slow(how) => tokio::time::sleep(how).await,
                 Mood::Holds => drop(mood.wait_for(|mood| *mood != Mood::Holds).await),
-                Mood::Answers | Mood::Refuses => {}
+                Mood::Answers | Mood::Refuses | Mood::Keeps => {}
             }
             (
                 "201 Created",

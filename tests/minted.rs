@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::issuer::{Issuer, Mood};
 use crate::rig::{Rig, until};
-use crate::rotation::{at_step, current};
-use crate::storage_failure::SmallDisk;
+use crate::rotation::{at_step, current, states};
+use crate::storage_failure::{FailingDisk, SmallDisk};
 use crate::vault::{home, told};
 
 const ADD: [&str; 10] = [
@@ -160,6 +160,87 @@ async fn a_value_of_a_bridge_that_is_not_connected_any_more_is_said_to_be_left()
     }
     let left = leftovers(&rig).await;
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bridge_makes_while_its_rotation_is_undone_is_said_to_be_left() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::Refuses);
+    rig.cli(&["credential", "rotate", "sys/token"]).await;
+    let newest = async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        shown["rotations"][0].clone()
+    };
+    until("a refusal to be noted", async || {
+        let notes = newest().await["notes"].to_string();
+        notes.contains("refused").then_some(())
+    })
+    .await;
+    let files = ["hearthkey.db-wal", "hearthkey.db"];
+    let Some(hanging) = FailingDisk::hanging(&rig, &files, 5).await else {
+        return;
+    };
+    issuer.is_in(Mood::HangsUp);
+    until("the next try to be written down", async || {
+        (newest().await["rests"] == false).then_some(())
+    })
+    .await;
+    tokio::join!(
+        told(&rig, &["credential", "rollback", "sys/token"]),
+        async {
+            newest().await;
+            drop(hanging);
+        }
+    );
+    at_step(&rig, "sys/token", "undone").await;
+    let left = leftovers(&rig).await;
+    // Which of the two comes first is open: what was made is said in any case.
+    assert_eq!(left.len(), issuer.made() - 1, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_retired_without_its_bridge_is_said_to_be_left_and_can_be_ended_later() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    told(&rig, &["bridge", "disconnect", "sys"]).await;
+    let retire = ["credential", "retire", "sys/token", "--grace", "0s"];
+    told(&rig, &retire).await;
+    let left = leftovers(&rig).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    // What is needed to end it is kept.
+    assert_eq!(states(&rig, "sys/token").await, ["retired"]);
+    Issuer::connect(&rig, "sys").await;
+    let retired = told(&rig, &retire).await;
+    assert_eq!(retired[0]["revoked_at_bridge"], 1, "{retired}");
+    assert!(issuer.live().is_empty());
+    assert!(leftovers(&rig).await.is_empty());
+    assert_eq!(states(&rig, "sys/token").await, ["destroyed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_whose_time_has_come_and_that_its_bridge_does_not_end_is_said_to_be_left() {
+    let rig = home().await;
+    let issuer = Issuer::connected(&rig, "sys").await;
+    generated(&rig, "sys/token").await;
+    issuer.is_in(Mood::Keeps);
+    let lend = ["credential", "lease", "sys/token", "--lifetime", "1s"];
+    let lease = told(&rig, &lend).await["lease"].clone();
+    let lease = lease.as_str().unwrap();
+    until("the child to be said to be left", async || {
+        let left = leftovers(&rig).await;
+        left.first()?["what"]
+            .to_string()
+            .contains(lease)
+            .then_some(())
+    })
+    .await;
+    issuer.is_in(Mood::Answers);
+    told(&rig, &["credential", "end-lease", lease]).await;
+    assert!(leftovers(&rig).await.is_empty());
+    assert_eq!(issuer.live(), ["issued-value-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

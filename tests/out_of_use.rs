@@ -96,3 +96,24 @@ async fn a_bridge_is_asked_no_more_although_the_disk_hangs() {
     let bridges = told(&rig, &["bridge", "list"]).await;
     assert!(bridges.as_array().unwrap().is_empty(), "{bridges}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_lease_is_answered_although_the_disk_hangs() {
+    let rig = home().await;
+    added(&rig, "hue/key", "home", b"a-value-of-hue", &[]).await;
+    let lease = told(&rig, &["credential", "lease", "hue/key"]).await;
+    let lease = lease["lease"].as_str().unwrap();
+    let Some(hanging) = FailingDisk::hanging(&rig, &FILES, HANGS_S).await else {
+        return;
+    };
+    let begun = Instant::now();
+    let why = refused(&rig, &["credential", "end-lease", lease]).await;
+    assert_eq!(why["code"], "storage_unavailable", "{why}");
+    assert!(begun.elapsed() < ANSWERED, "{:?}", begun.elapsed());
+    drop(hanging);
+    until("the lease to have ended", async || {
+        let leases = told(&rig, &["credential", "leases"]).await;
+        leases.as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+}

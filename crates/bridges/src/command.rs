@@ -208,14 +208,12 @@ impl Command {
         input.push(b'\n');
         let program = &self.settings.program;
         let output = process::run(program, input, self.patience.exchange).await?;
-        if let Ok(refusal) = serde_json::from_slice::<HearError>(&output.stdout) {
-            return Err(BridgeError::Refused {
-                at: self.at(),
-                why: quote::peer(&refusal.error),
-            });
-        }
-        if !output.succeeded {
-            let (at, why) = (self.at(), last_words(&output));
+        let refusal = serde_json::from_slice::<HearError>(&output.stdout).ok();
+        let refusal = refusal.map(|refusal| quote::peer(&refusal.error));
+        let failed = || (!output.succeeded).then(|| last_words(&output));
+        if let Some(why) = refusal.or_else(failed) {
+            let at = self.at();
+            // Whether a program made a value before it failed, it does not say.
             return Err(match say.verb {
                 "mint" => BridgeError::Unclear { at, why },
                 _ => BridgeError::Refused { at, why },

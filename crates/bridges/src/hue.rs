@@ -134,27 +134,29 @@ impl Hue {
         let device: String = device_of(&order.label);
         let devicetype = format!("{APPLICATION}#{device}");
         let wait = self.patience.person;
-        let asking = async {
-            let mut waited = std::time::Duration::ZERO;
-            loop {
-                if let Some(minted) = self.ask_for_key(&devicetype).await? {
-                    return Ok(minted);
-                }
-                let left = wait.saturating_sub(waited).as_millis();
-                progress.ask(
-                    "Press the round link button on the Hue bridge.",
-                    Span::ms(i64::try_from(left).unwrap_or(i64::MAX)),
-                );
-                tokio::time::sleep(self.patience.poll).await;
-                waited += self.patience.poll;
+        let over = tokio::time::sleep(wait);
+        tokio::pin!(over);
+        let mut waited = std::time::Duration::ZERO;
+        loop {
+            // A request that is under way gets to its end: the bridge may make a key for it.
+            if let Some(minted) = self.ask_for_key(&devicetype).await? {
+                return Ok(minted);
             }
-        };
-        match tokio::time::timeout(wait, asking).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(BridgeError::NotPressed {
-                at: self.line.site.to_string(),
-                after: wait,
-            }),
+            let left = wait.saturating_sub(waited).as_millis();
+            progress.ask(
+                "Press the round link button on the Hue bridge.",
+                Span::ms(i64::try_from(left).unwrap_or(i64::MAX)),
+            );
+            tokio::select! {
+                biased;
+                () = &mut over => {
+                    return Err(BridgeError::NotPressed {
+                        at: self.line.site.to_string(),
+                        after: wait,
+                    });
+                }
+                () = tokio::time::sleep(self.patience.poll) => waited += self.patience.poll,
+            }
         }
     }
 

@@ -71,12 +71,16 @@ pub(crate) struct Home {
     pub(crate) habits: Mutex<Habits>,
     /// Leases that could not be ended in time, and when they are tried again.
     pub(crate) late_leases: Mutex<HashMap<String, Timestamp>>,
+    /// Credentials that are out of use, and by which values are ended at a bridge that is being disconnected.
+    pub(crate) last_authorities: Mutex<HashSet<CredentialId>>,
     /// How much services have reported.
     pub(crate) reports: Mutex<crate::vault::Reports>,
     /// Places for leases that wait for a bridge.
-    pub(crate) slow: Arc<Shares>,
+    pub(crate) slow: crate::vault::SlowPlaces,
     /// Leases whose child is being made: who makes it keeps it, or takes it back.
     pub(crate) lending: Mutex<HashSet<String>>,
+    /// Held by who ends the child of a lease.
+    pub(crate) lease_turns: Turns<String>,
     /// Credentials whose rotations are being driven.
     pub(crate) driven: Mutex<HashSet<CredentialId>>,
     /// Values that a bridge has made and the storage has not taken, by their rotations.

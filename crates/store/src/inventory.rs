@@ -460,7 +460,10 @@ impl Registry<'_> {
             "SELECT c.name, c.environment, v.version FROM credential c
              JOIN credential_version v ON v.credential = c.id
              WHERE v.state <> 'destroyed'
-             AND ((v.state IN ('retired', 'failed') AND v.ended_at < ?1 AND c.state = 'active') OR c.shred_at <= ?2)
+             AND ((v.state IN ('retired', 'failed') AND v.ended_at < ?1 AND c.state = 'active')
+                 OR (c.shred_at <= ?2 AND (c.shred_at <= ?1 OR NOT EXISTS (
+                     SELECT 1 FROM finding f WHERE f.kind = 'leftover' AND f.resolved_at IS NULL
+                     AND f.object = 'credential:' || c.environment || '/' || c.name))))
              AND NOT EXISTS (
                  SELECT 1 FROM rotation r WHERE r.credential = c.id AND r.ended_at IS NULL
                  AND v.version IN (r.from_version, r.to_version))

@@ -198,6 +198,21 @@ async fn a_program_that_does_not_listen_may_answer_all_the_same() {
 }
 
 #[tokio::test]
+async fn an_error_leaves_open_whether_a_value_was_made_and_says_that_nothing_was_found_out() {
+    let program = Program::shell("cat > /dev/null; echo '{\"error\": \"the network is down\"}'");
+    let errors = program.errors(BRIEF).await;
+    let unclear = |error: &&BridgeError| matches!(error, BridgeError::Unclear { .. });
+    assert_eq!(errors.iter().filter(unclear).count(), 1, "{errors:#?}");
+    for error in &errors {
+        assert_eq!(
+            error.may_have_been_done(),
+            matches!(error, BridgeError::Unclear { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_a_program_says_back_is_scrubbed() {
     for body in [
         "cat >&2; exit 3",

@@ -101,6 +101,20 @@ async fn a_button_that_nobody_presses_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_made_at_the_last_moment_is_taken() {
+    let (server, button) = bridge_with_button().await;
+    button.store(true, Ordering::SeqCst);
+    // The time is up while the bridge answers.
+    let patience = Patience {
+        person: Duration::ZERO,
+        ..BRIEF
+    };
+    let bridge = hue(&server, &json!({}), patience);
+    let minted = bridge.mint(&order("v1"), &Progress::ignored()).await;
+    assert_eq!(minted.unwrap().value.expose_text(), Some(KEY));
+}
+
+#[tokio::test]
 async fn a_key_is_tried_and_cannot_be_ended_from_here() {
     let (server, _button) = bridge_with_button().await;
     let bridge = hue(&server, &json!({}), BRIEF);

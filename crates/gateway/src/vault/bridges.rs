@@ -20,7 +20,7 @@ use hearthkey_store::vault_change::{VaultWrite, Verdict};
 
 use crate::aside::aside;
 use crate::caller::Caller;
-use crate::home::Home;
+use crate::home::{Home, locked};
 use crate::lifecycle::still_ending;
 use crate::people::here::Needed;
 use crate::problem::Failure;
@@ -154,6 +154,13 @@ impl Home {
             environment: bridge.environment.clone(),
             name: name.clone(),
         };
+        if locked(&self.last_authorities).contains(&id)
+            && let Some(sealed) = self
+                .store
+                .read(|registry| registry.sealed_value(&id, None))?
+        {
+            return Ok(Some(self.held(&id, &sealed)?.value));
+        }
         // The gateway uses it for itself; what it does with it is on record.
         Ok(Some(self.open_value(&id, None, self.now())?.value))
     }

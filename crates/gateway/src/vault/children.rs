@@ -16,6 +16,7 @@ use hearthkey_store::vault_change::VaultWrite;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::bridges::Connected;
+use crate::vault::leases::{Row, row_of};
 
 const GONE: &str = "its bridge is not connected any more";
 
@@ -148,11 +149,24 @@ impl Home {
         left.iter().any(|child| child.lease.id == lease) || locked(&self.lending).contains(lease)
     }
 
-    /// Ends children that could not be kept, and writes down what is left of them.
-    pub(crate) async fn settle_children(&self) {
-        let left = std::mem::take(&mut *locked(&self.children_left));
-        for child in left {
-            let lending = self.lending(&child.lease);
+    /// Where there are children that could not be kept.
+    pub(super) fn rows_of_children_left(&self) -> Vec<Row> {
+        let left = locked(&self.children_left);
+        left.iter().map(|child| row_of(&child.lease)).collect()
+    }
+
+    /// Ends the children of one bridge that could not be kept, and writes down what is left of them.
+    pub(super) async fn settle_children(&self, row: &Row) {
+        let its: Vec<_> = {
+            let mut left = locked(&self.children_left);
+            let all = std::mem::take(&mut *left).into_iter();
+            let (its, others): (Vec<_>, _) = all.partition(|child| row_of(&child.lease) == *row);
+            *left = others;
+            its.into_iter()
+                .map(|child| (self.lending(&child.lease), child))
+                .collect()
+        };
+        for (lending, child) in its {
             self.settle_child(child, lending).await;
         }
     }

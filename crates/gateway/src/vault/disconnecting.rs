@@ -7,15 +7,17 @@ use hearthkey_api as api;
 use hearthkey_api::code;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::bridge::Bridge;
+use hearthkey_core::credential::CredentialId;
 use hearthkey_store::change::Change;
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::endings::End;
-use crate::home::Home;
+use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::bridges::bridge_object;
 use crate::vault::credentials::object;
+use crate::vault::out_of_use::Terms;
 
 impl Home {
     /// Disconnects a bridge, and retires its credentials with it if that was asked for.
@@ -42,25 +44,10 @@ impl Home {
         if its.any(|known| self.endings.is_pending(&object(&known.credential.id))) {
             return Err(still_needed(&bridge));
         }
-        let mut retired = Vec::new();
-        if retire {
-            let request = api::RetireRequest {
-                reason: Some(format!("the bridge {name} is disconnected")),
-                ..api::RetireRequest::default()
-            };
-            let authority = bridge.authority.as_ref();
-            let credentials = self.credentials_of_bridge(name, &bridge.environment)?;
-            let ids = credentials.into_iter().map(|known| known.credential.id);
-            let (last, others): (Vec<_>, Vec<_>) = ids.partition(|id| Some(&id.name) == authority);
-            // The one by which the others are ended at the bridge comes last.
-            for ids in [others, last] {
-                let ended = self.retire_all(&actor, ids.into_iter(), &request).await?;
-                if ended.iter().any(|ended| !ended.durable) {
-                    return Err(still_needed(&bridge));
-                }
-                retired.extend(ended);
-            }
-        }
+        let retired = match retire {
+            true => self.retire_with(&actor, &bridge).await?,
+            false => Vec::new(),
+        };
         let entry = Entry::new(
             self.now(),
             actor,
@@ -75,6 +62,45 @@ impl Home {
             durable: ending.durable_in_time().await,
             retired,
         })
+    }
+
+    /// Retires the credentials of a bridge. All of them are out of use at once; the one by which the others are ended at the
+    /// bridge serves for that alone, and goes last.
+    async fn retire_with(
+        self: &Arc<Self>,
+        actor: &Actor,
+        bridge: &Bridge,
+    ) -> Result<Vec<api::Retired>, Failure> {
+        let terms = Terms::of(&api::RetireRequest {
+            reason: Some(format!("the bridge {} is disconnected", bridge.name)),
+            ..api::RetireRequest::default()
+        })?;
+        let its = bridge.authority.clone();
+        let its = its.filter(|name| name.bridge() == bridge.name);
+        let authority = its.map(|name| CredentialId {
+            environment: bridge.environment.clone(),
+            name,
+        });
+        let credentials = self.credentials_of_bridge(&bridge.name, &bridge.environment)?;
+        let ids = credentials.into_iter().map(|known| known.credential.id);
+        let others = ids.filter(|id| Some(id) != authority.as_ref());
+        locked(&self.last_authorities).extend(authority.clone());
+        let others = self.take_all_out_of_use(actor, others, &terms)?;
+        // It may be out of use since an earlier try: then it is settled now.
+        let last = authority.as_ref();
+        let last = last.and_then(|id| self.take_out_of_use(actor, id, &terms).ok());
+        let mut retired = self.end_all_that_is_out(actor, others).await?;
+        if retired.iter().all(|retired| retired.durable) {
+            let last = last.into_iter().collect();
+            retired.extend(self.end_all_that_is_out(actor, last).await?);
+        }
+        if retired.iter().any(|retired| !retired.durable) {
+            return Err(still_needed(bridge));
+        }
+        if let Some(id) = &authority {
+            locked(&self.last_authorities).remove(id);
+        }
+        Ok(retired)
     }
 }
 

@@ -14,29 +14,29 @@ use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::home::{Home, locked};
+use crate::vault::bridge_places::BridgePlaces;
 use crate::vault::credentials::object;
 use crate::vault::steps::{Facts, Hindrance, note};
 use crate::vault::views;
 
 /// How long a rotation waits for a storage that takes nothing.
 const STORAGE_WAIT: Duration = Duration::from_secs(1);
-/// Rotations that are driven at the same time.
-const DRIVEN_MAX: usize = 8;
 
 /// Drives the rotations that run, at start, when one changes, and when the time of one has come.
 pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
     let mut stopping = home.stopping.subscribe();
+    let places = BridgePlaces::default();
     loop {
         let second = tokio::time::sleep(Duration::from_secs(1));
         match home.store.read(|registry| registry.running_rotations()) {
             Ok(running) => {
                 let now = home.now();
                 for (rotation, id) in home.unwanted(&running) {
-                    drive(&home, id, Some(rotation));
+                    drive(&home, &places, id, Some(rotation));
                 }
                 let ready = |rotation: &Rotation| matches!(rotation.next(now), Next::Take(_));
                 for (id, _) in running.into_iter().filter(|(_, rotation)| ready(rotation)) {
-                    drive(&home, id, None);
+                    drive(&home, &places, id, None);
                 }
             }
             Err(error) => tracing::error!(%error, "the rotations could not be read"),
@@ -50,12 +50,12 @@ pub(crate) async fn rotate_what_is_due(home: Arc<Home>) {
 }
 
 /// Takes one rotation as far as it goes, unless that is being done; or ends what was made for one that is over.
-fn drive(home: &Arc<Home>, id: CredentialId, over: Option<i64>) {
-    {
-        let mut driven = locked(&home.driven);
-        if driven.len() >= DRIVEN_MAX || !driven.insert(id.clone()) {
-            return;
-        }
+fn drive(home: &Arc<Home>, places: &BridgePlaces, id: CredentialId, over: Option<i64>) {
+    let Some(place) = places.enter(&id.environment, id.name.bridge()) else {
+        return;
+    };
+    if !locked(&home.driven).insert(id.clone()) {
+        return;
     }
     let home = Arc::clone(home);
     let mut stopping = home.stopping.subscribe();
@@ -72,6 +72,7 @@ fn drive(home: &Arc<Home>, id: CredentialId, over: Option<i64>) {
             _ = stopping.wait_for(|stop| *stop) => {}
         }
         locked(&home.driven).remove(&id);
+        drop(place);
         if over.is_none() {
             home.rotations.notify_one();
         }
@@ -148,6 +149,8 @@ impl Home {
         let mut begun = facts.rotation.clone();
         begun.not_before = begun.next_try(facts.now);
         begun.asked |= step == Step::Mint;
+        // Who ends a rotation reads within a turn whether the bridge may be asked.
+        let _turn = self.credential_turns.of(&facts.id).await;
         let entry = facts.entry("rotation.try").with("step", step.as_str());
         let write = VaultWrite::Rotate(begun.step, begun.clone());
         self.commit(Change::record(entry).vault(write)).await?;
@@ -189,10 +192,31 @@ impl Home {
             );
             change = change.vault(VaultWrite::Finding(finding, facts.now));
         }
+        let _turn = self.credential_turns.of(&facts.id).await;
         let kept = self
             .commit(change.vault(VaultWrite::Rotate(step, rotation)))
             .await;
-        matches!(kept, Err(CommitError::Conflict))
+        let has_changed = matches!(kept, Err(CommitError::Conflict));
+        if has_changed && !asked {
+            self.was_not_made(&facts).await;
+        }
+        has_changed
+    }
+
+    /// Remembers that the only try made nothing, whatever became of the rotation meanwhile.
+    async fn was_not_made(&self, facts: &Facts) {
+        let id = &facts.id;
+        let Ok(Some(mut rotation)) = self.store.read(|registry| registry.rotation(id)) else {
+            return;
+        };
+        if rotation.id != facts.rotation.id || !rotation.asked {
+            return;
+        }
+        rotation.asked = false;
+        let write = VaultWrite::Rotate(rotation.step, rotation);
+        if let Err(error) = self.commit(Change::default().vault(write)).await {
+            tracing::warn!(%error, credential = %id, "a rotation could not be kept");
+        }
     }
 
     /// Remembers what a bridge tells while it works, for whoever looks.

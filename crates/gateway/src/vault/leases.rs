@@ -1,5 +1,6 @@
 //! Leases: hand-outs that end by themselves, listed, and ended by whoever gave or holds them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hearthkey_bridges::Held;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{Action, CredentialId, Tier, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::lease::{self, Lease};
 use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
@@ -16,12 +18,15 @@ use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::caller::Caller;
+use crate::endings::PATIENCE;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
-use crate::shares::Shares;
+use crate::shares::{Share, Shares};
+use crate::vault::bridge_places::{BridgePlaces, OF_BRIDGE_MAX};
 use crate::vault::credentials::object;
 use crate::vault::views;
 
@@ -30,26 +35,50 @@ const LISTED_MAX: u32 = 1000;
 /// Leases that one service may hold at a time.
 const HELD_MAX: u32 = 100;
 /// Leases over the network that may wait for a bridge at a time: fewer than are served, so that other requests still are.
-const SLOW_MAX: usize = 8;
+const SLOW_MAX: usize = 32;
 /// Of them, those of one caller, so that others can lease, too.
 const SLOW_PER_CALLER_MAX: usize = 4;
 /// Leases that are ended in one go.
 const DUE_MAX: u32 = 10_000;
-/// Leases that are being ended at the same time.
-const ENDED_AT_ONCE: usize = 8;
+/// How long the answer about the end of a child waits: longer than its bridge is waited for.
+const AT_BRIDGE: Duration = Duration::from_secs(300);
 /// When a lease is tried again whose bridge did not answer.
 const RETRY: Span = Span::minutes(1);
 /// What is left to do when the value itself was lent.
 const VALUE_LENT: &str = "the value itself was lent and works on: rotate the credential to end it";
 
+/// Leases that end one after the other: those whose children one bridge ends, or those of an environment that have none.
+pub(super) type Row = (EnvironmentName, String);
+
+fn in_rows(leases: impl IntoIterator<Item = Lease>) -> HashMap<Row, Vec<Lease>> {
+    let mut rows: HashMap<Row, Vec<Lease>> = HashMap::new();
+    for lease in leases {
+        rows.entry(row_of(&lease)).or_default().push(lease);
+    }
+    rows
+}
+
+pub(super) fn row_of(lease: &Lease) -> Row {
+    let id = &lease.credential;
+    let bridge = match lease.child {
+        true => id.name.bridge(),
+        false => "",
+    };
+    (id.environment.clone(), bridge.to_owned())
+}
+
 /// Ends the leases whose time has come, every second, as long as the home is open. A bridge that hangs keeps nothing waiting
-/// but the ends of other leases.
+/// but the ends of its own leases.
 pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
     let mut stopping = home.stopping.subscribe();
     let ending = async {
+        let mut ending = JoinSet::new();
+        let mut underway: HashMap<_, Row> = HashMap::new();
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            home.settle_children().await;
+            while let Some(ended) = ending.try_join_next_with_id() {
+                underway.remove(&ended.map_or_else(|error| error.id(), |(task, ())| task));
+            }
             let now = home.now();
             let due = match home
                 .store
@@ -61,20 +90,17 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
                     continue;
                 }
             };
-            let mut ending = JoinSet::new();
-            for lease in due {
-                let late = locked(&home.late_leases).get(&lease.id).copied();
-                let made = home.is_being_made(&lease.id);
-                if made || late.is_some_and(|again| again > now) {
-                    continue;
-                }
-                if ending.len() == ENDED_AT_ONCE {
-                    ending.join_next().await;
-                }
-                let home = Arc::clone(&home);
-                ending.spawn(async move { home.end_due_lease(&lease, now).await });
+            let mut rows = in_rows(due.into_iter().filter(|lease| home.is_to_end(lease, now)));
+            for row in home.rows_of_children_left() {
+                rows.entry(row).or_default();
             }
-            while ending.join_next().await.is_some() {}
+            for (row, leases) in rows {
+                if !underway.values().any(|its| *its == row) {
+                    let (home, its) = (Arc::clone(&home), row.clone());
+                    let task = ending.spawn(async move { home.end_row(&its, leases).await });
+                    underway.insert(task.id(), row);
+                }
+            }
         }
     };
     // One that is given up half-way is ended when the home opens.
@@ -85,8 +111,37 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
 }
 
 /// The places for leases that wait for a bridge.
-pub(crate) fn slow_places() -> Arc<Shares> {
-    Shares::new(SLOW_MAX, SLOW_PER_CALLER_MAX)
+pub(crate) struct SlowPlaces {
+    callers: Arc<Shares>,
+    bridges: BridgePlaces,
+}
+
+impl Default for SlowPlaces {
+    fn default() -> Self {
+        Self {
+            callers: Shares::new(SLOW_MAX, SLOW_PER_CALLER_MAX),
+            bridges: BridgePlaces::new(SLOW_MAX),
+        }
+    }
+}
+
+impl SlowPlaces {
+    fn enter(&self, caller: String, id: &CredentialId) -> Option<(Share, [Share; 2])> {
+        let of_caller = self.callers.enter(caller)?;
+        let at_bridge = self.bridges.enter(&id.environment, id.name.bridge())?;
+        Some((of_caller, at_bridge))
+    }
+}
+
+/// For a lease whose end takes longer than its answer waits. It goes on behind it.
+fn not_ended_yet(lease: &Lease) -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::STORAGE,
+        "The end of the lease is not on the disk yet.",
+        format!("The lease {} ends once the disk takes its end.", lease.id),
+        "Free or mend the disk; no restart is needed.",
+    )
 }
 
 fn waiting_for_bridges() -> Failure {
@@ -95,7 +150,7 @@ fn waiting_for_bridges() -> Failure {
         code::BUSY,
         "The gateway is busy.",
         format!(
-            "{SLOW_MAX} leases, or {SLOW_PER_CALLER_MAX} of one caller, wait for a bridge to make a value."
+            "{SLOW_MAX} leases, {SLOW_PER_CALLER_MAX} of one caller, or {OF_BRIDGE_MAX} of one bridge, wait for a value to be made."
         ),
         "Ask again in a minute.",
     )
@@ -138,7 +193,7 @@ impl Home {
         let comes_over_network = matches!(caller, Caller::Service(_) | Caller::Person(_));
         let _slow = match bridge.is_some() && comes_over_network {
             true => {
-                let place = self.slow.enter(caller.identity());
+                let place = self.slow.enter(caller.identity(), id);
                 Some(place.ok_or_else(waiting_for_bridges)?)
             }
             false => None,
@@ -235,7 +290,7 @@ impl Home {
 
     /// Ends a lease at once.
     pub(crate) async fn end_lease(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         lease: &str,
     ) -> Result<hearthkey_api::LeaseView, Failure> {
@@ -252,27 +307,63 @@ impl Home {
             ));
         };
         if found.ended_at.is_none() {
-            self.finish_lease(&found, &actor, self.now()).await?;
+            let (home, lease) = (Arc::clone(self), found.clone());
+            let ending = async move { home.finish_lease(&lease, &actor, home.now()).await };
+            let longest = match found.child {
+                true => AT_BRIDGE,
+                false => PATIENCE,
+            };
+            match timeout(longest, tokio::spawn(ending)).await {
+                Ok(Ok(ended)) => drop(ended?),
+                _ => return Err(not_ended_yet(&found)),
+            }
         }
         let ended = self.store.read(|registry| registry.lease(lease))?;
         Ok(views::lease(ended.as_ref().unwrap_or(&found)))
     }
 
-    /// Ends a lease whose time has come. If its bridge does not answer, it is tried again a minute later.
-    async fn end_due_lease(&self, lease: &Lease, now: Timestamp) {
-        match self.finish_lease(lease, &Actor::gateway(), now).await {
-            Ok(_) => drop(locked(&self.late_leases).remove(&lease.id)),
-            Err(failure) => {
-                let why = failure.0.detail;
-                tracing::warn!(lease = lease.id, why, "a lease could not be ended yet");
-                locked(&self.late_leases).insert(lease.id.clone(), now.after(RETRY));
+    /// Whether a lease whose time has come is to be ended now: its child is not being made, and its bridge did not fail lately.
+    fn is_to_end(&self, lease: &Lease, now: Timestamp) -> bool {
+        let late = locked(&self.late_leases).get(&lease.id).copied();
+        !self.is_being_made(&lease.id) && late.is_none_or(|again| again <= now)
+    }
+
+    /// Ends leases whose time has come, and children of their bridge that could not be kept.
+    async fn end_row(self: Arc<Self>, row: &Row, due: Vec<Lease>) {
+        self.settle_children(row).await;
+        let mut ending = JoinSet::new();
+        for lease in due {
+            if ending.len() == OF_BRIDGE_MAX {
+                ending.join_next().await;
+            }
+            let home = Arc::clone(&self);
+            ending.spawn(async move { home.end_due_lease(&lease).await });
+        }
+        while ending.join_next().await.is_some() {}
+    }
+
+    /// Ends a lease whose time has come. If its bridge does not answer, that is said, and it is tried again a minute later.
+    async fn end_due_lease(&self, lease: &Lease) {
+        let now = self.now();
+        let Err(failure) = self.finish_lease(lease, &Actor::gateway(), now).await else {
+            locked(&self.late_leases).remove(&lease.id);
+            return;
+        };
+        let why = failure.0.detail;
+        tracing::warn!(lease = lease.id, why, "a lease could not be ended yet");
+        locked(&self.late_leases).insert(lease.id.clone(), now.after(RETRY));
+        if lease.child {
+            let why = format!("its time has come, and it is tried again each minute: {why}");
+            let write = child_left(lease, Some(&why), now);
+            if let Err(error) = self.commit(Change::default().vault(write)).await {
+                tracing::warn!(%error, lease = lease.id, "that a child lives on is not written down");
             }
         }
     }
 
     /// Ends every lease that somebody holds, because they may nothing any more. Gives how many could not be ended now,
     /// and end in their time.
-    pub(crate) async fn end_leases_of(&self, holder: &str, by: &Actor) -> usize {
+    pub(crate) async fn end_leases_of(self: &Arc<Self>, holder: &str, by: &Actor) -> usize {
         let leases = match self
             .store
             .read(|registry| registry.leases_held_by(holder, DUE_MAX))
@@ -283,10 +374,19 @@ impl Home {
                 return 0;
             }
         };
-        let now = self.now();
+        let mut ending = JoinSet::new();
+        for leases in in_rows(leases).into_values() {
+            let (home, by) = (Arc::clone(self), by.clone());
+            ending.spawn(async move { home.end_all(&leases, &by).await });
+        }
+        ending.join_all().await.into_iter().sum()
+    }
+
+    /// Ends leases one after the other. Gives how many could not be ended now.
+    async fn end_all(&self, leases: &[Lease], by: &Actor) -> usize {
         let mut left = 0;
-        for lease in &leases {
-            if let Err(failure) = self.finish_lease(lease, by, now).await {
+        for lease in leases {
+            if let Err(failure) = self.finish_lease(lease, by, self.now()).await {
                 let why = failure.0.detail;
                 tracing::warn!(lease = lease.id, why, "a lease lasts until its end");
                 left += 1;
@@ -310,10 +410,16 @@ impl Home {
         actor: &Actor,
         now: Timestamp,
     ) -> Result<Option<String>, Failure> {
-        let left = match lease.child {
-            true => self.end_child(lease).await?,
-            false => None,
-        };
+        if !lease.child {
+            return self.close_lease(lease, actor, now, None).await;
+        }
+        // Two that take back a lost child at once would each be given one.
+        let _turn = self.lease_turns.of(&lease.id).await;
+        let known = self.store.read(|registry| registry.lease(&lease.id))?;
+        if let Some(ended) = known.filter(|known| known.ended_at.is_some()) {
+            return Ok(ended.note);
+        }
+        let left = self.end_child(lease).await?;
         self.close_lease(lease, actor, now, left).await
     }
 

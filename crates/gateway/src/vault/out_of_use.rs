@@ -3,7 +3,7 @@
 
 use hearthkey_api::RetireRequest;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{CredentialId, State, VersionState, checked_text};
+use hearthkey_core::credential::{CredentialId, Origin, State, VersionState, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
 use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
@@ -165,9 +165,17 @@ impl Home {
                     at: now,
                 });
             }
-            if connected {
+            // What a bridge has made works there, also when the bridge is not connected any more.
+            if connected || version.origin == Origin::Minted {
+                let by_hand = match connected {
+                    true => "End it there by hand; or".to_owned(),
+                    false => format!(
+                        "End it there by hand; or connect {} again, and",
+                        id.name.bridge()
+                    ),
+                };
                 let again = format!(
-                    "End it there by hand; or, as long as the name is not in use again, run `hearthkey credential retire {} --env {}` once more.",
+                    "{by_hand}, as long as the name is not in use again, run `hearthkey credential retire {} --env {}` once more.",
                     id.name, id.environment
                 );
                 let finding = leftover(id, version.version, &again);

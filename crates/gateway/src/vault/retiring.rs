@@ -1,7 +1,9 @@
 //! A credential is retired: nothing is given out any more, what the bridge can end is ended, and its
 //! data keys are destroyed after a grace.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hearthkey_api::{RetireRequest, Retired, SecondFactor};
 use hearthkey_bridges::Revoked;
@@ -11,14 +13,18 @@ use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
 use hearthkey_store::vault_change::VaultWrite;
+use tokio::time::{sleep, timeout};
 
 use crate::caller::Caller;
-use crate::endings::all_in_time;
+use crate::endings::{Ending, PATIENCE, all_in_time};
 use crate::home::Home;
 use crate::people::here::{Shown, code_does_not_fit};
 use crate::problem::Failure;
 use crate::vault::credentials::{not_active, object};
 use crate::vault::out_of_use::{OutOfUse, Terms, leftover};
+
+/// How long after a failure what follows from an end is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Home {
     /// Takes a credential out of use for good.
@@ -28,72 +34,137 @@ impl Home {
         id: &CredentialId,
         request: &RetireRequest,
     ) -> Result<Retired, Failure> {
-        let mut out = self.take_out_of_use(&actor, id, &Terms::of(request)?)?;
-        all_in_time(out.ending.iter_mut()).await;
-        self.end_what_is_out(&actor, out).await
+        let out = self.take_out_of_use(&actor, id, &Terms::of(request)?)?;
+        let retired = self.end_all_that_is_out(&actor, vec![out]).await?;
+        retired.into_iter().next().ok_or_else(|| not_active(id))
     }
 
-    /// Takes some credentials out of use, all of them before a bridge, which may take its time, is asked.
-    pub(super) async fn retire_all(
-        self: &Arc<Self>,
+    /// Takes some credentials out of use.
+    pub(super) fn take_all_out_of_use(
+        &self,
         actor: &Actor,
         ids: impl Iterator<Item = CredentialId>,
-        request: &RetireRequest,
+        terms: &Terms,
+    ) -> Result<Vec<OutOfUse>, Failure> {
+        ids.map(|id| self.take_out_of_use(actor, &id, terms))
+            .collect()
+    }
+
+    /// Ends what credentials that are out of use have opened.
+    pub(super) async fn end_all_that_is_out(
+        self: &Arc<Self>,
+        actor: &Actor,
+        mut out: Vec<OutOfUse>,
     ) -> Result<Vec<Retired>, Failure> {
-        let terms = Terms::of(request)?;
-        let out: Result<Vec<_>, _> = ids
-            .map(|id| self.take_out_of_use(actor, &id, &terms))
-            .collect();
-        let mut out = out?;
         all_in_time(out.iter_mut().filter_map(|out| out.ending.as_mut())).await;
-        let mut retired = Vec::with_capacity(out.len());
-        for out in out {
-            retired.push(self.end_what_is_out(actor, out).await?);
+        // One bridge that hangs keeps nothing waiting at another.
+        let mut rows: HashMap<_, Vec<(usize, OutOfUse)>> = HashMap::new();
+        for (place, out) in out.into_iter().enumerate() {
+            let row = (out.id.environment.clone(), out.id.name.bridge().to_owned());
+            rows.entry(row).or_default().push((place, out));
         }
-        Ok(retired)
+        let ends: Vec<_> = rows
+            .into_values()
+            .map(|row| {
+                let (home, actor) = (Arc::clone(self), actor.clone());
+                // It goes on, also when nobody waits for the answer any more.
+                tokio::spawn(async move {
+                    let mut ended = Vec::with_capacity(row.len());
+                    for (place, out) in row {
+                        ended.push((place, home.end_what_is_out(&actor, out).await));
+                    }
+                    ended
+                })
+            })
+            .collect();
+        let mut retired = Vec::new();
+        for ended in ends {
+            // A panic there is written down by the runtime.
+            retired.extend(ended.await.unwrap_or_default());
+        }
+        retired.sort_by_key(|(place, _)| *place);
+        retired.into_iter().map(|(_, retired)| retired).collect()
     }
 
     /// Ends what a credential that is out of use has opened, here and at bridges. Where the disk does not have its end yet,
-    /// that follows once it does.
+    /// or does not take what follows from it, the rest follows once it does.
     async fn end_what_is_out(
         self: &Arc<Self>,
         actor: &Actor,
         out: OutOfUse,
     ) -> Result<Retired, Failure> {
-        if out.is_durable() {
-            return self.end_what_it_opened(actor, &out.id, out.shred_at).await;
+        let patience = match out.is_durable() {
+            true => PATIENCE,
+            false => Duration::ZERO,
+        };
+        let (id, shred_at) = (out.id.clone(), out.shred_at);
+        let home = Arc::clone(self);
+        let mut settling =
+            tokio::spawn(async move { home.settle_in_the_end(out.ending, &out.id).await });
+        let in_time = timeout(patience, &mut settling).await;
+        if let Ok(Ok(Some(live))) = &in_time {
+            return self.end_what_it_opened(actor, &id, shred_at, live).await;
         }
-        let id = &out.id;
         let retired = Retired {
             name: id.name.to_string(),
             environment: id.environment.to_string(),
             durable: false,
             leases_ended: 0,
-            tokens_revoked: self.cut_only_for(actor, id),
+            tokens_revoked: self.cut_only_for(actor, &id),
             revoked_at_bridge: 0,
-            shred_at: out.shred_at.to_string(),
+            shred_at: shred_at.to_string(),
             by_hand: vec![
                 "Free or mend the disk: what the credential has opened is ended once the disk takes its end."
                     .to_owned(),
             ],
         };
+        if in_time.is_ok() {
+            // Its end is given up, or the home closes.
+            return Ok(retired);
+        }
         let (home, actor) = (Arc::clone(self), actor.clone());
-        tokio::spawn(async move { home.follow_up(&actor, out).await });
+        tokio::spawn(async move {
+            let Ok(Some(live)) = settling.await else {
+                return;
+            };
+            let ended = home.end_what_it_opened(&actor, &id, shred_at, &live).await;
+            if let Err(failure) = ended {
+                tracing::warn!(credential = %id, why = failure.0.detail, "what a retired credential has opened is not all ended: retire it again");
+            }
+        });
         Ok(retired)
     }
 
-    /// Waits for the disk, as long as that takes, and ends then what a credential has opened.
-    async fn follow_up(self: Arc<Self>, actor: &Actor, out: OutOfUse) {
+    /// Waits until the disk has the end of a credential, and settles what it leaves behind, as long as that takes. Gives the
+    /// versions that were in use; nothing if its end is given up, or the home closes.
+    async fn settle_in_the_end(
+        &self,
+        ending: Option<Ending>,
+        id: &CredentialId,
+    ) -> Option<Vec<u32>> {
         let mut stopping = self.stopping.subscribe();
-        if let Some(ending) = out.ending {
-            tokio::select! {
-                is_durable = ending.durable() => if !is_durable { return },
-                _ = stopping.wait_for(|stop| *stop) => return,
+        let settling = async {
+            if let Some(ending) = ending
+                && !ending.durable().await
+            {
+                return None;
             }
-        }
-        let ended = self.end_what_it_opened(actor, &out.id, out.shred_at).await;
-        if let Err(failure) = ended {
-            tracing::warn!(credential = %out.id, why = failure.0.detail, "what a retired credential has opened is not all ended: retire it again");
+            let mut is_told = false;
+            loop {
+                match self.settle_out_of_use(id).await {
+                    Ok(live) => return Some(live),
+                    Err(failure) if !is_told => {
+                        is_told = true;
+                        tracing::warn!(credential = %id, why = failure.0.detail, "a retired credential is not settled yet");
+                    }
+                    Err(_) => {}
+                }
+                sleep(AGAIN).await;
+            }
+        };
+        tokio::select! {
+            settled = settling => settled,
+            _ = stopping.wait_for(|stop| *stop) => None,
         }
     }
 
@@ -104,8 +175,8 @@ impl Home {
         actor: &Actor,
         id: &CredentialId,
         shred_at: Timestamp,
+        live: &[u32],
     ) -> Result<Retired, Failure> {
-        let live = self.settle_out_of_use(id).await?;
         let known = self.credential(id)?;
         let now = self.now();
         let mut by_hand = Vec::new();
@@ -122,7 +193,7 @@ impl Home {
                 Err(failure) => by_hand.push(failure.0.detail),
             }
         }
-        let revoked_at_bridge = self.end_at_bridge(id, &live, &mut by_hand, now).await?;
+        let revoked_at_bridge = self.end_at_bridge(id, live, &mut by_hand, now).await?;
         by_hand.extend(
             known
                 .credential
@@ -173,13 +244,20 @@ impl Home {
         let left = self.may_leave(caller, &elsewhere_too, &place, second_factor);
         let mut shown = left.await?;
         let is_shown = shown.is_some();
-        for credential in elsewhere_too {
-            let code = (shown.take(), is_shown);
-            self.leave_place(caller, &credential.id, &place, code)
-                .await?;
-        }
+        // What ends waits for nothing that the others wait for.
+        let (actor, terms) = (caller.actor(), Terms::of(&request)?);
         let ids = only_here.into_iter().map(|credential| credential.id);
-        self.retire_all(&caller.actor(), ids, &request).await
+        let out = self.take_all_out_of_use(&actor, ids, &terms)?;
+        let leaving = async {
+            for credential in elsewhere_too {
+                let code = (shown.take(), is_shown);
+                self.leave_place(caller, &credential.id, &place, code)
+                    .await?;
+            }
+            Ok::<_, Failure>(())
+        };
+        let (left, retired) = tokio::join!(leaving, self.end_all_that_is_out(&actor, out));
+        left.and(retired)
     }
 
     /// The credentials that are used in a place: those that are used nowhere else, and those that are.

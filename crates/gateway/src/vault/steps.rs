@@ -209,33 +209,13 @@ impl Home {
                 let one_was_lost = facts.asked_before && !bridge.abilities.ends_lost;
                 Ok(self.keep_untaken(facts, version, minted, one_was_lost))
             }
-            Err(error) => {
-                if !error.may_have_been_done() && !facts.asked_before {
-                    self.was_not_made(id).await;
-                }
-                Err(error.into())
-            }
+            Err(error) => Err(error.into()),
         }
     }
 
     /// What a bridge is to call a version: the same for each try, and for nothing else.
     pub(super) fn label(&self, id: &CredentialId, version: u32) -> String {
         format!("hearthkey {} {id} v{version}", self.id)
-    }
-
-    /// Remembers that the only try made nothing, whatever became of the rotation meanwhile.
-    async fn was_not_made(&self, id: &CredentialId) {
-        let Ok(Some(mut rotation)) = self.store.read(|registry| registry.rotation(id)) else {
-            return;
-        };
-        rotation.asked = false;
-        let step = rotation.step;
-        let kept = self
-            .commit(Change::default().vault(VaultWrite::Rotate(step, rotation)))
-            .await;
-        if let Err(error) = kept {
-            tracing::warn!(%error, credential = %id, "a rotation could not be kept");
-        }
     }
 
     /// Whether a version works, as its bridge says; nothing if no bridge can say.
@@ -267,7 +247,7 @@ impl Home {
             return Err(Hindrance::Stuck("there is no new value to try".into()));
         };
         let verdict = self.works(facts, to).await?;
-        let _turn = self.credential_turns.of(&facts.id).await;
+        let turn = self.credential_turns.of(&facts.id).await;
         if let Some(Verified::Fails(why)) = verdict {
             let mut next = facts.at(Step::Undo);
             note(&mut next, format!("the new value does not work: {why}"));
@@ -321,6 +301,8 @@ impl Home {
         let change = self.with_news(change, &facts.id, (&next, Event::Switch, to), facts.now);
         self.commit(change.vault(VaultWrite::Rotate(Step::Verify, next)))
             .await?;
+        // A bridge that hangs holds nobody's turn.
+        drop(turn);
         if let (Some(bridge), Some(_)) = (&facts.bridge, verdict) {
             // What it may do is known from here on; that it works was.
             let known = self.credential(&facts.id)?;

@@ -19,12 +19,11 @@ use hearthkey_store::vault_change::VaultWrite;
 use tokio::task::JoinSet;
 
 use crate::home::Home;
+use crate::vault::bridge_places::BridgePlaces;
 use crate::vault::credentials::object;
 
-/// Places that are told at the same time.
-const TOLD_AT_ONCE: usize = 8;
-/// Errands that are looked at at a time.
-const DUE_MAX: u32 = 64;
+/// Errands that are looked at at a time: one for each place, also those that are being told and hang.
+const DUE_MAX: u32 = 1000;
 
 /// Tells the places that are to be told, until the home closes.
 pub(crate) async fn tell_the_places(home: Arc<Home>) {
@@ -32,6 +31,7 @@ pub(crate) async fn tell_the_places(home: Arc<Home>) {
     let telling = async {
         let mut telling = JoinSet::new();
         let mut underway = HashMap::new();
+        let places = BridgePlaces::default();
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             while let Some(ended) = telling.try_join_next_with_id() {
@@ -49,14 +49,19 @@ pub(crate) async fn tell_the_places(home: Arc<Home>) {
                 }
             };
             for errand in due {
-                if underway.len() == TOLD_AT_ONCE {
-                    break;
+                if underway.values().any(|id| *id == errand.id) {
+                    continue;
                 }
-                if !underway.values().any(|id| *id == errand.id) {
-                    let (home, id) = (Arc::clone(&home), errand.id);
-                    let task = telling.spawn(async move { home.tell(&errand).await });
-                    underway.insert(task.id(), id);
-                }
+                let environment = &errand.news.credential.environment;
+                let Some(place) = places.enter(environment, &errand.news.place) else {
+                    continue;
+                };
+                let (home, id) = (Arc::clone(&home), errand.id);
+                let task = telling.spawn(async move {
+                    home.tell(&errand).await;
+                    drop(place);
+                });
+                underway.insert(task.id(), id);
             }
         }
     };
