@@ -20,7 +20,7 @@ use crate::home::Home;
 use crate::lifecycle::still_ending;
 use crate::people::here::code_does_not_fit;
 use crate::problem::Failure;
-use crate::vault::guarding::may_replace_itself;
+use crate::vault::guarding::{may_replace_itself, may_say_scopes};
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -163,6 +163,7 @@ impl Home {
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
         may_replace_itself(caller, &credential)?;
+        may_say_scopes(caller, &credential)?;
         let told = (&credential.id, credential.used_by.as_slice());
         self.reaches_places(caller, Action::Write, told).await?;
         if generate {
