@@ -42,6 +42,13 @@ pub struct Issuer {
 impl Issuer {
     /// An API that is connected to the home as a bridge of `home`.
     pub async fn connected(rig: &Rig, name: &str) -> Self {
+        let issuer = Self::started().await;
+        issuer.connect(rig, name, "home", None).await;
+        issuer
+    }
+
+    /// An API that no home knows.
+    pub async fn started() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let books = Arc::new(Mutex::new(Books {
@@ -55,25 +62,38 @@ impl Issuer {
                 tokio::spawn(answer(stream, Arc::clone(&kept), moods.subscribe()));
             }
         });
+        Self {
+            address,
+            books,
+            mood,
+        }
+    }
+
+    /// Connects it to the home as a bridge of an environment, asked by a credential if one is named.
+    pub async fn connect(&self, rig: &Rig, name: &str, environment: &str, authority: Option<&str>) {
+        let headers = match authority {
+            Some(_) => serde_json::json!({"Authorization": "Bearer {{authority}}"}),
+            None => serde_json::json!({}),
+        };
         let settings = serde_json::json!({
-            "base_url": format!("http://{address}"),
+            "base_url": format!("http://{}", self.address),
             "two_live": true,
             "lifetime_s": 86400,
             "mint": {
                 "method": "POST", "path": "/values", "works": [201], "value": "/value", "remote_id": "/id",
-                "json": {"name": "{{label}}", "ttl": "{{lifetime_s}}"},
+                "json": {"name": "{{label}}", "ttl": "{{lifetime_s}}"}, "headers": headers,
             },
             "revoke": {"method": "DELETE", "path": "/values/{{remote_id}}", "works": [204], "fails": [404]},
         });
         let file = rig.work.path().join(format!("{name}.json"));
         std::fs::write(&file, settings.to_string()).unwrap();
-        let connect = [
+        let mut connect = vec![
             "bridge",
             "connect",
             "http",
             name,
             "--env",
-            "home",
+            environment,
             "--owner",
             "anna",
             "--purpose",
@@ -81,12 +101,8 @@ impl Issuer {
             "--settings",
             file.to_str().unwrap(),
         ];
+        connect.extend(authority.iter().flat_map(|name| ["--authority", name]));
         told(rig, &connect).await;
-        Self {
-            address,
-            books,
-            mood,
-        }
     }
 
     pub fn is_in(&self, mood: Mood) {
