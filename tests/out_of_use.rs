@@ -80,7 +80,7 @@ async fn a_credential_is_out_of_use_although_the_disk_hangs() {
 async fn what_waits_for_the_disk_is_not_given_once_its_credential_is_out_of_use() {
     let rig = home().await;
     added(&rig, "hue/key", "home", b"a-value-4711", &[]).await;
-    let Some(hanging) = FailingDisk::hanging(&rig, &FILES, 4).await else {
+    let Some(hanging) = FailingDisk::hanging(&rig, &FILES, 3).await else {
         return;
     };
     let client = rig.client();
