@@ -12,7 +12,7 @@ use crate::vault::{added, records, refused, told, with_input};
 
 const CRITICAL: [&str; 2] = ["--tier", "critical"];
 
-async fn is_refused(rig: &Rig, token: &Path, args: &[&str], because: &str) {
+pub async fn is_refused(rig: &Rig, token: &Path, args: &[&str], because: &str) {
     let (code, refusal) = ask(rig, token, args).await;
     assert_eq!(code, Some(1), "{args:?}: {refusal}");
     let detail = refusal["error"]["detail"].as_str().unwrap();

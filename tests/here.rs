@@ -269,7 +269,14 @@ async fn a_token_for_what_is_not_there_yet_takes_a_code() {
         &[&create[..], &["--allow", "crit/later:read"]].concat(),
     )
     .await;
-    told(&rig, &[&create[..], &["--allow", "std/key:read"]].concat()).await;
+    let named = [&create[..], &["--allow", "std/key:read"]].concat();
+    told(&rig, &named).await;
+    told(&rig, &["credential", "retire", "std/key", "--env", "lab"]).await;
+    // What is there no more may be there again, and critical.
+    let file = front.bench.dir.join("again.token");
+    let again = ["token", "create", "again", "--env", "lab", "--out"];
+    let again = [&again[..], &[file.to_str().unwrap()]].concat();
+    needs_a_code(&rig, &[&again[..], &["--allow", "std/key:read"]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

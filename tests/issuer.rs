@@ -44,6 +44,13 @@ pub struct Issuer {
 impl Issuer {
     /// An API that is connected to the home as a bridge of `home`.
     pub async fn connected(rig: &Rig, name: &str) -> Self {
+        let issuer = Self::started().await;
+        issuer.connect(rig, name, "home", None).await;
+        issuer
+    }
+
+    /// An API that no home knows.
+    pub async fn started() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let books = Arc::new(Mutex::new(Books {
@@ -57,19 +64,6 @@ impl Issuer {
                 tokio::spawn(answer(stream, Arc::clone(&kept), moods.subscribe()));
             }
         });
-        let settings = serde_json::json!({
-            "base_url": format!("http://{address}"),
-            "two_live": true,
-            "lifetime_s": 86400,
-            "mint": {
-                "method": "POST", "path": "/values", "works": [201], "value": "/value", "remote_id": "/id",
-                "json": {"name": "{{label}}", "ttl": "{{lifetime_s}}"},
-            },
-            "revoke": {"method": "DELETE", "path": "/values/{{remote_id}}", "works": [204], "fails": [404]},
-        });
-        let file = rig.work.path().join(format!("{name}.json"));
-        std::fs::write(&file, settings.to_string()).unwrap();
-        Self::connect(rig, name).await;
         Self {
             address,
             books,
@@ -77,16 +71,31 @@ impl Issuer {
         }
     }
 
-    /// Connects a bridge of that name to where it was before.
-    pub async fn connect(rig: &Rig, name: &str) {
+    /// Connects it to the home as a bridge of an environment, asked by a credential if one is named.
+    pub async fn connect(&self, rig: &Rig, name: &str, environment: &str, authority: Option<&str>) {
+        let headers = match authority {
+            Some(_) => serde_json::json!({"Authorization": "Bearer {{authority}}"}),
+            None => serde_json::json!({}),
+        };
+        let settings = serde_json::json!({
+            "base_url": format!("http://{}", self.address),
+            "two_live": true,
+            "lifetime_s": 86400,
+            "mint": {
+                "method": "POST", "path": "/values", "works": [201], "value": "/value", "remote_id": "/id",
+                "json": {"name": "{{label}}", "ttl": "{{lifetime_s}}"}, "headers": headers,
+            },
+            "revoke": {"method": "DELETE", "path": "/values/{{remote_id}}", "works": [204], "fails": [404]},
+        });
         let file = rig.work.path().join(format!("{name}.json"));
-        let connect = [
+        std::fs::write(&file, settings.to_string()).unwrap();
+        let mut connect = vec![
             "bridge",
             "connect",
             "http",
             name,
             "--env",
-            "home",
+            environment,
             "--owner",
             "anna",
             "--purpose",
@@ -94,6 +103,7 @@ impl Issuer {
             "--settings",
             file.to_str().unwrap(),
         ];
+        connect.extend(authority.iter().flat_map(|name| ["--authority", name]));
         told(rig, &connect).await;
     }
 

@@ -4,6 +4,7 @@
 
 mod admission;
 mod alerts;
+mod authority;
 mod away;
 mod beside;
 mod bridge;

@@ -212,7 +212,7 @@ async fn a_value_that_is_retired_without_its_bridge_is_said_to_be_left_and_can_b
     assert_eq!(left.len(), 1, "{left:?}");
     // What is needed to end it is kept.
     assert_eq!(states(&rig, "sys/token").await, ["retired"]);
-    Issuer::connect(&rig, "sys").await;
+    issuer.connect(&rig, "sys", "home", None).await;
     let retired = told(&rig, &retire).await;
     assert_eq!(retired[0]["revoked_at_bridge"], 1, "{retired}");
     assert!(issuer.live().is_empty());

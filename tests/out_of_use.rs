@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hearthkey_api::{LeaseRequest, Leased, Revealed};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::rig::until;
@@ -72,6 +74,39 @@ async fn a_credential_is_out_of_use_although_the_disk_hangs() {
     assert_eq!(states(&rig, "sys/token").await, ["retired", "retired"]);
     assert_eq!(states(&rig, "hue/key").await, ["destroyed"]);
     added(&rig, "hue/key", "home", b"a-new-value", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_disk_is_not_given_once_its_credential_is_out_of_use() {
+    let rig = home().await;
+    added(&rig, "hue/key", "home", b"a-value-4711", &[]).await;
+    let Some(hanging) = FailingDisk::hanging(&rig, &FILES, 3).await else {
+        return;
+    };
+    let client = rig.client();
+    let here = "/api/v1/environments/home";
+    let (reveal, lease) = (
+        format!("{here}/reveal"),
+        format!("{here}/credentials/hue/key/lease"),
+    );
+    let (wanted, body) = (
+        json!({"names": ["hue/key"], "use": "run"}),
+        LeaseRequest::default(),
+    );
+    // Whether they are asked before or after the end: neither gives the value.
+    let (revealed, lent, retired) = tokio::join!(
+        client.post::<Revealed>(&reveal, &wanted),
+        client.post::<Leased>(&lease, &body),
+        told(&rig, &["credential", "retire", "hue/key"]),
+    );
+    drop(hanging);
+    assert_eq!(retired[0]["durable"], false, "{retired}");
+    assert!(revealed.is_err() && lent.is_err());
+    until("no lease is left", async || {
+        let leases = told(&rig, &["credential", "leases"]).await;
+        leases.as_array().is_some_and(Vec::is_empty).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,11 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BridgeError>> + S
 pub trait Connector: Send + Sync {
     /// What this bridge can and cannot do, in words for a person. May read a local file that counts devices.
     fn abilities(&self) -> Abilities;
+    /// How the bridge calls the value by which it is asked, where that is one like those that it makes and goes by a name
+    /// there. By its value it is not told from others: whoever may have values tried could guess it.
+    fn authority_id(&self) -> Option<&str> {
+        None
+    }
     /// Whether this value works.
     fn verify<'a>(&'a self, held: &'a Held) -> Answer<'a, Verified>;
     /// Makes a new value, beside the old one where [`Abilities::two_live`] says so.

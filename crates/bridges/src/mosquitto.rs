@@ -217,19 +217,12 @@ impl Mosquitto {
     }
 
     /// Whose password a value is.
-    fn user<'a>(&'a self, held: &'a Held) -> Result<&'a str, BridgeError> {
-        let is_authority = || {
-            let authority = self.authority.as_ref();
-            authority.is_some_and(|authority| authority.expose() == held.value.expose())
-        };
-        match held.remote_id.as_deref() {
-            Some(user) => Ok(user),
-            None if is_authority() => Ok(&self.admin),
-            None => Err(BridgeError::Incomplete {
-                why: "a password has no user name beside it: record the user name as its remote id"
-                    .into(),
-            }),
-        }
+    fn user(held: &Held) -> Result<&str, BridgeError> {
+        let user = held.remote_id.as_deref();
+        user.ok_or_else(|| BridgeError::Incomplete {
+            why: "a password has no user name beside it: record the user name as its remote id"
+                .into(),
+        })
     }
 
     async fn administer(&self) -> Result<Desk<'_>, BridgeError> {
@@ -282,7 +275,7 @@ impl Mosquitto {
     }
 
     async fn end(&self, held: &Held) -> Result<Revoked, BridgeError> {
-        let user = self.user(held)?;
+        let user = Self::user(held)?;
         if user == self.admin {
             return Ok(Revoked::ByHand(format!(
                 "{user:?} is the user by which Hearthkey administers the broker: give it a new password with \
@@ -296,7 +289,7 @@ impl Mosquitto {
     }
 
     async fn sign_in(&self, held: &Held) -> Result<Verified, BridgeError> {
-        match Session::open(&self.line, self.user(held)?, &held.value).await? {
+        match Session::open(&self.line, Self::user(held)?, &held.value).await? {
             Entry::Open(session) => {
                 session.leave().await;
                 Ok(Verified::Works)
@@ -306,7 +299,7 @@ impl Mosquitto {
     }
 
     async fn rights(&self, held: &Held) -> Result<Scopes, BridgeError> {
-        let user = self.user(held)?;
+        let user = Self::user(held)?;
         let mut desk = self.administer().await?;
         let client = desk.client(user).await?;
         let client = client.ok_or_else(|| self.refused("it does not know that user"))?;
@@ -326,10 +319,7 @@ impl Mosquitto {
             let rules = found.map_err(|error| self.refused(&error))?.role;
             let rules = rules.map(|rules| rules.acls).unwrap_or_default();
             let named = quote::peer(&role);
-            // Without a name it is the authority, which has to be what it is.
-            if held.remote_id.is_some()
-                && (role == ADMIN_ROLE || rules.iter().any(Rule::administers))
-            {
+            if role == ADMIN_ROLE || rules.iter().any(Rule::administers) {
                 scopes.privileged = Some(format!(
                     "its role {named} may administer the broker: give it a role with the topics that it uses"
                 ));
@@ -475,6 +465,10 @@ impl Connector for Mosquitto {
             ),
             cannot,
         }
+    }
+
+    fn authority_id(&self) -> Option<&str> {
+        Some(&self.admin)
     }
 
     fn verify<'a>(&'a self, held: &'a Held) -> Answer<'a, Verified> {

@@ -22,6 +22,10 @@ pub enum Guard {
     Places,
     /// What it may do: more is a finding.
     Scopes,
+    /// Where its value lies, if that is elsewhere.
+    Location,
+    /// When its value was last replaced there, from which on it counts as due.
+    Replacement,
 }
 
 impl fmt::Display for Guard {
@@ -33,6 +37,8 @@ impl fmt::Display for Guard {
             Self::Schedule => "schedule",
             Self::Places => "places of use",
             Self::Scopes => "scopes",
+            Self::Location => "place where it lies",
+            Self::Replacement => "last replacement",
         })
     }
 }
@@ -76,6 +82,8 @@ fn changed(before: &Credential, after: &Credential) -> Vec<Guard> {
         (before.rotation != after.rotation, Guard::Schedule),
         (before.used_by != after.used_by, Guard::Places),
         (before.scopes != after.scopes, Guard::Scopes),
+        (before.location != after.location, Guard::Location),
+        (before.provenance != after.provenance, Guard::Replacement),
     ];
     let changed = differs.into_iter().filter(|(differs, _)| *differs);
     changed.map(|(_, guard)| guard).collect()
@@ -85,6 +93,23 @@ fn changed(before: &Credential, after: &Credential) -> Vec<Guard> {
 fn is_lower(after: Tier, before: Tier) -> bool {
     let rank = |tier| Tier::ALL.iter().position(|known| *known == tier);
     rank(after) > rank(before)
+}
+
+/// The tier by which it is judged who gets a value: one that a bridge has made opens what the authority opens by which the
+/// bridge was asked, whatever tier its own credential was given.
+pub fn effective_tier(own: Tier, authority: Option<Tier>, is_made_with_it: bool) -> Tier {
+    match authority.filter(|authority| is_made_with_it && is_lower(own, *authority)) {
+        Some(authority) => authority,
+        None => own,
+    }
+}
+
+/// Whether the end of a credential may go with the value that it was the end of, when that is replaced: for whoever may
+/// move it anyhow. By itself, and for everybody else, it stays.
+pub fn may_drop_end(changer: Changer, credential: &Credential) -> bool {
+    let mut without = credential.clone();
+    without.expires_at = None;
+    may_change(changer, credential, &without).is_ok()
 }
 
 /// Whether a credential may be described anew like this.
@@ -155,13 +180,17 @@ mod tests {
     }
 
     type Edit = fn(&mut Credential);
-    const EDITS: [(Guard, Edit); 6] = [
+    const EDITS: [(Guard, Edit); 8] = [
         (Guard::Tier, |c| c.tier = Tier::High),
         (Guard::Owner, |c| c.owner = "eve".into()),
         (Guard::Expiry, |c| c.expires_at = None),
         (Guard::Schedule, |c| c.rotation.max_uses = Some(9)),
         (Guard::Places, |c| c.used_by.clear()),
         (Guard::Scopes, |c| c.scopes.push("admin".into())),
+        (Guard::Location, |c| c.location = Some("a safe".into())),
+        (Guard::Replacement, |c| {
+            c.provenance.at = Timestamp::from_s(50);
+        }),
     ];
     const LATE: Changer = Changer::Person { fresh: false };
     const FRESH: Changer = Changer::Person { fresh: true };
@@ -179,6 +208,32 @@ mod tests {
             let mut after = before.clone();
             after.purpose = "more lights".into();
             assert_eq!(may_change(Changer::Token, &before, &after), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_made_with_an_authority_is_as_critical_as_that_and_what_is_given_is_not() {
+        for (own, authority, made, effective) in [
+            (Tier::Standard, Some(Tier::Critical), true, Tier::Critical),
+            (Tier::Standard, Some(Tier::Critical), false, Tier::Standard),
+            (Tier::Critical, Some(Tier::Standard), true, Tier::Critical),
+            (Tier::High, Some(Tier::Standard), true, Tier::High),
+            (Tier::Standard, None, true, Tier::Standard),
+        ] {
+            let judged = effective_tier(own, authority, made);
+            assert_eq!(judged, effective, "{own} {authority:?} {made}");
+        }
+    }
+
+    #[test]
+    fn an_end_goes_with_its_value_for_whoever_may_move_it() {
+        for (changer, tier, may) in [
+            (Changer::Token, Tier::Standard, false),
+            (LATE, Tier::Standard, true),
+            (LATE, Tier::Critical, false),
+            (FRESH, Tier::Critical, true),
+        ] {
+            assert_eq!(may_drop_end(changer, &credential(tier)), may, "{changer:?}");
         }
     }
 

@@ -106,6 +106,12 @@ impl Power {
             .is_some_and(|grants| grants.iter().any(named))
     }
 
+    /// Whether it was granted more of that credential than to see it, by its name.
+    pub fn reaches_by_name(&self, credential: &CredentialId) -> bool {
+        let mut beyond = Action::ALL.iter().filter(|action| **action != Action::List);
+        beyond.any(|action| self.names(*action, credential))
+    }
+
     /// Whether it is for this credential and for nothing else.
     pub fn is_only_for(&self, credential: &CredentialId) -> bool {
         let one = Pattern::One(credential.name.clone());
@@ -160,6 +166,9 @@ mod tests {
         assert!(named.names(Action::Read, &credential("lab", "hue/key")));
         assert!(named.is_only_for(&credential("lab", "hue/key")));
         assert!(!named.is_only_for(&credential("home", "hue/key")));
+        assert!(named.reaches_by_name(&credential("lab", "hue/key")));
+        let sees = granted("lab", &["hue/*:read", "hue/key:list"]);
+        assert!(!sees.reaches_by_name(&credential("lab", "hue/key")));
     }
 
     #[test]

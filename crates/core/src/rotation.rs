@@ -311,11 +311,12 @@ pub enum Next {
 }
 
 impl Rotation {
-    /// The end of the new value, which is given out from now on; `ends` is the old one's. A token does not move the end
-    /// of a credential away by replacing the value: unless the bridge says another one, it stays.
+    /// The end of the new value, which is given out from now on; `ends` is the old one's. Neither a token nor the gateway
+    /// by itself, which uses may set off, moves the end of a credential away by replacing the value: unless the bridge
+    /// says another one, it stays.
     pub fn new_end(&self, ends: Option<Timestamp>) -> Option<Timestamp> {
-        let is_by_token = self.begun_by.starts_with("token:");
-        self.other_expires_at.or(ends.filter(|_| is_by_token))
+        let is_by_nobody = self.begun_by.starts_with("token:") || self.begun_by == "gateway";
+        self.other_expires_at.or(ends.filter(|_| is_by_nobody))
     }
 
     /// Dependents that have not confirmed.
@@ -446,6 +447,19 @@ mod tests {
             not_before: Timestamp::from_s(0),
             notes: Vec::new(),
             ended_at: None,
+        }
+    }
+
+    #[test]
+    fn an_end_is_moved_by_a_person_or_by_the_bridge_alone() {
+        let end = |s| Some(Timestamp::from_s(s));
+        let mut verified = rotation(Step::Verify);
+        for (by, kept) in [("token:ci", end(9)), ("gateway", end(9)), ("uid:0", None)] {
+            verified.begun_by = by.into();
+            verified.other_expires_at = None;
+            assert_eq!(verified.new_end(end(9)), kept, "{by}");
+            verified.other_expires_at = end(5);
+            assert_eq!(verified.new_end(end(9)), end(5), "{by}");
         }
     }
 

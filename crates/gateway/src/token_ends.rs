@@ -107,6 +107,23 @@ impl Home {
         cut.iter().map(|cut| cut.token.name.to_string()).collect()
     }
 
+    /// Takes out the tokens that name a credential which is critical from now on, and for which perhaps nobody showed a
+    /// second factor when they were made; in a browser somebody has, and before anybody joined there was none. Gives their
+    /// names, as the audit log has them.
+    pub(crate) fn cut_naming_critical(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+    ) -> Result<Vec<String>, Failure> {
+        if !self.asks_for_codes()? {
+            return Ok(Vec::new());
+        }
+        let cut = self.cut_tokens(actor, |token| {
+            token.power.reaches_by_name(id) && !token.made_by.starts_with("person:")
+        });
+        Ok(cut.iter().map(|cut| object(&cut.token)).collect())
+    }
+
     /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
     pub(crate) async fn revoke_tokens(
         self: &Arc<Self>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use hearthkey_api::{self as api, SecondFactor, code};
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{Action, CredentialId, Tier};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier};
 use hearthkey_core::grant::{Grant, InvalidGrant, Pattern};
 use hearthkey_core::id::{DeviceId, EnvironmentName, TokenId, TokenName};
 use hearthkey_core::power::{OwnerlessOnly, Power};
@@ -245,14 +245,14 @@ impl Home {
             };
             let (environment, name) = (environment.clone(), name.clone());
             let id = CredentialId { environment, name };
-            let known = self.store.read(|registry| registry.credential(&id))?;
-            // One that is not there yet may be critical once it is.
-            let why = match known {
+            let known = self.credential(&id).ok();
+            // One that is not there yet, or not any more, may be critical once it is.
+            let why = match known.filter(|known| known.credential.state == State::Active) {
                 None => format!(
                     "there is no credential {} yet: it may become a critical one",
                     id.name
                 ),
-                Some(known) if known.credential.tier == Tier::Critical => {
+                Some(known) if self.tier_of(&known)? == Tier::Critical => {
                     format!("the credential {} is critical", id.name)
                 }
                 Some(_) => continue,
@@ -312,6 +312,7 @@ impl Home {
                 .with("allow", grants.texts()),
             Power::Mandate(mandate) => entry.with("role", mandate.to_string()),
         };
+        let is_shown = shown.is_some();
         let write = Write::Token(TokenWrite::Create(Box::new(token.clone())));
         self.commit_shown(Change::record(entry).write(write), shown)
             .await?;
@@ -320,6 +321,14 @@ impl Home {
             // Its maker was cut off while the disk was waited for: their tokens were ended before this one was there.
             self.cut_token(&Actor::gateway(), &token);
         })?;
+        if !is_shown {
+            // A credential that it names became critical meanwhile: the tokens that name it were ended before this one was
+            // there.
+            let judged = self.shown_for_grants(caller, &token.power, None).await;
+            judged.inspect_err(|_| {
+                self.cut_token(&Actor::gateway(), &token);
+            })?;
+        }
         let key_id = match &token.binding {
             Binding::Key(key) => Some(key.to_string()),
             _ => None,

@@ -148,6 +148,24 @@ async fn the_administrator_is_privileged_and_is_not_ended() {
 }
 
 #[tokio::test]
+async fn an_administrators_password_is_not_told_from_others_by_its_value() {
+    // Nobody listens there, and nobody has to: what is told is told before.
+    let settings = json!({"url": "mqtt://127.0.0.1:9"}).to_string();
+    let authority = Some(secret(ADMIN));
+    let bridge = connect_with(BridgeKind::Mosquitto, &settings, authority, BRIEF).unwrap();
+    assert_eq!(bridge.authority_id(), Some("admin"));
+    let mut said = Vec::new();
+    for guess in [ADMIN, "another-password"] {
+        let nameless = held(guess, None);
+        said.push(bridge.verify(&nameless).await.unwrap_err().to_string());
+        said.push(bridge.revoke(&nameless).await.unwrap_err().to_string());
+        said.push(bridge.scopes(&nameless).await.unwrap_err().to_string());
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[tokio::test]
 async fn a_wrong_administrator_and_a_role_that_is_none_are_told_apart() {
     let Some(broker) = Broker::start(None, true) else {
         return;

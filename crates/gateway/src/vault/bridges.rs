@@ -411,7 +411,12 @@ impl Home {
         else {
             return Ok(verdict);
         };
-        let held = self.held(id, &sealed)?;
+        let mut held = self.held(id, &sealed)?;
+        let is_authority = connected.bridge.authority.as_ref() == Some(&id.name);
+        let named_here = is_authority && held.remote_id.is_none();
+        if named_here {
+            held.remote_id = connected.connector.authority_id().map(str::to_owned);
+        }
         match connected.connector.verify(&held).await {
             Ok(Verified::Works) => verdict.verdict = "works".into(),
             Ok(Verified::Fails(why)) => {
@@ -431,8 +436,12 @@ impl Home {
         let now = self.now();
         let mut change = Change::default();
         if connected.abilities.scopes
-            && let Ok(scopes) = connected.connector.scopes(&held).await
+            && let Ok(mut scopes) = connected.connector.scopes(&held).await
         {
+            if named_here && held.remote_id.is_some() {
+                // It administers, as it has to.
+                scopes.privileged = None;
+            }
             verdict.privileged = scopes.privileged.is_some();
             let drift = drift(known, &scopes.rights, scopes.privileged.as_ref());
             verdict.detail = drift.as_ref().map(|finding| finding.what.clone());

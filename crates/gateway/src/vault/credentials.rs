@@ -20,7 +20,7 @@ use crate::home::Home;
 use crate::lifecycle::still_ending;
 use crate::people::here::code_does_not_fit;
 use crate::problem::Failure;
-use crate::vault::guarding::may_replace_itself;
+use crate::vault::guarding::{may_replace_itself, may_say_scopes};
 use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
@@ -163,6 +163,7 @@ impl Home {
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
         may_replace_itself(caller, &credential)?;
+        may_say_scopes(caller, &credential)?;
         let told = (&credential.id, credential.used_by.as_slice());
         self.reaches_places(caller, Action::Write, told).await?;
         if generate {
@@ -221,11 +222,13 @@ impl Home {
             entry = entry.with("version", version.version);
             writes.push(VaultWrite::Version(id.clone(), version));
         }
+        let tier = credential.tier;
         let mut change = Change::record(entry).vault(VaultWrite::Add(credential));
         for write in writes {
             change = change.vault(write);
         }
         let is_shown = shown.is_some();
+        let cut = self.cut_of_earlier(&actor, &id, tier)?;
         match self.commit_shown(change, shown).await {
             Err(CommitError::Conflict) if is_shown => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => {
@@ -239,6 +242,7 @@ impl Home {
             committed => committed?,
         };
         drop(turn);
+        warnings.extend(self.end_what_was_cut(&actor, &id, cut).await);
         let known = self.credential(&id)?;
         if let Source::FromBridge = source {
             self.begin_first(actor, &known).await?;
@@ -338,7 +342,7 @@ impl Home {
         id: &CredentialId,
         mut request: CredentialChange,
     ) -> Result<CredentialChanged, Failure> {
-        let _turn = self.credential_turns.of(id).await;
+        let turn = self.credential_turns.of(id).await;
         let before = self.credential(id)?.credential;
         let mut credential = before.clone();
         let (now, actor) = (self.now(), caller.actor());
@@ -395,7 +399,8 @@ impl Home {
         let second_factor = self
             .judge_change(caller, &before, &credential, shown)
             .await?;
-        let warnings = ended_already(&credential, now).into_iter().collect();
+        let mut warnings: Vec<String> = ended_already(&credential, now).into_iter().collect();
+        let is_raised = credential.tier == Tier::Critical && before.tier != Tier::Critical;
         let has_code = second_factor.is_some();
         let change = Change::record(entry).vault(VaultWrite::Describe(credential));
         match self.commit_shown(change, second_factor).await {
@@ -403,9 +408,51 @@ impl Home {
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
         }
+        drop(turn);
+        if is_raised {
+            let cut = self.cut_naming_critical(&actor, id)?;
+            warnings.extend(self.end_what_was_cut(&actor, id, cut).await);
+        }
         Ok(CredentialChanged {
             credential: views::credential(&self.credential(id)?, now),
             warnings,
+        })
+    }
+
+    /// Takes out the tokens that were made for what stood under this name before, when a critical credential takes it over:
+    /// before the new value is there.
+    fn cut_of_earlier(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+        tier: Tier,
+    ) -> Result<Vec<String>, Failure> {
+        let earlier = self.store.read(|registry| registry.credential(id))?;
+        let was_less = |known: &KnownCredential| {
+            known.credential.state != State::Active && known.credential.tier != Tier::Critical
+        };
+        match earlier.is_some_and(|known| tier == Tier::Critical && was_less(&known)) {
+            true => self.cut_naming_critical(actor, id),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Ends what tokens that were taken out had borrowed, and says which they were.
+    async fn end_what_was_cut(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+        cut: Vec<String>,
+    ) -> Option<String> {
+        for holder in &cut {
+            self.end_leases_of(holder, actor).await;
+        }
+        (!cut.is_empty()).then(|| {
+            format!(
+                "{} is critical from now on. What named it without a second factor is revoked, make it anew: {}.",
+                id.name,
+                cut.join(", ")
+            )
         })
     }
 

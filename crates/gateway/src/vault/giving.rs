@@ -30,6 +30,16 @@ pub(crate) struct Opened {
     pub(crate) value: Secret,
 }
 
+fn not_live(id: &CredentialId, sealed: &SealedValue) -> Failure {
+    Failure::refused(
+        &format!(
+            "version {} of {} is {}",
+            sealed.version, id.name, sealed.version_state
+        ),
+        "Ask for the current version, or bring this one back with `hearthkey credential rollback`.",
+    )
+}
+
 impl Home {
     /// Gives out values, each recorded, all or none.
     pub(crate) async fn reveal(
@@ -86,10 +96,8 @@ impl Home {
         let change = self.noticing(change, &caller.actor(), opened.len(), now);
         // Only what is on the disk as given may be given.
         self.commit_shown(change, shown).await?;
-        // One that went out of use meanwhile is not given any more.
-        let gone = |opened: &&Opened| self.endings.is_pending(&object(&opened.id));
-        if let Some(gone) = opened.iter().find(gone) {
-            return Err(not_active(&gone.id));
+        for given in &opened {
+            self.is_still_given(&given.id, given.sealed.version)?;
         }
         let given = |opened: Opened| Given {
             name: opened.id.name.to_string(),
@@ -158,6 +166,7 @@ impl Home {
             self.permitted(caller, Action::Read, id).await?;
             return Err(self.no_value(id, version));
         };
+        let sealed = self.with_effective_tier(id, sealed)?;
         self.reached(caller, Action::Read, id, sealed.tier).await?;
         self.open_sealed(id, sealed, now)
     }
@@ -192,8 +201,8 @@ impl Home {
         let known = self.store.read(|registry| registry.credential(id))?;
         match known {
             Some(known) => {
-                self.reached(caller, action, id, known.credential.tier)
-                    .await
+                let tier = self.tier_of(&known)?;
+                self.reached(caller, action, id, tier).await
             }
             None => Ok(()),
         }
@@ -314,7 +323,23 @@ impl Home {
         else {
             return Err(self.no_value(id, version));
         };
+        let sealed = self.with_effective_tier(id, sealed)?;
         self.open_sealed(id, sealed, now)
+    }
+
+    /// Whether a value that was read before its record was written may be given still: its credential may have gone out of
+    /// use while the disk, or a bridge, was waited for.
+    pub(super) fn is_still_given(&self, id: &CredentialId, version: u32) -> Result<(), Failure> {
+        // In this order: an end that is not pending any more is in the registry by then.
+        let is_ending = self.endings.is_pending(&object(id));
+        let sealed = self
+            .store
+            .read(|registry| registry.sealed_value(id, Some(version)))?;
+        match sealed.filter(|sealed| sealed.state == State::Active && !is_ending) {
+            None => Err(not_active(id)),
+            Some(sealed) if !sealed.version_state.is_live() => Err(not_live(id, &sealed)),
+            Some(_) => Ok(()),
+        }
     }
 
     fn open_sealed(
@@ -336,13 +361,7 @@ impl Home {
             ));
         }
         if !sealed.version_state.is_live() {
-            return Err(Failure::refused(
-                &format!(
-                    "version {} of {} is {}",
-                    sealed.version, id.name, sealed.version_state
-                ),
-                "Ask for the current version, or bring this one back with `hearthkey credential rollback`.",
-            ));
+            return Err(not_live(id, &sealed));
         }
         let place = CredentialPlace::of(id, sealed.version);
         let value = self.store.vault().open_credential(&place, &sealed.sealed);

@@ -4,9 +4,13 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
-use hearthkey_core::credential::{Action, Credential, CredentialId, State, Tier, VersionState};
-use hearthkey_core::guarded::{Guarded, may_change, may_follow};
+use hearthkey_core::credential::{
+    Action, Credential, CredentialId, Origin, State, Tier, VersionState,
+};
+use hearthkey_core::guarded::{Guarded, effective_tier, may_change, may_drop_end, may_follow};
 use hearthkey_core::role::Act;
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::inventory::{KnownCredential, SealedValue};
 
 use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
 use crate::home::Home;
@@ -112,6 +116,98 @@ impl Home {
             }
             _ => Err(second_factor_needed()),
         }
+    }
+}
+
+impl Home {
+    /// The tier by which a version of a credential is judged, whose own tier is this.
+    pub(crate) fn effective_tier(
+        &self,
+        id: &CredentialId,
+        own: Tier,
+        version: Option<u32>,
+    ) -> Result<Tier, Failure> {
+        let authority = self.tier_of_authority(id)?;
+        if effective_tier(own, authority, true) == own {
+            return Ok(own);
+        }
+        let versions = self.store.read(|registry| registry.versions(id))?;
+        let is_made_with_it = versions
+            .iter()
+            .any(|known| Some(known.version) == version && known.origin == Origin::Minted);
+        Ok(effective_tier(own, authority, is_made_with_it))
+    }
+
+    /// The tier by which a credential is judged as it is now.
+    pub(crate) fn tier_of(&self, known: &KnownCredential) -> Result<Tier, Failure> {
+        let current = known.current.map(|(version, _)| version);
+        self.effective_tier(&known.credential.id, known.credential.tier, current)
+    }
+
+    /// A sealed value with the tier by which it is judged.
+    pub(super) fn with_effective_tier(
+        &self,
+        id: &CredentialId,
+        mut sealed: SealedValue,
+    ) -> Result<SealedValue, Failure> {
+        sealed.tier = self.effective_tier(id, sealed.tier, Some(sealed.version))?;
+        Ok(sealed)
+    }
+
+    /// The tier of what a lease gives: of the value that is lent, or of a child that the bridge makes with its authority.
+    pub(super) fn tier_lent(
+        &self,
+        id: &CredentialId,
+        lent: Tier,
+        is_child: bool,
+    ) -> Result<Tier, Failure> {
+        let authority = self.tier_of_authority(id)?;
+        Ok(effective_tier(lent, authority, is_child))
+    }
+
+    /// The end that a new value takes over from the one that it replaces: none, if whoever replaces it may move that.
+    pub(super) fn end_that_stays(
+        &self,
+        caller: &Caller,
+        known: &KnownCredential,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let mut credential = known.credential.clone();
+        credential.tier = self.tier_of(known)?;
+        let ends = credential.expires_at;
+        Ok(ends.filter(|_| !may_drop_end(changer, &credential)))
+    }
+
+    /// Whether the caller may have a bridge make the next value of a credential with its authority. There is no code in
+    /// what asks for that: who has no fresh session gives the credential its tier first.
+    pub(super) async fn may_have_made(
+        &self,
+        caller: &Caller,
+        credential: &Credential,
+    ) -> Result<(), Failure> {
+        self.reaches_authority(caller, Action::Rotate, &credential.id)
+            .await?;
+        let judged = self.as_critical_as_its_authority(caller, credential, None);
+        judged.await.map(drop).map_err(|mut failure| {
+            let id = &credential.id;
+            failure.0.remedy = format!(
+                "`hearthkey credential change {} --env {} --tier critical`; or do it in a browser.",
+                id.name, id.environment
+            );
+            failure
+        })
+    }
+}
+
+/// What a bridge makes may do what the scopes of its credential say, now or when one is connected later: a token, which
+/// has the gateway ask with an authority that is not its own, says none.
+pub(super) fn may_say_scopes(caller: &Caller, credential: &Credential) -> Result<(), Failure> {
+    match caller.is_service() && !credential.scopes.is_empty() {
+        false => Ok(()),
+        true => Err(Failure::refused(
+            &"a token does not say what a credential may do",
+            "Leave --scope out; a person says it on the gateway's own machine, or over HTTPS.",
+        )),
     }
 }
 

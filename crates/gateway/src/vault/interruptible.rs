@@ -33,6 +33,10 @@ impl Connector for Interruptible {
         self.connector.abilities()
     }
 
+    fn authority_id(&self) -> Option<&str> {
+        self.connector.authority_id()
+    }
+
     fn verify<'a>(&'a self, held: &'a Held) -> Answer<'a, Verified> {
         self.until_closed(self.connector.verify(held))
     }

@@ -185,7 +185,8 @@ impl Home {
         if bridge.is_some() {
             self.reaches_authority(caller, Action::Lease, id).await?;
         }
-        let critical = (opened.sealed.tier == Tier::Critical).then_some(id);
+        let tier = self.tier_lent(id, opened.sealed.tier, bridge.is_some())?;
+        let critical = (tier == Tier::Critical).then_some(id);
         let shown = self
             .shown_for(caller, critical, request.second_factor)
             .await?;
@@ -224,8 +225,10 @@ impl Home {
         let change = self.noticing(change, &actor, 1, now);
         // What is not on record is not given, and not made.
         self.commit_shown(change, shown).await?;
-        if let Err(failure) = self.is_still_in(caller) {
-            // Its holder was cut off while the disk was waited for: their leases were ended before this one was there.
+        let still = self.is_still_in(caller);
+        if let Err(failure) = still.and_then(|()| self.is_still_given(id, lease.version)) {
+            // Its holder was cut off, or the credential went out of use, while the disk was waited for: the leases were
+            // ended before this one was there.
             self.close_lease(&lease, &Actor::gateway(), now, None)
                 .await?;
             return Err(failure);
@@ -238,6 +241,10 @@ impl Home {
             None => lent,
             Some(bridge) => {
                 let minted = self.make_child(bridge, &lease, lent, lending).await?;
+                if let Err(failure) = self.is_still_given(id, lease.version) {
+                    self.finish_lease(&lease, &Actor::gateway(), now).await?;
+                    return Err(failure);
+                }
                 Held {
                     value: minted.value,
                     remote_id: minted.remote_id,

@@ -174,8 +174,8 @@ impl Home {
             .collect::<Result<Vec<Action>, _>>();
         let declared = declared.map_err(|error| Failure::invalid(&error))?;
         let id = &known.credential.id;
+        let tier = self.tier_of(known)?;
         for action in Action::ALL {
-            let tier = known.credential.tier;
             let may = caller.reaches(*action, id, tier).is_ok();
             if declared.contains(action) && !may {
                 found.add(

@@ -21,16 +21,17 @@ use crate::problem::Failure;
 const BATCH: u32 = 500;
 
 impl Home {
-    /// Whether the caller may have the value of a credential that there is.
-    fn reads(&self, caller: &Caller, id: &CredentialId) -> Result<bool, Failure> {
+    /// Whether the caller may have a value of a credential that there is.
+    fn reads(&self, caller: &Caller, id: &CredentialId, version: u32) -> Result<bool, Failure> {
         if caller.is_named(Action::Read, id) {
             return Ok(true);
         }
         let known = self.store.read(|registry| registry.credential(id))?;
-        Ok(known.is_some_and(|known| {
-            let tier = known.credential.tier;
-            caller.reaches(Action::Read, id, tier).is_ok()
-        }))
+        let Some(known) = known else {
+            return Ok(false);
+        };
+        let tier = self.effective_tier(id, known.credential.tier, Some(version))?;
+        Ok(caller.reaches(Action::Read, id, tier).is_ok())
     }
 
     /// Marks every value that the caller may read.
@@ -54,7 +55,7 @@ impl Home {
             );
             for (id, version, sealed) in page {
                 // A mark lets its holder try guesses: it is for whoever may have the value.
-                if caller.may(Action::Read, &id).is_err() || !self.reads(caller, &id)? {
+                if caller.may(Action::Read, &id).is_err() || !self.reads(caller, &id, version)? {
                     continue;
                 }
                 let value = vault.open_credential(&CredentialPlace::of(&id, version), &sealed);

@@ -113,7 +113,7 @@ impl Home {
         }
         let usual = known.credential.rotation.overlap();
         let is_longer = overlap.is_some_and(|overlap| overlap > usual);
-        let is_critical = known.credential.tier == Tier::Critical;
+        let is_critical = self.tier_of(&known)? == Tier::Critical;
         let is_fresh = || {
             Ok::<_, Failure>(
                 caller
@@ -136,7 +136,7 @@ impl Home {
             .is_some_and(|running| running.next(self.now()) == Next::Hold);
         if let Some(running) = running.filter(|_| !(another && held)) {
             if running.to_version.is_none() {
-                self.reaches_authority(caller, Action::Rotate, id).await?;
+                self.may_have_made(caller, &known.credential).await?;
             }
             return self.go_on(actor, id, running, overlap).await;
         }
@@ -155,9 +155,6 @@ impl Home {
             ),
             (None, false) => self.value_for(&known, request.accept_cost).await?,
         };
-        if let NewValue::FromBridge = value {
-            self.reaches_authority(caller, Action::Rotate, id).await?;
-        }
         let beginning = Beginning {
             caller: Some(caller),
             reason: reason.map_or("asked".into(), |reason| format!("asked: {reason}")),
@@ -314,9 +311,18 @@ impl Home {
         let _turn = self.credential_turns.of(id).await;
         // As it is now that nobody else changes it.
         let known = self.credential(id)?;
+        let mut new_end = beginning.expires_at;
         if let Some(caller) = beginning.caller {
-            let tier = known.credential.tier;
+            let tier = self.tier_of(&known)?;
             self.reached(caller, Action::Rotate, id, tier).await?;
+            if let NewValue::FromBridge = value {
+                self.may_have_made(caller, &known.credential).await?;
+            }
+            // What a token begins keeps the end that there is when the new value is given out.
+            if !caller.is_service() || new_end.is_some() {
+                let stays = self.end_that_stays(caller, &known)?;
+                new_end = [new_end, stays].into_iter().flatten().min();
+            }
         }
         if known.credential.state != State::Active {
             return Err(not_active(id));
@@ -349,7 +355,7 @@ impl Home {
             overlap: beginning.overlap,
             deadline: None,
             asked: false,
-            other_expires_at: beginning.expires_at,
+            other_expires_at: new_end,
             // A first value has nobody to switch from another.
             dependents: match known.current {
                 Some(_) => known.credential.used_by.clone(),

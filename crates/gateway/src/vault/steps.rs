@@ -156,7 +156,8 @@ impl Home {
         let mut next = facts.at(Step::Verify);
         next.to_version = Some(version);
         next.asked = false;
-        next.other_expires_at = lifetime.map(|lifetime| self.now().after(lifetime));
+        let made_until = lifetime.map(|lifetime| self.now().after(lifetime));
+        next.other_expires_at = made_until.or(next.other_expires_at);
         let bridge = facts.bridge.as_ref();
         let in_place = bridge.is_some_and(|bridge| bridge.abilities.replaces_in_place());
         if in_place && facts.rotation.from_version.is_some() {

@@ -4,7 +4,7 @@
 
 use hearthkey_api::RotationView;
 use hearthkey_bridges::Verified;
-use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::audit::{Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, Origin, VersionState};
 use hearthkey_core::finding::FindingKind;
 use hearthkey_core::news::Event;
@@ -51,7 +51,7 @@ impl Home {
                 // It says which value is the current one.
                 self.permitted(caller, Action::Write, id).await?;
             }
-            return self.bring_back(actor, &known).await;
+            return self.bring_back(caller, &known).await;
         };
         let step = rotation.step;
         if step == Step::Mint && rotation.asked && self.replaces_in_place(id)? {
@@ -132,7 +132,7 @@ impl Home {
 
     async fn bring_back(
         &self,
-        actor: Actor,
+        caller: &Caller,
         known: &KnownCredential,
     ) -> Result<RotationView, Failure> {
         let id = &known.credential.id;
@@ -175,13 +175,14 @@ impl Home {
             .iter()
             .find(|rotation| rotation.from_version == Some(last.version));
         let beginning = Beginning {
-            caller: None,
+            caller: Some(caller),
             reason: format!("rolled back to version {}", last.version),
             overlap: None,
             expires_at: replaced_it.and_then(|rotation| rotation.other_expires_at),
             by_itself: false,
         };
-        self.begin_rotation(actor, id, value, beginning).await
+        self.begin_rotation(caller.actor(), id, value, beginning)
+            .await
     }
 
     /// Where going back would leave no value that works: the rotation as it goes on with the new one. If neither
