@@ -254,6 +254,45 @@ async fn a_lease_of_a_bridge_that_can_is_a_child_that_ends_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_child_is_taken_back_once_although_two_end_its_lease() {
+    let mut rig = home().await;
+    let mut can = ALL.to_vec();
+    can.push("children");
+    let system = System::connected(&rig, "parent-value", &can).await;
+    added(&rig, "sys/token", "home", b"parent-value", &[]).await;
+    system.hold("mint-after");
+    let client = rig.client();
+    let asking = tokio::spawn(async move {
+        let request = hearthkey_api::LeaseRequest::default();
+        let path = "/api/v1/environments/home/credentials/sys/token/lease";
+        client.post::<hearthkey_api::Leased>(path, &request).await
+    });
+    system.is_at("mint-after").await;
+    rig.kill9().await;
+    system.kill();
+    assert!(asking.await.unwrap().is_err());
+    rig.start().await;
+    let leases = told(&rig, &["credential", "leases"]).await;
+    let end = [
+        "credential",
+        "end-lease",
+        leases[0]["lease"].as_str().unwrap(),
+    ];
+    system.hold("mint-after");
+    tokio::join!(told(&rig, &end), async {
+        system.is_at("mint-after").await;
+        // It would be there again if the bridge were asked for another one.
+        std::fs::remove_file(system.path("at-mint-before")).unwrap();
+        tokio::join!(told(&rig, &end), async {
+            told(&rig, &["credential", "leases"]).await;
+            system.release("mint-after");
+        });
+    });
+    assert!(!system.path("at-mint-before").exists());
+    assert_eq!(system.live(), ["parent-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_was_made_while_the_power_went_is_ended_with_its_lease() {
     let mut rig = home().await;
     let mut can = ALL.to_vec();

@@ -31,7 +31,6 @@ use crate::endings::Endings;
 use crate::live_http::Waiters;
 use crate::log_check::LogState;
 use crate::people::People;
-use crate::shares::Shares;
 use crate::token_book::TokenBook;
 use crate::turns::Turns;
 use crate::versions;

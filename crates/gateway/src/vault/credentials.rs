@@ -1,5 +1,7 @@
 //! A credential is added, described and shown.
 
+use std::sync::Arc;
+
 use hearthkey_api::{CredentialChange, CredentialChanged, CredentialInFull, CredentialRequest};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{
@@ -152,7 +154,7 @@ impl Home {
 
     /// Adds a credential.
     pub(crate) async fn add_credential(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         mut request: CredentialRequest,
     ) -> Result<CredentialChanged, Failure> {
@@ -337,7 +339,7 @@ impl Home {
 
     /// Changes what people said of a credential.
     pub(crate) async fn describe_credential(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: &CredentialId,
         mut request: CredentialChange,
@@ -439,14 +441,13 @@ impl Home {
 
     /// Ends what tokens that were taken out had borrowed, and says which they were.
     async fn end_what_was_cut(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         id: &CredentialId,
         cut: Vec<String>,
     ) -> Option<String> {
-        for holder in &cut {
-            self.end_leases_of(holder, actor).await;
-        }
+        // What cannot be ended now ends in its time.
+        self.end_leases_in_time(cut.clone(), actor).await;
         (!cut.is_empty()).then(|| {
             format!(
                 "{} is critical from now on. What named it without a second factor is revoked, make it anew: {}.",
