@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::issuer::{Issuer, Mood};
 use crate::minted::generated;
-use crate::people::{Browser, invite, setup_link};
+use crate::people::{Browser, setup_link};
 use crate::service::{Answer, Front, home, read_answer};
 
 /// A request whose head has been judged, and whose body is held back.
@@ -44,6 +44,16 @@ async fn begin(
     Begun { tls, body }
 }
 
+/// Has somebody invited by an owner in a browser, and gives the link.
+async fn invited(by: &Browser<'_>, name: &str, role: &str) -> String {
+    let body = json!({"name": name, "role": role, "environments": []});
+    let made = by.post("/api/v1/people", &body).await.json();
+    made["url"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{made}"))
+        .to_owned()
+}
+
 impl Begun {
     async fn finish(mut self) -> Answer {
         self.tls.write_all(self.body.as_bytes()).await.unwrap();
@@ -56,9 +66,8 @@ async fn a_request_whose_sender_is_ended_before_its_body_has_come_is_not_carried
     let (rig, front) = home().await;
     let (mut anna, mut mal) = (Browser::new(&front), Browser::new(&front));
     anna.join(&setup_link(&rig).await, "anna").await;
-    mal.join(&invite(&rig, "mal", "owner", &[]).await, "mal")
-        .await;
-    let bo = invite(&rig, "bo", "auditor", &[]).await;
+    mal.join(&invited(&anna, "mal", "owner").await, "mal").await;
+    let bo = invited(&anna, "bo", "auditor").await;
     Browser::new(&front).join(&bo, "bo").await;
     let raise = json!({"role": "owner", "environments": []});
     let profile = json!({"toml": "name = \"evil\"", "built_in": false});
@@ -89,8 +98,7 @@ async fn a_request_whose_sender_may_do_less_once_its_body_has_come_is_not_carrie
     let (rig, front) = home().await;
     let (mut anna, mut mal) = (Browser::new(&front), Browser::new(&front));
     anna.join(&setup_link(&rig).await, "anna").await;
-    mal.join(&invite(&rig, "mal", "owner", &[]).await, "mal")
-        .await;
+    mal.join(&invited(&anna, "mal", "owner").await, "mal").await;
     let (owner, auditor) = (
         json!({"role": "owner", "environments": []}),
         json!({"role": "auditor", "environments": []}),

@@ -147,6 +147,10 @@ impl Connector for Guarded {
         self.inner.abilities()
     }
 
+    fn authority_id(&self) -> Option<&str> {
+        self.inner.authority_id()
+    }
+
     fn verify<'a>(&'a self, held: &'a Held) -> Answer<'a, Verified> {
         Box::pin(async move {
             let scrubber = self.scrubber([&held.value]);

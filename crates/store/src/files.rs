@@ -64,7 +64,7 @@ impl DatabaseFiles {
             }
             return Err(match name {
                 DATABASE_FILE => "the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into(),
-                _ => format!("{name} was taken away or replaced while the gateway ran: stop the gateway in order, without killing it, and start it"),
+                _ => format!("the file {name} was taken away or replaced while the gateway ran: stop the gateway in order, without killing it, and start it"),
             });
         }
         Ok(())
