@@ -145,8 +145,8 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Its client takes more of it.
-    fn is_taken(&self) {
+    /// Notes that its client takes more of it.
+    fn takes_more(&self) {
         self.activity.happened();
         let now = self.activity.since.elapsed_us();
         let mut untaken = locked(&self.activity.untaken);
@@ -167,7 +167,7 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.is_taken();
+        self.takes_more();
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.part())));
         }
