@@ -35,6 +35,34 @@ async fn a_home_has_one_gateway_also_without_its_lock_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_has_one_gateway_whatever_home_it_is_linked_into() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let (home, other) = (rig.data_dir.clone(), rig.work.path().join("other"));
+    fs::create_dir(&other).unwrap();
+    for file in ["slots.json", "unseal.key"] {
+        fs::copy(home.join(file), other.join(file)).unwrap();
+    }
+    let (here, there) = (home.join(DATABASE[0]), other.join(DATABASE[0]));
+    for (is_hard, why) in [(false, "it is a link"), (true, "it has another name")] {
+        match is_hard {
+            true => fs::hard_link(&here, &there).unwrap(),
+            false => symlink(&here, &there).unwrap(),
+        }
+        rig.data_dir = other.clone();
+        assert_ne!(rig.fails_to_start().await, Some(0));
+        let said = rig.failure();
+        assert!(
+            said.contains("hearthkey.db") && said.contains(why),
+            "{said}"
+        );
+        rig.data_dir = home.clone();
+        fs::remove_file(&there).unwrap();
+    }
+    rig.claim("lamp").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_line_without_its_end_is_told_and_takes_no_other_with_it() {
     let mut rig = Rig::new().await;
     rig.start().await;

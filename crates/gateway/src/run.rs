@@ -89,7 +89,7 @@ pub enum RunError {
     Running(PathBuf),
     /// The home cannot be locked.
     #[error(
-        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock in it is a file"
+        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock and hearthkey.db in it are files and no links"
     )]
     Lock {
         /// The data directory.

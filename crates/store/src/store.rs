@@ -184,6 +184,7 @@ impl Store {
             return Err(OpenError::Missing("file"));
         }
         dir.are_files(&DATABASE_FILES)?;
+        dir.has_no_other_name(DATABASE_FILE)?;
         let key = Arc::new(root.database(home));
         let mut connection = open_checked(&path, &key)?;
         migrate(&mut connection)?;
