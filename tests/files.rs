@@ -62,6 +62,49 @@ async fn a_database_has_one_gateway_whatever_home_it_is_linked_into() {
     rig.claim("lamp").await.unwrap();
 }
 
+async fn unlock_findings(rig: &Rig) -> Vec<Value> {
+    let found = json(&rig.cli(&["check", "--json"]).await);
+    let all = found.as_array().unwrap().iter();
+    all.filter(|finding| finding["kind"] == "unlock-missing")
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_opens_the_home_and_has_gone_is_told_while_the_home_is_open() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    assert!(unlock_findings(&rig).await.is_empty());
+    let (slots, aside) = (
+        rig.data_dir.join("slots.json"),
+        rig.work.path().join("slots"),
+    );
+    fs::rename(&slots, &aside).unwrap();
+    let found = unlock_findings(&rig).await;
+    let [finding] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(
+        finding["what"].as_str().unwrap().contains("slots.json"),
+        "{finding}"
+    );
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(remedy.starts_with("Do not stop"), "{remedy}");
+    fs::rename(&aside, &slots).unwrap();
+    assert!(unlock_findings(&rig).await.is_empty());
+    rig.stop().await;
+    fs::remove_file(rig.data_dir.join("unseal.key")).unwrap();
+    assert_eq!(rig.launch().await["sealed"], true);
+    let code = rig.made["recovery_code"].as_str().unwrap();
+    let words = [("HEARTHKEY_PASSPHRASE", code)];
+    assert!(rig.cli_with(&["unseal"], &words).await.status.success());
+    let found = unlock_findings(&rig).await;
+    assert!(
+        found.len() == 1 && found[0].to_string().contains("unseal.key"),
+        "{found:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_line_without_its_end_is_told_and_takes_no_other_with_it() {
     let mut rig = Rig::new().await;
