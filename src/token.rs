@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use hearthkey_api::{
-    ProofKey, TokenCreated, TokenFile, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
+    Client, ProofKey, TokenCreated, TokenFile, TokenList, TokenRequest, TokenRevoked, TokenSelf,
+    TokenView,
 };
 use serde::Serialize;
 
 use crate::context::{Context, Nothing};
 use crate::failure::{Failure, code};
+use crate::run::stop_signal;
 use crate::second_factor::Showing;
 use crate::token_file::{Reserved, replace};
 use crate::token_text;
@@ -218,15 +220,28 @@ impl Create {
             bind: self.bind,
             second_factor: self.showing.second_factor()?,
         };
-        let made: TokenCreated = context.client()?.post(PATH, &request).await?;
+        let client = context.client()?;
+        // From here on an interruption ends the request, and the gateway revokes what nobody has taken. What was taken is
+        // written down before this ends.
+        let stop = stop_signal()?;
+        let made: TokenCreated = tokio::select! {
+            biased;
+            made = client.post(PATH, &request) => made?,
+            () = stop => return Err(interrupted(&request.name)),
+        };
         let file = file_of(&made, own_key.as_ref());
-        if let Some(reserved) = reserved {
-            reserved.fill(&file)?;
+        if let Some(reserved) = reserved
+            && let Err(failure) = reserved.fill(&file)
+        {
+            return Err(take_back(&client, &made, failure).await);
         }
         let out = self.out.as_deref();
         let created = Created::new(&made, &file, out);
         let people = || token_text::created(&made.details, out, created.token);
-        context.output.answer(&created, people)?;
+        match context.output.answer(&created, people) {
+            Err(failure) if out.is_none() => return Err(take_back(&client, &made, failure).await),
+            told => told?,
+        }
         if made.gateway.is_none() {
             context.output.aside(token_text::NO_LISTENER);
         }
@@ -247,6 +262,38 @@ impl Create {
         let failed = |error| Failure::with_cause(code::SYSTEM, "No key could be made.", &error, "");
         ProofKey::generate().map(Some).map_err(failed)
     }
+}
+
+/// For a request that was given up before its answer came.
+fn interrupted(name: &str) -> Failure {
+    Failure::local(
+        code::SYSTEM,
+        "The command was interrupted.",
+        format!(
+            "The gateway may have made the token {name}: it revokes one whose answer nobody takes."
+        ),
+        "See with `hearthkey token list` that it is not there or revoked, and make it again.",
+    )
+}
+
+/// A token that could not be written down is nobody's: it is revoked.
+async fn take_back(client: &Client, made: &TokenCreated, mut failure: Failure) -> Failure {
+    let name = &made.details.name;
+    let path = format!("{PATH}/{}/revoke", crate::url_path::encode(name));
+    let revoked: Result<TokenRevoked, _> = client.post(&path, &Nothing {}).await;
+    if let Failure::Told { problem, .. } = &mut failure {
+        problem.remedy = match revoked {
+            Ok(_) => format!(
+                "{} The token {name} is revoked: make it again.",
+                problem.remedy
+            ),
+            Err(_) => format!(
+                "{} Revoke the token, which nobody has: `hearthkey token revoke {name}`.",
+                problem.remedy
+            ),
+        };
+    }
+    failure
 }
 
 /// The file of a token that was made.

@@ -35,6 +35,77 @@ async fn a_home_has_one_gateway_also_without_its_lock_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_has_one_gateway_whatever_home_it_is_linked_into() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let (home, other) = (rig.data_dir.clone(), rig.work.path().join("other"));
+    fs::create_dir(&other).unwrap();
+    for file in ["slots.json", "unseal.key"] {
+        fs::copy(home.join(file), other.join(file)).unwrap();
+    }
+    let (here, there) = (home.join(DATABASE[0]), other.join(DATABASE[0]));
+    for (is_hard, why) in [(false, "it is a link"), (true, "it has another name")] {
+        match is_hard {
+            true => fs::hard_link(&here, &there).unwrap(),
+            false => symlink(&here, &there).unwrap(),
+        }
+        rig.data_dir = other.clone();
+        assert_ne!(rig.fails_to_start().await, Some(0));
+        let said = rig.failure();
+        assert!(
+            said.contains("hearthkey.db") && said.contains(why),
+            "{said}"
+        );
+        rig.data_dir = home.clone();
+        fs::remove_file(&there).unwrap();
+    }
+    rig.claim("lamp").await.unwrap();
+}
+
+async fn unlock_findings(rig: &Rig) -> Vec<Value> {
+    let found = json(&rig.cli(&["check", "--json"]).await);
+    let all = found.as_array().unwrap().iter();
+    all.filter(|finding| finding["kind"] == "unlock-missing")
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_opens_the_home_and_has_gone_is_told_while_the_home_is_open() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    assert!(unlock_findings(&rig).await.is_empty());
+    let (slots, aside) = (
+        rig.data_dir.join("slots.json"),
+        rig.work.path().join("slots"),
+    );
+    fs::rename(&slots, &aside).unwrap();
+    let found = unlock_findings(&rig).await;
+    let [finding] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(
+        finding["what"].as_str().unwrap().contains("slots.json"),
+        "{finding}"
+    );
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(remedy.starts_with("Do not stop"), "{remedy}");
+    fs::rename(&aside, &slots).unwrap();
+    assert!(unlock_findings(&rig).await.is_empty());
+    rig.stop().await;
+    fs::remove_file(rig.data_dir.join("unseal.key")).unwrap();
+    assert_eq!(rig.launch().await["sealed"], true);
+    let code = rig.made["recovery_code"].as_str().unwrap();
+    let words = [("HEARTHKEY_PASSPHRASE", code)];
+    assert!(rig.cli_with(&["unseal"], &words).await.status.success());
+    let found = unlock_findings(&rig).await;
+    assert!(
+        found.len() == 1 && found[0].to_string().contains("unseal.key"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_line_without_its_end_is_told_and_takes_no_other_with_it() {
     let mut rig = Rig::new().await;
     rig.start().await;

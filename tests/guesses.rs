@@ -289,3 +289,29 @@ async fn a_flood_of_strangers_hides_nothing_that_those_who_are_known_do() {
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.contains("session.step-up"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_what_opens_the_home_have_a_budget_and_right_words_are_none() {
+    let mut rig = Rig::new().await;
+    std::fs::remove_file(rig.data_dir.join("unseal.key")).unwrap();
+    assert_eq!(rig.launch().await["sealed"], true);
+    in_one_window().await;
+    let recovery = rig.made["recovery_code"].as_str().unwrap().to_owned();
+    let unseal = async |words: &str| {
+        let words = [("HEARTHKEY_PASSPHRASE", words)];
+        let said = rig.cli_with(&["unseal", "--json"], &words).await;
+        let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+        said["error"]["code"]
+            .as_str()
+            .unwrap_or("opened")
+            .to_owned()
+    };
+    assert_eq!(unseal(&recovery).await, "opened");
+    assert!(rig.cli(&["seal"]).await.status.success());
+    for n in 0..10 {
+        assert_eq!(unseal(&format!("wrong words {n}")).await, "refused");
+    }
+    assert_eq!(unseal("wrong words").await, "rate_limited");
+    assert_eq!(unseal(&recovery).await, "rate_limited");
+    assert!(rig.status().await.sealed);
+}

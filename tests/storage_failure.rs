@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use hearthkey_agent::{Device, EnrollError, Session};
 use hearthkey_api::{CallError, ClaimOpened};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::rig::{Rig, json, until};
@@ -267,6 +268,50 @@ async fn a_full_disk_stops_issuing_and_nothing_else_and_needs_no_restart() {
     house.lives("still full").await;
     disk.empty();
     house.recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_starts_on_a_full_disk_lets_devices_in_and_cuts_them_off() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let mut house = household(disk.rig().await).await;
+    house.rig.stop().await;
+    disk.fill();
+    house.rig.start().await;
+    house.hall_session = house.hall.connect().await.unwrap();
+    // What is left of the room that was kept for the start, and what a change that failed has had of the disk, may be enough
+    // for a smaller one: until nothing is left of that.
+    disk.fill();
+    let (mut tries, mut failed) = (0, 0);
+    until("a full disk", async || {
+        tries += 1;
+        if house.rig.claim(&format!("late-{tries}")).await.is_err() {
+            failed += 1;
+        }
+        (failed == 12).then_some(())
+    })
+    .await;
+    house.issues_nothing().await;
+    house.revokes_in_memory().await;
+    let found = json(&house.rig.cli(&["check", "--json"]).await);
+    let of_disk = |finding: &&Value| finding["kind"] == "storage-unavailable";
+    let finding = found.as_array().unwrap().iter().find(of_disk);
+    let what = finding.and_then(|finding| finding["what"].as_str());
+    assert!(
+        what.is_some_and(|what| what.starts_with("The disk is full")),
+        "{found}"
+    );
+    disk.empty();
+    until("the revocation to be durable", async || {
+        (house.rig.status().await.revocations_pending == 0).then_some(())
+    })
+    .await;
+    house.rig.restart().await;
+    assert_eq!(house.rig.device("hall").await.state, "revoked");
+    assert!(house.hall.connect().await.is_err());
+    let found = json(&house.rig.cli(&["check", "--json"]).await);
+    assert!(!found.as_array().unwrap().iter().any(|f| of_disk(&f)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -503,3 +503,20 @@ async fn without_a_file_the_key_goes_to_a_program_that_keeps_it_and_to_no_termin
     let token = made["token"].as_str().unwrap();
     assert_eq!(front.get(SELF, token, &key).await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_could_not_be_written_down_is_revoked() {
+    let (rig, _front) = home().await;
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let create = ["token", "create", "lost", "--env", "home", "--allow"];
+    let status = crate::rig::hearthkey()
+        .args(create)
+        .args(["*:list", "--json", "--data-dir"])
+        .arg(&rig.data_dir)
+        .stdout(full)
+        .stderr(std::process::Stdio::null())
+        .status();
+    assert!(!status.await.unwrap().success());
+    let shown: TokenView = rig.client().get("/api/v1/tokens/lost").await.unwrap();
+    assert_eq!(shown.state, "revoked");
+}

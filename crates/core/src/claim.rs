@@ -106,8 +106,10 @@ pub struct Claim {
     pub presented_key: Option<Fingerprint>,
     /// The key that a person has approved.
     pub approved_key: Option<Fingerprint>,
-    /// The id of the person or the token who opened it: it is open no longer than they may open it. None if nobody in
-    /// particular did, on the gateway's own machine.
+    /// The id of the person or the token who opened it: it is open no longer than they may open it. [`HERE`] if nobody in
+    /// particular did. None of one that was opened before this was written down: it may be anybody's.
+    ///
+    /// [`HERE`]: crate::person::HERE
     pub opened_by: Option<String>,
 }
 
@@ -144,6 +146,11 @@ impl Claim {
             approved_key: None,
             opened_by: None,
         }
+    }
+
+    /// Whether a person or a token has opened it, by their id, or may have.
+    pub fn may_be_of(&self, opener: &str) -> bool {
+        self.opened_by.as_deref().is_none_or(|its| its == opener)
     }
 
     /// Until when the door's bell rings for this claim: a little longer than the claim can be
@@ -351,6 +358,17 @@ pub(crate) mod tests {
             .reveal()
             .as_bytes()
             .to_vec()
+    }
+
+    #[test]
+    fn a_claim_of_which_nobody_knows_who_opened_it_may_be_anybodys() {
+        let mut claim = claim(ClaimState::Open);
+        claim.opened_by = None;
+        assert!(claim.may_be_of("anna"));
+        claim.opened_by = Some("mallory".into());
+        assert!(!claim.may_be_of("anna") && claim.may_be_of("mallory"));
+        claim.opened_by = Some(crate::person::HERE.into());
+        assert!(!claim.may_be_of("anna"));
     }
 
     #[test]

@@ -66,6 +66,10 @@ words! {
         JournalIncomplete = "journal-incomplete",
         /// The machine's clock is not believed, so that what depends on the time waits.
         ClockNotTrusted = "clock-not-trusted",
+        /// The disk does not take what is written.
+        StorageUnavailable = "storage-unavailable",
+        /// A file that opens the home is not there.
+        UnlockMissing = "unlock-missing",
         /// Two machines seem to use one identity.
         SharedIdentity = "shared-identity",
         /// A device has reached a bound.

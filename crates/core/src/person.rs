@@ -48,6 +48,10 @@ pub struct Person {
     pub joined: bool,
 }
 
+/// Who has handed something out, where that was nobody in particular, on the gateway's own machine: the id of no person and of
+/// no token.
+pub const HERE: &str = "here";
+
 /// A one-time permission to make a way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
@@ -55,8 +59,8 @@ pub struct Invitation {
     pub hash: Fingerprint,
     /// Until when.
     pub expires_at: Timestamp,
-    /// The id of the person who made it: it is good no longer than they may invite people. None if nobody in particular
-    /// did, on the gateway's own machine.
+    /// The id of the person who made it: it is good no longer than they may invite people. [`HERE`] if nobody in particular
+    /// did. None of one that was made before this was written down: it is good until anybody's access ends.
     pub made_by: Option<String>,
 }
 

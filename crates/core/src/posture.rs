@@ -7,6 +7,7 @@
 pub mod ending;
 pub mod overload;
 pub mod privilege;
+pub mod restart;
 pub mod shared_identity;
 pub mod strength;
 mod why;
@@ -15,6 +16,7 @@ pub mod witness;
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 
+use restart::Disk;
 pub use why::why;
 use witness::{Anchor, Backups, JournalGaps, JournalOpened};
 
@@ -68,6 +70,10 @@ pub struct Facts {
     pub home: String,
     /// Whether a key file opens it.
     pub key_file: bool,
+    /// Whether the disk takes what is written.
+    pub disk: Disk,
+    /// The files that open the home and are not there, or open nothing.
+    pub unusable_unlock_files: Vec<&'static str>,
     /// When the home last opened without a checkpoint of its log outside the database, if it ever did.
     pub unanchored_at: Option<Timestamp>,
     /// The log's newest checkpoint outside the database, as it is now.
@@ -276,6 +282,9 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         &facts.journal,
         &object,
     ));
+    findings.extend(restart::of_disk(facts.disk, &object));
+    let unusable = &facts.unusable_unlock_files;
+    findings.extend(restart::of_unlock_files(unusable, &object));
     findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
     findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
@@ -414,6 +423,20 @@ mod tests {
                     ..calm()
                 },
                 FindingKind::KeyFile,
+            ),
+            (
+                Facts {
+                    disk: Disk::Full,
+                    ..calm()
+                },
+                FindingKind::StorageUnavailable,
+            ),
+            (
+                Facts {
+                    unusable_unlock_files: vec!["slots.json"],
+                    ..calm()
+                },
+                FindingKind::UnlockMissing,
             ),
             (
                 Facts {

@@ -6,6 +6,7 @@ use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, HomeTrees, open};
 use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::person::HERE;
 use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
@@ -66,9 +67,9 @@ impl Home {
         let may_open = |device: &DeviceAccess| {
             mandate.is_some_and(|left| left.permits(Act::DeviceClaim, &device.environment))
         };
-        let closed = self.access_mut().close_claims(|claim, device| {
-            claim.opened_by.as_deref() == Some(opener) && !device.is_some_and(may_open)
-        });
+        let closed = self
+            .access_mut()
+            .close_claims(|claim, device| claim.may_be_of(opener) && !device.is_some_and(may_open));
         for claim in closed {
             let object = format!("claim:{claim}");
             let entry = Entry::new(self.now(), actor.clone(), "claim.close", object);
@@ -128,7 +129,7 @@ impl Home {
         let id = ClaimId::from_random(*random::<8>());
         let (secret_hash, lifetime) = (secret.hash(), request.lifetime);
         let claim = Claim {
-            opened_by: caller.id(),
+            opened_by: Some(caller.id().unwrap_or_else(|| HERE.to_owned())),
             ..Claim::opened(id, device.id.clone(), secret_hash, now, lifetime)
         };
         let entry = Entry::new(

@@ -420,9 +420,11 @@ impl Home {
             CommitError::Conflict | CommitError::Unknown(_) => {}
             _ => return Tried::Failed,
         }
-        match self.store.read(|registry| end.holds(registry)) {
-            // What is read may be on the disk in part only, until something else is committed after it.
-            Ok(true) if self.commit_something().await => {
+        let holds = || self.store.read(|registry| end.holds(registry));
+        match holds() {
+            // What is read may be on the disk in part only, until something else is committed after it; and what was not
+            // there may be after that.
+            Ok(true) if self.commit_something().await && holds().unwrap_or_default() => {
                 end.written(self);
                 Tried::Done
             }

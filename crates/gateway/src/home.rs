@@ -190,7 +190,7 @@ impl Home {
         let committed = self.store.commit(change).await;
         match &committed {
             Ok(_) => self.storage_available.store(true, Ordering::Relaxed),
-            Err(CommitError::Unavailable(_) | CommitError::Unknown(_)) => {
+            Err(error) if error.is_of_storage() => {
                 self.storage_available.store(false, Ordering::Relaxed);
             }
             Err(_) => {}

@@ -112,7 +112,7 @@ async fn unseal(
     Extension(caller): Extension<Caller>,
     Json(request): Json<api::UnsealRequest>,
 ) -> Answer<api::Sealing> {
-    gateway.unseal(caller.actor(), request.words.into()).await?;
+    gateway.unseal(&caller, request.words.into()).await?;
     Ok(Json(api::Sealing { sealed: false }))
 }
 

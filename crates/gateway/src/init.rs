@@ -11,7 +11,7 @@ use hearthkey_core::profile::{Profile, built_in_texts};
 use hearthkey_pki::CertificateAuthority;
 use hearthkey_store::anchor::{ANCHOR_FILE, UNANCHORED_FILE};
 use hearthkey_store::change::{Change, Write};
-use hearthkey_store::files::{DataDir, HomeLock, LOCK_FILE};
+use hearthkey_store::files::{DataDir, HomeLock, LOCK_FILE, ROOM_FILE};
 use hearthkey_store::journal::{ANEW_FILE, JOURNAL_FILE};
 use hearthkey_store::keys::{RootKey, random};
 use hearthkey_store::slots::{KEY_FILE, SLOTS_FILE, SlotError, Slots};
@@ -231,6 +231,7 @@ fn is_left_over(name: &str) -> bool {
     let others = [
         SLOTS_FILE,
         LOCK_FILE,
+        ROOM_FILE,
         UNFINISHED_FILE,
         // It is bound for a moment, to see whether it can be.
         SOCKET_FILE,

@@ -38,6 +38,7 @@ mod enroll;
 mod environments;
 mod events;
 mod guard;
+mod handing;
 mod home;
 mod host;
 mod http;

@@ -153,6 +153,7 @@ pub(crate) async fn open(
         clock: &clock,
         hosts: &door.hosts,
         rsa: profiles.values().any(|profile| profile.needs_rsa_server()),
+        opening: true,
     }
     .doors()
     .await?;
@@ -358,10 +359,17 @@ async fn refresh_built_in_profiles(store: &Store, writable: bool) -> Result<(), 
             });
         }
     }
-    if writable && !change.writes.is_empty() {
-        store.commit(change).await?;
+    if !writable || change.writes.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    match store.commit(change).await {
+        // A home opens also while its disk takes nothing. Until it does, the profiles are those of the program before.
+        Err(error) if error.is_of_storage() => {
+            tracing::error!(%error, "the profiles that come with the program are not brought up to date yet");
+            Ok(())
+        }
+        done => Ok(done.map(drop)?),
+    }
 }
 
 type Profiles = HashMap<ProfileName, Arc<Profile>>;

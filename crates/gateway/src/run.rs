@@ -1,11 +1,13 @@
 //! The gateway as a process: sealed or not, with its socket, until it is told to end.
 
+mod sealing;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::middleware;
 use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
@@ -20,6 +22,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::around::to_the_end;
+use crate::clock::machine_time;
 use crate::data_dir::{UnfitDataDir, check_data_dir};
 use crate::endings::PATIENCE;
 use crate::guard::{Front, guard};
@@ -30,6 +33,7 @@ use crate::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
 use crate::lingering::linger;
 use crate::opening::{Door, HomeError, open};
 use crate::people::setup::SetupLink;
+use crate::people::throttle::Throttle;
 use crate::problem::Failure;
 use crate::socket;
 
@@ -89,7 +93,7 @@ pub enum RunError {
     Running(PathBuf),
     /// The home cannot be locked.
     #[error(
-        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock in it is a file"
+        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock and hearthkey.db in it are files and no links"
     )]
     Lock {
         /// The data directory.
@@ -120,6 +124,8 @@ pub(crate) struct Gateway {
     closing: AtomicBool,
     /// One seals or unseals at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Words that opened nothing.
+    guesses: Mutex<Throttle>,
     on_event: Box<dyn Fn(RunEvent) + Send + Sync>,
 }
 
@@ -189,6 +195,7 @@ impl Running {
             home: RwLock::new(None),
             closing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
+            guesses: Mutex::default(),
             on_event: Box::new(on_event),
         });
         match passphrase
@@ -308,60 +315,6 @@ impl Gateway {
         Ok(())
     }
 
-    pub(crate) async fn unseal(
-        self: &Arc<Self>,
-        actor: Actor,
-        words: Zeroizing<String>,
-    ) -> Result<(), Failure> {
-        let _turn = self.turn.lock().await;
-        if self.home().is_ok() {
-            return Ok(());
-        }
-        self.open(&Way::Words(words))
-            .await
-            .map_err(|error| match error {
-                RunError::Unseal(error) => {
-                    tracing::warn!(actor = actor.name, "an attempt to unseal failed");
-                    Failure::refused(&error, "Try again with other words.")
-                }
-                error @ RunError::Moved(_) => Failure::refused(
-                    &error,
-                    "Stop the gateway, and start it on the directory that is its own.",
-                ),
-                RunError::Home(error) => {
-                    tracing::error!(%error, "the home could not be unsealed");
-                    Failure::refused(&error, "Then unseal it again.")
-                }
-                error => Failure::internal(&error),
-            })?;
-        let home = self.home()?;
-        let entry = Entry::new(
-            home.now(),
-            actor,
-            "home.unseal",
-            format!("home:{}", home.id),
-        );
-        home.record(entry).await;
-        Ok(())
-    }
-
-    pub(crate) async fn seal(&self, actor: Actor) -> Result<(), Failure> {
-        let _turn = self.turn.lock().await;
-        self.is_settled().await?;
-        self.close(Some(actor)).await;
-        (self.on_event)(RunEvent::Sealed);
-        Ok(())
-    }
-
-    /// Whether the home may be sealed: what has ended in memory alone would be let in again when it is unsealed.
-    pub(crate) async fn is_settled(&self) -> Result<(), Failure> {
-        let home = self.home()?;
-        match home.endings.all_last().await {
-            true => Ok(()),
-            false => Err(ends_left(home.endings.fleeting())),
-        }
-    }
-
     /// Closes the home, for somebody who is then on record, or because the gateway stops.
     async fn close(&self, sealed_by: Option<Actor>) {
         let home = self
@@ -405,7 +358,7 @@ impl Gateway {
             .map(|address| address.to_string());
         let unknown = ClockView {
             trusted: false,
-            now: crate::clock::machine_time().to_string(),
+            now: machine_time().to_string(),
         };
         let home = home.as_deref();
         let clock = home.map_or(unknown, Home::clock_view);
@@ -431,18 +384,6 @@ impl Gateway {
             slots: kinds.into_iter().map(slot_name).collect(),
         }
     }
-}
-
-/// Why a home is not sealed now.
-fn ends_left(count: usize) -> Failure {
-    let ends = match count {
-        1 => "1 end of access is".to_owned(),
-        count => format!("{count} ends of access are"),
-    };
-    Failure::refused(
-        &format!("{ends} not on the disk yet, and would be undone when the home is unsealed"),
-        "Free or mend the disk, then seal it. If it must be closed at once, stop the gateway: what is not on the disk then is let in again.",
-    )
 }
 
 fn slot_name(kind: SlotKind) -> String {

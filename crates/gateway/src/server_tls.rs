@@ -44,6 +44,8 @@ pub(crate) struct ServerTls<'a> {
     pub(crate) hosts: &'a [String],
     /// Whether some profile's devices need an RSA certificate.
     pub(crate) rsa: bool,
+    /// Whether the home is only being opened: then it has no other certificates yet.
+    pub(crate) opening: bool,
 }
 
 impl ServerTls<'_> {
@@ -100,7 +102,8 @@ impl ServerTls<'_> {
         }
         let key = SigningKey::generate()?;
         let leaf = server.issue_server(&key, names, new_serial(), now)?;
-        self.keep(LEAF, &leaf, Some(&key.to_pkcs8()), now).await?;
+        let kept = self.keep(LEAF, &leaf, Some(&key.to_pkcs8()), now).await;
+        self.is_kept(LEAF, kept)?;
         Ok((leaf, key))
     }
 
@@ -134,8 +137,22 @@ impl ServerTls<'_> {
         let der = server.issue_server(&key, names, new_serial(), now)?;
         let pkcs8 = is_new.then(|| key.to_pkcs8());
         let pkcs8 = pkcs8.as_ref().map(|pkcs8| pkcs8.as_slice());
-        self.keep(RSA_LEAF, &der, pkcs8, now).await?;
-        Ok(Some(RsaLeaf { der, key }))
+        let kept = self.keep(RSA_LEAF, &der, pkcs8, now).await;
+        // A device would remember a key that is not there after a restart.
+        let lasts = self.is_kept(RSA_LEAF, kept)? || !is_new;
+        Ok(lasts.then_some(RsaLeaf { der, key }))
+    }
+
+    /// Whether a certificate was written down. A home opens also while its disk takes nothing: the certificate is in memory
+    /// alone then, and the next look makes another.
+    fn is_kept(&self, name: &str, kept: Result<(), HomeError>) -> Result<bool, HomeError> {
+        match kept {
+            Err(HomeError::Commit(error)) if self.opening && error.is_of_storage() => {
+                tracing::error!(%error, name, "the gateway's own new certificate is not written down yet");
+                Ok(false)
+            }
+            kept => kept.map(|()| true),
+        }
     }
 
     fn kept(&self, name: &str) -> Result<Option<Vec<u8>>, HomeError> {
@@ -212,6 +229,7 @@ impl Home {
             clock: &self.clock,
             hosts: &self.hosts,
             rsa,
+            opening: false,
         }
         .doors()
         .await?;

@@ -73,6 +73,17 @@ impl Home {
         })
     }
 
+    /// Takes out a token that was made for somebody who has not taken the answer: nobody holds it.
+    pub(crate) fn cut_untaken(&self, id: &str) {
+        let cut = self.cut_tokens(&Actor::gateway(), |token| token.id.as_str() == id);
+        for CutToken { token, .. } in cut {
+            tracing::warn!(
+                token = token.name.as_str(),
+                "a token that nobody has taken is revoked"
+            );
+        }
+    }
+
     /// Takes out the tokens of which this holds, without waiting for anything.
     fn cut_tokens(&self, actor: &Actor, over: impl Fn(&Token) -> bool) -> Vec<CutToken> {
         let all = self.tokens.all().into_iter();

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
 use hearthkey_api as api;
 use hearthkey_core::role::Act;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::caller::Caller;
+use crate::handing::Handed;
 use crate::problem::Failure;
 use crate::run::Gateway;
 use crate::tokens::self_view;
@@ -52,9 +55,14 @@ async fn create(
     State(gateway): Gate,
     Extension(caller): Who,
     Json(request): Json<api::TokenRequest>,
-) -> Answer<api::TokenCreated> {
+) -> Result<Response, Failure> {
     let home = gateway.home()?;
-    Ok(Json(home.create_token(&caller, request).await?))
+    let made = home.create_token(&caller, request).await?;
+    let id = made.details.id.clone();
+    let lost = move || home.cut_untaken(&id);
+    Ok(Json(made)
+        .into_response()
+        .map(|body| Body::new(Handed::new(body, lost))))
 }
 
 /// Shows a service token.

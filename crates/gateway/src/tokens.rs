@@ -16,6 +16,7 @@ use hearthkey_core::token::{
     Binding, RequestRefusal, Standing, TOKENS_MAX, Token, TokenRequest, TokenSecret,
 };
 use hearthkey_pki::key_id_of_pem;
+use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 use hearthkey_store::tokens::{TokenUse, TokenWrite};
@@ -175,6 +176,14 @@ fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
     }
 }
 
+/// For a token of which nobody knows whether it was stored.
+fn unheld(mut failure: Failure) -> Failure {
+    failure.0.remedy =
+        "Free or mend the disk, and make another one: if this one was stored, it is revoked."
+            .into();
+    failure
+}
+
 pub(crate) fn object(token: &Token) -> String {
     format!("token:{}", token.name)
 }
@@ -314,8 +323,17 @@ impl Home {
         };
         let is_shown = shown.is_some();
         let write = Write::Token(TokenWrite::Create(Box::new(token.clone())));
-        self.commit_shown(Change::record(entry).write(write), shown)
-            .await?;
+        let committed = self
+            .commit_shown(Change::record(entry).write(write), shown)
+            .await;
+        committed.map_err(|error| match error {
+            CommitError::Unknown(_) => {
+                // Nobody gets its secret: it ends, if it is there or turns up.
+                self.cut_token(&Actor::gateway(), &token);
+                unheld(error.into())
+            }
+            error => error.into(),
+        })?;
         self.tokens.set(token.clone());
         self.is_still_in(caller).inspect_err(|_| {
             // Its maker was cut off while the disk was waited for: their tokens were ended before this one was there.

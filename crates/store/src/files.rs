@@ -2,33 +2,25 @@
 //!
 //! Nothing here follows a link, and nothing writes into a file that somebody else has put there.
 
+mod lock;
+mod room;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, statat,
-    unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
+
+pub use lock::{HomeLock, LOCK_FILE};
+pub use room::ROOM_FILE;
 
 /// The data directory, held open: its files are reached through it, also if something else takes its path.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     handle: File,
-}
-
-/// A file that is locked beside the directory, for programs from before the directory was.
-pub const LOCK_FILE: &str = "hearthkey.lock";
-
-/// The right to work on a home, given up when it is dropped.
-#[derive(Debug)]
-#[allow(dead_code)] // The locks are the open files.
-pub struct HomeLock {
-    directory: File,
-    file: File,
 }
 
 /// The database's name in the data directory.
@@ -109,22 +101,6 @@ impl DataDir {
                 "the data directory {path} cannot be looked at: {error}"
             )),
         }
-    }
-
-    /// Locks the home, by the directory itself: no file in it can be removed or replaced to let a second gateway in. Returns
-    /// nothing if another program holds the lock.
-    pub fn lock(&self) -> io::Result<Option<HomeLock>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory: File = openat(&self.handle, ".", flags, Mode::empty())?.into();
-        let file = self.append(LOCK_FILE)?;
-        for open in [&directory, &file] {
-            match flock(open, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(Some(HomeLock { directory, file }))
     }
 
     /// The names of what is in it, at most `limit`.
@@ -311,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    fn data_dir() -> (tempfile::TempDir, DataDir) {
+    pub(super) fn data_dir() -> (tempfile::TempDir, DataDir) {
         let place = tempfile::tempdir().unwrap();
         let dir = DataDir::open(place.path()).unwrap();
         (place, dir)
@@ -373,19 +349,6 @@ mod tests {
             let made = std::fs::metadata(place.path().join(name)).unwrap();
             assert_eq!((made.uid(), made.gid()), (65_534, 65_534), "{name}");
         }
-    }
-
-    #[test]
-    fn a_home_has_one_lock_whatever_is_removed_from_it() {
-        let (place, dir) = data_dir();
-        let held = dir.lock().unwrap();
-        assert!(held.is_some());
-        let other = DataDir::open(place.path()).unwrap();
-        assert!(other.lock().unwrap().is_none());
-        std::fs::remove_file(place.path().join(LOCK_FILE)).unwrap();
-        assert!(other.lock().unwrap().is_none());
-        drop(held);
-        assert!(other.lock().unwrap().is_some());
     }
 
     #[test]

@@ -368,6 +368,10 @@ fn end(tx: &Transaction<'_>, person: &str, at: Timestamp) -> Result<(), ApplyErr
         run(tx, sql, params![person])?;
     }
     close_invitations_of(tx, person)?;
+    // From before it was written down who has made them: theirs, perhaps.
+    let sql =
+        "UPDATE person SET invitation = NULL, invitation_expires = NULL WHERE invited_by IS NULL";
+    run(tx, sql, params![])?;
     keeps_an_owner(tx, had_owner)
 }
 

@@ -252,6 +252,27 @@ pub fn key_file(data_dir: &Path) -> Option<Way> {
     content.map(|content| Way::KeyFile(Zeroizing::new(content)))
 }
 
+/// Which files that open a home are not there, or open nothing: `key_file` says whether a key file is one of them.
+pub(crate) fn unusable_files(dir: &DataDir, key_file: bool) -> Vec<&'static str> {
+    let read = |name| dir.read(name).ok().flatten();
+    let slots = read(SLOTS_FILE).and_then(|text| Slots::parse(&text).ok());
+    let opens = |content: Vec<u8>| {
+        let way = Way::KeyFile(Zeroizing::new(content));
+        // Without slots it cannot be tried.
+        slots
+            .as_ref()
+            .is_none_or(|slots| slots.unseal(&way).is_ok())
+    };
+    let mut unusable = Vec::new();
+    if slots.is_none() {
+        unusable.push(SLOTS_FILE);
+    }
+    if key_file && !read(KEY_FILE).is_some_and(opens) {
+        unusable.push(KEY_FILE);
+    }
+    unusable
+}
+
 fn normalized_code(code: &str) -> Zeroizing<String> {
     let digits = code.chars().filter(|c| c.is_ascii_alphanumeric());
     Zeroizing::new(digits.map(|c| c.to_ascii_lowercase()).collect())
@@ -340,6 +361,24 @@ mod tests {
         for damaged in ["", r#"{"home":"home-1","slots":["#, "\0\0\0"] {
             assert!(told(damaged).contains("is damaged"), "{}", told(damaged));
         }
+    }
+
+    #[test]
+    fn a_file_that_opens_nothing_any_more_is_named() {
+        let root = RootKey::generate();
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(place.path()).unwrap();
+        let mut slots = Slots::new("home-1".parse().unwrap());
+        slots.add_key_file(&root, &dir).unwrap();
+        slots.write(&dir).unwrap();
+        assert!(unusable_files(&dir, true).is_empty());
+        dir.replace(KEY_FILE, &[7; 32]).unwrap();
+        assert_eq!(unusable_files(&dir, true), [KEY_FILE]);
+        dir.remove(KEY_FILE).unwrap();
+        assert_eq!(unusable_files(&dir, true), [KEY_FILE]);
+        assert!(unusable_files(&dir, false).is_empty());
+        dir.remove(SLOTS_FILE).unwrap();
+        assert_eq!(unusable_files(&dir, true), [SLOTS_FILE, KEY_FILE]);
     }
 
     #[test]

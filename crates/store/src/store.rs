@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
 use hearthkey_core::time::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use tlog_tiles::{Hash, HashReader, tree_hash};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -184,8 +184,15 @@ impl Store {
             return Err(OpenError::Missing("file"));
         }
         dir.are_files(&DATABASE_FILES)?;
+        dir.has_no_other_name(DATABASE_FILE)?;
         let key = Arc::new(root.database(home));
-        let mut connection = open_checked(&path, &key)?;
+        let mut connection = match open_checked(&path, &key) {
+            Err(OpenError::Database(error)) if is_full(&error) && dir.give_up_room() => {
+                tracing::error!(%error, "the disk is full: the home opens in the room that was kept for that");
+                open_checked(&path, &key)?
+            }
+            opened => opened?,
+        };
         migrate(&mut connection)?;
         connection::only_read(&connection)?;
         let registry = Registry(&connection);
@@ -238,6 +245,7 @@ impl Store {
             read_only,
             checkpoints,
         };
+        store.dir.keep_room();
         Ok(Opened {
             store,
             replay,
@@ -343,6 +351,18 @@ impl Store {
         }
         locked(&self.open).take();
         self.readers.close();
+        // SQLite has taken its log and the index away: what that leaves free is for the next opening.
+        self.dir.keep_room();
+    }
+
+    /// Which files that open the home are not there, or open nothing: `key_file` says whether a key file is one of them.
+    pub fn unusable_unlock_files(&self, key_file: bool) -> Vec<&'static str> {
+        crate::slots::unusable_files(&self.dir, key_file)
+    }
+
+    /// How much of the disk is free for this user, in bytes.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        self.dir.free_bytes()
     }
 }
 
@@ -390,6 +410,12 @@ fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> 
         0 => Ok(connection),
         damaged => Err(OpenError::Damaged(damaged)),
     }
+}
+
+/// Whether it is room that was lacking, for the database or for the index of its log.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
 }
 
 /// A database beyond this size is checked while the home already serves: 128 MiB take about a

@@ -57,6 +57,13 @@ pub enum CommitError {
     Sealed,
 }
 
+impl CommitError {
+    /// Whether it is the disk that is full or fails.
+    pub fn is_of_storage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unknown(_))
+    }
+}
+
 pub(crate) struct Job {
     change: Change,
     reply: oneshot::Sender<Result<Committed, CommitError>>,

@@ -51,6 +51,12 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::ClockNotTrusted => {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."
         }
+        FindingKind::StorageUnavailable => {
+            "What is revoked now comes back with a restart, and nothing else can be issued or given out."
+        }
+        FindingKind::UnlockMissing => {
+            "What opens the home is needed again at the next start; without it, all that the home keeps is lost."
+        }
         FindingKind::SharedIdentity => {
             "Someone who has copied a device's key can do all that the device may do, in its name."
         }

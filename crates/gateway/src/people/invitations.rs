@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hearthkey_api as api;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::{Fingerprint, PersonName, hex};
-use hearthkey_core::person::{INVITATION_LIFETIME, Invitation, Person, fit_password};
+use hearthkey_core::person::{HERE, INVITATION_LIFETIME, Invitation, Person, fit_password};
 use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
@@ -118,12 +118,12 @@ impl Home {
     }
 
     /// A new invitation, and the link that a person gets.
-    pub(crate) fn new_invitation(&self, made_by: Option<String>) -> (Invitation, String) {
+    pub(crate) fn new_invitation(&self, made_by: String) -> (Invitation, String) {
         let token = new_secret();
         let invitation = Invitation {
             hash: hash_of(&token),
             expires_at: self.now().after(INVITATION_LIFETIME),
-            made_by,
+            made_by: Some(made_by),
         };
         (invitation, self.link("join", &token))
     }
@@ -131,22 +131,28 @@ impl Home {
     /// Whom an open invitation is for, if whoever made it may still invite people: not if they were sent away since, also
     /// when the registry does not have that yet.
     fn invited(&self, hash: &Fingerprint, now: Timestamp) -> Result<Option<Person>, ReadError> {
-        let (person, maker) = self.store.read(|registry| {
-            let person = registry.person_invited_by(hash)?;
-            let person = person.filter(|person| person.is_invited_by(hash, now));
-            let invitation = person
-                .as_ref()
-                .and_then(|person| person.invitation.as_ref());
-            let made_by = invitation.and_then(|invitation| invitation.made_by.as_deref());
-            let maker = made_by.map(|id| registry.person(id)).transpose()?;
-            Ok((person, maker))
-        })?;
+        let person = self
+            .store
+            .read(|registry| registry.person_invited_by(hash))?;
+        let person = person.filter(|person| person.is_invited_by(hash, now));
+        let invitation = person
+            .as_ref()
+            .and_then(|person| person.invitation.as_ref());
         let may_invite = |maker: Person| {
             let here = Some(maker).filter(|maker| maker.ended_at.is_none());
             let left = here.and_then(|maker| self.people.left_of(maker));
             left.is_some_and(|left| left.mandate.scope(Act::PeopleChange).is_some())
         };
-        let person = person.filter(|_| maker.is_none_or(|maker| maker.is_some_and(may_invite)));
+        let is_good = match invitation.and_then(|invitation| invitation.made_by.as_deref()) {
+            Some(HERE) => true,
+            Some(maker) => {
+                let maker = self.store.read(|registry| registry.person(maker))?;
+                maker.is_some_and(may_invite)
+            }
+            // It may be of anybody who was sent away just now.
+            None => !self.people.gone.has_anybody(),
+        };
+        let person = person.filter(|_| is_good);
         Ok(person.and_then(|person| self.people.left_of(person)))
     }
 
@@ -470,7 +476,7 @@ impl Home {
         &self,
         name: PersonName,
         mandate: Mandate,
-        made_by: Option<String>,
+        made_by: String,
     ) -> (Person, String) {
         let (invitation, url) = self.new_invitation(made_by);
         let person = Person {

@@ -53,6 +53,11 @@ impl Gone {
             || taken.is_some_and(|taken| taken.meanwhile.is_none())
     }
 
+    /// Whether anybody's access has ended that the registry still has.
+    pub(super) fn has_anybody(&self) -> bool {
+        !locked(&self.people).is_empty()
+    }
+
     /// A person as they are shown: gone, or with what is left of their role.
     pub(super) fn as_shown(&self, mut person: Person, now: Timestamp) -> Person {
         if locked(&self.people).contains(&person.id) {

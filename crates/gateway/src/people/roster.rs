@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use hearthkey_api::{self as api, SecondFactor, code};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{EnvironmentName, PersonName};
-use hearthkey_core::person::{INVITATION_LIFETIME, PEOPLE_MAX, Person, Standing};
+use hearthkey_core::person::{HERE, INVITATION_LIFETIME, PEOPLE_MAX, Person, Standing};
 use hearthkey_core::role::{Act, Mandate, Role};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
@@ -339,9 +339,10 @@ impl Home {
 }
 
 /// The id of who makes an invitation: who calls, or whose code was shown on the gateway's own machine.
-fn maker(caller: &Caller, shown: Option<&Shown>) -> Option<String> {
+fn maker(caller: &Caller, shown: Option<&Shown>) -> String {
     let shown = || shown.map(|shown| shown.person().to_owned());
-    caller.id().or_else(shown)
+    let known = caller.id().or_else(shown);
+    known.unwrap_or_else(|| HERE.to_owned())
 }
 
 /// Who makes, changes or ends owners is an owner, or could read the home's files anyway: on the socket that is root and

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::credential::Custody;
 use hearthkey_core::id::{DeviceId, ProfileName};
 use hearthkey_core::person::Person;
 use hearthkey_core::posture::privilege::{HeldRight, Privileges, UNUSED_FOR};
+use hearthkey_core::posture::restart::Disk;
 use hearthkey_core::posture::{
     CaLife, Each, Facts, KEY_AGE, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, ending,
     token_never_used,
@@ -112,6 +114,8 @@ impl Home {
             Ok(Facts {
                 home: self.id.to_string(),
                 key_file: self.key_file,
+                disk: self.disk(),
+                unusable_unlock_files: self.store.unusable_unlock_files(self.key_file),
                 unanchored_at: self.unanchored_at,
                 anchor,
                 journal_opened: self.journal_opened.clone(),
@@ -136,6 +140,14 @@ impl Home {
                 overloads: self.found_overloads(now),
             })
         })
+    }
+
+    /// Whether the disk took what was written last.
+    fn disk(&self) -> Disk {
+        match self.storage_available.load(Ordering::Relaxed) {
+            true => Disk::Takes,
+            false => Disk::failing(self.store.free_bytes().ok()),
+        }
     }
 
     /// The CAs and their ends.

@@ -89,3 +89,22 @@ fn an_invitation_ends_with_the_access_and_with_the_right_of_whoever_made_it() {
         assert_eq!(after, [None, None, anna], "{end:?}");
     }
 }
+
+#[test]
+fn an_invitation_of_which_nobody_knows_who_made_it_ends_with_anybodys_access() {
+    let mut connection = home();
+    for (name, made_by) in [("eve", None), ("bert", Some(hearthkey_core::person::HERE))] {
+        let person = invited(name, made_by);
+        write(&mut connection, &PersonWrite::Invite(person)).unwrap();
+    }
+    let is_open = |connection: &Connection, name: &str| {
+        let hash = Fingerprint::of(name.as_bytes());
+        let person = Registry(connection).person_invited_by(&hash).unwrap();
+        person.is_some()
+    };
+    assert!(is_open(&connection, "eve"));
+    let end = PersonWrite::End("mallory".into(), Timestamp::from_s(1));
+    write(&mut connection, &end).unwrap();
+    assert!(!is_open(&connection, "eve"));
+    assert!(is_open(&connection, "bert"), "nobody in particular made it");
+}
