@@ -373,7 +373,7 @@ fn stays_own(name: &ProfileName) -> String {
     tracing::warn!(%name, "a profile of the home's own has the name of a built-in one, which is not used");
     format!(
         "The profile {name} is your own, and this version has a built-in one of that name, which is not used. Yours stays as it is. \
-         To tell them apart, put yours under another name and claim its devices by that one from now on."
+         To tell them apart, add yours under another name with `hearthkey profile add`, and claim its devices by that one from now on."
     )
 }
 

@@ -56,7 +56,7 @@ mod tests {
         assert!(put.own.is_empty());
         let stays = newer(&texts, &kept(false)).unwrap();
         assert!(stays.put.is_empty());
-        assert_eq!(stays.own, [name.clone()]);
+        assert_eq!(stays.own, std::slice::from_ref(&name));
         // One that nobody has yet is put; one that is there as it is now is neither.
         let first = newer(&texts, &kept(true)[..1]).unwrap();
         assert_eq!(first.put, [(name, later_ring.as_str())]);
