@@ -2,17 +2,13 @@
 
 use hearthkey_api::{Given, RevealRequest, Revealed, SecondFactor, SecretValue};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
-use hearthkey_core::bridge::Bridge;
-use hearthkey_core::credential::{
-    Action, CredentialId, Origin, State, Tier, VersionState, checked_text,
-};
-use hearthkey_core::guarded::{Authority, tier_of_chain};
+use hearthkey_core::credential::{Action, CredentialId, State, Tier, VersionState, checked_text};
 use hearthkey_core::role::Act;
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::SealedValue;
-use hearthkey_store::registry::{ReadError, Registry};
+use hearthkey_store::registry::Registry;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::VaultWrite;
 use zeroize::Zeroizing;
@@ -22,6 +18,7 @@ use crate::home::{Home, locked};
 use crate::people::here::{Needed, Shown};
 use crate::problem::Failure;
 use crate::vault::credentials::{named, not_active, object};
+use crate::vault::guarding::tier_of_authority;
 
 /// Values in one request at most.
 const NAMES_MAX: usize = 100;
@@ -33,43 +30,6 @@ pub(crate) struct Opened {
     pub(crate) id: CredentialId,
     pub(crate) sealed: SealedValue,
     pub(crate) value: Secret,
-}
-
-/// The credential by which a bridge is asked in the environment of another credential.
-fn authority_at(
-    registry: &Registry<'_>,
-    bridge: &str,
-    of: &CredentialId,
-) -> Result<Option<CredentialId>, ReadError> {
-    let bridge = registry.bridge(bridge, &of.environment)?;
-    let name = bridge.and_then(|bridge| bridge.authority);
-    let other = name.filter(|name| *name != of.name);
-    Ok(other.map(|name| CredentialId {
-        environment: of.environment.clone(),
-        name,
-    }))
-}
-
-/// An authority, with the one by which a value of it that is kept was made.
-fn authority(
-    registry: &Registry<'_>,
-    id: &CredentialId,
-) -> Result<Option<Authority<CredentialId>>, ReadError> {
-    let Some(known) = registry.credential(id)? else {
-        return Ok(None);
-    };
-    let versions = registry.versions(id)?;
-    let is_made = versions.iter().any(|version| {
-        version.origin == Origin::Minted && version.state != VersionState::Destroyed
-    });
-    let made_by = match is_made {
-        true => authority_at(registry, id.name.bridge(), id)?,
-        false => None,
-    };
-    Ok(Some(Authority {
-        tier: known.credential.tier,
-        made_by,
-    }))
 }
 
 fn not_live(id: &CredentialId, sealed: &SealedValue) -> Failure {
@@ -303,23 +263,8 @@ impl Home {
         bridge: &str,
         id: &CredentialId,
     ) -> Result<Option<Tier>, Failure> {
-        Ok(self
-            .store
-            .read(|registry| match authority_at(registry, bridge, id)? {
-                Some(first) => tier_of_chain(first, |id| authority(registry, id)),
-                None => Ok(None),
-            })?)
-    }
-
-    /// The tier by which the credential is judged by which a bridge is asked, if there is one.
-    pub(super) fn tier_at(&self, bridge: &Bridge) -> Result<Option<Tier>, Failure> {
-        let Some(name) = bridge.authority.clone() else {
-            return Ok(None);
-        };
-        let environment = bridge.environment.clone();
-        let first = CredentialId { environment, name };
-        let chain = |registry: &Registry<'_>| tier_of_chain(first, |id| authority(registry, id));
-        Ok(self.store.read(chain)?)
+        let tier = |registry: &Registry<'_>| tier_of_authority(registry, bridge, id);
+        Ok(self.store.read(tier)?)
     }
 
     /// A place of use is told of rotations by the authority of its bridge: no pattern has a critical one speak.
