@@ -21,6 +21,11 @@ fn of<'a>(verb: &'a str, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["credential", verb, name][..], &LAB, more].concat()
 }
 
+/// What disconnects a bridge of `lab`.
+fn of_bridge(name: &str) -> Vec<&str> {
+    [&["bridge", "disconnect", name][..], &LAB].concat()
+}
+
 async fn shown(rig: &Rig, name: &str) -> Value {
     told(rig, &of("show", name, &[])).await
 }
@@ -67,6 +72,52 @@ async fn what_a_critical_authority_makes_is_reached_by_no_pattern_whenever_it_wa
     // The value that was given by hand opens no more than before.
     let first = of("reveal", "sys/mine", &["--version", "1"]);
     assert_eq!(ask(&rig, &wide, &first).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_a_critical_one_made_is_as_critical_and_so_is_what_it_makes() {
+    let (rig, front) = home().await;
+    added(&rig, "root/admin", "lab", b"authority-of-root", &CRITICAL).await;
+    let (root, sys) = (Issuer::started().await, Issuer::started().await);
+    let by = Some("root/admin");
+    root.connect(&rig, "root", "lab", by).await;
+    added(&rig, "root/of-sys", "lab", b"a-first-value", &[]).await;
+    told(&rig, &of("rotate", "root/of-sys", &[])).await;
+    switches(&rig, "root/of-sys").await;
+    sys.connect(&rig, "sys", "lab", Some("root/of-sys")).await;
+    added(&rig, "sys/mine", "lab", b"another-first-value", &[]).await;
+    told(&rig, &of("rotate", "sys/mine", &[])).await;
+    switches(&rig, "sys/mine").await;
+    let wide = ["*:read", "*:rotate", "*:lease", "*:list"];
+    let wide = token(&rig, &front, "wide", &wide).await;
+    let reveal = of("reveal", "sys/mine", &["--reason", "x"]);
+    let why = "a pattern does not reach it";
+    is_refused(&rig, &wide, &reveal, why).await;
+    is_refused(&rig, &wide, &of("rotate", "sys/mine", &[]), why).await;
+    // Nothing of that ends with a bridge, nor with the word by which one is asked.
+    told(&rig, &of_bridge("root")).await;
+    is_refused(&rig, &wide, &reveal, why).await;
+    sys.connect(&rig, "sys", "lab", None).await;
+    is_refused(&rig, &wide, &reveal, why).await;
+    told(&rig, &of_bridge("sys")).await;
+    is_refused(&rig, &wide, &reveal, why).await;
+    for name in ["root/of-sys", "sys/mine"] {
+        assert_eq!(shown(&rig, name).await["tier"], "critical", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_by_hand_keeps_its_tier_when_its_bridge_goes() {
+    let (rig, _front) = home().await;
+    added(&rig, "sys/admin", "lab", b"authority-of-sys", &CRITICAL).await;
+    let issuer = Issuer::started().await;
+    issuer.connect(&rig, "sys", "lab", Some("sys/admin")).await;
+    added(&rig, "sys/given", "lab", b"given-by-hand", &[]).await;
+    added(&rig, "sysop/key", "lab", b"of-another-bridge", &[]).await;
+    told(&rig, &of_bridge("sys")).await;
+    for name in ["sys/given", "sysop/key"] {
+        assert_eq!(shown(&rig, name).await["tier"], "standard", "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

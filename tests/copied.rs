@@ -97,6 +97,32 @@ async fn two_programs_behind_one_address_are_told_apart_by_their_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_that_never_meet_are_found_by_address_and_program_and_one_that_moves_is_not() {
+    let (rig, door) = home().await;
+    let lamp = enroll(&rig, &door, "lamp").await;
+    let moved = enroll(&rig, &door, "moved").await;
+    let elsewhere = door.seen_from([127, 0, 0, 9].into());
+    for _ in 0..2 {
+        for (from, version) in [(&door, VERSIONS[0]), (&elsewhere, VERSIONS[1])] {
+            let config = door.config(Some(&lamp), &[version]);
+            let client = from.connect_with(config, &Hello::v5("lamp")).await;
+            client.unwrap().leave().await;
+            // The same program wherever it is.
+            from.device(&moved).await.unwrap().leave().await;
+        }
+    }
+    let finding = found_about(&rig, "shared-identity", "lamp").await;
+    let what = finding["what"].as_str().unwrap();
+    for part in ["may be used by two machines", "127.0.0.9", "t12i", "t13i"] {
+        assert!(what.contains(part), "{what}");
+    }
+    assert_eq!(finding["severity"], "medium");
+    let about = "device:lamp";
+    recorded(&rig, "session.elsewhere", "done", about, "two machines").await;
+    assert_eq!(found(&rig, "shared-identity").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_at_a_bound_is_found_with_the_value_to_raise() {
     let (rig, door) = home().await;
     let rest = "certificate_lifetime_days = 30\ngrace_days = 30\nkeys = [\"p256\"]\n\

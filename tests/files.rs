@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::rig::{Rig, hearthkey, json, until};
 use crate::stock::said;
+use crate::thief::{open, tamper};
 
 const DATABASE: [&str; 3] = ["hearthkey.db", "hearthkey.db-wal", "hearthkey.db-shm"];
 
@@ -269,6 +270,64 @@ async fn a_home_whose_slots_are_lost_is_not_written_over_by_another() {
     fs::write(&slots, kept).unwrap();
     rig.start().await;
     assert!(rig.cli(&["device", "show", "lamp"]).await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_a_newer_program_has_written_is_not_opened_nor_unsealed_and_stays_as_it_is() {
+    const SCHEMA: i64 = 999;
+    let mut rig = Rig::new().await;
+    let database = open(&rig);
+    database
+        .pragma_update(None, "user_version", SCHEMA)
+        .unwrap();
+    drop(database);
+    assert_eq!(rig.fails_to_start().await, Some(1));
+    let why = "he database has schema 999, and this program knows schemas up to ";
+    assert!(rig.failure().contains(why), "{}", rig.failure());
+    // Without its key file it waits for words.
+    let (key, away) = (
+        rig.data_dir.join("unseal.key"),
+        rig.work.path().join("unseal.key"),
+    );
+    fs::rename(&key, &away).unwrap();
+    assert_eq!(rig.launch().await["sealed"], true);
+    let code = rig.made["recovery_code"].as_str().unwrap().to_owned();
+    let words = [("HEARTHKEY_PASSPHRASE", code.as_str())];
+    let refused = json(&rig.cli_with(&["unseal", "--json"], &words).await);
+    assert_eq!(refused["error"]["code"], "refused", "{refused}");
+    let told = refused["error"]["detail"].as_str().unwrap();
+    assert!(told.contains(why), "{told}");
+    assert!(told.contains("a newer Hearthkey has written it"), "{told}");
+    assert!(!told.contains('\n'), "{told}");
+    assert!(rig.status().await.sealed);
+    rig.stop().await;
+    fs::rename(&away, &key).unwrap();
+    let schema = open(&rig).pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    assert_eq!(schema.unwrap(), SCHEMA);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_of_the_homes_own_stays_where_the_program_has_one_of_its_name() {
+    let mut rig = Rig::new().await;
+    rig.start().await;
+    let warns = async |rig: &Rig| {
+        let warnings = rig.status().await.warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.contains("The profile shelly is your own"))
+    };
+    assert!(!warns(&rig).await);
+    rig.stop().await;
+    let mine = "UPDATE profile SET built_in = 0, toml = toml || '# Mine.' WHERE name = 'shelly'";
+    tamper(&rig, mine);
+    for _ in 0..2 {
+        rig.start().await;
+        assert!(warns(&rig).await);
+        let shown = json(&rig.cli(&["profile", "show", "shelly", "--json"]).await);
+        assert_eq!(shown["built_in"], false, "{shown}");
+        assert!(shown["toml"].as_str().unwrap().ends_with("# Mine."));
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

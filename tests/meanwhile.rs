@@ -12,6 +12,7 @@ use crate::issuer::{Issuer, Mood};
 use crate::minted::generated;
 use crate::people::{Browser, setup_link};
 use crate::service::{Answer, Front, home, read_answer};
+use crate::vault::told;
 
 /// A request whose head has been judged, and whose body is held back.
 struct Begun {
@@ -20,21 +21,21 @@ struct Begun {
 }
 
 /// Sends the head of a request. That the gateway asks for the body says that it has judged the head (RFC 9110 §10.1.1).
-async fn begin(
-    front: &Front,
-    browser: &Browser<'_>,
-    (method, path): (&str, &str),
-    body: &Value,
-) -> Begun {
+async fn begin(front: &Front, browser: &Browser<'_>, request: (&str, &str), body: &Value) -> Begun {
+    let shown = format!(
+        "Origin: {}\r\nCookie: __Host-hearthkey={}\r\nx-hearthkey-csrf: {}",
+        front.url, browser.cookie, browser.csrf
+    );
+    begin_as(front, &shown, request, body).await
+}
+
+/// The same, for whoever shows these headers.
+async fn begin_as(front: &Front, shown: &str, (method, path): (&str, &str), body: &Value) -> Begun {
     let body = body.to_string();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nOrigin: {}\r\nCookie: __Host-hearthkey={}\r\n\
-         x-hearthkey-csrf: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Expect: 100-continue\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\n{shown}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         front.host,
-        front.url,
-        browser.cookie,
-        browser.csrf,
         body.len()
     );
     let mut tls = front.connect(&[]).await.unwrap();
@@ -116,6 +117,40 @@ async fn a_request_whose_sender_may_do_less_once_its_body_has_come_is_not_carrie
     // Anna may still do what an owner does.
     let raised = anna.post("/api/v1/people/mal/change", &owner).await;
     assert_eq!(raised.status, 200, "{raised:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_asks_for_many_devices_is_not_done_if_it_is_revoked_before_the_body_has_come()
+{
+    let (rig, front) = home().await;
+    for device in ["lamp", "plug"] {
+        rig.enroll(device).await;
+    }
+    let made = told(&rig, &["token", "create", "tablet", "--role", "operator"]).await;
+    let shown = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let both = json!(["lamp", "plug"]);
+    let mut begun = Vec::new();
+    for (path, body) in [
+        (
+            "/api/v1/devices/bulk",
+            json!({"action": "revoke", "reason": "key-compromise", "devices": both}),
+        ),
+        (
+            "/api/v1/devices/preview",
+            json!({"action": "revoke", "devices": both}),
+        ),
+    ] {
+        begun.push((path, begin_as(&front, &shown, ("POST", path), &body).await));
+    }
+    told(&rig, &["token", "revoke", "tablet"]).await;
+    for (path, one) in begun {
+        let answer = one.finish().await;
+        assert_eq!(answer.status, 401, "{path}: {answer:?}");
+        assert_eq!(answer.code(), "token_revoked", "{path}");
+    }
+    for device in ["lamp", "plug"] {
+        assert_eq!(rig.device(device).await.state, "active");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

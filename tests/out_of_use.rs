@@ -6,6 +6,8 @@ use hearthkey_api::{LeaseRequest, Leased, Revealed};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::issuer::Issuer;
+use crate::minted::generated;
 use crate::rig::until;
 use crate::rotation::{at_step, states};
 use crate::storage_failure::FailingDisk;
@@ -74,6 +76,75 @@ async fn a_credential_is_out_of_use_although_the_disk_hangs() {
     assert_eq!(states(&rig, "sys/token").await, ["retired", "retired"]);
     assert_eq!(states(&rig, "hue/key").await, ["destroyed"]);
     added(&rig, "hue/key", "home", b"a-new-value", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_of_use_is_retired_although_a_bridge_hangs() {
+    let rig = home().await;
+    let system = System::connected(&rig, "first-value", &ALL).await;
+    generated(&rig, "sys/token").await;
+    at_step(&rig, "sys/token", "done").await;
+    let place = ["--used-by", "dashboard"];
+    let change = ["credential", "change", "sys/token"];
+    told(&rig, &[&change[..], &place].concat()).await;
+    added(&rig, "hue/key", "home", b"a-value-of-hue", &place).await;
+    let places = [&place[..], &["--used-by", "node-red"]].concat();
+    added(&rig, "shared/key", "home", b"another-value", &places).await;
+    system.hold("revoke-before");
+    let (retired, ()) = tokio::join!(
+        told(&rig, &["credential", "retire", "--project", "dashboard"]),
+        async {
+            system.is_at("revoke-before").await;
+            for name in ["sys/token", "hue/key"] {
+                let why = refused(&rig, &["credential", "reveal", name]).await;
+                let why = why["detail"].as_str().unwrap().to_owned();
+                assert!(why.contains("is retired"), "{why}");
+            }
+            // What is used elsewhere, too, waits for no bridge of another.
+            until("the place to be taken off the list", async || {
+                let shared = told(&rig, &["credential", "show", "shared/key"]).await;
+                (shared["used_by"] == json!(["node-red"])).then_some(())
+            })
+            .await;
+            system.release("revoke-before");
+        }
+    );
+    let ended = retired.as_array().unwrap().iter();
+    let ended: Vec<_> = ended
+        .map(|one| (one["name"].as_str(), one["revoked_at_bridge"].as_u64()))
+        .collect();
+    assert!(ended.contains(&(Some("sys/token"), Some(1))), "{retired}");
+    assert!(ended.contains(&(Some("hue/key"), Some(0))), "{retired}");
+    assert_eq!(system.live(), ["first-value"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_in_its_time_although_another_waits_for_a_bridge_that_hangs() {
+    let rig = home().await;
+    let mut can = ALL.to_vec();
+    can.push("children");
+    let system = System::connected(&rig, "parent-value", &can).await;
+    let issuer = Issuer::connected(&rig, "api").await;
+    added(&rig, "sys/token", "home", b"parent-value", &[]).await;
+    generated(&rig, "api/token").await;
+    at_step(&rig, "api/token", "done").await;
+    system.hold("revoke-before");
+    let short = ["--lifetime", "1s"];
+    for name in ["sys/token", "api/token"] {
+        let lent = told(&rig, &[&["credential", "lease", name][..], &short].concat()).await;
+        assert_eq!(lent["child"], true, "{lent}");
+    }
+    system.is_at("revoke-before").await;
+    until("the other child to be ended", async || {
+        (issuer.live() == ["issued-value-1"]).then_some(())
+    })
+    .await;
+    assert_eq!(system.live().len(), 2, "this one is still to be ended");
+    system.release("revoke-before");
+    until("the first child to be ended", async || {
+        (system.live() == ["parent-value"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

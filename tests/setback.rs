@@ -168,6 +168,40 @@ async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_resume_a_rotation_at_once_one_does() {
+    let rig = home().await;
+    let system = System::connected(&rig, "old-value", &ALL).await;
+    added(&rig, "sys/token", "home", b"old-value", &[]).await;
+    system.takes(&[]);
+    rotate(&rig, "sys/token", b"new-value", &[]).await;
+    until("the rotation is held", async || {
+        let shown = told(&rig, &["credential", "show", "sys/token"]).await;
+        (shown["rotations"][0]["held"] == true).then_some(())
+    })
+    .await;
+    // The step that is taken again does not end before all have asked.
+    system.takes(&["old-value"]);
+    system.hold("verify-before");
+    let ask = |client: hearthkey_api::Client| async move {
+        let path = "/api/v1/environments/home/credentials/sys/token/rotate";
+        let request = serde_json::json!({});
+        let asked = client.post::<serde_json::Value>(path, &request);
+        asked.await.is_ok()
+    };
+    let asking: Vec<_> = (0..8).map(|_| tokio::spawn(ask(rig.client()))).collect();
+    let mut resumed = 0;
+    for asked in asking {
+        resumed += usize::from(asked.await.unwrap());
+    }
+    assert_eq!(resumed, 1);
+    system.release("verify-before");
+    at_step(&rig, "sys/token", "undone").await;
+    assert_eq!(system.live(), ["old-value"]);
+    let log = rig.verified_log().await;
+    assert_eq!(records(&log, "rotation.resume").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_is_held_gives_way_to_another_value() {
     let rig = home().await;
     let system = System::connected(&rig, "old-value", &ALL).await;

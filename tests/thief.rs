@@ -55,8 +55,8 @@ fn root_key(home: &str, slot: &Value, key_file: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-/// Runs a statement on the database, which must change something.
-pub fn tamper(rig: &Rig, sql: &str) {
+/// Opens the database of a home with a key file.
+pub fn open(rig: &Rig) -> Connection {
     let slots = fs::read(rig.data_dir.join("slots.json")).unwrap();
     let slots: Value = serde_json::from_slice(&slots).unwrap();
     let home = slots["home"].as_str().unwrap();
@@ -68,5 +68,10 @@ pub fn tamper(rig: &Rig, sql: &str) {
     database
         .execute_batch(&format!("PRAGMA key = \"x'{}'\"", hex(&key)))
         .unwrap();
-    assert!(database.execute(sql, []).unwrap() > 0, "{sql}");
+    database
+}
+
+/// Runs a statement on the database, which must change something.
+pub fn tamper(rig: &Rig, sql: &str) {
+    assert!(open(rig).execute(sql, []).unwrap() > 0, "{sql}");
 }

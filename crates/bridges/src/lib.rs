@@ -24,6 +24,7 @@ mod limits;
 mod line;
 mod mosquitto;
 mod mqtt;
+mod names;
 mod process;
 mod progress;
 mod quote;

@@ -31,6 +31,12 @@ pub(crate) const TIMEOUT_MAX_S: u64 = 120;
 /// A whole operation beyond the time for a person: an operation is at most this many exchanges long.
 pub(crate) const EXCHANGES_MAX: u32 = 8;
 
+/// Names that are looked up at the same time, of all bridges together. Each holds a thread until the resolver answers, which
+/// takes 30 s and more where its servers are silent.
+pub(crate) const LOOK_UPS_MAX: usize = 8;
+/// How long a look-up waits for one of those places. Resolvers answer within milliseconds; then there is one.
+pub(crate) const LOOK_UP_PLACE_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a connector waits. `Default` is for real bridges; tests that wait for a time-out use less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {

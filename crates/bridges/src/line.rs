@@ -1,7 +1,6 @@
 //! One connection to a bridge: the name is resolved, every address is judged, TLS is completed.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::address::Site;
 use crate::error::BridgeError;
+use crate::names::addresses;
 
 /// What bytes go through: TCP, or TLS over it.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -43,10 +43,9 @@ impl Line {
 
     async fn tcp(&self) -> Result<TcpStream, BridgeError> {
         let (host, port) = (self.site.host.as_str(), self.site.port);
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        let found = addresses(host, port)
             .await
-            .map_err(|error| self.unreachable(&error.to_string()))?
-            .collect();
+            .map_err(|error| self.unreachable(&error.to_string()))?;
         let mut last = self.unreachable("its name has no address");
         for address in found {
             // A name may have several addresses, and the first may be link-local by mDNS.

@@ -10,6 +10,7 @@ use hearthkey_core::access::{Admission, DoorRefusal};
 pub use hearthkey_core::bound::Bound;
 use hearthkey_core::door::ClaimLoginRefusal;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::ja4::Ja4;
 use hearthkey_core::posture::shared_identity::Machine;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
@@ -70,6 +71,8 @@ pub enum Event {
         client_id: String,
         /// Where it came from.
         address: SocketAddr,
+        /// The kind of TLS client that it is, if its ClientHello could be read.
+        ja4: Option<Ja4>,
         /// The connection's number, unique in this process.
         connection: u64,
         /// To be sent once the device's notice is that of its present state: the session's own subscriptions wait for

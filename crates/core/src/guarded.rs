@@ -95,6 +95,12 @@ fn is_lower(after: Tier, before: Tier) -> bool {
     rank(after) > rank(before)
 }
 
+/// The tiers below another.
+pub fn lower_than(tier: Tier) -> impl Iterator<Item = Tier> {
+    let all = Tier::ALL.iter().copied();
+    all.filter(move |lower| is_lower(*lower, tier))
+}
+
 /// The tier by which it is judged who gets a value: one that a bridge has made opens what the authority opens by which the
 /// bridge was asked, whatever tier its own credential was given.
 pub fn effective_tier(own: Tier, authority: Option<Tier>, is_made_with_it: bool) -> Tier {
@@ -102,6 +108,39 @@ pub fn effective_tier(own: Tier, authority: Option<Tier>, is_made_with_it: bool)
         Some(authority) => authority,
         None => own,
     }
+}
+
+/// Authorities that are followed, one behind the other. A longer chain counts as critical.
+pub const AUTHORITIES_MAX: usize = 8;
+
+/// An authority: a credential by which a bridge is asked for values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority<I> {
+    /// Its own tier.
+    pub tier: Tier,
+    /// The authority by which its own value was made; none if it was given.
+    pub made_by: Option<I>,
+}
+
+/// The tier by which an authority is judged: the highest of its own and those of the authorities behind it, each of which
+/// made the value of the one before. A chain that comes back to itself ends there. None if there is no such authority.
+pub fn tier_of_chain<I: PartialEq, E>(
+    first: I,
+    mut look_up: impl FnMut(&I) -> Result<Option<Authority<I>>, E>,
+) -> Result<Option<Tier>, E> {
+    let (mut seen, mut next, mut highest) = (Vec::new(), Some(first), None);
+    while let Some(id) = next.take().filter(|id| !seen.contains(id)) {
+        if seen.len() == AUTHORITIES_MAX {
+            return Ok(Some(Tier::Critical));
+        }
+        let Some(authority) = look_up(&id)? else {
+            break;
+        };
+        highest = Some(effective_tier(authority.tier, highest, true));
+        next = authority.made_by;
+        seen.push(id);
+    }
+    Ok(highest)
 }
 
 /// Whether the end of a credential may go with the value that it was the end of, when that is replaced: for whoever may
@@ -222,6 +261,70 @@ mod tests {
         ] {
             let judged = effective_tier(own, authority, made);
             assert_eq!(judged, effective, "{own} {authority:?} {made}");
+        }
+    }
+
+    /// The tier of the first of these authorities: each has a tier and the place of the one by which it was made.
+    fn chained(authorities: &[(Tier, Option<usize>)]) -> Option<Tier> {
+        let mut reads = 0;
+        let look_up = |place: &usize| {
+            reads += 1;
+            let found = authorities.get(*place);
+            Ok::<_, ()>(found.map(|(tier, made_by)| Authority {
+                tier: *tier,
+                made_by: *made_by,
+            }))
+        };
+        let tier = tier_of_chain(0, look_up).unwrap();
+        assert!(reads <= AUTHORITIES_MAX, "{reads}");
+        tier
+    }
+
+    #[test]
+    fn lower_tiers_are_those_of_less_harm() {
+        let below = |tier| lower_than(tier).collect::<Vec<_>>();
+        assert_eq!(below(Tier::Critical), [Tier::High, Tier::Standard]);
+        assert_eq!(below(Tier::High), [Tier::Standard]);
+        assert_eq!(below(Tier::Standard), []);
+    }
+
+    #[test]
+    fn an_authority_is_as_critical_as_the_ones_by_which_it_was_made() {
+        use Tier::{Critical, High, Standard};
+        for (authorities, judged) in [
+            (&[][..], None),
+            (&[(Standard, None)], Some(Standard)),
+            (&[(Standard, Some(1)), (Critical, None)], Some(Critical)),
+            (
+                &[(Standard, Some(1)), (Standard, Some(2)), (High, None)],
+                Some(High),
+            ),
+            (
+                &[(Standard, Some(1)), (Critical, Some(2)), (Standard, None)],
+                Some(Critical),
+            ),
+            // The one behind it is not there any more.
+            (&[(High, Some(1))], Some(High)),
+            // Its value was given, not made: whatever is there besides counts for nothing.
+            (&[(Standard, None), (Critical, None)], Some(Standard)),
+        ] {
+            assert_eq!(chained(authorities), judged, "{authorities:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_authorities_ends_where_it_comes_back_and_one_too_long_is_critical() {
+        use Tier::{High, Standard};
+        assert_eq!(chained(&[(Standard, Some(0))]), Some(Standard));
+        let circle = [(Standard, Some(1)), (High, Some(0))];
+        assert_eq!(chained(&circle), Some(High));
+        for (length, judged) in [
+            (AUTHORITIES_MAX, Standard),
+            (AUTHORITIES_MAX + 1, Tier::Critical),
+        ] {
+            let mut chain: Vec<_> = (1..=length).map(|next| (Standard, Some(next))).collect();
+            chain[length - 1].1 = None;
+            assert_eq!(chained(&chain), Some(judged), "{length}");
         }
     }
 

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod newer;
+
+pub use newer::{Newer, newer};
+
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::key::KeyType;
 use crate::right::{Narrowing, Right, Used, Verb};

@@ -11,10 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hearthkey_core::audit::Entry;
+use hearthkey_core::id::Fingerprint;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::journal::Revocation;
 use hearthkey_store::registry::{ReadError, Registry};
+use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -26,8 +29,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Ends of one thing that are not on the disk yet, after which nothing replaces one of them.
-const REPLACED_MAX: usize = 64;
+/// Ends of one thing that one caller has decided on and that are not on the disk yet, after which that caller replaces none
+/// of them. Another caller has as many.
+const REPLACED_MAX: usize = 8;
 /// Tries after which a failure is told once more.
 const TOLD_EVERY: u64 = 60;
 
@@ -39,9 +43,10 @@ pub(crate) trait End: Send + Sync {
     /// What tells it from other ends of the same thing.
     fn kind(&self) -> String;
 
-    /// Whether it takes the place of one of its kind before it: they are written one after the other, the newest last.
-    fn replaces(&self) -> bool {
-        false
+    /// The decision, if it takes the place of one of its kind before it: they are written one after the other, the newest
+    /// last.
+    fn replaces(&self) -> Option<Decision> {
+        None
     }
 
     /// What the journal gets, if it is for the journal.
@@ -70,6 +75,22 @@ pub(crate) trait End: Send + Sync {
     }
 }
 
+/// What is decided of a thing whose ends replace one another, and by whom.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Decision {
+    by: String,
+    what: Fingerprint,
+}
+
+impl Decision {
+    pub(crate) fn of(entry: &Entry, what: &impl Serialize) -> Self {
+        Self {
+            by: entry.actor.name.clone(),
+            what: Fingerprint::of(&serde_json::to_vec(what).unwrap_or_default()),
+        }
+    }
+}
+
 /// How a try ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tried {
@@ -82,7 +103,7 @@ enum Tried {
 type Key = (String, String);
 
 /// The ends of access that are not on the disk yet. They are bounded by the things that can end, the same end of the same
-/// thing being one, and by [`REPLACED_MAX`].
+/// thing being one, and by [`REPLACED_MAX`] of each caller.
 pub(crate) struct Endings {
     pending: Mutex<HashMap<Key, Pending>>,
     /// How many have replaced another.
@@ -95,6 +116,8 @@ struct Pending {
     told: watch::Receiver<bool>,
     /// Whether it holds again when the home is opened again, although it is not everywhere yet.
     lasts: bool,
+    /// What was decided, if it replaces another one.
+    decision: Option<Decision>,
 }
 
 struct Begun {
@@ -169,8 +192,9 @@ impl Endings {
     pub(crate) fn begin(&self, end: impl End + 'static) -> Ending {
         let mut pending = locked(&self.pending);
         let (mut key, mut before) = ((end.object(), end.kind()), None);
-        if end.replaces() {
-            before = newest_like(&pending, &key);
+        let decision = end.replaces();
+        if decision.is_some() {
+            before = newest_like(&pending, &key).map(|its| its.told.clone());
             let number = self.replaced.fetch_add(1, Ordering::Relaxed);
             key.1 = format!("{} {number}", key.1);
         } else if let Some(same) = pending.get(&key) {
@@ -180,6 +204,7 @@ impl Endings {
         let its = Pending {
             told: told.clone(),
             lasts: end.lasts(),
+            decision,
         };
         pending.insert(key.clone(), its);
         let begun = Begun {
@@ -199,7 +224,11 @@ impl Endings {
         let number = self.replaced.fetch_add(1, Ordering::Relaxed);
         let key = (object, format!("announced {number}"));
         let (begun, told) = watch::channel(false);
-        let its = Pending { told, lasts: false };
+        let its = Pending {
+            told,
+            lasts: false,
+            decision: None,
+        };
         locked(&self.pending).insert(key.clone(), its);
         Announced {
             endings: self,
@@ -232,10 +261,22 @@ impl Endings {
         pending.keys().any(|(its, _)| its == object)
     }
 
-    /// Whether an end of a thing may replace another one.
-    pub(crate) fn has_room(&self, object: &str) -> bool {
+    /// Whether an end of a thing may replace another one, if it is this caller's.
+    pub(crate) fn has_room(&self, object: &str, caller: &str) -> bool {
         let pending = locked(&self.pending);
-        pending.keys().filter(|(its, _)| its == object).count() < REPLACED_MAX
+        let is_theirs = |its: &Pending| its.decision.as_ref().is_some_and(|its| its.by == caller);
+        let theirs = pending
+            .iter()
+            .filter(|((of, _), its)| of == object && is_theirs(its));
+        theirs.count() < REPLACED_MAX
+    }
+
+    /// The end of a kind that was decided on last, if it is not on the disk yet and decides the same. It is not begun again.
+    pub(crate) fn same(&self, object: &str, kind: &str, decision: &Decision) -> Option<Ending> {
+        let pending = locked(&self.pending);
+        let newest = newest_like(&pending, &(object.to_owned(), kind.to_owned()))?;
+        let is_same = newest.decision.as_ref()?.what == decision.what;
+        is_same.then(|| Ending(newest.told.clone()))
     }
 
     /// Waits until no end of a thing is pending, as long as an answer waits. Returns whether none is.
@@ -268,10 +309,10 @@ impl Endings {
 }
 
 /// The newest of a kind of thing that replace one another.
-fn newest_like(
-    pending: &HashMap<Key, Pending>,
+fn newest_like<'a>(
+    pending: &'a HashMap<Key, Pending>,
     (object, kind): &Key,
-) -> Option<watch::Receiver<bool>> {
+) -> Option<&'a Pending> {
     let number = |(its, of): &Key| {
         let number = of.strip_prefix(kind)?.strip_prefix(' ')?;
         number.parse::<u64>().ok().filter(|_| its == object)
@@ -279,8 +320,7 @@ fn newest_like(
     let like = pending
         .iter()
         .filter_map(|(key, its)| Some((number(key)?, its)));
-    like.max_by_key(|(number, _)| *number)
-        .map(|(_, its)| its.told.clone())
+    like.max_by_key(|(number, _)| *number).map(|(_, its)| its)
 }
 
 /// Writes down what ends, until the home closes.
@@ -444,3 +484,6 @@ impl Home {
         self.commit(change).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use hearthkey_broker::{
 use hearthkey_core::access::RENEWAL_CLIENT_ID;
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
+use hearthkey_core::posture::shared_identity::Machine;
 use hearthkey_core::rejection::Code;
 use hearthkey_store::change::{Change, Write};
 use tokio::sync::Semaphore;
@@ -98,6 +99,7 @@ impl Home {
                 certificate,
                 client_id,
                 address,
+                ja4,
                 connection,
                 settled,
                 ..
@@ -108,6 +110,9 @@ impl Home {
                 // connection.
                 if client_id != RENEWAL_CLIENT_ID {
                     self.arrived(&device, certificate, address, connection)
+                        .await;
+                    let address = address.ip();
+                    self.note_coming(&device, &client_id, Machine { address, ja4 })
                         .await;
                 }
                 if let Some(settled) = settled {

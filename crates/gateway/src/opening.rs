@@ -15,7 +15,7 @@ use hearthkey_core::id::{
     DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
 };
 use hearthkey_core::posture::witness::JournalOpened;
-use hearthkey_core::profile::{InvalidProfile, Profile, built_in_texts};
+use hearthkey_core::profile::{InvalidProfile, Newer, Profile, built_in_texts, newer};
 use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::{
@@ -133,8 +133,9 @@ pub(crate) async fn open(
         tracing::error!(%incident, "the home opens read-only");
     }
     let now = clock.now();
-    refresh_built_in_profiles(&store, incident.is_none()).await?;
+    let own = refresh_built_in_profiles(&store, incident.is_none()).await?;
     let (profiles, mut warnings) = load_profiles(&store)?;
+    warnings.extend(own.iter().map(stays_own));
     let issuers = load_issuers(&store)?;
     let loaded = load_access(&store, &profiles, now)?;
     let mut habits = Habits::default();
@@ -345,31 +346,43 @@ impl Home {
     }
 }
 
-/// Brings the profiles that come with the program up to date.
-async fn refresh_built_in_profiles(store: &Store, writable: bool) -> Result<(), HomeError> {
+/// Brings the profiles that come with the program up to date. Returns those whose names profiles of the home's own have.
+async fn refresh_built_in_profiles(
+    store: &Store,
+    writable: bool,
+) -> Result<Vec<ProfileName>, HomeError> {
     let stored = store.read(|registry| registry.profiles())?;
-    let mut change = Change::default();
-    for toml in built_in_texts() {
-        if !stored.iter().any(|(known, _)| known == toml) {
-            let name = Profile::parse(toml)?.name;
-            change.writes.push(Write::Profile {
-                name,
-                toml: toml.to_owned(),
-                built_in: true,
-            });
-        }
+    let Newer { put, own } = newer(&built_in_texts(), &stored)?;
+    let writes = put.into_iter().map(|(name, toml)| Write::Profile {
+        name,
+        toml: toml.to_owned(),
+        built_in: true,
+    });
+    let writes: Vec<Write> = writes.collect();
+    if !writable || writes.is_empty() {
+        return Ok(own);
     }
-    if !writable || change.writes.is_empty() {
-        return Ok(());
-    }
+    let change = Change {
+        writes,
+        ..Change::default()
+    };
     match store.commit(change).await {
         // A home opens also while its disk takes nothing. Until it does, the profiles are those of the program before.
         Err(error) if error.is_of_storage() => {
             tracing::error!(%error, "the profiles that come with the program are not brought up to date yet");
-            Ok(())
         }
-        done => Ok(done.map(drop)?),
+        done => drop(done?),
     }
+    Ok(own)
+}
+
+/// Says of a profile of the home's own that a built-in one has its name.
+fn stays_own(name: &ProfileName) -> String {
+    tracing::warn!(%name, "a profile of the home's own has the name of a built-in one, which is not used");
+    format!(
+        "The profile {name} is your own, and this version has a built-in one of that name, which is not used. Yours stays as it is. \
+         To tell them apart, add yours under another name with `hearthkey profile add`, and claim its devices by that one from now on."
+    )
 }
 
 type Profiles = HashMap<ProfileName, Arc<Profile>>;

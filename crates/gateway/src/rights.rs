@@ -14,7 +14,7 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::rights::{KnownRights, RightWrite, Uses};
 
-use crate::endings::{End, Ending};
+use crate::endings::{Decision, End, Ending};
 use crate::home::{Home, locked};
 use crate::issuance::DECISIONS_MAX;
 use crate::lifecycle::still_ending;
@@ -146,7 +146,7 @@ impl Home {
             Failure::refused(&error, "Look at its rights again, and choose among them.")
         })?;
         let object = format!("device:{device}");
-        if !self.endings.has_room(&object) {
+        if !self.endings.has_room(&object, &actor.name) {
             return Err(still_ending(&object));
         }
         let entry = Entry::new(self.now(), actor, "device.narrow", object);
@@ -167,6 +167,10 @@ impl Home {
     fn cut_rights(&self, device: &DeviceId, then: Narrowing, entry: Entry) -> Ending {
         let ending = {
             let mut access = self.access_mut();
+            let decision = Decision::of(&entry, &then);
+            if let Some(same) = self.endings.same(&entry.object, RIGHTS, &decision) {
+                return same;
+            }
             let before = access
                 .device(device)
                 .and_then(|known| known.narrowing.clone());
@@ -243,6 +247,9 @@ impl Home {
     }
 }
 
+/// What tells these ends from others of a device.
+const RIGHTS: &str = "rights";
+
 /// A device that has lost rights in memory.
 struct RightsEnd {
     device: DeviceId,
@@ -261,11 +268,11 @@ impl End for RightsEnd {
     }
 
     fn kind(&self) -> String {
-        "rights".into()
+        RIGHTS.into()
     }
 
-    fn replaces(&self) -> bool {
-        true
+    fn replaces(&self) -> Option<Decision> {
+        Some(Decision::of(&self.entry, &self.then))
     }
 
     fn change(&self) -> Change {

@@ -8,7 +8,7 @@ use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::posture::Each;
 use hearthkey_core::posture::shared_identity::{
-    Meeting, Present, SharedIdentities, SharedIdentity, side_by_side,
+    Machine, Meeting, Present, SharedIdentities, SharedIdentity, side_by_side,
 };
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::Store;
@@ -33,7 +33,11 @@ fn record(found: &SharedIdentity, now: Timestamp) -> Entry {
         ja4.unwrap_or_else(|| "unknown".into())
     });
     let object = format!("device:{}", found.device);
-    Entry::new(now, Actor::gateway(), "session.take_over", object)
+    let action = match found.apart {
+        true => "session.elsewhere",
+        false => "session.take_over",
+    };
+    Entry::new(now, Actor::gateway(), action, object)
         .because("two machines seem to use one identity")
         .with("client_id", found.client_id.clone())
         .with("takeovers_in_a_minute", found.takeovers)
@@ -84,8 +88,25 @@ impl Home {
             };
             (found, known.to_json())
         };
+        self.record_shared(&found, kept, now).await;
+    }
+
+    /// Takes note of a connection by which machines are told apart that never meet.
+    pub(crate) async fn note_coming(&self, device: &DeviceId, client_id: &str, machine: Machine) {
+        let now = self.now();
+        let (found, kept) = {
+            let mut known = locked(&self.shared_identities);
+            let Some(found) = known.come(device, client_id, machine, now) else {
+                return;
+            };
+            (found, known.to_json())
+        };
+        self.record_shared(&found, kept, now).await;
+    }
+
+    async fn record_shared(&self, found: &SharedIdentity, kept: Vec<u8>, now: Timestamp) {
         tracing::warn!(device = %found.device, "two machines seem to use one identity");
-        let change = Change::record(record(&found, now)).write(Write::Setting(SETTING, kept));
+        let change = Change::record(record(found, now)).write(Write::Setting(SETTING, kept));
         if let Err(error) = self.commit(change).await {
             tracing::error!(%error, "that two machines use one identity could not be recorded");
         }

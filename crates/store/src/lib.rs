@@ -37,6 +37,7 @@ pub mod registry;
 pub mod rights;
 pub mod slots;
 mod store;
+mod tiers;
 pub mod tokens;
 pub mod underway;
 pub mod vault;

@@ -8,9 +8,9 @@ use rusqlite::{Transaction, params};
 use serde::Serialize;
 
 use crate::apply::{ApplyError, misplaced, one};
-use crate::errands;
 use crate::vault::{CredentialPlace, SealedSecret};
 use crate::vault_change::{NewVersion, VaultWrite};
+use crate::{errands, tiers};
 
 pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
@@ -72,6 +72,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         }
         VaultWrite::Bridge(..)
         | VaultWrite::Disconnect(..)
+        | VaultWrite::KeepTier(..)
         | VaultWrite::Finding(..)
         | VaultWrite::Resolved(..)
         | VaultWrite::Settled(..)
@@ -399,6 +400,9 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
             one(tx
                 .prepare_cached("DELETE FROM bridge WHERE name = ?1 AND environment = ?2")?
                 .execute((name, environment.as_str()))?)?;
+        }
+        VaultWrite::KeepTier(bridge, environment, tier) => {
+            tiers::keep(tx, bridge, environment, *tier)?;
         }
         VaultWrite::Finding(finding, at) => {
             tx.prepare_cached(

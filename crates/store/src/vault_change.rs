@@ -1,7 +1,7 @@
 //! What can be changed in the vault, as data: the one place where its tables are written.
 
 use hearthkey_core::bridge::Bridge;
-use hearthkey_core::credential::{Credential, CredentialId, Origin, State, VersionState};
+use hearthkey_core::credential::{Credential, CredentialId, Origin, State, Tier, VersionState};
 use hearthkey_core::finding::{Finding, FindingKind};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::lease::Lease;
@@ -138,6 +138,8 @@ pub enum VaultWrite {
     Bridge(Bridge),
     /// Disconnects a bridge.
     Disconnect(String, EnvironmentName),
+    /// Gives what a bridge of this name and environment has made a tier of its own, where it has a lower one.
+    KeepTier(String, EnvironmentName, Tier),
     /// Notes a finding, or that it is still there.
     Finding(Finding, Timestamp),
     /// A finding is no more; a conflict if it was not there.

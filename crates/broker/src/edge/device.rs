@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hearthkey_core::access::{Admission, Admitted, DoorRefusal};
 use hearthkey_core::id::Fingerprint;
+use hearthkey_core::ja4::Ja4;
 use hearthkey_core::topic::hearthkey;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -209,6 +210,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, welcome: Welcome) {
         requests: Requests::new(&shared, &connection.hall, at, &info),
         shared,
         info,
+        ja4,
         was_announced: false,
     };
     let end = visit.serve(&mut connection).await;
@@ -268,6 +270,7 @@ fn end_other_renewals(shared: &Shared, info: &SessionInfo) {
 struct Visit {
     shared: Arc<Shared>,
     info: SessionInfo,
+    ja4: Option<Ja4>,
     requests: Requests,
     was_announced: bool,
 }
@@ -368,6 +371,7 @@ impl Visit {
             admission: info.admission,
             client_id: info.client_id,
             address: info.address,
+            ja4: self.ja4,
             connection: info.connection,
             settled,
         };

@@ -9,6 +9,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod apart;
+
+pub use apart::APART_WITHIN;
+
+use apart::Comings;
+
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::id::DeviceId;
 use crate::ja4::Ja4;
@@ -101,6 +107,9 @@ pub struct SharedIdentity {
     pub machines: [Machine; 2],
     /// Takeovers within the last minute.
     pub takeovers: u32,
+    /// Whether they connected by turns without having been seen to meet.
+    #[serde(default)]
+    pub apart: bool,
     /// When it was last seen.
     pub last_at: Timestamp,
 }
@@ -109,6 +118,7 @@ pub struct SharedIdentity {
 #[derive(Debug, Default)]
 pub struct SharedIdentities {
     watched: HashMap<DeviceId, Watched>,
+    comings: Comings,
     found: HashMap<DeviceId, SharedIdentity>,
 }
 
@@ -192,6 +202,7 @@ impl SharedIdentities {
             client_id: clipped(meeting.client_id),
             device: meeting.device.clone(),
             last_at: now,
+            apart: false,
         };
         // Two machines are not taken for two programs again because one of them was quicker this time.
         let known = self.found.get(&meeting.device);
@@ -200,18 +211,53 @@ impl SharedIdentities {
             && watched
                 .told_at
                 .is_some_and(|told| now.since(told) < TOLD_AGAIN);
-        let machines = match known {
+        let (machines, apart) = match known {
             Some(known) if two.is_none() && now.since(known.last_at) < REMEMBERED_FOR => {
-                known.machines
+                (known.machines, known.apart)
             }
-            _ => found.machines,
+            _ => (found.machines, false),
         };
-        let found = SharedIdentity { machines, ..found };
+        let found = SharedIdentity {
+            machines,
+            apart,
+            ..found
+        };
+        if !is_told {
+            watched.told_at = Some(now);
+        }
+        self.make_room_for_finding(&meeting.device);
         self.found.insert(meeting.device, found.clone());
-        if is_told {
+        (!is_told).then_some(found)
+    }
+
+    /// Takes note of a connection that met no other. Returns what is to be put on record now, if anything is: once, and again
+    /// when it was forgotten.
+    pub fn come(
+        &mut self,
+        device: &DeviceId,
+        client_id: &str,
+        machine: Machine,
+        now: Timestamp,
+    ) -> Option<SharedIdentity> {
+        let machines = self.comings.come(device, machine, now)?;
+        let is_known = |known: &&mut SharedIdentity| now.since(known.last_at) < REMEMBERED_FOR;
+        if let Some(known) = self.found.get_mut(device).filter(is_known) {
+            // That they have met says more.
+            if known.apart {
+                (known.machines, known.last_at) = (machines, now);
+            }
             return None;
         }
-        watched.told_at = Some(now);
+        self.make_room_for_finding(device);
+        let found = SharedIdentity {
+            device: device.clone(),
+            client_id: clipped(client_id.to_owned()),
+            machines,
+            takeovers: 0,
+            last_at: now,
+            apart: true,
+        };
+        self.found.insert(device.clone(), found.clone());
         Some(found)
     }
 
@@ -228,9 +274,21 @@ impl SharedIdentities {
         }
     }
 
+    /// Forgets the finding that was seen last longest ago, if there is no room for another.
+    fn make_room_for_finding(&mut self, newcomer: &DeviceId) {
+        if self.found.len() < WATCHED_MAX || self.found.contains_key(newcomer) {
+            return;
+        }
+        let oldest = self.found.values().min_by_key(|found| found.last_at);
+        if let Some(device) = oldest.map(|found| found.device.clone()) {
+            self.found.remove(&device);
+        }
+    }
+
     /// Forgets a device: it has a new key. False if there was no finding about it.
     pub fn forget(&mut self, device: &DeviceId) -> bool {
         self.watched.remove(device);
+        self.comings.forget(device);
         self.found.remove(device).is_some()
     }
 
@@ -261,8 +319,8 @@ impl SharedIdentities {
         let kept: Vec<SharedIdentity> = serde_json::from_slice(json).unwrap_or_default();
         let found = kept.into_iter().take(KEPT_MAX);
         Self {
-            watched: HashMap::new(),
             found: found.map(|its| (its.device.clone(), its)).collect(),
+            ..Self::default()
         }
     }
 }
@@ -279,6 +337,9 @@ fn clipped(mut text: String) -> String {
 impl SharedIdentity {
     fn finding(&self) -> Finding {
         let (device, [first, second]) = (&self.device, &self.machines);
+        if self.apart {
+            return self.finding_apart();
+        }
         if first == second {
             return about(device, Severity::Medium, "").saying(
                 format!(
@@ -316,6 +377,27 @@ impl SharedIdentity {
             format!(
                 "See which of the two is the device. If you do not know the other, the key of {device} was copied: {} \
                  If both are yours, give each an identity of its own.",
+                cut_off(device)
+            ),
+        )
+    }
+}
+
+impl SharedIdentity {
+    fn finding_apart(&self) -> Finding {
+        let (device, [first, second]) = (&self.device, &self.machines);
+        about(device, Severity::Medium, "apart").saying(
+            format!(
+                "The identity of {device} may be used by two machines that connect by turns: {} and {}, with different TLS programs ({} and {}), last at {}.",
+                first.address,
+                second.address,
+                program(first),
+                program(second),
+                self.last_at
+            ),
+            format!(
+                "See which of the two is the device. If you know both, give each an identity of its own. If you do not know one, the \
+                 key of {device} was perhaps copied: {}",
                 cut_off(device)
             ),
         )

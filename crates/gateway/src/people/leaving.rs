@@ -14,7 +14,7 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::{PersonWrite, StoredPasskey};
 use hearthkey_store::registry::{ReadError, Registry};
 
-use crate::endings::{End, Ending, all_in_time};
+use crate::endings::{Decision, End, Ending, all_in_time};
 use crate::home::{Home, locked};
 
 /// Sessions and people that are out, while the registry does not have it yet.
@@ -180,6 +180,11 @@ impl End for PasskeyEnd {
     }
 }
 
+/// What tells the ends of somebody's role from others of the same person.
+fn role_of(person: &str) -> String {
+    format!("role of {person}")
+}
+
 struct RoleEnd {
     person: String,
     taken: Arc<Taken>,
@@ -203,11 +208,11 @@ impl End for RoleEnd {
     }
 
     fn kind(&self) -> String {
-        format!("role of {}", self.person)
+        role_of(&self.person)
     }
 
-    fn replaces(&self) -> bool {
-        true
+    fn replaces(&self) -> Option<Decision> {
+        Some(Decision::of(&self.entry, &self.taken.then))
     }
 
     fn change(&self) -> Change {
@@ -257,6 +262,11 @@ impl Home {
     /// Gives a person another role. Only what both permit is left to them until the registry has it.
     pub(super) fn cut_role(&self, person: &Person, then: Mandate, entry: Entry) -> Ending {
         let mut roles = locked(&self.people.gone.roles);
+        let decision = Decision::of(&entry, &then);
+        let kind = role_of(&person.id);
+        if let Some(same) = self.endings.same(&entry.object, &kind, &decision) {
+            return same;
+        }
         let before = roles.get(&person.id).map(|taken| taken.meanwhile.clone());
         let before = before.unwrap_or_else(|| Some(person.mandate.clone()));
         let taken = Arc::new(Taken {

@@ -262,7 +262,7 @@ impl Home {
         let (actor, mandate) = (caller.actor(), &after.mandate);
         let owns = before.mandate.role() == Role::Owner && before.standing() == Standing::Active;
         let leaves = owns && mandate.role() != Role::Owner;
-        if !self.endings.has_room(&entry.object) {
+        if !self.endings.has_room(&entry.object, &actor.name) {
             return Err(still_ending(&entry.object));
         }
         if leaves && !self.has_another_owner(before)? {

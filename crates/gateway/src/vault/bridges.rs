@@ -25,6 +25,7 @@ use crate::lifecycle::still_ending;
 use crate::people::here::Needed;
 use crate::problem::Failure;
 use crate::vault::credentials::object;
+use crate::vault::disconnecting::keep_tier;
 use crate::vault::interruptible::Interruptible;
 
 /// Names of credentials in one record at most.
@@ -256,7 +257,14 @@ impl Home {
                 "authority",
                 bridge.authority.as_ref().map(ToString::to_string),
             );
-        let change = Change::record(entry).vault(VaultWrite::Bridge(bridge));
+        let before = self
+            .store
+            .read(|registry| registry.bridge(&bridge.name, &bridge.environment))?;
+        let mut change = Change::record(entry);
+        if let Some(before) = before.filter(|before| before.authority != bridge.authority) {
+            change = keep_tier(change, &before, self.tier_at(&before)?);
+        }
+        let change = change.vault(VaultWrite::Bridge(bridge));
         self.commit_shown(change, shown).await?;
         Ok(view(&connected))
     }

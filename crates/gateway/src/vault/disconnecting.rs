@@ -7,7 +7,7 @@ use hearthkey_api as api;
 use hearthkey_api::code;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::bridge::Bridge;
-use hearthkey_core::credential::CredentialId;
+use hearthkey_core::credential::{CredentialId, Tier};
 use hearthkey_store::change::Change;
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
@@ -44,6 +44,8 @@ impl Home {
         if its.any(|known| self.endings.is_pending(&object(&known.credential.id))) {
             return Err(still_needed(&bridge));
         }
+        // Read before its credentials are retired, the authority among them.
+        let tier = self.tier_at(&bridge)?;
         let retired = match retire {
             true => self.retire_with(&actor, &bridge).await?,
             false => Vec::new(),
@@ -54,9 +56,14 @@ impl Home {
             "bridge.disconnect",
             bridge_object(&bridge),
         )
-        .with("retired", retired.len());
+        .with("retired", retired.len())
+        .with("tier_kept", tier.map(Tier::as_str));
         let name = bridge.name.clone();
-        let ending = self.endings.begin(BridgeEnd { bridge, entry });
+        let ending = self.endings.begin(BridgeEnd {
+            bridge,
+            tier,
+            entry,
+        });
         Ok(api::Disconnected {
             name,
             durable: ending.durable_in_time().await,
@@ -118,9 +125,18 @@ fn still_needed(bridge: &Bridge) -> Failure {
     )
 }
 
+/// Adds that what a bridge has made keeps the tier of the authority by which the bridge is asked no more.
+pub(super) fn keep_tier(change: Change, bridge: &Bridge, tier: Option<Tier>) -> Change {
+    let Some(tier) = tier else { return change };
+    let (name, environment) = (bridge.name.clone(), bridge.environment.clone());
+    change.vault(VaultWrite::KeepTier(name, environment, tier))
+}
+
 /// A bridge that is disconnected.
 struct BridgeEnd {
     bridge: Bridge,
+    /// The tier of what it made: that its authority made it is not known any more once it is gone.
+    tier: Option<Tier>,
     entry: Entry,
 }
 
@@ -137,7 +153,8 @@ impl End for BridgeEnd {
         let Bridge {
             name, environment, ..
         } = self.bridge.clone();
-        Change::record(self.entry.clone()).vault(VaultWrite::Disconnect(name, environment))
+        let change = keep_tier(Change::record(self.entry.clone()), &self.bridge, self.tier);
+        change.vault(VaultWrite::Disconnect(name, environment))
     }
 
     fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {

@@ -18,6 +18,7 @@ use crate::caller::Caller;
 use crate::home::{Home, locked};
 use crate::problem::Failure;
 use crate::vault::credentials::{named, object};
+use crate::vault::guarding::tier_in;
 use crate::vault::views;
 
 /// Findings that one service may report in an hour.
@@ -137,8 +138,9 @@ fn shared(
         let holders = registry.holders_of(&value)?;
         let mut tiers = Vec::with_capacity(holders.len());
         for id in &holders {
-            let known = registry.credential(id)?;
-            tiers.extend(known.map(|known| (id.clone(), known.credential.tier)));
+            if let Some(known) = registry.credential(id)? {
+                tiers.push((id.clone(), tier_in(registry, &known)?));
+            }
         }
         if !may_know_equal(caller, &tiers) {
             continue;

@@ -8,6 +8,7 @@ use hearthkey_core::secret::Secret;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
 use hearthkey_store::inventory::SealedValue;
+use hearthkey_store::registry::Registry;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::VaultWrite;
 use zeroize::Zeroizing;
@@ -17,6 +18,7 @@ use crate::home::{Home, locked};
 use crate::people::here::{Needed, Shown};
 use crate::problem::Failure;
 use crate::vault::credentials::{named, not_active, object};
+use crate::vault::guarding::tier_of_authority;
 
 /// Values in one request at most.
 const NAMES_MAX: usize = 100;
@@ -254,22 +256,15 @@ impl Home {
         self.tier_of_authority_of(id.name.bridge(), id)
     }
 
-    /// The tier of the credential by which a bridge in a credential's environment is asked, if that is another one.
+    /// The tier by which the credential is judged by which a bridge in a credential's environment is asked, if that is
+    /// another one.
     fn tier_of_authority_of(
         &self,
         bridge: &str,
         id: &CredentialId,
     ) -> Result<Option<Tier>, Failure> {
-        Ok(self.store.read(|registry| {
-            let bridge = registry.bridge(bridge, &id.environment)?;
-            let authority = bridge.and_then(|bridge| bridge.authority);
-            let Some(name) = authority.filter(|name| *name != id.name) else {
-                return Ok(None);
-            };
-            let environment = id.environment.clone();
-            let known = registry.credential(&CredentialId { environment, name })?;
-            Ok(known.map(|known| known.credential.tier))
-        })?)
+        let tier = |registry: &Registry<'_>| tier_of_authority(registry, bridge, id);
+        Ok(self.store.read(tier)?)
     }
 
     /// A place of use is told of rotations by the authority of its bridge: no pattern has a critical one speak.

@@ -4,13 +4,17 @@
 //! the code that is shown where no session is.
 
 use hearthkey_api::SecondFactor;
+use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{
     Action, Credential, CredentialId, Origin, State, Tier, VersionState,
 };
-use hearthkey_core::guarded::{Guarded, effective_tier, may_change, may_drop_end, may_follow};
+use hearthkey_core::guarded::{
+    Authority, Guarded, effective_tier, may_change, may_drop_end, may_follow, tier_of_chain,
+};
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::inventory::{KnownCredential, SealedValue};
+use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
 use crate::home::Home;
@@ -119,6 +123,81 @@ impl Home {
     }
 }
 
+/// The credential by which a bridge is asked in the environment of another credential.
+fn authority_at(
+    registry: &Registry<'_>,
+    bridge: &str,
+    of: &CredentialId,
+) -> Result<Option<CredentialId>, ReadError> {
+    let bridge = registry.bridge(bridge, &of.environment)?;
+    let name = bridge.and_then(|bridge| bridge.authority);
+    let other = name.filter(|name| *name != of.name);
+    Ok(other.map(|name| CredentialId {
+        environment: of.environment.clone(),
+        name,
+    }))
+}
+
+/// An authority, with the one by which a value of it that is kept was made.
+fn authority(
+    registry: &Registry<'_>,
+    id: &CredentialId,
+) -> Result<Option<Authority<CredentialId>>, ReadError> {
+    let Some(known) = registry.credential(id)? else {
+        return Ok(None);
+    };
+    let versions = registry.versions(id)?;
+    let is_made = versions.iter().any(|version| {
+        version.origin == Origin::Minted && version.state != VersionState::Destroyed
+    });
+    let made_by = match is_made {
+        true => authority_at(registry, id.name.bridge(), id)?,
+        false => None,
+    };
+    Ok(Some(Authority {
+        tier: known.credential.tier,
+        made_by,
+    }))
+}
+
+/// The tier by which the credential is judged by which a bridge is asked in the environment of another credential, if there
+/// is one.
+pub(super) fn tier_of_authority(
+    registry: &Registry<'_>,
+    bridge: &str,
+    of: &CredentialId,
+) -> Result<Option<Tier>, ReadError> {
+    match authority_at(registry, bridge, of)? {
+        Some(first) => tier_of_chain(first, |id| authority(registry, id)),
+        None => Ok(None),
+    }
+}
+
+/// The tier by which a version of a credential is judged, whose own tier is this.
+fn tier_of_version(
+    registry: &Registry<'_>,
+    id: &CredentialId,
+    own: Tier,
+    version: Option<u32>,
+) -> Result<Tier, ReadError> {
+    let authority = tier_of_authority(registry, id.name.bridge(), id)?;
+    if effective_tier(own, authority, true) == own {
+        return Ok(own);
+    }
+    let versions = registry.versions(id)?;
+    let is_made_with_it = versions
+        .iter()
+        .any(|known| Some(known.version) == version && known.origin == Origin::Minted);
+    Ok(effective_tier(own, authority, is_made_with_it))
+}
+
+/// The tier by which a credential is judged as it is now.
+pub(super) fn tier_in(registry: &Registry<'_>, known: &KnownCredential) -> Result<Tier, ReadError> {
+    let Credential { id, tier, .. } = &known.credential;
+    let current = known.current.map(|(version, _)| version);
+    tier_of_version(registry, id, *tier, current)
+}
+
 impl Home {
     /// The tier by which a version of a credential is judged, whose own tier is this.
     pub(crate) fn effective_tier(
@@ -127,21 +206,24 @@ impl Home {
         own: Tier,
         version: Option<u32>,
     ) -> Result<Tier, Failure> {
-        let authority = self.tier_of_authority(id)?;
-        if effective_tier(own, authority, true) == own {
-            return Ok(own);
-        }
-        let versions = self.store.read(|registry| registry.versions(id))?;
-        let is_made_with_it = versions
-            .iter()
-            .any(|known| Some(known.version) == version && known.origin == Origin::Minted);
-        Ok(effective_tier(own, authority, is_made_with_it))
+        let judged = |registry: &Registry<'_>| tier_of_version(registry, id, own, version);
+        Ok(self.store.read(judged)?)
     }
 
     /// The tier by which a credential is judged as it is now.
     pub(crate) fn tier_of(&self, known: &KnownCredential) -> Result<Tier, Failure> {
-        let current = known.current.map(|(version, _)| version);
-        self.effective_tier(&known.credential.id, known.credential.tier, current)
+        Ok(self.store.read(|registry| tier_in(registry, known))?)
+    }
+
+    /// The tier by which the credential is judged by which a bridge is asked, if there is one.
+    pub(super) fn tier_at(&self, bridge: &Bridge) -> Result<Option<Tier>, Failure> {
+        let Some(name) = bridge.authority.clone() else {
+            return Ok(None);
+        };
+        let environment = bridge.environment.clone();
+        let first = CredentialId { environment, name };
+        let chain = |registry: &Registry<'_>| tier_of_chain(first, |id| authority(registry, id));
+        Ok(self.store.read(chain)?)
     }
 
     /// A sealed value with the tier by which it is judged.

@@ -129,6 +129,8 @@ impl Home {
         }
         let told = (id, known.credential.used_by.as_slice());
         self.reaches_places(caller, Action::Rotate, told).await?;
+        // Two who go on with it at once read and write one after the other.
+        let turn = self.credential_turns.of(id).await;
         let running = self.store.read(|registry| registry.rotation(id))?;
         let another = request.value.is_some() || request.generate;
         let held = running
@@ -140,6 +142,7 @@ impl Home {
             }
             return self.go_on(actor, id, running, overlap).await;
         }
+        drop(turn);
         let value = request
             .value
             .map(|value| Secret::new(value.into_bytes()))
@@ -199,6 +202,7 @@ impl Home {
     }
 
     /// A rotation that has waited for a person goes on; the end of a switch is brought forward; anything else is told.
+    /// The caller holds the credential's turn.
     async fn go_on(
         &self,
         actor: Actor,

@@ -42,8 +42,8 @@ impl Home {
         id: &CredentialId,
     ) -> Result<RotationView, Failure> {
         let actor = caller.actor();
-        let known = self.credential(id)?;
         let turn = self.credential_turns.of(id).await;
+        let known = self.credential(id)?;
         let running = self.store.read(|registry| registry.rotation(id))?;
         let Some(mut rotation) = running else {
             drop(turn);

@@ -1,10 +1,10 @@
 use super::*;
 
-fn at(s: i64) -> Timestamp {
+pub(super) fn at(s: i64) -> Timestamp {
     Timestamp::from_s(1_000_000 + s)
 }
 
-fn machine(host: u8, program: &str) -> Machine {
+pub(super) fn machine(host: u8, program: &str) -> Machine {
     Machine {
         address: [10, 0, 0, host].into(),
         ja4: format!("t13d0912h0_{program:0>12}_000000000000")
@@ -13,7 +13,7 @@ fn machine(host: u8, program: &str) -> Machine {
     }
 }
 
-fn lamp() -> DeviceId {
+pub(super) fn lamp() -> DeviceId {
     "lamp".parse().unwrap()
 }
 
@@ -163,6 +163,31 @@ fn it_is_told_once_in_ten_minutes_and_goes_away_after_a_week_or_with_a_new_key()
     assert_eq!(count(&SharedIdentities::from_json(b"{"), last), 0);
     known.forget(&lamp());
     assert_eq!(count(&known, last), 0);
+}
+
+#[test]
+fn two_that_are_never_there_together_are_told_once_and_a_meeting_says_more() {
+    let mut known = SharedIdentities::default();
+    let two = [machine(1, "a"), machine(2, "b")];
+    let mut told = 0;
+    for (hour, machine) in two.repeat(4).into_iter().enumerate() {
+        let now = at(hour as i64 * 3_600);
+        told += usize::from(known.come(&lamp(), "lamp", machine, now).is_some());
+    }
+    assert_eq!(told, 1);
+    let last = at(7 * 3_600);
+    let apart = known.findings(|_| true, last).first.pop().unwrap();
+    assert_eq!(apart.severity, Severity::Medium);
+    let what = "may be used by two machines that connect by turns: 10.0.0.1 and 10.0.0.2";
+    assert!(apart.what.contains(what), "{}", apart.what);
+    let again = SharedIdentities::from_json(&known.to_json());
+    assert_eq!(again.findings(|_| true, last).first.len(), 1);
+    relay(&mut known, &two.repeat(2), 60);
+    let met = known.findings(|_| true, last).first.pop().unwrap();
+    assert_eq!(met.severity, Severity::High);
+    assert!(known.come(&lamp(), "lamp", two[0], last).is_none());
+    known.forget(&lamp());
+    assert!(known.come(&lamp(), "lamp", two[1], last).is_none());
 }
 
 #[test]
