@@ -371,7 +371,9 @@ async fn refresh_built_in_profiles(
         Err(error) if error.is_of_storage() => {
             tracing::error!(%error, "the profiles that come with the program are not brought up to date yet");
         }
-        done => drop(done?),
+        done => {
+            done?;
+        }
     }
     Ok(own)
 }
