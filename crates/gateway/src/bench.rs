@@ -20,9 +20,10 @@ use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
 use hearthkey_store::slots::{Slots, key_file};
 
-use crate::enroll::Guest;
-use crate::home::{Home, new_serial};
-use crate::opening::{Door, HomeError, open};
+use crate::devices::enroll::Guest;
+use crate::home::Home;
+use crate::process::opening::{Door, HomeError, open};
+use crate::state::new_serial;
 
 pub use credentials::{credential_name, has_expired};
 
@@ -68,7 +69,10 @@ impl Issuance {
             key_file: true,
         };
         let (home, _) = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
-        let profile = "generic".parse().ok().and_then(|name| home.profile(&name));
+        let profile = "generic"
+            .parse()
+            .ok()
+            .and_then(|name| home.ctx.profile(&name));
         let profile = profile.ok_or(BenchError::Missing("generic profile"))?;
         Ok(Self { home, profile })
     }
@@ -86,14 +90,14 @@ impl Issuance {
             profile: self.profile.name.clone(),
             owner: label("bench"),
             purpose: label("bench"),
-            created_at: self.home.now(),
+            created_at: self.home.ctx.now(),
         })
     }
 
     fn claim(&self, device: &Device) -> Claim {
         let id = ClaimId::from_random(*random::<8>());
         let secret = Fingerprint(*random::<32>());
-        let (now, hour) = (self.home.now(), Span::hours(1));
+        let (now, hour) = (self.home.ctx.now(), Span::hours(1));
         Claim::opened(id, device.id.clone(), secret, now, hour)
     }
 
@@ -111,7 +115,7 @@ impl Issuance {
             let claim = self.claim(&device);
             prepared.push(Prepared(claim.id.clone()));
             {
-                let mut access = self.home.access_mut();
+                let mut access = self.home.ctx.access_mut();
                 access.set_device(device.id.clone(), self.access_of(&device));
                 access.expect(claim.clone());
             }
@@ -119,10 +123,10 @@ impl Issuance {
                 .writes
                 .extend([Write::Device(device), Write::OpenClaim(claim)]);
             if change.writes.len() >= BATCH {
-                self.home.commit(std::mem::take(&mut change)).await?;
+                self.home.ctx.commit(std::mem::take(&mut change)).await?;
             }
         }
-        self.home.commit(change).await?;
+        self.home.ctx.commit(change).await?;
         Ok(prepared)
     }
 
@@ -134,7 +138,7 @@ impl Issuance {
             address,
             connection: 0,
         };
-        let outcome = self.home.enroll(&guest, csr, false).await;
+        let outcome = self.home.devices.enroll(&guest, csr, false).await;
         outcome
             .map(drop)
             .map_err(|rejection| BenchError::Refused(rejection.message.to_owned()))
@@ -153,7 +157,7 @@ impl Issuance {
             key_compromised: false,
             clock_trusted: true,
         };
-        match decide(&facts, key, new_serial(), self.home.now()) {
+        match decide(&facts, key, new_serial(), self.home.ctx.now()) {
             Decision::Issue(order) => Ok(order),
             other => Err(BenchError::Refused(format!("{other:?}"))),
         }
@@ -166,6 +170,7 @@ impl Issuance {
         for csr in csrs.iter().cycle().take(count) {
             let order = self.order(&device, &claim, csr)?;
             self.home
+                .devices
                 .sign(order)
                 .map_err(|r| BenchError::Refused(r.message.to_owned()))?;
         }
@@ -179,6 +184,7 @@ impl Issuance {
         let order = self.order(&self.access_of(&model), &self.claim(&model), csr)?;
         let issued = self
             .home
+            .devices
             .sign(order)
             .map_err(|r| BenchError::Refused(r.message.into()))?;
         for n in 0..count {
@@ -196,10 +202,10 @@ impl Issuance {
                 Write::Certificate(certificate, issued.der.clone()),
             ]);
             if change.writes.len() >= BATCH {
-                self.home.commit(std::mem::take(&mut change)).await?;
+                self.home.ctx.commit(std::mem::take(&mut change)).await?;
             }
         }
-        self.home.commit(change).await?;
+        self.home.ctx.commit(change).await?;
         Ok(())
     }
 
@@ -208,6 +214,7 @@ impl Issuance {
         let environment = self.device("any")?.environment;
         let issuer = self
             .home
+            .ctx
             .issuer(&environment)
             .ok_or(BenchError::Missing("issuing CA"))?;
         Ok(issuer.certificate().pem())

@@ -44,7 +44,7 @@ impl Issuance {
             let text = hearthkey_core::id::hex(random::<32>().as_slice());
             Secret::new(text.into_bytes().into()).map_err(|_| BenchError::Refused(n.to_string()))
         };
-        let now = self.home.now();
+        let now = self.home.ctx.now();
         let actor = hearthkey_core::audit::Actor::gateway();
         let mut change = Change::default();
         let mut before = value(0)?;
@@ -56,17 +56,17 @@ impl Issuance {
                 0 => before,
                 _ => value(n)?,
             };
-            let version = self.home.new_version(&id, 1, &value, &actor, now);
+            let version = self.home.vault.new_version(&id, 1, &value, &actor, now);
             let version = version.map_err(|failure| BenchError::Refused(failure.0.to_string()))?;
             change = change
                 .vault(VaultWrite::Add(credential(id.clone(), n, now)))
                 .vault(VaultWrite::Version(id, version));
             before = value;
             if change.writes.len() >= BATCH {
-                self.home.commit(std::mem::take(&mut change)).await?;
+                self.home.ctx.commit(std::mem::take(&mut change)).await?;
             }
         }
-        self.home.commit(change).await?;
+        self.home.ctx.commit(change).await?;
         Ok(())
     }
 }

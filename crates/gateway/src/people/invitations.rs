@@ -17,13 +17,18 @@ use hearthkey_store::vault::SecretName;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::home::{Home, locked};
-use crate::host::bracketed;
-use crate::people::ceremonies::{Ceremony, Joining, NewPassword};
-use crate::people::login::{INVITATION, TOTP, Tried, no_passkeys, no_such_ceremony};
-use crate::people::sessions::{Opened, Visitor, open};
-use crate::people::{OpenSetup, hash_of, new_secret, passkeys, passwords};
-use crate::problem::Failure;
+use crate::auth::ceremonies::{Ceremony, Joining, NewPassword};
+use crate::auth::login::{INVITATION, TOTP, Tried, no_passkeys, no_such_ceremony};
+use crate::auth::passkeys;
+use crate::auth::passwords;
+use crate::auth::person_book::OpenSetup;
+use crate::auth::secrets::hash_of;
+use crate::auth::secrets::new_secret;
+use crate::auth::sessions::{Opened, Visitor, open};
+use crate::people::People;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::state::url::bracketed;
 
 /// An invitation that is open: for whom, if that is known, and until when.
 struct Open {
@@ -72,17 +77,17 @@ pub(crate) fn label(text: Option<String>) -> Result<String, Failure> {
     }
 }
 
-impl Home {
+impl People {
     /// The one-time link by which a home without an owner gets one. The one before it is good no more.
     pub(crate) fn setup_link(&self) -> Result<Option<String>, Failure> {
-        self.people.forget_setup_link();
-        if self.http.is_none() || self.store.read(|registry| registry.has_owner())? {
+        self.auth.people.forget_setup_link();
+        if self.ctx.http().is_none() || self.ctx.store().read(|registry| registry.has_owner())? {
             return Ok(None);
         }
         let token = new_secret();
-        *locked(&self.people.setup) = Some(OpenSetup {
+        *locked(&self.auth.people.setup) = Some(OpenSetup {
             hash: hash_of(&token),
-            expires_at: self.now().after(INVITATION_LIFETIME),
+            expires_at: self.ctx.now().after(INVITATION_LIFETIME),
         });
         Ok(Some(self.link("setup", &token)))
     }
@@ -90,7 +95,7 @@ impl Home {
     /// A link whose secret stays in the browser: what follows `#` is sent to nobody.
     fn link(&self, page: &str, token: &str) -> String {
         let host = self.linked_host();
-        let port = self.http.map_or(443, |address| address.port());
+        let port = self.ctx.http().map_or(443, |address| address.port());
         format!("https://{}:{port}/{page}#{token}", bracketed(host))
     }
 
@@ -100,15 +105,20 @@ impl Home {
             let address: Option<IpAddr> = host.parse().ok();
             host.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.is_loopback())
         };
-        let is_local = self.http.is_some_and(|http| http.ip().is_loopback());
-        let local = self.hosts.iter().find(leads_here).filter(|_| is_local);
-        let host = local.or_else(|| self.hosts.first());
+        let is_local = self.ctx.http().is_some_and(|http| http.ip().is_loopback());
+        let local = self
+            .ctx
+            .hosts()
+            .iter()
+            .find(leads_here)
+            .filter(|_| is_local);
+        let host = local.or_else(|| self.ctx.hosts().first());
         host.map_or("localhost", String::as_str)
     }
 
     /// Whether a link to a page of the gateway leads anywhere.
     pub(crate) fn has_pages(&self) -> Result<(), Failure> {
-        match self.http {
+        match self.ctx.http() {
             Some(_) => Ok(()),
             None => Err(Failure::refused(
                 &"the gateway runs without --http, so no link to it can be opened",
@@ -122,7 +132,7 @@ impl Home {
         let token = new_secret();
         let invitation = Invitation {
             hash: hash_of(&token),
-            expires_at: self.now().after(INVITATION_LIFETIME),
+            expires_at: self.ctx.now().after(INVITATION_LIFETIME),
             made_by: Some(made_by),
         };
         (invitation, self.link("join", &token))
@@ -132,7 +142,8 @@ impl Home {
     /// when the registry does not have that yet.
     fn invited(&self, hash: &Fingerprint, now: Timestamp) -> Result<Option<Person>, ReadError> {
         let person = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.person_invited_by(hash))?;
         let person = person.filter(|person| person.is_invited_by(hash, now));
         let invitation = person
@@ -140,29 +151,29 @@ impl Home {
             .and_then(|person| person.invitation.as_ref());
         let may_invite = |maker: Person| {
             let here = Some(maker).filter(|maker| maker.ended_at.is_none());
-            let left = here.and_then(|maker| self.people.left_of(maker));
+            let left = here.and_then(|maker| self.auth.people.left_of(maker));
             left.is_some_and(|left| left.mandate.scope(Act::PeopleChange).is_some())
         };
         let is_good = match invitation.and_then(|invitation| invitation.made_by.as_deref()) {
             Some(HERE) => true,
             Some(maker) => {
-                let maker = self.store.read(|registry| registry.person(maker))?;
+                let maker = self.ctx.store().read(|registry| registry.person(maker))?;
                 maker.is_some_and(may_invite)
             }
             // It may be of anybody who was sent away just now.
-            None => !self.people.gone.has_anybody(),
+            None => !self.auth.people.gone.has_anybody(),
         };
         let person = person.filter(|_| is_good);
-        Ok(person.and_then(|person| self.people.left_of(person)))
+        Ok(person.and_then(|person| self.auth.people.left_of(person)))
     }
 
     fn open_invitation(&self, token: &str) -> Result<Open, Failure> {
-        let (hash, now) = (hash_of(token), self.now());
-        let setup = locked(&self.people.setup)
+        let (hash, now) = (hash_of(token), self.ctx.now());
+        let setup = locked(&self.auth.people.setup)
             .as_ref()
             .filter(|setup| setup.hash == hash && now < setup.expires_at)
             .map(|setup| setup.expires_at);
-        let has_owner = self.store.read(|registry| registry.has_owner())?;
+        let has_owner = self.ctx.store().read(|registry| registry.has_owner())?;
         if let Some(expires_at) = setup.filter(|_| !has_owner) {
             return Ok(Open {
                 hash,
@@ -186,7 +197,8 @@ impl Home {
             Ok(open) => Ok(open),
             Err(failure) => {
                 let tried = Tried::unguessable(INVITATION, None);
-                self.record_failure(visitor, tried, None, "no_invitation")
+                self.auth
+                    .record_failure(visitor, tried, None, "no_invitation")
                     .await;
                 Err(failure)
             }
@@ -205,9 +217,14 @@ impl Home {
             .person
             .as_ref()
             .map_or(&owner, |person| &person.mandate);
-        let passkeys = self.people.passkeys.under(&visitor.authority).is_some();
+        let passkeys = self
+            .auth
+            .people
+            .passkeys
+            .under(&visitor.authority)
+            .is_some();
         Ok(api::InvitationView {
-            home: self.id.to_string(),
+            home: self.ctx.id().to_string(),
             role: mandate.role().to_string(),
             environments: mandate
                 .environments()
@@ -216,7 +233,8 @@ impl Home {
                 .collect(),
             name: open.person.as_ref().map(|person| person.name.to_string()),
             passkeys,
-            why_no_passkeys: (!passkeys).then(|| crate::problem::sentence(&passkeys::WHY_NONE)),
+            why_no_passkeys: (!passkeys)
+                .then(|| crate::state::failure::sentence(&passkeys::WHY_NONE)),
             first: open.person.is_none(),
             expires_at: open.expires_at.to_string(),
         })
@@ -250,16 +268,17 @@ impl Home {
         request: &api::InvitationToken,
     ) -> Result<api::CeremonyBegun, Failure> {
         let joining = self.joining(visitor, request).await?;
-        let party = self.people.passkeys.under(&visitor.authority);
+        let party = self.auth.people.passkeys.under(&visitor.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let known = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.passkeys_of(&joining.person))?;
         let (options, state) =
             passkeys::begin_registration(party, &joining.person, &joining.name, &known)
                 .ok_or_else(no_passkeys)?;
         let ceremony = Ceremony::Join(joining, Box::new(state), visitor.authority.clone());
-        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        let ceremony = locked(&self.auth.people.ceremonies).begin(ceremony, self.ctx.now());
         Ok(api::CeremonyBegun { ceremony, options })
     }
 
@@ -269,8 +288,8 @@ impl Home {
         visitor: &Visitor,
         answer: api::CeremonyAnswer,
     ) -> Result<Joined, Failure> {
-        let now = self.now();
-        let taken = locked(&self.people.ceremonies).take(&answer.ceremony, now);
+        let now = self.ctx.now();
+        let taken = locked(&self.auth.people.ceremonies).take(&answer.ceremony, now);
         let Some(Ceremony::Join(joining, state, authority)) = taken else {
             return Err(no_such_ceremony());
         };
@@ -293,7 +312,7 @@ impl Home {
         state: &webauthn_rs::prelude::PasskeyRegistration,
         text: Option<String>,
     ) -> Result<StoredPasskey, Failure> {
-        let party = self.people.passkeys.under(authority);
+        let party = self.auth.people.passkeys.under(authority);
         let party = party.ok_or_else(no_passkeys)?;
         let (id, data) = passkeys::finish_registration(party, credential, state)
             .map_err(|why| Failure::refused(&why, "Begin again, or use another passkey."))?;
@@ -302,7 +321,7 @@ impl Home {
             person: person.to_owned(),
             label: label(text)?,
             data,
-            created_at: self.now(),
+            created_at: self.ctx.now(),
             last_used_at: None,
         })
     }
@@ -317,7 +336,7 @@ impl Home {
         let password = Zeroizing::new(request.password.unwrap_or_default());
         let (new, uri, text) = self.new_password(&joining.name, &password).await?;
         let ceremony = Ceremony::JoinByPassword(joining, new);
-        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        let ceremony = locked(&self.auth.people.ceremonies).begin(ceremony, self.ctx.now());
         Ok(api::PasswordBegun {
             ceremony,
             totp_uri: uri,
@@ -334,12 +353,12 @@ impl Home {
         fit_password(name, password).map_err(|error| {
             Failure::refused(&error, "Choose another: four random words are good.")
         })?;
-        let stretching = self.people.stretching.acquire().await;
+        let stretching = self.auth.people.stretching.acquire().await;
         let _stretching = stretching.map_err(|error| Failure::internal(&error))?;
         let phc = tokio::task::block_in_place(|| passwords::stretch(password));
         let phc = phc.ok_or_else(|| Failure::internal(&"a password could not be stretched"))?;
         let totp = passwords::new_totp_secret();
-        let (text, uri) = passwords::totp_texts(&totp, name.as_str(), self.id.as_str());
+        let (text, uri) = passwords::totp_texts(&totp, name.as_str(), self.ctx.id().as_str());
         Ok((NewPassword { phc, totp }, uri, text))
     }
 
@@ -349,9 +368,9 @@ impl Home {
         visitor: &Visitor,
         answer: &api::CodeAnswer,
     ) -> Result<Joined, Failure> {
-        let now = self.now();
+        let now = self.ctx.now();
         let ceremony = answer.ceremony.as_deref().unwrap_or_default();
-        let taken = locked(&self.people.ceremonies).take(ceremony, now);
+        let taken = locked(&self.auth.people.ceremonies).take(ceremony, now);
         let Some(Ceremony::JoinByPassword(joining, new)) = taken else {
             return Err(no_such_ceremony());
         };
@@ -371,20 +390,23 @@ impl Home {
                 vec![Write::Person(PersonWrite::Passkey(passkey))],
             )),
             Way::Password(new, step) => {
-                let last = self.store.read(|registry| registry.secret(TOTP, person))?;
+                let last = self
+                    .ctx
+                    .store()
+                    .read(|registry| registry.secret(TOTP, person))?;
                 let version = last.map_or(1, |(version, _)| version + 1);
                 let name = SecretName {
                     kind: TOTP,
                     name: person,
                     version,
                 };
-                let sealed = self.store.vault().seal(name, &new.totp);
+                let sealed = self.ctx.store().vault().seal(name, &new.totp);
                 let secret = Write::Secret {
                     kind: TOTP,
                     name: person.to_owned(),
                     version,
                     sealed,
-                    at: self.now(),
+                    at: self.ctx.now(),
                 };
                 let password = PersonWrite::Password(person.to_owned(), new.phc.clone());
                 let used = PersonWrite::CodeUsed {
@@ -399,7 +421,7 @@ impl Home {
     }
 
     async fn join(&self, visitor: &Visitor, joining: Joining, way: Way) -> Result<Joined, Failure> {
-        let now = self.now();
+        let now = self.ctx.now();
         let Joining {
             invitation,
             person: id,
@@ -421,7 +443,8 @@ impl Home {
         let opened = open(person.clone(), visitor, now);
         let session = opened.visit.session.hash;
         // Who comes in again has lost the ways before, perhaps to somebody who is in: as with a new password.
-        self.cut_other_sessions(&person, session, &opened.visit.actor())
+        self.auth
+            .cut_other_sessions(&person, session, &opened.visit.actor())
             .await?;
         let object = format!("person:{}", person.name);
         let entry = Entry::new(now, opened.visit.actor(), "person.join", object)
@@ -435,13 +458,13 @@ impl Home {
             .write(Write::Person(codes_write))
             .write(opened.write())
             .write(Write::Person(others));
-        self.commit(change).await.map_err(|error| match error {
+        self.ctx.commit(change).await.map_err(|error| match error {
             CommitError::Conflict => not_invited(),
             error => error.into(),
         })?;
-        self.people.forget_setup_link();
+        self.auth.people.forget_setup_link();
         let from = visitor.address.ip();
-        locked(&self.people.throttle).remember(from, opened.visit.person.name.as_str());
+        locked(&self.auth.people.throttle).remember(from, opened.visit.person.name.as_str());
         Ok(Joined { opened, codes })
     }
 
@@ -452,8 +475,8 @@ impl Home {
         name: PersonName,
         invitation: Fingerprint,
     ) -> Result<Person, Failure> {
-        let now = self.now();
-        let open = locked(&self.people.setup)
+        let now = self.ctx.now();
+        let open = locked(&self.auth.people.setup)
             .as_ref()
             .is_some_and(|setup| setup.hash == invitation && now < setup.expires_at);
         if !open {
@@ -483,7 +506,7 @@ impl Home {
             id: new_id(),
             name,
             mandate,
-            created_at: self.now(),
+            created_at: self.ctx.now(),
             ended_at: None,
             last_seen_at: None,
             invitation: Some(invitation),

@@ -13,12 +13,12 @@ use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 
-use crate::caller::Caller;
-use crate::home::Home;
-use crate::lifecycle::still_ending;
-use crate::people::here::{Needed, Shown, needs_a_second_factor};
-use crate::problem::{Failure, sentence};
-use crate::role_routes::second_factor_needed;
+use crate::auth::caller::Caller;
+use crate::auth::forbidden::second_factor_needed;
+use crate::auth::local_code::{Needed, Shown, needs_a_second_factor};
+use crate::devices::lifecycle::still_ending;
+use crate::people::People;
+use crate::state::failure::{Failure, sentence};
 
 fn last_owner() -> Failure {
     Failure::refused(
@@ -50,19 +50,22 @@ impl RosterError {
     }
 }
 
-impl Home {
+impl People {
     fn mandate(&self, role: &str, environments: &[String]) -> Result<Mandate, Failure> {
         let role: Role = role.parse().map_err(|error| Failure::invalid(&error))?;
         let environments = environments
             .iter()
-            .map(|name| self.environment(name))
+            .map(|name| self.vault.environment(name))
             .collect::<Result<BTreeSet<EnvironmentName>, Failure>>()?;
         Mandate::new(role, environments)
             .map_err(|error| Failure::refused(&error, "Choose other environments or another role."))
     }
 
     fn person_named(&self, name: &str) -> Result<Person, Failure> {
-        let found = self.store.read(|registry| registry.person_named(name))?;
+        let found = self
+            .ctx
+            .store()
+            .read(|registry| registry.person_named(name))?;
         let shown: String = name.chars().take(80).collect();
         found.ok_or_else(|| Failure::not_found("person", &shown))
     }
@@ -83,7 +86,7 @@ impl Home {
             environment: None,
             why: "the role may do what needs a second factor",
         };
-        self.shown_here(caller, needed, second_factor).await
+        self.auth.shown_here(caller, needed, second_factor).await
     }
 
     /// An invitation replaces somebody's password and codes. Whoever could read the home's files anyway sends one without
@@ -103,8 +106,8 @@ impl Home {
             return Ok(None);
         }
         match caller {
-            Caller::Desktop => self.shown_here(caller, needed, None).await,
-            _ if is_of_the_group(caller) && self.asks_for_codes()? => {
+            Caller::Desktop => self.auth.shown_here(caller, needed, None).await,
+            _ if is_of_the_group(caller) && self.auth.asks_for_codes()? => {
                 Err(second_factor_needed_of_owner(needed.why))
             }
             _ => Ok(None),
@@ -113,11 +116,11 @@ impl Home {
 
     /// Everybody.
     pub(crate) fn people_list(&self) -> Result<api::PersonList, Failure> {
-        let now = self.now();
-        let (has_owner, people) = self.store.read(|registry| {
+        let now = self.ctx.now();
+        let (has_owner, people) = self.ctx.store().read(|registry| {
             let mut views = Vec::new();
             for person in registry.people()? {
-                let person = self.people.gone.as_shown(person, now);
+                let person = self.auth.people.gone.as_shown(person, now);
                 let ways = registry.ways_of(&person.id)?;
                 let passkeys = registry.passkeys_of(&person.id)?.len();
                 let invitation = person.invitation.as_ref();
@@ -158,7 +161,7 @@ impl Home {
         let mandate = self.mandate(&request.role, &request.environments)?;
         owners_matter(caller, &[&mandate])?;
         self.has_pages()?;
-        if self.store.read(|registry| registry.people())?.len() >= PEOPLE_MAX {
+        if self.ctx.store().read(|registry| registry.people())?.len() >= PEOPLE_MAX {
             let why = format!("a home knows {PEOPLE_MAX} people at most");
             return Err(Failure::refused(&why, "Change the role of one there is."));
         }
@@ -170,7 +173,8 @@ impl Home {
         let invitation = person.invitation.clone();
         let name = person.name.to_string();
         let change = Change::record(entry).write(Write::Person(PersonWrite::Invite(person)));
-        self.commit_shown(change, shown)
+        self.auth
+            .commit_shown(change, shown)
             .await
             .map_err(|error| RosterError::from(error).or(|| taken(&name)))?;
         Ok(invited(name, url, invitation.map(|open| open.expires_at)))
@@ -186,7 +190,7 @@ impl Home {
         Ok(api::Invited {
             name: None,
             url: link,
-            expires_at: self.now().after(INVITATION_LIFETIME).to_string(),
+            expires_at: self.ctx.now().after(INVITATION_LIFETIME).to_string(),
         })
     }
 
@@ -204,7 +208,8 @@ impl Home {
         let expires_at = invitation.expires_at;
         let entry = self.entry_about(caller.actor(), "person.invite", &person);
         let write = PersonWrite::Reinvite(person.id, invitation);
-        self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
+        self.auth
+            .commit_shown(Change::record(entry).write(Write::Person(write)), shown)
             .await?;
         Ok(invited(person.name.to_string(), url, Some(expires_at)))
     }
@@ -233,14 +238,15 @@ impl Home {
         person.mandate = mandate;
         let entry = self.entry_about(caller.actor(), "person.change", &person);
         let takes = !person.mandate.covers(&before.mandate);
-        let durable = match takes || self.endings.is_pending(&entry.object) {
+        let durable = match takes || self.ctx.endings().is_pending(&entry.object) {
             true => {
-                let entry = self.used_up(shown, entry).await?;
+                let entry = self.auth.used_up(shown, entry).await?;
                 self.take_role(caller, &before, &person, entry).await?
             }
             false => {
                 let write = PersonWrite::Mandate(person.id, person.mandate);
-                self.commit_shown(Change::record(entry).write(Write::Person(write)), shown)
+                self.auth
+                    .commit_shown(Change::record(entry).write(Write::Person(write)), shown)
                     .await
                     .map_err(|error| RosterError::from(error).or(last_owner))?;
                 true
@@ -262,22 +268,22 @@ impl Home {
         let (actor, mandate) = (caller.actor(), &after.mandate);
         let owns = before.mandate.role() == Role::Owner && before.standing() == Standing::Active;
         let leaves = owns && mandate.role() != Role::Owner;
-        if !self.endings.has_room(&entry.object, &actor.name) {
+        if !self.ctx.endings().has_room(&entry.object, &actor.name) {
             return Err(still_ending(&entry.object));
         }
         if leaves && !self.has_another_owner(before)? {
             return Err(last_owner());
         }
-        let ending = self.cut_role(before, mandate.clone(), entry);
+        let ending = self.auth.cut_role(before, mandate.clone(), entry);
         // An owner may have to stay one, because another one has gone at the same moment: the tokens go after that.
-        let tokens = (!leaves).then(|| self.cut_roles_given_by(&actor, after, Some(mandate)));
+        let tokens = (!leaves).then(|| self.vault.cut_roles_given_by(&actor, after, Some(mandate)));
         let durable = ending.durable_in_time().await;
-        if leaves && !durable && !self.gets(before, mandate)? {
+        if leaves && !durable && !self.auth.gets(before, mandate)? {
             return Err(last_owner());
         }
         let tokens =
-            tokens.unwrap_or_else(|| self.cut_roles_given_by(&actor, after, Some(mandate)));
-        self.after_the_cut(&actor, tokens).await;
+            tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&actor, after, Some(mandate)));
+        self.vault.after_the_cut(&actor, tokens).await;
         Ok(durable)
     }
 
@@ -295,18 +301,18 @@ impl Home {
             return Err(last_owner());
         }
         let actor = caller.actor();
-        let ending = self.cut_person(&person, entry);
+        let ending = self.auth.cut_person(&person, entry);
         // The end of an owner may be refused, because another one has gone at the same moment: their tokens go after it.
-        let tokens = (!owns).then(|| self.cut_roles_given_by(&actor, &person, None));
+        let tokens = (!owns).then(|| self.vault.cut_roles_given_by(&actor, &person, None));
         let durable = ending.durable_in_time().await;
-        if !durable && !self.is_gone(&person)? {
+        if !durable && !self.auth.is_gone(&person)? {
             return Err(last_owner());
         }
-        let tokens = tokens.unwrap_or_else(|| self.cut_roles_given_by(&actor, &person, None));
+        let tokens = tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&actor, &person, None));
         let holder = format!("person:{}", person.name);
         tokio::join!(
-            self.after_the_cut(&actor, tokens),
-            self.end_leases_in_time(vec![holder], &actor),
+            self.vault.after_the_cut(&actor, tokens),
+            self.vault.end_leases_in_time(vec![holder], &actor),
         );
         Ok(api::Ended {
             ended: person.name.to_string(),
@@ -316,7 +322,7 @@ impl Home {
 
     /// Whether somebody else owns the home and can log in. It is asked again when the end of an owner is written down.
     fn has_another_owner(&self, person: &Person) -> Result<bool, Failure> {
-        let people = self.store.read(|registry| registry.people())?;
+        let people = self.ctx.store().read(|registry| registry.people())?;
         let owns = |other: &Person| {
             other.mandate.role() == Role::Owner
                 && other.standing() == Standing::Active
@@ -332,9 +338,14 @@ impl Home {
             .iter()
             .map(ToString::to_string)
             .collect();
-        Entry::new(self.now(), actor, action, format!("person:{}", person.name))
-            .with("role", person.mandate.role().as_str())
-            .with("environments", environments)
+        Entry::new(
+            self.ctx.now(),
+            actor,
+            action,
+            format!("person:{}", person.name),
+        )
+        .with("role", person.mandate.role().as_str())
+        .with("environments", environments)
     }
 }
 

@@ -8,20 +8,25 @@ use hearthkey_core::person::PASSKEYS_MAX;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::PersonWrite;
 
-use crate::caller::Visit;
-use crate::home::{Home, locked};
-use crate::people::ceremonies::Ceremony;
+use crate::auth::caller::Visit;
+use crate::auth::ceremonies::Ceremony;
+use crate::auth::login::{no_passkeys, no_such_ceremony};
+use crate::auth::passkeys;
+use crate::auth::passwords;
+use crate::people::People;
 use crate::people::invitations::{Way, wrong_code};
-use crate::people::login::{no_passkeys, no_such_ceremony};
-use crate::people::{passkeys, passwords};
-use crate::problem::Failure;
+use crate::state::failure::Failure;
+use crate::state::locked;
 
-impl Home {
+impl People {
     /// What a person logs in with.
     pub(crate) fn own_ways(&self, visit: &Visit) -> Result<api::OwnWays, Failure> {
         let person = &visit.person;
-        let ways = self.store.read(|registry| registry.ways_of(&person.id))?;
-        let passkeys = self.passkeys_left(person)?;
+        let ways = self
+            .ctx
+            .store()
+            .read(|registry| registry.ways_of(&person.id))?;
+        let passkeys = self.auth.passkeys_left(person)?;
         Ok(api::OwnWays {
             name: visit.person.name.to_string(),
             passkeys: passkeys
@@ -40,16 +45,17 @@ impl Home {
 
     fn own_entry(&self, visit: &Visit, action: &'static str) -> Entry {
         let object = format!("person:{}", visit.person.name);
-        Entry::new(self.now(), visit.actor(), action, object)
+        Entry::new(self.ctx.now(), visit.actor(), action, object)
     }
 
     /// Begins to add a passkey.
     pub(crate) fn begin_passkey(&self, visit: &Visit) -> Result<api::CeremonyBegun, Failure> {
         let person = &visit.person;
-        let party = self.people.passkeys.under(&visit.authority);
+        let party = self.auth.people.passkeys.under(&visit.authority);
         let party = party.ok_or_else(no_passkeys)?;
         let known = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.passkeys_of(&person.id))?;
         if known.len() >= PASSKEYS_MAX {
             let why = format!("a person has {PASSKEYS_MAX} passkeys at most");
@@ -60,7 +66,7 @@ impl Home {
                 .ok_or_else(no_passkeys)?;
         let ceremony =
             Ceremony::AddPasskey(Box::new(state), visit.session.hash, visit.authority.clone());
-        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        let ceremony = locked(&self.auth.people.ceremonies).begin(ceremony, self.ctx.now());
         Ok(api::CeremonyBegun { ceremony, options })
     }
 
@@ -70,7 +76,7 @@ impl Home {
         visit: &Visit,
         answer: api::CeremonyAnswer,
     ) -> Result<api::OwnWays, Failure> {
-        let taken = locked(&self.people.ceremonies).take(&answer.ceremony, self.now());
+        let taken = locked(&self.auth.people.ceremonies).take(&answer.ceremony, self.ctx.now());
         let Some(Ceremony::AddPasskey(state, session, authority)) = taken else {
             return Err(no_such_ceremony());
         };
@@ -88,7 +94,7 @@ impl Home {
             .own_entry(visit, "passkey.add")
             .with("label", passkey.label.clone());
         let change = Change::record(entry).write(Write::Person(PersonWrite::Passkey(passkey)));
-        self.commit(change).await?;
+        self.ctx.commit(change).await?;
         self.own_ways(visit)
     }
 
@@ -115,7 +121,7 @@ impl Home {
         let entry = self
             .own_entry(visit, "passkey.end")
             .with("label", key.label.clone());
-        let ending = self.cut_passkey(person, bytes, entry);
+        let ending = self.auth.cut_passkey(person, bytes, entry);
         let durable = ending.durable_in_time().await;
         let ways = self.own_ways(visit)?;
         Ok(api::WaysChanged { ways, durable })
@@ -133,7 +139,8 @@ impl Home {
             .collect();
         let entry = self.own_entry(visit, "person.recovery-codes");
         let write = PersonWrite::RecoveryCodes(visit.person.id.clone(), hashes);
-        self.commit(Change::record(entry).write(Write::Person(write)))
+        self.ctx
+            .commit(Change::record(entry).write(Write::Person(write)))
             .await?;
         Ok(api::RecoveryCodes {
             recovery_codes: codes.iter().map(|code| code.to_string()).collect(),
@@ -148,7 +155,7 @@ impl Home {
     ) -> Result<api::PasswordBegun, Failure> {
         let (new, totp_uri, totp_secret) = self.new_password(&visit.person.name, password).await?;
         let ceremony = Ceremony::SetPassword(new, visit.session.hash);
-        let ceremony = locked(&self.people.ceremonies).begin(ceremony, self.now());
+        let ceremony = locked(&self.auth.people.ceremonies).begin(ceremony, self.ctx.now());
         Ok(api::PasswordBegun {
             ceremony,
             totp_uri,
@@ -164,9 +171,9 @@ impl Home {
         visit: &Visit,
         answer: &api::CodeAnswer,
     ) -> Result<api::OwnWays, Failure> {
-        let now = self.now();
+        let now = self.ctx.now();
         let ceremony = answer.ceremony.as_deref().unwrap_or_default();
-        let taken = locked(&self.people.ceremonies).take(ceremony, now);
+        let taken = locked(&self.auth.people.ceremonies).take(ceremony, now);
         let Some(Ceremony::SetPassword(new, session)) = taken else {
             return Err(no_such_ceremony());
         };
@@ -175,12 +182,13 @@ impl Home {
         }
         let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
         let (_, writes) = self.way_in(&visit.person.id, Way::Password(new, step))?;
-        self.cut_other_sessions(&visit.person, session, &visit.actor())
+        self.auth
+            .cut_other_sessions(&visit.person, session, &visit.actor())
             .await?;
         let mut change = Change::record(self.own_entry(visit, "person.password"));
         change.writes.extend(writes);
         let others = PersonWrite::EndOtherSessions(visit.person.id.clone(), session);
-        self.commit(change.write(Write::Person(others))).await?;
+        self.ctx.commit(change.write(Write::Person(others))).await?;
         self.own_ways(visit)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use hearthkey_core::audit::Record;
 use hearthkey_core::credential::Custody;
@@ -21,7 +20,7 @@ use hearthkey_core::token::Token;
 use hearthkey_store::posture::RightsUsed;
 use hearthkey_store::registry::{ReadError, Registry};
 
-use crate::home::Home;
+use crate::posture::Posture;
 
 /// The longest life of a leaf: what ends later need not be looked at.
 const LEAF_LIFE_MAX: Span = Span::days(398);
@@ -97,32 +96,33 @@ fn never_seen(
     Ok(named)
 }
 
-impl Home {
+impl Posture {
     /// What is known of the home.
     pub(super) fn facts(&self, now: Timestamp) -> Result<Facts, ReadError> {
-        let (anchor, journal) = (self.store.anchor()?, self.store.journal_gaps()?);
+        let (anchor, journal) = (self.ctx.store().anchor()?, self.ctx.store().journal_gaps()?);
         let connected: HashSet<DeviceId> = self
-            .broker
+            .ctx
+            .broker()
             .sessions()
             .into_iter()
             .map(|session| session.device)
             .collect();
         let (ending, unshown) = self.tokens_at_their_ends(now);
-        self.store.read(|registry| {
+        self.ctx.store().read(|registry| {
             let departed = departed(&registry.people()?);
             let (ungiven, orphaned) = credentials(registry, &departed, now)?;
             Ok(Facts {
-                home: self.id.to_string(),
-                key_file: self.key_file,
+                home: self.ctx.id().to_string(),
+                key_file: self.opened.key_file,
                 disk: self.disk(),
-                unusable_unlock_files: self.store.unusable_unlock_files(self.key_file),
-                unanchored_at: self.unanchored_at,
+                unusable_unlock_files: self.ctx.store().unusable_unlock_files(self.opened.key_file),
+                unanchored_at: self.opened.unanchored_at,
                 anchor,
-                journal_opened: self.journal_opened.clone(),
+                journal_opened: self.opened.journal.clone(),
                 journal,
-                clock_doubted_since: self.clock.doubted_since(),
+                clock_doubted_since: self.ctx.clock().doubted_since(),
                 backups: registry.backups()?,
-                log_problem: self.log_problem(),
+                log_problem: self.audit.log_problem(),
                 authorities: self.authorities(),
                 weak: self.weak(registry, now)?,
                 unencrypted: super::weakness::unencrypted(registry)?,
@@ -136,23 +136,27 @@ impl Home {
                 ungiven,
                 ending,
                 unshown,
-                shared_identities: self.found_shared(now),
-                overloads: self.found_overloads(now),
+                shared_identities: self.devices.found_shared(now),
+                overloads: self.devices.found_overloads(now),
             })
         })
     }
 
     /// Whether the disk took what was written last.
     fn disk(&self) -> Disk {
-        match self.storage_available.load(Ordering::Relaxed) {
+        match self.ctx.storage_available() {
             true => Disk::Takes,
-            false => Disk::failing(self.store.free_bytes().ok()),
+            false => Disk::failing(self.ctx.store().free_bytes().ok()),
         }
     }
 
     /// The CAs and their ends.
     fn authorities(&self) -> Vec<CaLife> {
-        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let issuers = self
+            .ctx
+            .issuers()
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut lives: Vec<CaLife> = issuers
             .iter()
             .map(|(name, issuer)| CaLife {
@@ -162,7 +166,7 @@ impl Home {
             .collect();
         lives.push(CaLife {
             name: "root".into(),
-            not_after: self.root.not_after,
+            not_after: self.ctx.root().not_after,
         });
         lives.sort_by(|a, b| a.name.cmp(&b.name));
         lives
@@ -176,7 +180,8 @@ impl Home {
         now: Timestamp,
     ) -> Result<Each, ReadError> {
         let profiles = self
-            .profiles
+            .ctx
+            .profiles()
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -222,7 +227,7 @@ impl Home {
                 environments.any(|its| !maker.mandate.permits(Act::TokenCreate, its))
             })
         };
-        let all = self.tokens.all();
+        let all = self.auth.tokens.all();
         let live = all.iter().filter(|token| token.revoked_at.is_none());
         let orphaned = |token: &Token| gone(&token.owner) || gone(&token.made_by) || beyond(token);
         for token in live.filter(|token| orphaned(token)) {
@@ -234,10 +239,10 @@ impl Home {
     /// Tokens that can soon be renewed no more, and those that were never used.
     fn tokens_at_their_ends(&self, now: Timestamp) -> (Each, Each) {
         let (mut ends, mut unshown) = (Each::default(), Each::default());
-        for token in self.tokens.all() {
+        for token in self.auth.tokens.all() {
             let name = || token.name.to_string();
             let long_ago = token.created_at < now.before(NEVER_SHOWN);
-            let unused = self.tokens.used(&token.id).uses == 0;
+            let unused = self.auth.tokens.used(&token.id).uses == 0;
             if token.revoked_at.is_none() && unused && long_ago {
                 unshown.add(name, || token_never_used(token.name.as_str()));
             } else if let Some(finding) = ending::of_token(&token, now) {

@@ -4,42 +4,24 @@
 //! which looks whenever anything happens. So there it is done beside the requests, after somebody has looked and once in a
 //! while; whoever waits for what happens is told when something else was found.
 
-use std::sync::{Arc, Mutex};
+use crate::posture::book::Last;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hearthkey_core::finding::Finding;
 use hearthkey_core::posture::judge;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::registry::ReadError;
-use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use crate::aside::aside;
-use crate::home::{Home, locked};
+use crate::posture::Posture;
+use crate::state::aside::aside;
+use crate::state::locked;
 
 /// From so many devices on a home is judged beside the requests; a smaller one with each.
 const LARGE: u64 = 1000;
 /// A large home is judged this often also while nobody looks, so that what is told first is not old.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
-
-/// What was found last, and who wants to know.
-#[derive(Default)]
-pub(crate) struct Judged {
-    last: Mutex<Option<Last>>,
-    /// Whoever holds it judges.
-    turn: Mutex<()>,
-    /// Somebody has looked since.
-    looked: Notify,
-    /// How often something else was found than before.
-    pub(crate) changes: watch::Sender<u64>,
-}
-
-/// What was found, in a home of so many devices.
-#[derive(Clone)]
-struct Last {
-    found: Arc<Vec<Finding>>,
-    devices: u64,
-}
 
 /// How long a home rests after it was judged: 50 ms for each thousand devices, so that one of a hundred thousand is judged
 /// every five seconds while somebody looks.
@@ -48,8 +30,8 @@ fn rest_after(devices: u64) -> Duration {
 }
 
 /// Judges a large home anew, until it closes.
-pub(crate) async fn keep_judging(home: Arc<Home>) {
-    let mut stopping = home.stopping.subscribe();
+pub(crate) async fn keep_judging(home: Arc<Posture>) {
+    let mut stopping = home.ctx.stopping().subscribe();
     loop {
         let devices = tokio::task::block_in_place(|| home.judge_if_large());
         let rested_and_wanted = async {
@@ -66,7 +48,7 @@ pub(crate) async fn keep_judging(home: Arc<Home>) {
     }
 }
 
-impl Home {
+impl Posture {
     /// What is found about the home as a whole: now in a small one, and a little before in a large one.
     pub(crate) fn judged(&self, now: Timestamp) -> Result<Arc<Vec<Finding>>, ReadError> {
         if let Some(found) = self.found_in_large() {
@@ -91,7 +73,7 @@ impl Home {
     }
 
     fn judge_whole(&self, now: Timestamp) -> Result<Last, ReadError> {
-        let devices = self.store.read(|registry| registry.device_count())?;
+        let devices = self.ctx.store().read(|registry| registry.device_count())?;
         let found = Arc::new(judge(&self.facts(now)?, now));
         let last = Last { found, devices };
         *locked(&self.judged.last) = Some(last.clone());
@@ -101,14 +83,14 @@ impl Home {
     /// Judges the home if it is large, and tells whoever waits when something else is found than before; gives the
     /// number of its devices.
     fn judge_if_large(&self) -> u64 {
-        let devices = self.store.read(|registry| registry.device_count());
+        let devices = self.ctx.store().read(|registry| registry.device_count());
         let devices = devices.unwrap_or_default();
         if devices < LARGE {
             return devices;
         }
         let before = self.found_in_large();
         let _turn = locked(&self.judged.turn);
-        match self.judge_whole(self.now()) {
+        match self.judge_whole(self.ctx.now()) {
             Ok(last) if before.is_some_and(|before| before != last.found) => {
                 self.judged.changes.send_modify(|changes| *changes += 1);
             }

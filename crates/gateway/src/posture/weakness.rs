@@ -14,7 +14,7 @@ use hearthkey_pki::{algorithms, keys_in_pem};
 use hearthkey_store::registry::{ReadError, Registry};
 use serde::Deserialize;
 
-use crate::home::Home;
+use crate::posture::Posture;
 
 /// What a bridge's settings say of how it is talked to. What they cannot say is left out.
 #[derive(Debug, Default, Deserialize)]
@@ -69,7 +69,7 @@ fn of_der(der: &[u8], now: Timestamp) -> Option<Weakness> {
     of_certificate(algorithms(der)?, now)
 }
 
-impl Home {
+impl Posture {
     /// What is weaker than what the home issues. Requests with keys that no rule knows were refused when they came, so
     /// of devices this finds those with short RSA keys; and the CAs are the home's own.
     pub(super) fn weak(&self, registry: &Registry<'_>, now: Timestamp) -> Result<Each, ReadError> {
@@ -80,7 +80,8 @@ impl Home {
             add(&mut each, &Thing::Authority(name), weakness);
         }
         let profiles = self
-            .profiles
+            .ctx
+            .profiles()
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -108,9 +109,16 @@ impl Home {
 
     /// The registry's names of the home's CAs, and of its own certificate.
     fn authority_names(&self) -> Vec<String> {
-        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<String> = issuers.keys().map(crate::trust::issuing).collect();
-        names.extend(["root", "server", crate::server_tls::LEAF].map(str::to_owned));
+        let issuers = self
+            .ctx
+            .issuers()
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = issuers
+            .keys()
+            .map(crate::trust::published::issuing)
+            .collect();
+        names.extend(["root", "server", crate::trust::server_tls::LEAF].map(str::to_owned));
         names.sort_unstable();
         names
     }

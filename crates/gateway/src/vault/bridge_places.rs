@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hearthkey_core::id::EnvironmentName;
 
-use crate::shares::{Share, Shares};
+use crate::state::shares::{Share, Shares};
 
 /// Places for one kind of work of the gateway's own.
 const OWN_MAX: usize = 64;

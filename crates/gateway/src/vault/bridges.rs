@@ -18,15 +18,16 @@ use hearthkey_store::registry::ReadError;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{VaultWrite, Verdict};
 
-use crate::aside::aside;
-use crate::caller::Caller;
-use crate::home::{Home, locked};
-use crate::lifecycle::still_ending;
-use crate::people::here::Needed;
-use crate::problem::Failure;
+use crate::auth::caller::Caller;
+use crate::auth::local_code::Needed;
+use crate::devices::lifecycle::still_ending;
+use crate::state::aside::aside;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::vault::Vault;
 use crate::vault::credentials::object;
-use crate::vault::disconnecting::keep_tier;
 use crate::vault::interruptible::Interruptible;
+use crate::vault::kept_tier::keep_tier;
 
 /// Names of credentials in one record at most.
 const NAMES_RECORDED: usize = 100;
@@ -136,11 +137,15 @@ async fn offer_pin(bridge: &Bridge) -> Option<Failure> {
     }
 }
 
-impl Home {
+impl Vault {
     /// A value of a credential as its bridge is shown it.
     pub(crate) fn held(&self, id: &CredentialId, sealed: &SealedValue) -> Result<Held, Failure> {
         let place = CredentialPlace::of(id, sealed.version);
-        let value = self.store.vault().open_credential(&place, &sealed.sealed);
+        let value = self
+            .ctx
+            .store()
+            .vault()
+            .open_credential(&place, &sealed.sealed);
         Ok(Held {
             value: value.map_err(|error| Failure::unopened(&error))?,
             remote_id: sealed.remote_id.clone(),
@@ -157,13 +162,14 @@ impl Home {
         };
         if locked(&self.last_authorities).contains(&id)
             && let Some(sealed) = self
-                .store
+                .ctx
+                .store()
                 .read(|registry| registry.sealed_value(&id, None))?
         {
             return Ok(Some(self.held(&id, &sealed)?.value));
         }
         // The gateway uses it for itself; what it does with it is on record.
-        Ok(Some(self.open_value(&id, None, self.now())?.value))
+        Ok(Some(self.open_value(&id, None, self.ctx.now())?.value))
     }
 
     pub(super) fn connected(&self, bridge: Bridge) -> Result<Connected, Failure> {
@@ -180,7 +186,7 @@ impl Home {
         })?;
         let connector = Box::new(Interruptible {
             connector: connected,
-            stopping: self.stopping.subscribe(),
+            stopping: self.ctx.stopping().subscribe(),
         });
         Ok(Connected {
             abilities,
@@ -218,7 +224,7 @@ impl Home {
             return Err(Failure::invalid(&why));
         }
         let authority = request.authority.as_deref().map(str::parse).transpose();
-        let now = self.now();
+        let now = self.ctx.now();
         let bridge = Bridge {
             name: request.name,
             environment,
@@ -232,7 +238,7 @@ impl Home {
             created_at: now,
             created_by: actor.name.clone(),
         };
-        if !self.endings.settled(&bridge_object(&bridge)).await {
+        if !self.ctx.endings().settled(&bridge_object(&bridge)).await {
             return Err(still_ending(&bridge_object(&bridge)));
         }
         let connected = match self.connected(bridge.clone()) {
@@ -244,7 +250,7 @@ impl Home {
             environment: Some(&bridge.environment),
             why: "a bridge is where values and its authority go",
         };
-        let shown = self.shown_here(caller, needed, second_factor).await?;
+        let shown = self.auth.shown_here(caller, needed, second_factor).await?;
         // Where its authority goes is seen in the log, and when it goes elsewhere.
         let digest = Fingerprint::of(bridge.settings.as_bytes());
         let settings =
@@ -258,23 +264,24 @@ impl Home {
                 bridge.authority.as_ref().map(ToString::to_string),
             );
         let before = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.bridge(&bridge.name, &bridge.environment))?;
         let mut change = Change::record(entry);
         if let Some(before) = before.filter(|before| before.authority != bridge.authority) {
             change = keep_tier(change, &before, self.tier_at(&before)?);
         }
         let change = change.vault(VaultWrite::Bridge(bridge));
-        self.commit_shown(change, shown).await?;
+        self.auth.commit_shown(change, shown).await?;
         Ok(view(&connected))
     }
 
     /// Every bridge.
     pub(crate) fn bridges(&self) -> Result<api::BridgeList, Failure> {
-        let bridges = self.store.read(|registry| registry.bridges())?;
+        let bridges = self.ctx.store().read(|registry| registry.bridges())?;
         let views = bridges
             .into_iter()
-            .filter(|bridge| !self.endings.is_pending(&bridge_object(bridge)))
+            .filter(|bridge| !self.ctx.endings().is_pending(&bridge_object(bridge)))
             .map(|bridge| match self.connected(bridge.clone()) {
                 Ok(connected) => view(&connected),
                 // It is listed all the same, with what stands in the way.
@@ -308,9 +315,10 @@ impl Home {
         environment: &EnvironmentName,
     ) -> Result<Option<Bridge>, ReadError> {
         let bridge = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.bridge(name, environment))?;
-        Ok(bridge.filter(|bridge| !self.endings.is_pending(&bridge_object(bridge))))
+        Ok(bridge.filter(|bridge| !self.ctx.endings().is_pending(&bridge_object(bridge))))
     }
 
     pub(super) fn known_bridge(&self, environment: &str, name: &str) -> Result<Bridge, Failure> {
@@ -334,7 +342,8 @@ impl Home {
         let mut found = Vec::new();
         loop {
             let page = self
-                .store
+                .ctx
+                .store()
                 .read(|registry| registry.credentials(&filter, (&after, ""), 1000))?;
             let Some(last) = page.last() else {
                 return Ok(found);
@@ -369,14 +378,14 @@ impl Home {
             .take(NAMES_RECORDED)
             .collect();
         let entry = Entry::new(
-            self.now(),
+            self.ctx.now(),
             actor.clone(),
             "bridge.try",
             bridge_object(&bridge),
         )
         .with("credentials", credentials.len())
         .with("names", names);
-        self.commit(Change::record(entry)).await?;
+        self.ctx.commit(Change::record(entry)).await?;
         let mut verdicts = Vec::new();
         for known in credentials {
             let is_authority = bridge.authority.as_ref() == Some(&known.credential.id.name);
@@ -388,10 +397,10 @@ impl Home {
         let ok = verdicts
             .iter()
             .all(|verdict| ["works", "untried"].contains(&verdict.verdict.as_str()));
-        let entry = Entry::new(self.now(), actor, "bridge.test", bridge_object(&bridge))
+        let entry = Entry::new(self.ctx.now(), actor, "bridge.test", bridge_object(&bridge))
             .with("credentials", verdicts.len())
             .with("ok", ok);
-        self.commit(Change::record(entry)).await?;
+        self.ctx.commit(Change::record(entry)).await?;
         Ok(api::BridgeTested {
             name: bridge.name,
             ok,
@@ -414,7 +423,8 @@ impl Home {
             privileged: false,
         };
         let Some(sealed) = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.sealed_value(id, None))?
         else {
             return Ok(verdict);
@@ -441,7 +451,7 @@ impl Home {
         if verdict.verdict != "works" {
             return Ok(verdict);
         }
-        let now = self.now();
+        let now = self.ctx.now();
         let mut change = Change::default();
         if connected.abilities.scopes
             && let Ok(mut scopes) = connected.connector.scopes(&held).await
@@ -469,7 +479,8 @@ impl Home {
             scopes: verdict.scopes.clone(),
             privileged: verdict.privileged,
         };
-        self.commit(change.vault(VaultWrite::Verified(id.clone(), kept)))
+        self.ctx
+            .commit(change.vault(VaultWrite::Verified(id.clone(), kept)))
             .await?;
         Ok(verdict)
     }

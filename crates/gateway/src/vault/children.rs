@@ -3,6 +3,7 @@
 //! The lease is on record before its child is asked for, so that a child that nobody knows of cannot be left
 //! behind: a lease without a known child is one whose answer was lost, and its child is taken back by its label.
 
+use crate::vault::child_left::ChildLeft;
 use hearthkey_bridges::{BridgeError, Held, MintOrder, Minted, Progress, Revoked};
 use hearthkey_core::audit::Actor;
 use hearthkey_core::lease::{LIFETIME_MIN, Lease};
@@ -13,23 +14,17 @@ use hearthkey_store::change::Change;
 use hearthkey_store::vault::{CredentialPlace, SealedSecret};
 use hearthkey_store::vault_change::VaultWrite;
 
-use crate::home::{Home, locked};
-use crate::problem::Failure;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::vault::Vault;
 use crate::vault::bridges::Connected;
 use crate::vault::leases::{Row, row_of};
 
 const GONE: &str = "its bridge is not connected any more";
 
-/// A child that could not be kept, and what was left to do once it was to be ended; none as long as it was not tried.
-pub(crate) struct ChildLeft {
-    lease: Lease,
-    held: Held,
-    left: Option<Option<String>>,
-}
-
 /// While this lives, the child of a lease is being made, and nobody else looks for it.
 pub(crate) struct Lending<'a> {
-    home: &'a Home,
+    home: &'a Vault,
     lease: String,
 }
 
@@ -39,7 +34,7 @@ impl Drop for Lending<'_> {
     }
 }
 
-impl Home {
+impl Vault {
     /// Says that the child of a lease is being made.
     pub(crate) fn lending(&self, lease: &Lease) -> Lending<'_> {
         locked(&self.lending).insert(lease.id.clone());
@@ -90,9 +85,9 @@ impl Home {
             environment: lease.credential.environment.clone(),
             remote_id: minted.remote_id.clone(),
             sealed: self.sealed_child(lease, &minted.value)?,
-            at: self.now(),
+            at: self.ctx.now(),
         };
-        match self.commit(Change::default().vault(write)).await {
+        match self.ctx.commit(Change::default().vault(write)).await {
             Ok(_) => Ok(()),
             Err(CommitError::Conflict) => Err(Failure::refused(
                 &"the lease was ended while the bridge made its value",
@@ -103,7 +98,12 @@ impl Home {
     }
 
     fn child_label(&self, lease: &Lease) -> String {
-        format!("hearthkey {} {} {}", self.id, lease.credential, lease.id)
+        format!(
+            "hearthkey {} {} {}",
+            self.ctx.id(),
+            lease.credential,
+            lease.id
+        )
     }
 
     fn child_order(&self, lease: &Lease, lifetime: Span, lent: Option<Held>) -> MintOrder {
@@ -118,18 +118,20 @@ impl Home {
     fn sealed_child(&self, lease: &Lease, value: &Secret) -> Result<SealedSecret, Failure> {
         let environment = &lease.credential.environment;
         let epoch = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.kek_epoch(environment))?;
         let place = CredentialPlace::of_lease(environment, &lease.id);
         Ok(self
-            .store
+            .ctx
+            .store()
             .vault()
             .seal_credential(&place, epoch.unwrap_or(1), value))
     }
 
     /// Ends a lease for which the bridge made no child, or none that is known.
     async fn no_child(&self, lease: &Lease, error: &BridgeError, lending: Lending<'_>) {
-        let (by, now) = (Actor::gateway(), self.now());
+        let (by, now) = (Actor::gateway(), self.ctx.now());
         let ended = if error.may_have_been_done() {
             // From here on it is looked for.
             drop(lending);
@@ -177,7 +179,7 @@ impl Home {
             Some(left) => left,
             None => self.end_held(&child.lease, &child.held).await,
         };
-        let (by, now) = (Actor::gateway(), self.now());
+        let (by, now) = (Actor::gateway(), self.ctx.now());
         let closed = self.close_lease(&child.lease, &by, now, left.clone()).await;
         if let Err(failure) = closed {
             let (lease, why) = (&child.lease.id, failure.0.detail);
@@ -215,10 +217,14 @@ impl Home {
         }
         let environment = &lease.credential.environment;
         let place = CredentialPlace::of_lease(environment, &lease.id);
-        let Some(sealed) = self.store.read(|registry| registry.sealed_at(&place))? else {
+        let Some(sealed) = self
+            .ctx
+            .store()
+            .read(|registry| registry.sealed_at(&place))?
+        else {
             return self.take_back(lease).await;
         };
-        let value = self.store.vault().open_credential(&place, &sealed);
+        let value = self.ctx.store().vault().open_credential(&place, &sealed);
         let held = Held {
             value: value.map_err(|error| Failure::unopened(&error))?,
             remote_id: lease.remote_id.clone(),
@@ -233,7 +239,8 @@ impl Home {
     /// comes of that is ended at once.
     async fn take_back(&self, lease: &Lease) -> Result<Option<String>, Failure> {
         let lent = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.sealed_value(&lease.credential, Some(lease.version)))?;
         let lent = lent
             .map(|sealed| self.held(&lease.credential, &sealed))

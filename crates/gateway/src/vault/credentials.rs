@@ -17,11 +17,11 @@ use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
-use crate::caller::Caller;
-use crate::home::Home;
-use crate::lifecycle::still_ending;
-use crate::people::here::code_does_not_fit;
-use crate::problem::Failure;
+use crate::auth::caller::Caller;
+use crate::auth::local_code::code_does_not_fit;
+use crate::devices::lifecycle::still_ending;
+use crate::state::failure::Failure;
+use crate::vault::Vault;
 use crate::vault::guarding::{may_replace_itself, may_say_scopes};
 use crate::vault::{making, views};
 
@@ -68,11 +68,11 @@ enum Source {
     FromBridge,
 }
 
-impl Home {
+impl Vault {
     /// An environment of this home.
     pub(crate) fn environment(&self, name: &str) -> Result<EnvironmentName, Failure> {
         let environment: EnvironmentName = parsed(name)?;
-        match self.issuer(&environment) {
+        match self.ctx.issuer(&environment) {
             Some(_) => Ok(environment),
             None => Err(Failure::not_found("environment", &environment)),
         }
@@ -91,13 +91,13 @@ impl Home {
 
     /// A credential that there is.
     pub(crate) fn credential(&self, id: &CredentialId) -> Result<KnownCredential, Failure> {
-        let known = self.store.read(|registry| registry.credential(id))?;
+        let known = self.ctx.store().read(|registry| registry.credential(id))?;
         let mut known = known.ok_or_else(|| match id.name.is_own() {
             true => keeps_itself(&id.name),
             false => Failure::not_found("credential", id),
         })?;
         // One that is out of use is so, whether or not the registry has it yet.
-        if known.credential.state == State::Active && self.endings.is_pending(&object(id)) {
+        if known.credential.state == State::Active && self.ctx.endings().is_pending(&object(id)) {
             known.credential.state = State::Retired;
         }
         Ok(known)
@@ -113,10 +113,11 @@ impl Home {
         at: Timestamp,
     ) -> Result<NewVersion, Failure> {
         let epoch = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.kek_epoch(&id.environment))?;
         let place = CredentialPlace::of(id, version);
-        let vault = self.store.vault();
+        let vault = self.ctx.store().vault();
         Ok(NewVersion {
             version,
             state: VersionState::Current,
@@ -132,7 +133,7 @@ impl Home {
 
     /// The number of a credential's next version.
     pub(crate) fn next_version(&self, id: &CredentialId) -> Result<u32, Failure> {
-        let versions = self.store.read(|registry| registry.versions(id))?;
+        let versions = self.ctx.store().read(|registry| registry.versions(id))?;
         Ok(versions.first().map_or(1, |newest| newest.version + 1))
     }
 
@@ -143,7 +144,8 @@ impl Home {
         version: &NewVersion,
     ) -> Result<Vec<String>, Failure> {
         let holders = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.holders_of(&version.fingerprint))?;
         Ok(holders
             .iter()
@@ -160,7 +162,7 @@ impl Home {
     ) -> Result<CredentialChanged, Failure> {
         let second_factor = request.second_factor.take();
         let mut shown = None;
-        let (now, actor) = (self.now(), caller.actor());
+        let (now, actor) = (self.ctx.now(), caller.actor());
         let generate = request.generate;
         self.may_name_remote(caller, request.remote_id.as_deref())?;
         let (mut credential, mut source) = self.read_request(&actor, request, now)?;
@@ -182,7 +184,7 @@ impl Home {
             };
         }
         let id = credential.id.clone();
-        if !self.endings.settled(&object(&id)).await {
+        if !self.ctx.endings().settled(&object(&id)).await {
             return Err(still_ending(&object(&id)));
         }
         let turn = self.credential_turns.of(&id).await;
@@ -231,7 +233,7 @@ impl Home {
         }
         let is_shown = shown.is_some();
         let cut = self.cut_of_earlier(&actor, &id, tier)?;
-        match self.commit_shown(change, shown).await {
+        match self.auth.commit_shown(change, shown).await {
             Err(CommitError::Conflict) if is_shown => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => {
                 let why = format!(
@@ -347,7 +349,7 @@ impl Home {
         let turn = self.credential_turns.of(id).await;
         let before = self.credential(id)?.credential;
         let mut credential = before.clone();
-        let (now, actor) = (self.now(), caller.actor());
+        let (now, actor) = (self.ctx.now(), caller.actor());
         let shown = request.second_factor.take();
         let mut entry = Entry::new(now, actor.clone(), "credential.describe", object(id));
         if request.location.is_some() || request.replaced {
@@ -405,7 +407,7 @@ impl Home {
         let is_raised = credential.tier == Tier::Critical && before.tier != Tier::Critical;
         let has_code = second_factor.is_some();
         let change = Change::record(entry).vault(VaultWrite::Describe(credential));
-        match self.commit_shown(change, second_factor).await {
+        match self.auth.commit_shown(change, second_factor).await {
             Err(CommitError::Conflict) if has_code => return Err(code_does_not_fit()),
             Err(CommitError::Conflict) => return Err(not_active(id)),
             committed => committed?,
@@ -429,7 +431,7 @@ impl Home {
         id: &CredentialId,
         tier: Tier,
     ) -> Result<Vec<String>, Failure> {
-        let earlier = self.store.read(|registry| registry.credential(id))?;
+        let earlier = self.ctx.store().read(|registry| registry.credential(id))?;
         let was_less = |known: &KnownCredential| {
             known.credential.state != State::Active && known.credential.tier != Tier::Critical
         };
@@ -464,7 +466,7 @@ impl Home {
         id: &CredentialId,
     ) -> Result<CredentialInFull, Failure> {
         let known = self.credential(id)?;
-        let (versions, rotations, leases) = self.store.read(|registry| {
+        let (versions, rotations, leases) = self.ctx.store().read(|registry| {
             Ok((
                 registry.versions(id)?,
                 registry.rotations(id, 50)?,
@@ -472,7 +474,7 @@ impl Home {
             ))
         })?;
         Ok(CredentialInFull {
-            credential: views::credential(&known, self.now()),
+            credential: views::credential(&known, self.ctx.now()),
             versions: versions.iter().map(views::version).collect(),
             rotations: rotations
                 .iter()

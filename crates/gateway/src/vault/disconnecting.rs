@@ -1,4 +1,4 @@
-//! A bridge is disconnected: it is not asked any more, and written down then, see [`crate::endings`].
+//! A bridge is disconnected: it is not asked any more, and written down then, see [`crate::state::endings`].
 
 use std::sync::Arc;
 
@@ -12,14 +12,16 @@ use hearthkey_store::change::Change;
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
-use crate::endings::End;
-use crate::home::{Home, locked};
-use crate::problem::Failure;
+use crate::state::endings::End;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::vault::Vault;
 use crate::vault::bridges::bridge_object;
 use crate::vault::credentials::object;
+use crate::vault::kept_tier::keep_tier;
 use crate::vault::out_of_use::Terms;
 
-impl Home {
+impl Vault {
     /// Disconnects a bridge, and retires its credentials with it if that was asked for.
     pub(crate) async fn disconnect_bridge(
         self: &Arc<Self>,
@@ -30,7 +32,8 @@ impl Home {
     ) -> Result<api::Disconnected, Failure> {
         let bridge = self.known_bridge(environment, name)?;
         let children = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.children_at(name, &bridge.environment))?;
         if children > 0 && !retire {
             return Err(Failure::refused(
@@ -41,7 +44,7 @@ impl Home {
         let mut its = self
             .credentials_of_bridge(name, &bridge.environment)?
             .into_iter();
-        if its.any(|known| self.endings.is_pending(&object(&known.credential.id))) {
+        if its.any(|known| self.ctx.endings().is_pending(&object(&known.credential.id))) {
             return Err(still_needed(&bridge));
         }
         // Read before its credentials are retired, the authority among them.
@@ -51,7 +54,7 @@ impl Home {
             false => Vec::new(),
         };
         let entry = Entry::new(
-            self.now(),
+            self.ctx.now(),
             actor,
             "bridge.disconnect",
             bridge_object(&bridge),
@@ -59,7 +62,7 @@ impl Home {
         .with("retired", retired.len())
         .with("tier_kept", tier.map(Tier::as_str));
         let name = bridge.name.clone();
-        let ending = self.endings.begin(BridgeEnd {
+        let ending = self.ctx.endings().begin(BridgeEnd {
             bridge,
             tier,
             entry,
@@ -123,13 +126,6 @@ fn still_needed(bridge: &Bridge) -> Failure {
         ),
         "Free or mend the disk, and disconnect it again; no restart is needed.",
     )
-}
-
-/// Adds that what a bridge has made keeps the tier of the authority by which the bridge is asked no more.
-pub(super) fn keep_tier(change: Change, bridge: &Bridge, tier: Option<Tier>) -> Change {
-    let Some(tier) = tier else { return change };
-    let (name, environment) = (bridge.name.clone(), bridge.environment.clone());
-    change.vault(VaultWrite::KeepTier(name, environment, tier))
 }
 
 /// A bridge that is disconnected.

@@ -1,6 +1,6 @@
 //! What is wrong with the inventory: what follows from it as it stands, and what was noted.
 
-use std::collections::HashMap;
+use crate::vault::reports::REPORTS_MAX;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView, RightName};
 use hearthkey_core::audit::{Actor, Entry, Outcome};
@@ -14,38 +14,13 @@ use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
-use crate::caller::Caller;
-use crate::home::{Home, locked};
-use crate::problem::Failure;
+use crate::auth::caller::Caller;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::vault::Vault;
 use crate::vault::credentials::{named, object};
 use crate::vault::guarding::tier_in;
 use crate::vault::views;
-
-/// Findings that one service may report in an hour.
-const REPORTS_MAX: u32 = 100;
-
-/// How much each service has reported in the present hour.
-#[derive(Default)]
-pub(crate) struct Reports {
-    hour: i64,
-    of: HashMap<String, u32>,
-}
-
-impl Reports {
-    /// Whether one more is taken.
-    fn takes(&mut self, reporter: &str, now: Timestamp) -> bool {
-        let hour = now.as_s() / 3600;
-        if hour != self.hour {
-            *self = Self {
-                hour,
-                of: HashMap::new(),
-            };
-        }
-        let count = self.of.entry(reporter.to_owned()).or_default();
-        *count += 1;
-        *count <= REPORTS_MAX
-    }
-}
 
 fn remedy_action(action: &RemedyAction) -> hearthkey_api::RemedyAction {
     let keep = action.keep.iter().map(|(verb, filter)| RightName {
@@ -169,11 +144,11 @@ pub(crate) fn worst_first(views: &mut [FindingView]) {
     views.sort_by(|a, b| (rank(a), &a.object, &a.id).cmp(&(rank(b), &b.object, &b.id)));
 }
 
-impl Home {
+impl Vault {
     /// Every finding, the worst first, as far as the caller may see what it is about.
     pub(crate) fn findings(&self, caller: &Caller) -> Result<FindingList, Failure> {
-        let now = self.now();
-        let findings = self.store.read(|registry| {
+        let now = self.ctx.now();
+        let findings = self.ctx.store().read(|registry| {
             let mut views = Vec::new();
             for (finding, since) in registry.findings()? {
                 views.push(view(&finding, Some(since)));
@@ -209,7 +184,7 @@ impl Home {
         if let Some(id) = &credential {
             self.permitted(caller, Action::List, id).await?;
         }
-        let now = self.now();
+        let now = self.ctx.now();
         // What a service says stands beside what others say, and does not replace it.
         let reporter = caller.service().ok().map(|service| service.actor().name);
         let mark = |of: &str| match &reporter {
@@ -253,7 +228,7 @@ impl Home {
         .with("place", place)
         .with("what", what);
         let change = Change::record(entry).vault(VaultWrite::Finding(finding.clone(), now));
-        self.commit(change).await?;
+        self.ctx.commit(change).await?;
         Ok(view(&finding, Some(now)))
     }
 
@@ -265,18 +240,19 @@ impl Home {
         reason: &str,
     ) -> Result<(), Failure> {
         let reason = checked_text("reason", reason)?;
-        let noted = self.store.read(|registry| registry.findings())?;
+        let noted = self.ctx.store().read(|registry| registry.findings())?;
         let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {
             let id: String = id.chars().take(40).collect();
             let mut failure = Failure::not_found("finding", &id);
             failure.0.remedy = "See what there is with `hearthkey check`. What is looked at anew each time goes away with its cause, or is accepted with --accept until a day that you name.".into();
             return Err(failure);
         };
-        let now = self.now();
+        let now = self.ctx.now();
         let entry = Entry::new(now, actor, "finding.resolve", finding.object)
             .because(reason)
             .with("finding", finding.id.clone());
-        self.commit(Change::record(entry).vault(VaultWrite::Resolved(finding.id, now)))
+        self.ctx
+            .commit(Change::record(entry).vault(VaultWrite::Resolved(finding.id, now)))
             .await?;
         Ok(())
     }
@@ -288,8 +264,8 @@ impl Home {
         known: &KnownCredential,
     ) -> Result<Vec<FindingView>, Failure> {
         let id = &known.credential.id;
-        let (now, object, name) = (self.now(), object(id), id.to_string());
-        let findings = self.store.read(|registry| {
+        let (now, object, name) = (self.ctx.now(), object(id), id.to_string());
+        let findings = self.ctx.store().read(|registry| {
             let mut views = Vec::new();
             for (finding, since) in registry.findings()? {
                 let mut words = finding.what.split([' ', ',', '.']);

@@ -16,13 +16,15 @@ use hearthkey_core::time::Timestamp;
 use hearthkey_store::inventory::{KnownCredential, SealedValue};
 use hearthkey_store::registry::{ReadError, Registry};
 
-use crate::caller::{Caller, not_by_itself, tokens_have_one_factor};
-use crate::home::Home;
-use crate::people::here::{Needed, Shown};
-use crate::problem::Failure;
-use crate::role_routes::second_factor_needed;
+use crate::auth::caller::Caller;
+use crate::auth::forbidden::not_by_itself;
+use crate::auth::forbidden::second_factor_needed;
+use crate::auth::forbidden::tokens_have_one_factor;
+use crate::auth::local_code::{Needed, Shown};
+use crate::state::failure::Failure;
+use crate::vault::Vault;
 
-impl Home {
+impl Vault {
     /// Whether the caller may describe a credential anew like this; with the second factor that was needed for it.
     pub(super) async fn judge_change(
         &self,
@@ -31,7 +33,7 @@ impl Home {
         after: &Credential,
         shown: Option<SecondFactor>,
     ) -> Result<Option<Shown>, Failure> {
-        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let changer = caller.changer(self.ctx.now(), self.auth.asks_for_codes()?);
         match may_change(changer, before, after) {
             Ok(()) => Ok(None),
             Err(guarded) => self.or_shown(caller, &before.id, guarded, shown).await,
@@ -44,19 +46,25 @@ impl Home {
         caller: &Caller,
         new: &Credential,
     ) -> Result<(), Failure> {
-        let earlier = self.store.read(|registry| registry.credential(&new.id))?;
+        let earlier = self
+            .ctx
+            .store()
+            .read(|registry| registry.credential(&new.id))?;
         let Some(earlier) = earlier.filter(|known| known.credential.state != State::Active) else {
             return Ok(());
         };
         // Without its values, nothing but the name is left of it.
-        let versions = self.store.read(|registry| registry.versions(&new.id))?;
+        let versions = self
+            .ctx
+            .store()
+            .read(|registry| registry.versions(&new.id))?;
         if versions
             .iter()
             .all(|version| version.state == VersionState::Destroyed)
         {
             return Ok(());
         }
-        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let changer = caller.changer(self.ctx.now(), self.auth.asks_for_codes()?);
         match may_follow(changer, earlier.credential.tier, new.tier) {
             Ok(()) => Ok(()),
             Err(_) => Err(Failure::refused(
@@ -80,7 +88,7 @@ impl Home {
         if self.tier_of_authority(&new.id)? != Some(Tier::Critical) {
             return Ok(None);
         }
-        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let changer = caller.changer(self.ctx.now(), self.auth.asks_for_codes()?);
         let Err(guarded) = may_follow(changer, Tier::Critical, new.tier) else {
             return Ok(None);
         };
@@ -116,7 +124,7 @@ impl Home {
                     environment: Some(&id.environment),
                     why: &guarded.to_string(),
                 };
-                self.shown_here(caller, needed, shown).await
+                self.auth.shown_here(caller, needed, shown).await
             }
             _ => Err(second_factor_needed()),
         }
@@ -198,7 +206,7 @@ pub(super) fn tier_in(registry: &Registry<'_>, known: &KnownCredential) -> Resul
     tier_of_version(registry, id, *tier, current)
 }
 
-impl Home {
+impl Vault {
     /// The tier by which a version of a credential is judged, whose own tier is this.
     pub(crate) fn effective_tier(
         &self,
@@ -207,12 +215,12 @@ impl Home {
         version: Option<u32>,
     ) -> Result<Tier, Failure> {
         let judged = |registry: &Registry<'_>| tier_of_version(registry, id, own, version);
-        Ok(self.store.read(judged)?)
+        Ok(self.ctx.store().read(judged)?)
     }
 
     /// The tier by which a credential is judged as it is now.
     pub(crate) fn tier_of(&self, known: &KnownCredential) -> Result<Tier, Failure> {
-        Ok(self.store.read(|registry| tier_in(registry, known))?)
+        Ok(self.ctx.store().read(|registry| tier_in(registry, known))?)
     }
 
     /// The tier by which the credential is judged by which a bridge is asked, if there is one.
@@ -223,7 +231,7 @@ impl Home {
         let environment = bridge.environment.clone();
         let first = CredentialId { environment, name };
         let chain = |registry: &Registry<'_>| tier_of_chain(first, |id| authority(registry, id));
-        Ok(self.store.read(chain)?)
+        Ok(self.ctx.store().read(chain)?)
     }
 
     /// A sealed value with the tier by which it is judged.
@@ -253,7 +261,7 @@ impl Home {
         caller: &Caller,
         known: &KnownCredential,
     ) -> Result<Option<Timestamp>, Failure> {
-        let changer = caller.changer(self.now(), self.asks_for_codes()?);
+        let changer = caller.changer(self.ctx.now(), self.auth.asks_for_codes()?);
         let mut credential = known.credential.clone();
         credential.tier = self.tier_of(known)?;
         let ends = credential.expires_at;
@@ -303,7 +311,7 @@ pub(super) fn may_replace_itself(caller: &Caller, credential: &Credential) -> Re
     }
 }
 
-impl Home {
+impl Vault {
     /// Whether the caller may say what a value is called at its bridge: the gateway changes and ends there, with an
     /// authority of its own, what it is told the name of.
     pub(super) fn may_name_remote(
@@ -330,7 +338,8 @@ impl Home {
             return Ok(());
         };
         let holder = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.holder_of_remote(id, remote_id))?;
         match holder {
             None => Ok(()),

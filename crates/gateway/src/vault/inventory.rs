@@ -12,10 +12,10 @@ use hearthkey_pki::CaCertificate;
 use hearthkey_store::inventory::Filter;
 use hearthkey_store::registry::{KnownDevice, ReadError, Registry};
 
-use crate::caller::Caller;
-use crate::home::Home;
-use crate::problem::Failure;
-use crate::server_tls::{LEAF, RSA_LEAF};
+use crate::auth::caller::Caller;
+use crate::state::failure::Failure;
+use crate::trust::server_tls::{LEAF, RSA_LEAF};
+use crate::vault::Vault;
 use crate::vault::views;
 
 /// Where a page begins: after this name in this environment.
@@ -158,7 +158,7 @@ fn may_see(caller: &Caller, view: &CredentialView) -> bool {
     }
 }
 
-impl Home {
+impl Vault {
     /// A page of the inventory, as far as the caller may see it.
     pub(crate) fn inventory(
         &self,
@@ -213,7 +213,7 @@ impl Home {
         };
         let name = format!("{bridge}/{key}");
         let found = match key.parse() {
-            Ok(device) if bridge == "device" => self.store.read(|registry| {
+            Ok(device) if bridge == "device" => self.ctx.store().read(|registry| {
                 let Some(known) = registry.device(&device)? else {
                     return Ok(None);
                 };
@@ -244,9 +244,9 @@ impl Home {
         count: usize,
     ) -> Result<Vec<CredentialView>, Failure> {
         let cursor = Cursor::parse(after);
-        let now = self.now();
+        let now = self.ctx.now();
         let rows = u32::try_from(count).unwrap_or(PAGE_MAX);
-        let mut views: Vec<CredentialView> = self.store.read(|registry| {
+        let mut views: Vec<CredentialView> = self.ctx.store().read(|registry| {
             let kept = registry.credentials(filter, (cursor.name, cursor.environment), rows)?;
             let mut views: Vec<_> = kept
                 .iter()
@@ -270,7 +270,7 @@ impl Home {
     fn own_keys(&self) -> Result<Vec<CredentialView>, Failure> {
         let mut views = Vec::new();
         let mut authority = |name: &str, shown: String, environment: &str, purpose: &str, tier| {
-            let found = self.store.read(|registry| registry.authority(name))?;
+            let found = self.ctx.store().read(|registry| registry.authority(name))?;
             if let Some((der, _)) = found {
                 let found =
                     CaCertificate::from_der(&der).map_err(|error| Failure::internal(&error))?;
@@ -298,7 +298,7 @@ impl Home {
             "signs the gateway's server certificates",
             Tier::High,
         )?;
-        for environment in self.environments() {
+        for environment in self.devices.environments() {
             let name = format!("issuing/{environment}");
             let purpose = "signs the certificates of devices";
             authority(
@@ -319,7 +319,7 @@ impl Home {
         views.extend(self.server_key(LEAF, "server/tls", purpose)?);
         let purpose = "the gateway's own certificate, to devices that know RSA alone";
         views.extend(self.server_key(RSA_LEAF, "server/tls-rsa", purpose)?);
-        views.extend(self.token_views(Some(Scope::All)).iter().map(of_token));
+        views.extend(self.auth.token_views(Some(Scope::All)).iter().map(of_token));
         Ok(views)
     }
 
@@ -329,7 +329,7 @@ impl Home {
         shown: &str,
         purpose: &str,
     ) -> Result<Option<CredentialView>, Failure> {
-        let leaf = self.store.read(|registry| registry.authority(name))?;
+        let leaf = self.ctx.store().read(|registry| registry.authority(name))?;
         let life = leaf.and_then(|(der, _)| hearthkey_pki::life_of(&der));
         Ok(life.map(|(made, ends)| {
             let made_at = made.to_string();

@@ -1,5 +1,6 @@
 //! Leases: hand-outs that end by themselves, listed, and ended by whoever gave or holds them.
 
+use crate::vault::slow_places::{SLOW_MAX, SLOW_PER_CALLER_MAX};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::caller::Caller;
-use crate::endings::PATIENCE;
-use crate::home::{Home, locked};
-use crate::problem::Failure;
-use crate::shares::{Share, Shares};
-use crate::vault::bridge_places::{BridgePlaces, OF_BRIDGE_MAX};
+use crate::auth::caller::Caller;
+use crate::state::endings::PATIENCE;
+use crate::state::failure::Failure;
+use crate::state::locked;
+use crate::vault::Vault;
+use crate::vault::bridge_places::OF_BRIDGE_MAX;
 use crate::vault::credentials::object;
 use crate::vault::views;
 
@@ -34,10 +35,6 @@ use crate::vault::views;
 const LISTED_MAX: u32 = 1000;
 /// Leases that one service may hold at a time.
 const HELD_MAX: u32 = 100;
-/// Leases over the network that may wait for a bridge at a time: fewer than are served, so that other requests still are.
-const SLOW_MAX: usize = 32;
-/// Of them, those of one caller, so that others can lease, too.
-const SLOW_PER_CALLER_MAX: usize = 4;
 /// Leases that are ended in one go.
 const DUE_MAX: u32 = 10_000;
 /// How long the answer about the end of a child waits: longer than its bridge is waited for.
@@ -69,8 +66,8 @@ pub(super) fn row_of(lease: &Lease) -> Row {
 
 /// Ends the leases whose time has come, every second, as long as the home is open. A bridge that hangs keeps nothing waiting
 /// but the ends of its own leases.
-pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
-    let mut stopping = home.stopping.subscribe();
+pub(crate) async fn end_what_was_lent(home: Arc<Vault>) {
+    let mut stopping = home.ctx.stopping().subscribe();
     let ending = async {
         let mut ending = JoinSet::new();
         let mut underway: HashMap<_, Row> = HashMap::new();
@@ -79,9 +76,10 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
             while let Some(ended) = ending.try_join_next_with_id() {
                 underway.remove(&ended.map_or_else(|error| error.id(), |(task, ())| task));
             }
-            let now = home.now();
+            let now = home.ctx.now();
             let due = match home
-                .store
+                .ctx
+                .store()
                 .read(|registry| registry.due_leases(now, DUE_MAX))
             {
                 Ok(due) => due,
@@ -110,29 +108,6 @@ pub(crate) async fn end_what_was_lent(home: Arc<Home>) {
     }
 }
 
-/// The places for leases that wait for a bridge.
-pub(crate) struct SlowPlaces {
-    callers: Arc<Shares>,
-    bridges: BridgePlaces,
-}
-
-impl Default for SlowPlaces {
-    fn default() -> Self {
-        Self {
-            callers: Shares::new(SLOW_MAX, SLOW_PER_CALLER_MAX),
-            bridges: BridgePlaces::new(SLOW_MAX),
-        }
-    }
-}
-
-impl SlowPlaces {
-    fn enter(&self, caller: String, id: &CredentialId) -> Option<(Share, [Share; 2])> {
-        let of_caller = self.callers.enter(caller)?;
-        let at_bridge = self.bridges.enter(&id.environment, id.name.bridge())?;
-        Some((of_caller, at_bridge))
-    }
-}
-
 /// For a lease whose end takes longer than its answer waits. It goes on behind it.
 fn not_ended_yet(lease: &Lease) -> Failure {
     Failure::new(
@@ -156,7 +131,7 @@ fn waiting_for_bridges() -> Failure {
     )
 }
 
-impl Home {
+impl Vault {
     /// Lends a credential for a time.
     pub(crate) async fn lend(
         &self,
@@ -173,7 +148,7 @@ impl Home {
             .map(|text| checked_text("reason", text))
             .transpose()?;
         self.permitted(caller, Action::Lease, id).await?;
-        let now = self.now();
+        let now = self.ctx.now();
         let opened = self.open_value(id, None, now)?;
         self.reached(caller, Action::Lease, id, opened.sealed.tier)
             .await?;
@@ -224,8 +199,8 @@ impl Home {
         let lending = self.lending(&lease);
         let change = self.noticing(change, &actor, 1, now);
         // What is not on record is not given, and not made.
-        self.commit_shown(change, shown).await?;
-        let still = self.is_still_in(caller);
+        self.auth.commit_shown(change, shown).await?;
+        let still = self.auth.is_still_in(caller);
         if let Err(failure) = still.and_then(|()| self.is_still_given(id, lease.version)) {
             // Its holder was cut off, or the credential went out of use, while the disk was waited for: the leases were
             // ended before this one was there.
@@ -263,7 +238,8 @@ impl Home {
         let holder = caller.actor().name;
         let held = match caller.is_service() {
             true => self
-                .store
+                .ctx
+                .store()
                 .read(|registry| registry.leases_held_by(&holder, HELD_MAX))?
                 .len(),
             false => 0,
@@ -280,10 +256,13 @@ impl Home {
     /// The leases that have not ended, as far as the caller may see them.
     pub(crate) fn leases(&self, caller: &Caller) -> Result<LeaseList, Failure> {
         // A service sees its own: that it may list a credential says nothing of who borrows it.
-        let mut leases = self.store.read(|registry| match caller.granted_in() {
-            None => registry.leases(LISTED_MAX + 1),
-            Some(_) => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
-        })?;
+        let mut leases = self
+            .ctx
+            .store()
+            .read(|registry| match caller.granted_in() {
+                None => registry.leases(LISTED_MAX + 1),
+                Some(_) => registry.leases_held_by(&caller.actor().name, LISTED_MAX + 1),
+            })?;
         let more = leases.len() > LISTED_MAX as usize;
         leases.truncate(LISTED_MAX as usize);
         if caller.granted_in().is_none() {
@@ -302,7 +281,7 @@ impl Home {
         lease: &str,
     ) -> Result<hearthkey_api::LeaseView, Failure> {
         let actor = caller.actor();
-        let found = self.store.read(|registry| registry.lease(lease))?;
+        let found = self.ctx.store().read(|registry| registry.lease(lease))?;
         let own = |lease: &Lease| {
             let environment = &lease.credential.environment;
             lease.holder == actor.name || caller.permit(Act::TokenEnd, environment).is_ok()
@@ -315,7 +294,7 @@ impl Home {
         };
         if found.ended_at.is_none() {
             let (home, lease) = (Arc::clone(self), found.clone());
-            let ending = async move { home.finish_lease(&lease, &actor, home.now()).await };
+            let ending = async move { home.finish_lease(&lease, &actor, home.ctx.now()).await };
             let longest = match found.child {
                 true => AT_BRIDGE,
                 false => PATIENCE,
@@ -325,7 +304,7 @@ impl Home {
                 _ => return Err(not_ended_yet(&found)),
             }
         }
-        let ended = self.store.read(|registry| registry.lease(lease))?;
+        let ended = self.ctx.store().read(|registry| registry.lease(lease))?;
         Ok(views::lease(ended.as_ref().unwrap_or(&found)))
     }
 
@@ -351,7 +330,7 @@ impl Home {
 
     /// Ends a lease whose time has come. If its bridge does not answer, that is said, and it is tried again a minute later.
     async fn end_due_lease(&self, lease: &Lease) {
-        let now = self.now();
+        let now = self.ctx.now();
         let Err(failure) = self.finish_lease(lease, &Actor::gateway(), now).await else {
             locked(&self.late_leases).remove(&lease.id);
             return;
@@ -362,7 +341,7 @@ impl Home {
         if lease.child {
             let why = format!("its time has come, and it is tried again each minute: {why}");
             let write = child_left(lease, Some(&why), now);
-            if let Err(error) = self.commit(Change::default().vault(write)).await {
+            if let Err(error) = self.ctx.commit(Change::default().vault(write)).await {
                 tracing::warn!(%error, lease = lease.id, "that a child lives on is not written down");
             }
         }
@@ -372,7 +351,8 @@ impl Home {
     /// and end in their time.
     pub(crate) async fn end_leases_of(self: &Arc<Self>, holder: &str, by: &Actor) -> usize {
         let leases = match self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.leases_held_by(holder, DUE_MAX))
         {
             Ok(leases) => leases,
@@ -393,7 +373,7 @@ impl Home {
     async fn end_all(&self, leases: &[Lease], by: &Actor) -> usize {
         let mut left = 0;
         for lease in leases {
-            if let Err(failure) = self.finish_lease(lease, by, self.now()).await {
+            if let Err(failure) = self.finish_lease(lease, by, self.ctx.now()).await {
                 let why = failure.0.detail;
                 tracing::warn!(lease = lease.id, why, "a lease lasts until its end");
                 left += 1;
@@ -405,7 +385,8 @@ impl Home {
     /// How many leases somebody holds.
     pub(crate) fn leases_left(&self, holder: &str) -> usize {
         let held = self
-            .store
+            .ctx
+            .store()
             .read(|registry| registry.leases_held_by(holder, DUE_MAX));
         held.map_or(0, |leases| leases.len())
     }
@@ -422,7 +403,10 @@ impl Home {
         }
         // Two that take back a lost child at once would each be given one.
         let _turn = self.lease_turns.of(&lease.id).await;
-        let known = self.store.read(|registry| registry.lease(&lease.id))?;
+        let known = self
+            .ctx
+            .store()
+            .read(|registry| registry.lease(&lease.id))?;
         if let Some(ended) = known.filter(|known| known.ended_at.is_some()) {
             return Ok(ended.note);
         }
@@ -453,12 +437,12 @@ impl Home {
             by: actor.name.clone(),
             note: left.clone(),
         });
-        match self.commit(change).await {
+        match self.ctx.commit(change).await {
             Ok(_) => {}
             // Its time came at the same moment. What is known of its child by now is said all the same.
             Err(CommitError::Conflict) if lease.child => {
                 let write = child_left(lease, left.as_deref(), now);
-                self.commit(Change::default().vault(write)).await?;
+                self.ctx.commit(Change::default().vault(write)).await?;
             }
             Err(CommitError::Conflict) => {}
             Err(error) => return Err(error.into()),

@@ -8,7 +8,7 @@ use hearthkey_core::secret::Secret;
 use hearthkey_store::keys::random;
 use zeroize::Zeroizing;
 
-use crate::problem::Failure;
+use crate::state::failure::Failure;
 
 /// Characters of a password: 190 bits.
 const PASSWORD_CHARS: usize = 32;

@@ -7,9 +7,9 @@ use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::inventory::KnownCredential;
 
-use crate::caller::Caller;
-use crate::home::Home;
-use crate::problem::Failure;
+use crate::auth::caller::Caller;
+use crate::state::failure::Failure;
+use crate::vault::Vault;
 use crate::vault::credentials::parsed;
 use crate::vault::views;
 
@@ -30,7 +30,7 @@ impl Problems {
     }
 }
 
-impl Home {
+impl Vault {
     /// Checks every entry. A caller learns nothing of credentials that it may not list.
     pub(crate) fn check_manifest(
         &self,
@@ -42,7 +42,7 @@ impl Home {
         match caller.granted_in() {
             Some(own) if *own != environment => {
                 let token = &caller.service()?.token;
-                return Err(crate::service_routes::elsewhere(token));
+                return Err(crate::auth::forbidden::elsewhere(token));
             }
             Some(_) => {}
             None => caller.permit(Act::CredentialRead, &environment)?,
@@ -52,7 +52,7 @@ impl Home {
             let why = format!("a manifest names 1 to {ENTRIES_MAX} credentials");
             return Err(Failure::invalid(&why));
         }
-        let now = self.now();
+        let now = self.ctx.now();
         let mut verdicts = Vec::with_capacity(manifest.credentials.len());
         for entry in &manifest.credentials {
             let found = self.check_entry(caller, &environment, entry, now)?;
@@ -89,7 +89,7 @@ impl Home {
             environment: environment.clone(),
             name,
         };
-        let known = self.store.read(|registry| registry.credential(&id))?;
+        let known = self.ctx.store().read(|registry| registry.credential(&id))?;
         let Some(known) = known.filter(|_| caller.may_list(&id)) else {
             match self.elsewhere(caller, &id)? {
                 Some(other) => found.add(
@@ -197,13 +197,14 @@ impl Home {
 
     /// Another environment that has a credential of this name, if the caller may know.
     fn elsewhere(&self, caller: &Caller, id: &CredentialId) -> Result<Option<String>, Failure> {
-        for name in self.environments() {
+        for name in self.devices.environments() {
             let Ok(other) = self.credential_id(&name, id.name.as_str()) else {
                 continue;
             };
             if caller.may_list(&other)
                 && self
-                    .store
+                    .ctx
+                    .store()
                     .read(|registry| registry.credential(&other))?
                     .is_some()
             {

@@ -13,20 +13,20 @@ use hearthkey_store::keys::random;
 use hearthkey_store::vault::CredentialPlace;
 use zeroize::Zeroizing;
 
-use crate::caller::Caller;
-use crate::home::Home;
-use crate::problem::Failure;
+use crate::auth::caller::Caller;
+use crate::state::failure::Failure;
+use crate::vault::Vault;
 
 /// Values that are read at a time.
 const BATCH: u32 = 500;
 
-impl Home {
+impl Vault {
     /// Whether the caller may have a value of a credential that there is.
     fn reads(&self, caller: &Caller, id: &CredentialId, version: u32) -> Result<bool, Failure> {
         if caller.is_named(Action::Read, id) {
             return Ok(true);
         }
-        let known = self.store.read(|registry| registry.credential(id))?;
+        let known = self.ctx.store().read(|registry| registry.credential(id))?;
         let Some(known) = known else {
             return Ok(false);
         };
@@ -36,14 +36,15 @@ impl Home {
 
     /// Marks every value that the caller may read.
     pub(crate) async fn marks(&self, caller: &Caller) -> Result<MarksView, Failure> {
-        let vault = self.store.vault();
+        let vault = self.ctx.store().vault();
         let mut marks = Marks::new(MarkKey::from_random(*random::<32>()), 1000);
         let (mut marked, mut not_marked) = (0, Vec::new());
         let mut after = (String::new(), String::new(), 0);
         loop {
             let after_ref = (after.0.as_str(), after.1.as_str(), after.2);
             let page = self
-                .store
+                .ctx
+                .store()
                 .read(|registry| registry.sealed_values(after_ref, BATCH))?;
             let Some((last, version, _)) = page.last() else {
                 break;
@@ -79,17 +80,17 @@ impl Home {
             }
         }
         let entry = Entry::new(
-            self.now(),
+            self.ctx.now(),
             caller.actor(),
             "credential.marks",
             match caller.granted_in() {
                 Some(environment) => format!("environment:{environment}"),
-                None => format!("home:{}", self.id),
+                None => format!("home:{}", self.ctx.id()),
             },
         )
         .with("marked", marked)
         .with("not_marked", not_marked.len());
-        self.commit(Change::record(entry)).await?;
+        self.ctx.commit(Change::record(entry)).await?;
         Ok(MarksView {
             marks: SecretValue::new(Zeroizing::new(marks.to_text().as_bytes().to_vec())),
             marked,

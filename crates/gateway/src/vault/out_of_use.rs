@@ -1,10 +1,11 @@
-//! A credential goes out of use: in memory at once, and written down then, see [`crate::endings`]. What it leaves behind, its
+//! A credential goes out of use: in memory at once, and written down then, see [`crate::state::endings`]. What it leaves behind, its
 //! versions and a rotation that runs, is settled once that is on the disk.
 
+use crate::vault::leftovers::leftover;
 use hearthkey_api::RetireRequest;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::credential::{CredentialId, Origin, State, VersionState, checked_text};
-use hearthkey_core::finding::{Finding, FindingKind, Severity};
+use hearthkey_core::finding::FindingKind;
 use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::change::Change;
@@ -12,11 +13,11 @@ use hearthkey_store::inventory::KnownVersion;
 use hearthkey_store::registry::{ReadError, Registry};
 use hearthkey_store::vault_change::VaultWrite;
 
-use crate::endings::{End, Ending};
-use crate::home::Home;
-use crate::problem::Failure;
+use crate::state::endings::{End, Ending};
+use crate::state::failure::Failure;
+use crate::vault::Vault;
 use crate::vault::credentials::{not_active, object};
-use crate::vault::untaken::unheard;
+use crate::vault::leftovers::unheard;
 
 /// The longest grace.
 const GRACE_MAX: Span = Span::days(365);
@@ -93,7 +94,7 @@ impl End for CredentialEnd {
     }
 }
 
-impl Home {
+impl Vault {
     /// From here on nothing of a credential is given out. Nothing is waited for: no turn, no disk, no bridge.
     pub(super) fn take_out_of_use(
         &self,
@@ -102,7 +103,7 @@ impl Home {
         terms: &Terms,
     ) -> Result<OutOfUse, Failure> {
         let known = self.credential(id)?;
-        let (versions, leases, left) = self.store.read(|registry| {
+        let (versions, leases, left) = self.ctx.store().read(|registry| {
             Ok((
                 registry.versions(id)?,
                 registry.leases_of(id)?,
@@ -110,7 +111,7 @@ impl Home {
             ))
         })?;
         let in_use = versions.iter().filter(|version| is_in_use(version)).count();
-        if known.credential.state != State::Active && !self.endings.is_pending(&object(id)) {
+        if known.credential.state != State::Active && !self.ctx.endings().is_pending(&object(id)) {
             let unfinished = !(left.is_empty() && leases.is_empty() && in_use == 0);
             let shred_at = known.shred_at.filter(|_| unfinished);
             return Ok(OutOfUse {
@@ -119,14 +120,14 @@ impl Home {
                 ending: None,
             });
         }
-        let now = self.now();
+        let now = self.ctx.now();
         let shred_at = now.after(terms.grace);
         let mut entry = Entry::new(now, actor.clone(), "credential.retire", object(id))
             .with("leases", leases.len())
             .with("versions", in_use)
             .with("shred_at", shred_at.to_string());
         entry.reason.clone_from(&terms.reason);
-        let ending = self.endings.begin(CredentialEnd {
+        let ending = self.ctx.endings().begin(CredentialEnd {
             credential: id.clone(),
             shred_at,
             entry,
@@ -143,9 +144,10 @@ impl Home {
     pub(super) async fn settle_out_of_use(&self, id: &CredentialId) -> Result<Vec<u32>, Failure> {
         let _turn = self.credential_turns.of(id).await;
         let (versions, rotation) = self
-            .store
+            .ctx
+            .store()
             .read(|registry| Ok((registry.versions(id)?, registry.rotation(id)?)))?;
-        let now = self.now();
+        let now = self.ctx.now();
         // A bridge that cannot be reached may be one that can end them.
         let connected = !matches!(self.bridge_of(id), Ok(None));
         let mut change = Change::default();
@@ -200,7 +202,7 @@ impl Home {
                 at: now,
             });
         }
-        self.commit(change).await?;
+        self.ctx.commit(change).await?;
         Ok(live)
     }
 
@@ -228,7 +230,7 @@ impl Home {
 
     /// Settles what a gateway that stopped in the middle left of credentials that it had taken out of use.
     pub(crate) async fn settle_all_out_of_use(&self) {
-        let unsettled = match self.store.read(|registry| registry.retired_in_part()) {
+        let unsettled = match self.ctx.store().read(|registry| registry.retired_in_part()) {
             Ok(unsettled) => unsettled,
             Err(error) => {
                 tracing::error!(%error, "what is left of retired credentials could not be read");
@@ -245,13 +247,4 @@ impl Home {
 
 fn is_in_use(version: &KnownVersion) -> bool {
     version.state.is_live() || version.state == VersionState::Pending
-}
-
-/// The finding that a bridge still takes a value that is out of use here.
-pub(crate) fn leftover(id: &CredentialId, version: u32, what: &str) -> Finding {
-    let mark = version.to_string();
-    Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
-        format!("Version {mark} may still work although it is out of use."),
-        what,
-    )
 }

@@ -9,7 +9,7 @@ use hearthkey_core::rotation::{Due, Next, OVERLAP_MAX, Rotation, RotationPolicy}
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::inventory::{KnownCredential, KnownVersion};
 
-use crate::problem::Failure;
+use crate::state::failure::Failure;
 
 /// A span as a person writes it, in the largest unit that divides it.
 fn span_text(span: Span) -> String {

@@ -1,0 +1,29 @@
+//! What is known of the log.
+
+use std::sync::Arc;
+
+use hearthkey_core::time::Timestamp;
+use hearthkey_store::log::SignedCheckpoint;
+use hearthkey_store::log_check::Faults;
+
+/// What is known of the log.
+#[derive(Default)]
+pub(crate) struct LogState {
+    /// The newest checkpoint that verified.
+    pub(super) verified: Option<Arc<SignedCheckpoint>>,
+    pub(super) verified_at: Option<Timestamp>,
+    pub(super) full_at: Option<Timestamp>,
+    pub(super) faults: Faults,
+    pub(super) problem: Option<String>,
+    /// Why the newest check did not get to its end.
+    pub(super) unread: Option<String>,
+}
+
+impl LogState {
+    /// What is wrong with the log; that nobody could look is wrong, too.
+    pub(super) fn told(&self) -> Option<String> {
+        let unread = self.unread.as_ref();
+        let unread = unread.map(|why| format!("it could not be read to its end ({why})"));
+        self.problem.clone().or(unread)
+    }
+}

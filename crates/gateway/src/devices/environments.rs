@@ -1,0 +1,140 @@
+//! Environments: trust zones, each with an issuing CA of its own.
+
+use std::sync::{Arc, PoisonError};
+
+use hearthkey_api::EnvironmentRequest;
+use hearthkey_core::audit::Entry;
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::role::Act;
+use hearthkey_core::time::Timestamp;
+use hearthkey_pki::{CaRole, CertificateAuthority};
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::vault::{SecretName, Vault};
+
+use crate::auth::caller::Caller;
+use crate::auth::local_code::Needed;
+use crate::devices::Devices;
+use crate::state::failure::Failure;
+use crate::state::new_serial;
+use crate::trust::authority::load_authority;
+use crate::trust::published::issuing;
+
+/// Environments in one home at most.
+const ENVIRONMENTS_MAX: usize = 64;
+
+/// The writes that keep a CA: its certificate, and its key under the vault's keys.
+pub(crate) fn keep_authority(
+    vault: &Vault,
+    name: &str,
+    authority: &CertificateAuthority,
+    at: Timestamp,
+) -> [Write; 2] {
+    let secret = SecretName {
+        kind: "ca",
+        name,
+        version: 1,
+    };
+    let sealed = vault.seal(secret, &authority.key().to_pkcs8());
+    [
+        Write::Authority(name.to_owned(), authority.certificate().der.clone()),
+        Write::Secret {
+            kind: "ca",
+            name: name.to_owned(),
+            version: 1,
+            sealed,
+            at,
+        },
+    ]
+}
+
+impl Devices {
+    /// The environments, in order.
+    pub(crate) fn environments(&self) -> Vec<String> {
+        let names = self.environment_names();
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    /// The environments' names, in order.
+    pub(crate) fn environment_names(&self) -> Vec<EnvironmentName> {
+        let issuers = self
+            .ctx
+            .issuers()
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<EnvironmentName> = issuers.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Adds an environment with an issuing CA of its own.
+    pub(crate) async fn add_environment(
+        &self,
+        caller: &Caller,
+        EnvironmentRequest {
+            name,
+            second_factor,
+        }: EnvironmentRequest,
+    ) -> Result<(), Failure> {
+        let name: EnvironmentName = name.parse().map_err(|error| Failure::invalid(&error))?;
+        if self.ctx.issuer(&name).is_some() {
+            let why = format!("there is an environment {name} already");
+            return Err(Failure::refused(&why, "Choose another name."));
+        }
+        if self.environments().len() >= ENVIRONMENTS_MAX {
+            let why = format!("a home has {ENVIRONMENTS_MAX} environments at most");
+            return Err(Failure::refused(&why, "Use one of those there are."));
+        }
+        let _trees = self.trees.write().await;
+        let mut with_it = self.environment_names();
+        with_it.push(name.clone());
+        if let Some(taken) = self.newly_taken(&self.ctx.all_profiles(), &with_it)? {
+            return Err(Failure::refused(
+                &taken,
+                "Give the environment another name, or retire that device first.",
+            ));
+        }
+        let needed = Needed {
+            act: Act::EnvironmentAdd,
+            environment: None,
+            why: "the root signs a CA for an environment",
+        };
+        let shown = self.auth.shown_here(caller, needed, second_factor).await?;
+        let now = self.ctx.now();
+        let root =
+            load_authority(self.ctx.store(), "root").map_err(|error| Failure::internal(&error))?;
+        let authority = root
+            .new_issuing(&name, new_serial(), now)
+            .map_err(|error| Failure::internal(&error))?;
+        let object = format!("environment:{name}");
+        let entry = Entry::new(now, caller.actor(), "environment.add", object).with(
+            "ca_sha256",
+            authority.certificate().fingerprint().to_string(),
+        );
+        let mut change = Change::record(entry).write(Write::Environment(name.clone(), now));
+        change.writes.extend(keep_authority(
+            self.ctx.store().vault(),
+            &issuing(&name),
+            &authority,
+            now,
+        ));
+        self.auth.commit_shown(change, shown).await?;
+        self.ctx
+            .issuers()
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone(), Arc::new(authority));
+        self.forget_unfounded_retained().await;
+        self.trust
+            .renew_tls()
+            .await
+            .map_err(|error| Failure::internal(&error))?;
+        let writes = self.trust.publish_crl(&CaRole::Issuing(name)).await;
+        self.ctx
+            .commit(Change {
+                writes,
+                ..Change::default()
+            })
+            .await?;
+        Ok(())
+    }
+}

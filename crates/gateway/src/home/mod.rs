@@ -1,0 +1,97 @@
+//! An unsealed home: its areas together. They are assembled in `process`, and asked by `http` and `mqtt`.
+
+use crate::devices::Recalled;
+use crate::posture::Opened;
+use hearthkey_core::habit::Habits;
+use std::sync::Arc;
+
+use crate::audit::Audit;
+use crate::auth::Auth;
+use crate::bulk::Bulk;
+use crate::devices::Devices;
+use crate::people::People;
+use crate::posture::Posture;
+use crate::state::Ctx;
+use crate::tokens::Tokens;
+use crate::trust::Trust;
+use crate::vault::Vault;
+
+mod clock;
+mod incident;
+
+/// An unsealed home.
+pub(crate) struct Home {
+    pub(crate) ctx: Arc<Ctx>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) devices: Arc<Devices>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) bulk: Arc<Bulk>,
+    pub(crate) people: Arc<People>,
+    pub(crate) posture: Arc<Posture>,
+    /// What the person who runs it should know, since it opened.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Home {
+    /// Puts the areas together: each is given those below it.
+    pub(crate) fn assemble(
+        (ctx, trust, auth, audit): (Arc<Ctx>, Arc<Trust>, Arc<Auth>, Arc<Audit>),
+        recalled: Recalled,
+        habits: Habits,
+        opened: Opened,
+        warnings: Vec<String>,
+    ) -> Self {
+        let devices = Arc::new(Devices::new(
+            Arc::clone(&ctx),
+            Arc::clone(&trust),
+            Arc::clone(&auth),
+            recalled,
+        ));
+        let vault = Arc::new(Vault::new(
+            Arc::clone(&ctx),
+            Arc::clone(&auth),
+            Arc::clone(&devices),
+            habits,
+        ));
+        let tokens = Arc::new(Tokens::new(
+            Arc::clone(&ctx),
+            Arc::clone(&trust),
+            Arc::clone(&auth),
+            Arc::clone(&vault),
+        ));
+        let bulk = Arc::new(Bulk::new(
+            Arc::clone(&ctx),
+            Arc::clone(&auth),
+            Arc::clone(&devices),
+            Arc::clone(&vault),
+        ));
+        let people = Arc::new(People::new(
+            Arc::clone(&ctx),
+            Arc::clone(&auth),
+            Arc::clone(&vault),
+        ));
+        let posture = Arc::new(Posture::new(
+            Arc::clone(&ctx),
+            Arc::clone(&auth),
+            Arc::clone(&audit),
+            (Arc::clone(&devices), Arc::clone(&vault)),
+            opened,
+        ));
+        Self {
+            ctx,
+            trust,
+            auth,
+            audit,
+            devices,
+            vault,
+            tokens,
+            bulk,
+            people,
+            posture,
+            warnings,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The local API, over the Unix socket and HTTPS, and the interface's pages.
+
+pub(crate) mod activity;
+mod answered;
+mod busy;
+pub(crate) mod closing;
+mod files;
+pub(crate) mod gateway;
+mod handed;
+pub(crate) mod listener;
+pub(crate) mod middleware;
+mod openapi;
+pub(crate) mod pages;
+mod problem;
+mod reach;
+pub(crate) mod role_routes;
+pub(crate) mod router;
+mod routes;
+mod service_routes;
+pub(crate) mod socket;
+mod waiters;

@@ -1,0 +1,512 @@
+//! The vault's routes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use hearthkey_api::{self as api, code};
+use hearthkey_core::credential::{Action, CredentialId, OWN_BRIDGES};
+use hearthkey_core::role::Act;
+use hearthkey_store::inventory::Filter;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::caller::{Caller, Visit};
+use crate::http::gateway::Gateway;
+use crate::state::failure::Failure;
+use crate::vault::credentials::{named, parsed};
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Gate = State<Arc<Gateway>>;
+/// Environment, bridge and key.
+type Named = Path<(String, String, String)>;
+
+/// What the vault answers.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(show))
+        .routes(routes!(describe))
+        .routes(routes!(reveal))
+        .routes(routes!(lease))
+        .routes(routes!(leases))
+        .routes(routes!(end_lease))
+        .routes(routes!(rotate))
+        .routes(routes!(confirm))
+        .routes(routes!(rollback))
+        .routes(routes!(retire))
+        .routes(routes!(retire_project))
+        .routes(routes!(rewrap, rewrapped))
+        .routes(routes!(marks))
+        .routes(routes!(findings, report))
+        .routes(routes!(resolve))
+        .routes(routes!(posture))
+        .routes(routes!(accept))
+        .routes(routes!(reopen))
+        .routes(routes!(check_manifest))
+        .routes(routes!(bridges, connect_bridge))
+        .routes(routes!(test_bridge))
+        .routes(routes!(disconnect_bridge))
+}
+
+/// The credential that a path names, whether there is one or not: that is for who may to know.
+fn id((environment, bridge, key): (String, String, String)) -> Result<CredentialId, Failure> {
+    named(&environment, &format!("{bridge}/{key}"))
+}
+
+#[derive(Deserialize, IntoParams)]
+struct ListQuery {
+    /// The cursor: `next` of the page before.
+    #[serde(default)]
+    after: String,
+    /// Credentials on the page at most.
+    #[serde(default = "page")]
+    limit: u32,
+    /// Of this environment.
+    environment: Option<String>,
+    /// With this text in their names, owners, purposes or places of use.
+    q: Option<String>,
+    /// Of this kind.
+    kind: Option<String>,
+    /// Of this tier.
+    tier: Option<String>,
+    /// In this state.
+    state: Option<String>,
+}
+
+fn page() -> u32 {
+    100
+}
+
+fn word<T: std::str::FromStr<Err: std::fmt::Display>>(
+    text: Option<&str>,
+) -> Result<Option<T>, Failure> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error: T::Err| Failure::invalid(&error))
+}
+
+/// Lists the inventory in the order of names: the vault's credentials, and the home's own keys.
+#[utoipa::path(get, path = "/api/v1/credentials", params(ListQuery), responses((status = 200, body = api::CredentialPage)))]
+async fn list(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<ListQuery>,
+) -> Answer<api::CredentialPage> {
+    let home = gateway.home()?;
+    let environment = query.environment.as_deref();
+    let environment = environment.map(|name| match caller.may_everywhere(Act::CredentialRead) {
+        true => home.vault.environment(name),
+        // Callers limited to some environments do not learn whether there is one: nothing of theirs is in it.
+        false => parsed(name),
+    });
+    let filter = Filter {
+        environment: environment.transpose()?,
+        text: query.q.filter(|text| !text.is_empty()),
+        kind: word(query.kind.as_deref())?,
+        tier: word(query.tier.as_deref())?,
+        state: word(query.state.as_deref())?,
+    };
+    Ok(Json(home.vault.inventory(
+        &caller,
+        &filter,
+        &query.after,
+        query.limit,
+    )?))
+}
+
+/// Adds a credential, with its value or as a record of one that lies elsewhere.
+#[utoipa::path(post, path = "/api/v1/credentials", request_body = api::CredentialRequest, responses((status = 200, body = api::CredentialChanged)))]
+async fn add(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::CredentialRequest>,
+) -> Answer<api::CredentialChanged> {
+    let home = gateway.home()?;
+    let id = named(&request.environment, &request.name)?;
+    home.vault.permitted(&caller, Action::Write, &id).await?;
+    Ok(Json(home.vault.add_credential(&caller, request).await?))
+}
+
+/// Shows a credential with its versions, rotations and leases; never its value. The environment of what belongs to the
+/// whole home is `-`.
+#[utoipa::path(get, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), responses((status = 200, body = api::CredentialInFull)))]
+async fn show(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+) -> Answer<api::CredentialInFull> {
+    let home = gateway.home()?;
+    let (environment, bridge, key) = &path;
+    if OWN_BRIDGES.contains(&bridge.as_str()) {
+        return Ok(Json(home.vault.own_in_full(
+            &caller,
+            environment,
+            bridge,
+            key,
+        )?));
+    }
+    let id = id(path)?;
+    home.vault.permitted(&caller, Action::List, &id).await?;
+    Ok(Json(home.vault.credential_in_full(&caller, &id)?))
+}
+
+/// Changes what people said of a credential.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/change", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::CredentialChange, responses((status = 200, body = api::CredentialChanged)))]
+async fn describe(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+    Json(request): Json<api::CredentialChange>,
+) -> Answer<api::CredentialChanged> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    home.vault.permitted(&caller, Action::Write, &id).await?;
+    Ok(Json(
+        home.vault
+            .describe_credential(&caller, &id, request)
+            .await?,
+    ))
+}
+
+/// Gives out values: all of them, once the record of it is durable, or none.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/reveal", params(("environment" = String, Path)), request_body = api::RevealRequest, responses((status = 200, body = api::Revealed)))]
+async fn reveal(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(environment): Path<String>,
+    Json(request): Json<api::RevealRequest>,
+) -> Answer<api::Revealed> {
+    Ok(Json(
+        gateway
+            .home()?
+            .vault
+            .reveal(&caller, &environment, request)
+            .await?,
+    ))
+}
+
+/// Lends a credential for a time: a child of it where the bridge can mint one.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/lease", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::LeaseRequest, responses((status = 200, body = api::Leased)))]
+async fn lease(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+    Json(request): Json<api::LeaseRequest>,
+) -> Answer<api::Leased> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    Ok(Json(home.vault.lend(&caller, &id, request).await?))
+}
+
+/// Lists the leases that have not ended: an operator's all, a service's own.
+#[utoipa::path(get, path = "/api/v1/leases", responses((status = 200, body = api::LeaseList)))]
+async fn leases(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::LeaseList> {
+    Ok(Json(gateway.home()?.vault.leases(&caller)?))
+}
+
+/// Ends a lease now.
+#[utoipa::path(post, path = "/api/v1/leases/{lease}/end", params(("lease" = String, Path)), responses((status = 200, body = api::LeaseView)))]
+async fn end_lease(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(lease): Path<String>,
+) -> Answer<api::LeaseView> {
+    Ok(Json(
+        gateway.home()?.vault.end_lease(&caller, &lease).await?,
+    ))
+}
+
+/// Begins a rotation, or goes on with one that waits for a person.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/rotate", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::RotateRequest, responses((status = 200, body = api::RotationView)))]
+async fn rotate(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+    Json(request): Json<api::RotateRequest>,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    home.vault.permitted(&caller, Action::Rotate, &id).await?;
+    if request.value.is_some() || request.generate || request.remote_id.is_some() {
+        // Saying which value it is to be is more than asking for a new one.
+        home.vault.permitted(&caller, Action::Write, &id).await?;
+    }
+    Ok(Json(
+        home.vault.rotate_credential(&caller, &id, request).await?,
+    ))
+}
+
+/// Says that a place of use has switched to the new value.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/confirm", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::ConfirmRequest, responses((status = 200, body = api::RotationView)))]
+async fn confirm(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+    Json(request): Json<api::ConfirmRequest>,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    home.vault.permitted(&caller, Action::Rotate, &id).await?;
+    Ok(Json(
+        home.vault
+            .confirm_rotation(caller.actor(), &id, &request.dependent)
+            .await?,
+    ))
+}
+
+/// Goes back to the value before.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/rollback", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), responses((status = 200, body = api::RotationView)))]
+async fn rollback(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+) -> Answer<api::RotationView> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    home.vault.permitted(&caller, Action::Rotate, &id).await?;
+    Ok(Json(home.vault.roll_back(&caller, &id).await?))
+}
+
+/// Takes a credential out of use: leases and remote values are ended, data keys destroyed after a grace.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/retire", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::RetireRequest, responses((status = 200, body = api::Retired)))]
+async fn retire(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(path): Named,
+    Json(request): Json<api::RetireRequest>,
+) -> Answer<api::Retired> {
+    let home = gateway.home()?;
+    let id = id(path)?;
+    caller.permit(Act::CredentialRetire, &id.environment)?;
+    home.vault
+        .credential_id(id.environment.as_str(), id.name.as_str())?;
+    Ok(Json(
+        home.vault
+            .retire_credential(caller.actor(), &id, &request)
+            .await?,
+    ))
+}
+
+/// Gives an environment a new key-encryption key; its values are sealed anew in the background.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/rewrap", params(("environment" = String, Path)), responses((status = 200, body = api::RewrapView)))]
+async fn rewrap(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(environment): Path<String>,
+) -> Answer<api::RewrapView> {
+    let home = gateway.home()?;
+    Ok(Json(home.vault.rewrap(caller.actor(), &environment).await?))
+}
+
+/// How many of an environment's values lie under its newest key-encryption key.
+#[utoipa::path(get, path = "/api/v1/environments/{environment}/rewrap", params(("environment" = String, Path)), responses((status = 200, body = api::RewrapView)))]
+async fn rewrapped(
+    State(gateway): Gate,
+    Path(environment): Path<String>,
+) -> Answer<api::RewrapView> {
+    Ok(Json(gateway.home()?.vault.rewrap_progress(&environment)?))
+}
+
+/// What is wrong with the inventory, the worst first.
+#[utoipa::path(get, path = "/api/v1/findings", responses((status = 200, body = api::FindingList)))]
+async fn findings(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::FindingList> {
+    Ok(Json(gateway.home()?.vault.findings(&caller)?))
+}
+
+/// Notes what a scan or an import saw.
+#[utoipa::path(post, path = "/api/v1/findings", request_body = api::FindingReport, responses((status = 200, body = api::FindingView)))]
+async fn report(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::FindingReport>,
+) -> Answer<api::FindingView> {
+    Ok(Json(
+        gateway
+            .home()?
+            .vault
+            .report_finding(&caller, request)
+            .await?,
+    ))
+}
+
+/// Says that a finding was seen to.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/resolve", params(("id" = String, Path)), request_body = api::AcceptRequest, responses((status = 200, body = api::FindingList)))]
+async fn resolve(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::AcceptRequest>,
+) -> Answer<api::FindingList> {
+    let home = gateway.home()?;
+    home.vault
+        .resolve_finding(caller.actor(), &id, &request.reason)
+        .await?;
+    Ok(Json(home.vault.findings(&caller)?))
+}
+
+/// What is not as it should be in the whole home, and what of it was accepted.
+#[utoipa::path(get, path = "/api/v1/posture", responses((status = 200, body = api::Posture)))]
+async fn posture(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::Posture> {
+    Ok(Json(gateway.home()?.posture.posture(&caller)?))
+}
+
+/// Accepts a finding: somebody answers for it.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/accept", params(("id" = String, Path)), request_body = api::AcceptanceRequest, responses((status = 200, body = api::Posture)))]
+async fn accept(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::AcceptanceRequest>,
+) -> Answer<api::Posture> {
+    let home = gateway.home()?;
+    Ok(Json(
+        home.posture.accept_finding(&caller, &id, &request).await?,
+    ))
+}
+
+/// Takes the acceptance of a finding back.
+#[utoipa::path(post, path = "/api/v1/findings/{id}/reopen", params(("id" = String, Path)), responses((status = 200, body = api::Posture)))]
+async fn reopen(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Answer<api::Posture> {
+    let home = gateway.home()?;
+    Ok(Json(home.posture.reopen_finding(&caller, &id).await?))
+}
+
+/// Checks the credentials that a repository's features use.
+#[utoipa::path(post, path = "/api/v1/manifest/check", request_body = api::Manifest, responses((status = 200, body = api::ManifestChecked)))]
+async fn check_manifest(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(manifest): Json<api::Manifest>,
+) -> Answer<api::ManifestChecked> {
+    Ok(Json(
+        gateway.home()?.vault.check_manifest(&caller, &manifest)?,
+    ))
+}
+
+/// Lists the bridges and what each can do.
+#[utoipa::path(get, path = "/api/v1/bridges", responses((status = 200, body = api::BridgeList)))]
+async fn bridges(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::BridgeList> {
+    let mut list = gateway.home()?.vault.bridges()?;
+    list.bridges.retain(|bridge| {
+        let environment = bridge.environment.parse();
+        environment.is_ok_and(|name| caller.permit(Act::BridgeRead, &name).is_ok())
+    });
+    Ok(Json(list))
+}
+
+/// Connects a bridge, or changes how it is reached.
+#[utoipa::path(post, path = "/api/v1/bridges", request_body = api::BridgeRequest, responses((status = 200, body = api::BridgeView)))]
+async fn connect_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::BridgeRequest>,
+) -> Answer<api::BridgeView> {
+    if let Ok(visit) = caller.person()
+        && request.kind == hearthkey_bridges::BridgeKind::Command.as_str()
+    {
+        return Err(programs_are_local(visit));
+    }
+    Ok(Json(
+        gateway
+            .home()?
+            .vault
+            .connect_bridge(&caller, request)
+            .await?,
+    ))
+}
+
+/// Asks a bridge about each of its credentials.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/test", params(("environment" = String, Path), ("name" = String, Path)), responses((status = 200, body = api::BridgeTested)))]
+async fn test_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path((environment, name)): Path<(String, String)>,
+) -> Answer<api::BridgeTested> {
+    Ok(Json(
+        gateway
+            .home()?
+            .vault
+            .test_bridge(caller.actor(), &environment, &name)
+            .await?,
+    ))
+}
+
+/// For a person who would have the gateway run a program of their choice.
+fn programs_are_local(visit: &Visit) -> Failure {
+    Failure::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This is not open to people in a browser.",
+        format!(
+            "A command bridge runs a program on the gateway's machine, and {} may be on another.",
+            visit.person.name
+        ),
+        "Connect it on that machine: `hearthkey bridge connect command …`.",
+    )
+}
+
+#[derive(Deserialize, IntoParams)]
+struct DisconnectQuery {
+    /// Whether its credentials are retired with it.
+    #[serde(default)]
+    retire: bool,
+}
+
+/// Disconnects a bridge.
+#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/disconnect", params(("environment" = String, Path), ("name" = String, Path), DisconnectQuery), responses((status = 200, body = api::Disconnected)))]
+async fn disconnect_bridge(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path((environment, name)): Path<(String, String)>,
+    Query(query): Query<DisconnectQuery>,
+) -> Answer<api::Disconnected> {
+    Ok(Json(
+        gateway
+            .home()?
+            .vault
+            .disconnect_bridge(caller.actor(), &environment, &name, query.retire)
+            .await?,
+    ))
+}
+
+/// Retires what is used in one place only, and takes the place out of everything else.
+#[utoipa::path(post, path = "/api/v1/projects/{place}/retire", params(("place" = String, Path)), request_body = api::RetireRequest, responses((status = 200, body = Vec<api::Retired>)))]
+async fn retire_project(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(place): Path<String>,
+    Json(request): Json<api::RetireRequest>,
+) -> Answer<Vec<api::Retired>> {
+    let home = gateway.home()?;
+    Ok(Json(
+        home.vault.retire_project(&caller, &place, request).await?,
+    ))
+}
+
+/// Marks by which a scanner finds the vault's own values in files, without learning them.
+#[utoipa::path(post, path = "/api/v1/credentials/marks", responses((status = 200, body = api::MarksView)))]
+async fn marks(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::MarksView> {
+    Ok(Json(gateway.home()?.vault.marks(&caller).await?))
+}

@@ -1,0 +1,12 @@
+//! The routes: parse, ask one use case, answer.
+
+pub(crate) mod bulk;
+pub(crate) mod credentials;
+pub(crate) mod devices;
+pub(crate) mod events;
+pub(crate) mod log;
+pub(crate) mod overview;
+pub(crate) mod people;
+pub(crate) mod provenance;
+pub(crate) mod tokens;
+pub(crate) mod well_known;

@@ -1,0 +1,72 @@
+//! What to trust, for everybody: the root, its fingerprint, the CRLs (RFC 8615).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_pki::CaRole;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::files::{bytes, crl_file};
+use crate::http::gateway::Gateway;
+use crate::state::failure::Failure;
+
+type Gate = State<Arc<Gateway>>;
+
+/// The routes of this file.
+pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::new()
+        .routes(routes!(root_pem))
+        .routes(routes!(root_der))
+        .routes(routes!(fingerprint))
+        .routes(routes!(crl))
+        .routes(routes!(root_crl))
+        .routes(routes!(server_crl))
+}
+
+/// The root, in PEM.
+#[utoipa::path(get, path = "/.well-known/hearthkey/root.pem", responses((status = 200, body = String, content_type = "application/x-pem-file")))]
+async fn root_pem(State(gateway): Gate) -> Result<Response, Failure> {
+    let pem = gateway.home()?.trust.trust_bundle();
+    Ok(bytes("application/x-pem-file", pem))
+}
+
+/// The root, in DER: the form that phones and browsers offer to install.
+#[utoipa::path(get, path = "/.well-known/hearthkey/root.crt", responses((status = 200, body = Vec<u8>, content_type = "application/x-x509-ca-cert")))]
+async fn root_der(State(gateway): Gate) -> Result<Response, Failure> {
+    let der = gateway.home()?.ctx.root().der.clone();
+    Ok(bytes("application/x-x509-ca-cert", der))
+}
+
+/// SHA-256 of the root certificate's DER, to be compared with what `hearthkey trust fingerprint` prints on the gateway.
+#[utoipa::path(get, path = "/.well-known/hearthkey/fingerprint", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn fingerprint(State(gateway): Gate) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    let fingerprint = hearthkey_core::id::Fingerprint::of(&home.ctx.root().der);
+    Ok(bytes("text/plain", format!("{fingerprint}\n")))
+}
+
+/// The CRL of an environment's issuing CA, in DER.
+#[utoipa::path(get, path = "/.well-known/hearthkey/crl/{environment}", params(("environment" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
+async fn crl(State(gateway): Gate, Path(environment): Path<String>) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    let named = environment.strip_suffix(".crl").unwrap_or(&environment);
+    let name: EnvironmentName = named.parse().map_err(|error| Failure::invalid(&error))?;
+    crl_file(&home, &CaRole::Issuing(name.clone()), "environment", &name)
+}
+
+/// The root's CRL, in DER, for those who check every certificate of a chain: it covers the CAs.
+#[utoipa::path(get, path = "/.well-known/hearthkey/root.crl", responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
+async fn root_crl(State(gateway): Gate) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    crl_file(&home, &CaRole::Root, "CRL", &"root")
+}
+
+/// The server CA's CRL, in DER: it covers the gateway's own certificate.
+#[utoipa::path(get, path = "/.well-known/hearthkey/server.crl", responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
+async fn server_crl(State(gateway): Gate) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    crl_file(&home, &CaRole::Server, "CRL", &"server")
+}

@@ -1,0 +1,3 @@
+//! What devices ask over MQTT: events of the broker, each handed to one use case.
+
+pub(crate) mod events;

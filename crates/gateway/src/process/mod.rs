@@ -1,0 +1,12 @@
+//! The process: the top, and the only place that assembles.
+
+pub(crate) mod data_dir;
+pub(crate) mod desktop;
+pub mod diagnostics;
+pub(crate) mod init;
+pub(crate) mod opening;
+mod outbox;
+pub(crate) mod run;
+mod schedule;
+mod socket;
+mod witnesses;

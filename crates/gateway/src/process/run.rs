@@ -1,0 +1,378 @@
+//! The gateway as a process: sealed or not, with its socket, until it is told to end.
+
+mod sealing;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use axum::middleware;
+use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_store::files::{DataDir, HomeLock};
+use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::auth::caller::Caller;
+use crate::auth::setup_file::SetupLink;
+use crate::auth::throttle::Throttle;
+use crate::home::Home;
+use crate::http::gateway::{Gateway, Keeper, Later};
+use crate::http::middleware::drain_body::linger;
+use crate::http::middleware::guard::{Front, guard};
+use crate::http::middleware::host::{Hosts, InvalidHost, check_hosts};
+use crate::http::middleware::run_to_end::to_the_end;
+use crate::http::router::router;
+use crate::http::socket;
+use crate::process::data_dir::{UnfitDataDir, check_data_dir};
+use crate::process::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
+use crate::process::opening::{Door, HomeError, open};
+use crate::process::socket::{SocketError, bind_socket};
+use crate::state::clock::machine_time;
+use crate::state::endings::PATIENCE;
+use crate::state::locked;
+
+/// How the gateway is run.
+#[derive(Clone)]
+pub struct RunConfig {
+    /// The home's data directory.
+    pub data_dir: PathBuf,
+    /// Where devices connect.
+    pub mqtt: SocketAddr,
+    /// Where services ask over HTTPS, if they may.
+    pub http: Option<SocketAddr>,
+    /// Connections of devices at the same time, if not the usual number.
+    pub connections_max: Option<u32>,
+    /// The names and addresses by which devices know this gateway.
+    pub hosts: Vec<String>,
+    /// A passphrase or recovery code to open the home with.
+    pub passphrase: Option<Zeroizing<String>>,
+}
+
+/// What the one who runs it wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunEvent {
+    /// It serves devices.
+    Ready {
+        /// The MQTT listener's address.
+        mqtt: SocketAddr,
+        /// The HTTPS listener's address.
+        http: Option<SocketAddr>,
+    },
+    /// It is sealed: it answers `status` and `unseal` only.
+    Sealed,
+    /// Nobody owns the home yet: this link makes its first visitor the owner.
+    Setup(SetupLink),
+}
+
+/// Why the gateway did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The home does not open.
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+    /// The home cannot be served.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// Devices could not reach the gateway by a name that it is given.
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+    /// The directory cannot hold a home.
+    #[error(transparent)]
+    DataDir(#[from] UnfitDataDir),
+    /// Another directory is where the home was locked.
+    #[error("the data directory {0} was moved or replaced while the gateway ran")]
+    Moved(PathBuf),
+    /// Another gateway runs on this home.
+    #[error("another gateway runs on {0}. Stop it first, or choose another --data-dir")]
+    Running(PathBuf),
+    /// The home cannot be locked.
+    #[error(
+        "the home in {path} cannot be locked: {source}. Check that the directory can be written, and that hearthkey.lock and hearthkey.db in it are files and no links"
+    )]
+    Lock {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// The process: an open home, or none.
+pub(crate) struct Process {
+    door: Door,
+    /// The directory that is locked.
+    dir: DataDir,
+    slots: Slots,
+    gateway: Arc<Gateway>,
+    /// Whether the home is out already, and its storage is not closed yet.
+    closing: AtomicBool,
+    /// One seals or unseals at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// Words that opened nothing.
+    guesses: Mutex<Throttle>,
+    on_event: Arc<dyn Fn(RunEvent) + Send + Sync>,
+}
+
+/// Runs the gateway until `shutdown`.
+pub async fn run(
+    config: RunConfig,
+    on_event: impl Fn(RunEvent) + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let running = Running::start(config, on_event).await?;
+    shutdown.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// A core dump would hold the home's keys, on a disk and often in a report to somebody else: this process leaves none.
+fn keep_out_of_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "a crash may leave a core dump, which would hold keys");
+    }
+}
+
+/// A gateway that runs in this process: its doors are open, and its socket answers.
+pub(crate) struct Running {
+    process: Arc<Process>,
+    serving: JoinHandle<()>,
+    _lock: HomeLock,
+}
+
+impl Running {
+    pub(crate) async fn start(
+        config: RunConfig,
+        on_event: impl Fn(RunEvent) + Send + Sync + 'static,
+    ) -> Result<Self, RunError> {
+        keep_out_of_core_dumps();
+        let RunConfig {
+            data_dir,
+            mqtt,
+            http,
+            connections_max,
+            hosts,
+            passphrase,
+        } = config;
+        let hosts = if hosts.is_empty() {
+            vec!["localhost".to_owned()]
+        } else {
+            check_hosts(&hosts)?
+        };
+        check_data_dir(&data_dir)?;
+        let slots = Slots::read(&data_dir)?;
+        let (socket, dir, lock) = bind(&data_dir)?;
+        let process = Arc::new(Process {
+            door: Door {
+                data_dir: data_dir.clone(),
+                mqtt,
+                http,
+                connections_max,
+                hosts,
+                key_file: slots.kinds().contains(&SlotKind::KeyFile),
+            },
+            dir,
+            slots,
+            gateway: Arc::default(),
+            closing: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::default(),
+            guesses: Mutex::default(),
+            on_event: Arc::new(on_event),
+        });
+        let keeper: Weak<Process> = Arc::downgrade(&process);
+        process.gateway.kept_by(keeper);
+        match passphrase
+            .map(Way::Words)
+            .or_else(|| slots::key_file(&data_dir))
+        {
+            Some(way) => process.open(&way).await?,
+            None => (process.on_event)(RunEvent::Sealed),
+        }
+        let serving = tokio::spawn(socket::serve(socket, router(Arc::clone(&process.gateway))));
+        Ok(Self {
+            process,
+            serving,
+            _lock: lock,
+        })
+    }
+
+    /// The gateway, to be asked in this process.
+    pub(crate) fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.process.gateway)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.serving.abort();
+        self.process.close(None).await;
+        let _ = self.process.dir.remove(SOCKET_FILE);
+    }
+}
+
+/// What a data directory that is open to others does not protect from.
+const NOT_PRIVATE_WARNING: &str = "Others than its owner can put files into the data directory, or it belongs to another user: \
+     they can take the home's files away or replace them. Make it the gateway's own (`chmod 750`).";
+
+/// Locks the home and binds its socket: the holder of the data directory's lock is the only gateway of the home.
+fn bind(data_dir: &Path) -> Result<(UnixListener, DataDir, HomeLock), RunError> {
+    let failed = |source| RunError::Lock {
+        path: data_dir.to_owned(),
+        source,
+    };
+    let dir = DataDir::open(data_dir).map_err(failed)?;
+    let lock = dir.lock().map_err(failed)?;
+    let lock = lock.ok_or_else(|| RunError::Running(data_dir.to_owned()))?;
+    // What opens the home was read: it is made to its end.
+    dir.remove(UNFINISHED_FILE).map_err(failed)?;
+    if !dir.is_private().map_err(failed)? {
+        tracing::warn!(
+            data_dir = %data_dir.display(),
+            "others than its owner can put files into the data directory, or it belongs to another user"
+        );
+    }
+    Ok((bind_socket(&dir)?, dir, lock))
+}
+
+impl Process {
+    async fn open(&self, way: &Way) -> Result<(), RunError> {
+        // Argon2 takes a tenth of a second of a core.
+        let root = tokio::task::block_in_place(|| self.slots.unseal(way))?;
+        // The lock is on the directory that was there at start.
+        if !self.dir.is_at_its_path().unwrap_or_default() {
+            return Err(RunError::Moved(self.door.data_dir.clone()));
+        }
+        let (home, https) = open(self.door.clone(), root, self.slots.home().clone()).await?;
+        let (mqtt, http) = (home.ctx.broker().local_addr(), home.ctx.http());
+        if let Some((listener, address)) = https.zip(http) {
+            let hosts = Hosts::new(home.ctx.hosts(), address);
+            let front = Front::new(Arc::clone(&home), hosts);
+            let guarded = middleware::from_fn_with_state(front, guard);
+            // To the end, so that whoever hangs up at once is written down all the same.
+            let app = router(Arc::clone(&self.gateway))
+                .layer(guarded)
+                .layer(middleware::from_fn(linger))
+                .layer(middleware::from_fn(to_the_end));
+            locked(home.ctx.tasks()).push(tokio::spawn(listener.serve(app)));
+        }
+        self.gateway.serve(Arc::clone(&home));
+        (self.on_event)(RunEvent::Ready { mqtt, http });
+        match home.people.setup_link() {
+            Ok(Some(url)) => {
+                let link = SetupLink::new(url, &self.door.data_dir);
+                let on_event = Arc::clone(&self.on_event);
+                let told = tokio::task::spawn_blocking(move || on_event(RunEvent::Setup(link)));
+                // It may go into a file. Devices are in by now: nobody waits for a disk that hangs before they can be cut off.
+                let _ = timeout(PATIENCE, told).await;
+            }
+            Ok(None) => {}
+            Err(failure) => tracing::error!(why = failure.0.detail, "no setup link could be made"),
+        }
+        Ok(())
+    }
+
+    /// Closes the home, for somebody who is then on record, or because the gateway stops.
+    async fn close(&self, sealed_by: Option<Actor>) {
+        let home = self.gateway.withdraw();
+        let Some(home) = home else { return };
+        self.closing.store(true, Ordering::Relaxed);
+        home.auth.people.forget_setup_link();
+        // Everybody is out before anything waits for the disk.
+        home.close_doors().await;
+        if let Some(actor) = sealed_by {
+            let entry = Entry::new(
+                home.ctx.now(),
+                actor,
+                "home.seal",
+                format!("home:{}", home.ctx.id()),
+            );
+            let _ = timeout(PATIENCE, home.ctx.record(entry)).await;
+        }
+        home.close().await;
+        self.closing.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Keeper for Process {
+    fn unseal(&self, caller: Caller, words: Zeroizing<String>) -> Later<'_, ()> {
+        Box::pin(self.unseal_with(caller, words))
+    }
+
+    fn is_settled(&self) -> Later<'_, ()> {
+        Box::pin(self.settle())
+    }
+
+    fn seal(&self, actor: Actor) -> Later<'_, ()> {
+        Box::pin(self.seal_for(actor))
+    }
+
+    fn status(&self) -> Status {
+        let home = self.gateway.home().ok();
+        let kinds = self.slots.kinds();
+        let mut warnings = home
+            .as_ref()
+            .map(|home| home.warnings.clone())
+            .unwrap_or_default();
+        if kinds.contains(&SlotKind::KeyFile) {
+            warnings.push(KEY_FILE_WARNING.to_owned());
+        }
+        if !self.dir.is_private().unwrap_or_default() {
+            warnings.push(NOT_PRIVATE_WARNING.to_owned());
+        }
+        let socket = self.door.data_dir.join(SOCKET_FILE).display().to_string();
+        let mqtt = home
+            .as_ref()
+            .map(|home| home.ctx.broker().local_addr().to_string());
+        let http = home
+            .as_ref()
+            .and_then(|home| home.ctx.http())
+            .map(|address| address.to_string());
+        let unknown = ClockView {
+            trusted: false,
+            now: machine_time().to_string(),
+        };
+        let home = home.as_deref();
+        let clock = home.map_or(unknown, Home::clock_view);
+        Status {
+            sealed: home.is_none() && !self.closing.load(Ordering::Relaxed),
+            version: env!("CARGO_PKG_VERSION").into(),
+            home: self.slots.home().to_string(),
+            listeners: Listeners { mqtt, http, socket },
+            sessions: home.map_or(0, |home| home.ctx.broker().session_count()),
+            devices: home.map_or(0, |home| home.devices.device_count()),
+            log_size: home.map_or(0, |home| home.audit.log_size()),
+            log_verified_at: home
+                .and_then(|home| home.audit.log_verified_at())
+                .map(|at| at.to_string()),
+            clock_trusted: clock.trusted,
+            clock,
+            storage_available: home.is_some_and(|h| h.ctx.storage_available()),
+            revocations_pending: home.map_or(0, |home| home.ctx.endings().pending()),
+            incident: home
+                .and_then(|home| home.ctx.store().incident())
+                .map(|i| i.to_string()),
+            warnings,
+            slots: kinds.into_iter().map(slot_name).collect(),
+        }
+    }
+}
+
+fn slot_name(kind: SlotKind) -> String {
+    match kind {
+        SlotKind::KeyFile => "keyfile",
+        SlotKind::Passphrase => "passphrase",
+        SlotKind::RecoveryCode => "recovery-code",
+    }
+    .into()
+}

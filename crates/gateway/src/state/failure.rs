@@ -1,0 +1,220 @@
+//! What goes wrong for a person, as problem details with a remedy.
+
+use axum::http::StatusCode;
+use hearthkey_api::{Problem, code};
+use hearthkey_core::claim::ClaimRefusal;
+use hearthkey_core::device::StateRefusal;
+use hearthkey_store::CommitError;
+use hearthkey_store::registry::ReadError;
+
+/// A problem on its way to the caller.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Problem);
+
+impl Failure {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &str,
+        title: impl Into<String>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self(Problem {
+            code: code.into(),
+            status: status.as_u16(),
+            title: title.into(),
+            detail: detail.into(),
+            remedy: remedy.into(),
+        })
+    }
+
+    /// Something in the request is not as it must be.
+    pub(crate) fn invalid(error: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            code::INVALID,
+            "The request cannot be understood.",
+            sentence(error),
+            "Correct it and try again; --help names what is expected.",
+        )
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(kind: &str, name: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            code::NOT_FOUND,
+            format!("There is no {kind} {name}."),
+            match kind {
+                "log record" => "The log of this home is shorter.".to_owned(),
+                "log checkpoint" => "The log of this home has no record.".to_owned(),
+                _ => format!("This home knows no {kind} of that name."),
+            },
+            match kind {
+                "device" | "profile" | "environment" | "credential" | "bridge" | "token" => {
+                    format!("See what there is with `hearthkey {kind} list`.")
+                }
+                "person" => "See who there is with `hearthkey person list`.".to_owned(),
+                "session" => "See what there is with `hearthkey person sessions`.".to_owned(),
+                "finding" => "See what there is with `hearthkey check`.".to_owned(),
+                "lease" => "See what there is with `hearthkey credential leases`.".to_owned(),
+                "log record" => "See the newest with `hearthkey log tail`.".to_owned(),
+                _ => "Check the name or the number, and try again.".to_owned(),
+            },
+        )
+    }
+
+    /// A rule forbids it as things stand.
+    pub(crate) fn refused(error: &dyn std::fmt::Display, remedy: &str) -> Self {
+        let title = "This cannot be done as things stand.";
+        Self::new(
+            StatusCode::CONFLICT,
+            code::REFUSED,
+            title,
+            sentence(error),
+            remedy,
+        )
+    }
+
+    /// A fault of the gateway itself. Details go to its own log.
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "an internal fault");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            code::INTERNAL,
+            "The gateway failed.",
+            "What happened is in its own log.",
+            "Look there, and report it if it happens again.",
+        )
+    }
+
+    /// A stored value does not open.
+    pub(crate) fn unopened(error: &hearthkey_store::vault::UnsealError) -> Self {
+        tracing::error!(%error, "a stored value does not open");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            code::UNOPENED,
+            "A stored value does not open.",
+            sentence(error),
+            "Do not trust this database: find out who changed it, then restore a backup.",
+        )
+    }
+
+    /// A bridge did not do what it was asked, or could not be asked.
+    pub(crate) fn bridge(error: &hearthkey_bridges::BridgeError) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            code::BRIDGE,
+            "The bridge did not do it.",
+            sentence(error),
+            error.remedy(),
+        )
+    }
+
+    pub(crate) fn sealed() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code::SEALED,
+            "The gateway is sealed.",
+            "Its keys are not in memory, so it can answer `status` and `unseal` only.",
+            "Open it with `hearthkey unseal`.",
+        )
+    }
+}
+
+/// An error's text as a sentence.
+pub(crate) fn sentence(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
+    let rest = characters.as_str();
+    let end = if rest.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{rest}{end}")
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        let (status, code, title, remedy) = match &error {
+            CommitError::Sealed => return Self::sealed(),
+            CommitError::Conflict => (
+                StatusCode::CONFLICT,
+                code::CONFLICT,
+                "Something else changed this at the same moment.",
+                "Look at how it stands now, and try again.",
+            ),
+            CommitError::Changed => (
+                StatusCode::PRECONDITION_FAILED,
+                code::CHANGED_MEANWHILE,
+                "It has changed since you looked.",
+                "Look at it again, and decide anew.",
+            ),
+            CommitError::Unknown(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::STORAGE,
+                "The storage failed, and it is not known whether the change was stored.",
+                "Free or mend the disk, and look whether it happened before you try again.",
+            ),
+            CommitError::Unfit(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                code::INTERNAL,
+                "The registry cannot hold this change, so nothing was changed.",
+                "Report it, with the lines that the gateway logged.",
+            ),
+            CommitError::Unavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::STORAGE,
+                "The change could not be stored, so nothing was changed.",
+                "Free or mend the disk, and try again; no restart is needed.",
+            ),
+            CommitError::ReadOnly(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                code::READ_ONLY,
+                "The home is read-only, so nothing was changed.",
+                "See `hearthkey status`, find out what happened, then run `hearthkey log accept --reason WHY`.",
+            ),
+        };
+        let detail = match &error {
+            CommitError::Unfit(why)
+            | CommitError::Unavailable(why)
+            | CommitError::Unknown(why)
+            | CommitError::ReadOnly(why) => sentence(why),
+            _ => sentence(&error),
+        };
+        Self::new(status, code, title, detail, remedy)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code::STORAGE,
+            "The registry could not be read.",
+            sentence(&error),
+            "Mend the disk, or restore a backup.",
+        )
+    }
+}
+
+impl From<ClaimRefusal> for Failure {
+    fn from(refusal: ClaimRefusal) -> Self {
+        match refusal {
+            // What no state of the home would make right.
+            ClaimRefusal::Lifetime | ClaimRefusal::Text(_) => Self::invalid(&refusal),
+            _ => Self::refused(&refusal, "Change the claim, and try again."),
+        }
+    }
+}
+
+impl From<StateRefusal> for Failure {
+    fn from(refusal: StateRefusal) -> Self {
+        Self::refused(&refusal, "Open a new claim if the device is to come back.")
+    }
+}

@@ -1,0 +1,9 @@
+//! A value is replaced: begun by a person or by time, driven step by step, undone if it fails, and its users notified.
+
+pub(crate) mod begin;
+pub(crate) mod drive;
+pub(crate) mod notify;
+pub(super) mod steps;
+pub(super) mod undo;
+pub(super) mod untaken;
+pub(super) mod value;

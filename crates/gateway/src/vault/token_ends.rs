@@ -1,0 +1,206 @@
+//! Tokens end: out in memory at once, and written down then, see [`crate::state::endings`]. What they have borrowed goes with them.
+
+use std::sync::Arc;
+
+use hearthkey_api as api;
+use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::credential::CredentialId;
+use hearthkey_core::id::TokenId;
+use hearthkey_core::person::Person;
+use hearthkey_core::role::Mandate;
+use hearthkey_core::time::Timestamp;
+use hearthkey_core::token::Token;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::registry::{ReadError, Registry};
+use hearthkey_store::tokens::TokenWrite;
+use tokio::time::timeout;
+
+use crate::auth::token_views::object;
+use crate::state::endings::{End, Ending, PATIENCE, all_in_time};
+use crate::state::failure::Failure;
+use crate::vault::Vault;
+
+/// A token that is revoked in memory.
+struct TokenEnd {
+    token: TokenId,
+    at: Timestamp,
+    entry: Entry,
+}
+
+impl End for TokenEnd {
+    fn object(&self) -> String {
+        self.entry.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        format!("revoke {}", self.token)
+    }
+
+    fn change(&self) -> Change {
+        let write = TokenWrite::Revoke(self.token.clone(), self.at);
+        Change::record(self.entry.clone()).write(Write::Token(write))
+    }
+
+    fn holds(&self, registry: &Registry<'_>) -> Result<bool, ReadError> {
+        let tokens = registry.tokens()?;
+        let mut live = tokens
+            .iter()
+            .filter(|(token, _)| token.revoked_at.is_none());
+        Ok(!live.any(|(token, _)| token.id == self.token))
+    }
+}
+
+/// A token that is out.
+pub(crate) struct CutToken {
+    token: Arc<Token>,
+    ending: Ending,
+}
+
+impl Vault {
+    /// Takes a token out, without waiting for anything.
+    pub(crate) fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
+        let now = self.ctx.now();
+        let mut revoked = token.clone();
+        revoked.revoked_at.get_or_insert(now);
+        self.auth.tokens.set(revoked);
+        self.devices.close_claims_of(actor, token.id.as_str(), None);
+        let entry = Entry::new(now, actor.clone(), "token.revoke", object(token))
+            .with("token", token.id.as_str());
+        self.ctx.endings().begin(TokenEnd {
+            token: token.id.clone(),
+            at: now,
+            entry,
+        })
+    }
+
+    /// Takes out a token that was made for somebody who has not taken the answer: nobody holds it.
+    pub(crate) fn cut_untaken(&self, id: &str) {
+        let cut = self.cut_tokens(&Actor::gateway(), |token| token.id.as_str() == id);
+        for CutToken { token, .. } in cut {
+            tracing::warn!(
+                token = token.name.as_str(),
+                "a token that nobody has taken is revoked"
+            );
+        }
+    }
+
+    /// Takes out the tokens of which this holds, without waiting for anything.
+    fn cut_tokens(&self, actor: &Actor, over: impl Fn(&Token) -> bool) -> Vec<CutToken> {
+        let all = self.auth.tokens.all().into_iter();
+        all.filter(|token| token.revoked_at.is_none() && over(token))
+            .map(|token| CutToken {
+                ending: self.cut_token(actor, &token),
+                token,
+            })
+            .collect()
+    }
+
+    /// Takes out the tokens with a role that a person made and that reach further than they do now, and closes such claims
+    /// that they opened; all of theirs if they may do nothing any more.
+    pub(crate) fn cut_roles_given_by(
+        &self,
+        actor: &Actor,
+        person: &Person,
+        mandate: Option<&Mandate>,
+    ) -> Vec<CutToken> {
+        self.devices.close_claims_of(actor, &person.id, mandate);
+        let maker = format!("person:{}", person.name);
+        let beyond = |token: &Token| {
+            let given = token.power.mandate().filter(|_| token.made_by == maker);
+            given.is_some_and(|given| mandate.is_none_or(|mandate| !mandate.covers(given)))
+        };
+        self.cut_tokens(actor, beyond)
+    }
+
+    /// Takes out the tokens that are for a credential and nothing else, without waiting for anything; gives their names.
+    pub(crate) fn cut_only_for(&self, actor: &Actor, id: &CredentialId) -> Vec<String> {
+        let cut = self.cut_tokens(actor, |token| token.power.is_only_for(id));
+        cut.iter().map(|cut| cut.token.name.to_string()).collect()
+    }
+
+    /// Takes out the tokens that name a credential which is critical from now on, and for which perhaps nobody showed a
+    /// second factor when they were made; in a browser somebody has, and before anybody joined there was none. Gives their
+    /// names, as the audit log has them.
+    pub(crate) fn cut_naming_critical(
+        &self,
+        actor: &Actor,
+        id: &CredentialId,
+    ) -> Result<Vec<String>, Failure> {
+        if !self.auth.asks_for_codes()? {
+            return Ok(Vec::new());
+        }
+        let cut = self.cut_tokens(actor, |token| {
+            token.power.reaches_by_name(id) && !token.made_by.starts_with("person:")
+        });
+        Ok(cut.iter().map(|cut| object(&cut.token)).collect())
+    }
+
+    /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
+    pub(crate) async fn revoke_tokens(
+        self: &Arc<Self>,
+        actor: &Actor,
+        over: impl Fn(&Token) -> bool,
+    ) -> Vec<String> {
+        let cut = self.cut_tokens(actor, over);
+        self.after_the_cut(actor, cut).await
+    }
+
+    /// Waits for the disk and for the bridges of tokens that are out, as long as an answer waits; gives their names.
+    pub(crate) async fn after_the_cut(
+        self: &Arc<Self>,
+        actor: &Actor,
+        mut cut: Vec<CutToken>,
+    ) -> Vec<String> {
+        let holders = cut.iter().map(|cut| object(&cut.token)).collect();
+        tokio::join!(
+            all_in_time(cut.iter_mut().map(|cut| &mut cut.ending)),
+            self.end_leases_in_time(holders, actor),
+        );
+        cut.iter().map(|cut| cut.token.name.to_string()).collect()
+    }
+
+    /// Revokes a token. It is out at once, also if the disk does not take it.
+    pub(crate) async fn revoke_token(
+        self: &Arc<Self>,
+        actor: Actor,
+        name: &str,
+    ) -> Result<api::TokenRevoked, Failure> {
+        let token = self.auth.token_named(name)?;
+        let holder = object(&token);
+        if token.revoked_at.is_some() && !self.ctx.endings().is_pending(&holder) {
+            let why = format!("the token {} has been revoked before", token.name);
+            return Err(Failure::refused(&why, "Nothing needs to be done."));
+        }
+        let (durable, leases_left) = tokio::join!(
+            self.cut_token(&actor, &token).durable_in_time(),
+            self.end_leases_in_time(vec![holder], &actor),
+        );
+        Ok(api::TokenRevoked {
+            name: token.name.to_string(),
+            durable,
+            leases_left,
+        })
+    }
+
+    /// Ends what holders that are out have borrowed. Bridges may take their time, and go on taking it after the answer.
+    /// Gives how many leases have not ended by then.
+    pub(crate) async fn end_leases_in_time(
+        self: &Arc<Self>,
+        holders: Vec<String>,
+        by: &Actor,
+    ) -> usize {
+        let (home, by, all) = (Arc::clone(self), by.clone(), holders.clone());
+        let ending = tokio::spawn(async move {
+            let mut left = 0;
+            for holder in &all {
+                left += home.end_leases_of(holder, &by).await;
+            }
+            left
+        });
+        match timeout(PATIENCE, ending).await {
+            Ok(Ok(left)) => left,
+            // A panic there is written down by the runtime.
+            _ => holders.iter().map(|holder| self.leases_left(holder)).sum(),
+        }
+    }
+}
