@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::auth::caller::Caller;
 use crate::home::Home;
 use crate::http::answered::Repeats;
+use crate::http::route::Table;
 use crate::http::waiters::Waiters;
 use crate::state::failure::Failure;
 
@@ -42,13 +43,27 @@ pub(crate) struct Served {
 }
 
 /// The state of every handler.
-#[derive(Default)]
 pub(crate) struct Gateway {
+    table: Table,
     served: RwLock<Option<Arc<Served>>>,
     keeper: OnceLock<Weak<dyn Keeper>>,
 }
 
 impl Gateway {
+    /// No home is open yet.
+    pub(crate) fn new(table: Table) -> Self {
+        Self {
+            table,
+            served: RwLock::new(None),
+            keeper: OnceLock::new(),
+        }
+    }
+
+    /// What is declared of every route.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Says which process it runs in.
     pub(crate) fn kept_by(&self, keeper: Weak<dyn Keeper>) {
         // There is one process.

@@ -10,8 +10,8 @@ use utoipa::openapi::{
     ResponseBuilder,
 };
 
-use crate::http::middleware::etag::THINGS;
-use crate::http::middleware::idempotency::{CREATIONS, KEY, KEY_MAX_BYTES};
+use crate::http::middleware::idempotency::{KEY, KEY_MAX_BYTES};
+use crate::http::route::{Policy, Table};
 
 /// The name of an operation: its method, and the words of its path.
 fn operation_id(method: &HttpMethod, path: &str) -> String {
@@ -42,7 +42,7 @@ fn operations(item: &mut PathItem) -> [(HttpMethod, &mut Option<Operation>); 2] 
 }
 
 /// The headers that a request may carry whatever its handler reads.
-fn headers_of(method: &HttpMethod, path: &str) -> Vec<Parameter> {
+fn headers_of(method: &HttpMethod, policy: Option<&Policy>) -> Vec<Parameter> {
     if *method != HttpMethod::Post {
         return Vec::new();
     }
@@ -60,12 +60,11 @@ fn headers_of(method: &HttpMethod, path: &str) -> Vec<Parameter> {
             .build()
     };
     let mut headers = Vec::new();
-    let has_version = |(root, _): &(&str, &str)| path.starts_with(&format!("{root}/"));
-    if THINGS.iter().any(has_version) || path == "/api/v1/profiles" {
+    if policy.is_some_and(|policy| policy.thing().is_some() || policy.names_in_body) {
         let says = "The `ETag` of what was looked at; refused with 412 if it has changed since";
         headers.push(header("if-match", says, None));
     }
-    if CREATIONS.contains(&path) {
+    if policy.is_some_and(|policy| policy.creates) {
         let says = "Names the request: the same one within an hour is answered as before";
         headers.push(header(KEY.as_str(), says, Some(KEY_MAX_BYTES)));
     }
@@ -114,7 +113,7 @@ fn failures_of(method: &HttpMethod, path: &str, operation: &Operation) -> Vec<&'
 }
 
 /// Finishes what the handlers say of themselves.
-pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
+pub(crate) fn finished(mut contract: OpenApi, table: &Table) -> OpenApi {
     let components = contract.components.get_or_insert_with(Components::new);
     components
         .schemas
@@ -133,7 +132,7 @@ pub(crate) fn finished(mut contract: OpenApi) -> OpenApi {
         for (method, operation) in operations(item) {
             let Some(operation) = operation else { continue };
             operation.operation_id = Some(operation_id(&method, path));
-            let headers = headers_of(&method, path);
+            let headers = headers_of(&method, table.of_operation(&method, path));
             if !headers.is_empty() {
                 let parameters = operation.parameters.get_or_insert_default();
                 parameters.extend(headers.into_iter().map(RefOr::T));

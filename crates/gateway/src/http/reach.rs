@@ -8,20 +8,12 @@ use crate::auth::caller::{Caller, Visit};
 use crate::auth::refusals::About;
 use crate::auth::throttle::counted;
 use crate::home::Home;
-use crate::http::role_routes::Asks;
+use crate::http::route::{People, Place, Policy, Thing, part};
 use crate::state::failure::Failure;
 use crate::state::locked;
 
 /// A path in a record, in characters at most.
 const PATH_SHOWN: usize = 200;
-
-/// The part of a path that stands where its pattern has this.
-fn part<'a>(pattern: &str, path: &'a str, name: &str) -> Option<&'a str> {
-    let mut parts = pattern.split('/').zip(path.split('/'));
-    parts
-        .find(|(part, _)| *part == name)
-        .map(|(_, value)| value)
-}
 
 impl Home {
     /// Whether a mandate reaches the device or token that a path names. What lies in another environment is
@@ -29,36 +21,41 @@ impl Home {
     pub(crate) fn within_reach(
         &self,
         mandate: &Mandate,
-        pattern: &str,
-        path: &str,
-        asks: Option<Asks>,
+        policy: &Policy,
+        (pattern, path): (&str, &str),
     ) -> Result<(), Failure> {
-        let Some(Asks::Act(act)) = asks else {
+        let People::Act(act) = policy.people else {
             return Ok(());
         };
         let Some(scope @ Scope::These(_)) = mandate.scope(act) else {
             return Ok(());
         };
-        if pattern.starts_with("/api/v1/devices/{id}") {
-            let named = part(pattern, path, "{id}").unwrap_or_default();
-            let device: Option<DeviceId> = named.parse().ok();
-            let known = match &device {
-                Some(device) => self.ctx.store().read(|registry| registry.device(device))?,
-                None => None,
-            };
-            let reached = known.is_some_and(|known| scope.has(&known.device.environment));
-            return reached
-                .then_some(())
-                .ok_or_else(|| missing("device", named));
+        match policy.place {
+            Place::Of(Thing::Device) => {
+                let named = part(pattern, path, "{id}").unwrap_or_default();
+                let device: Option<DeviceId> = named.parse().ok();
+                let known = match &device {
+                    Some(device) => self.ctx.store().read(|registry| registry.device(device))?,
+                    None => None,
+                };
+                let reached = known.is_some_and(|known| scope.has(&known.device.environment));
+                reached
+                    .then_some(())
+                    .ok_or_else(|| missing("device", named))
+            }
+            Place::Of(Thing::Token) => {
+                let named = part(pattern, path, "{name}").unwrap_or_default();
+                let token: Option<TokenName> = named.parse().ok();
+                let token = token.and_then(|name| self.auth.tokens.named(&name));
+                let reached = token.is_some_and(|token| token.power.is_within(scope));
+                reached.then_some(()).ok_or_else(|| missing("token", named))
+            }
+            // The first is in the path, and was judged with it; profiles are everybody's.
+            Place::Of(Thing::Credential | Thing::Profile)
+            | Place::InPath
+            | Place::Anywhere
+            | Place::ByUseCase => Ok(()),
         }
-        if pattern.starts_with("/api/v1/tokens/{name}") {
-            let named = part(pattern, path, "{name}").unwrap_or_default();
-            let token: Option<TokenName> = named.parse().ok();
-            let token = token.and_then(|name| self.auth.tokens.named(&name));
-            let reached = token.is_some_and(|token| token.power.is_within(scope));
-            return reached.then_some(()).ok_or_else(|| missing("token", named));
-        }
-        Ok(())
     }
 
     /// Writes down that somebody asked for what their role does not reach.

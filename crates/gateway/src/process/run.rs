@@ -28,7 +28,7 @@ use crate::http::middleware::drain_body::linger;
 use crate::http::middleware::guard::{Front, guard};
 use crate::http::middleware::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::middleware::run_to_end::to_the_end;
-use crate::http::router::router;
+use crate::http::router::{router, table};
 use crate::http::socket;
 use crate::process::data_dir::{UnfitDataDir, check_data_dir};
 use crate::process::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
@@ -186,7 +186,7 @@ impl Running {
             },
             dir,
             slots,
-            gateway: Arc::default(),
+            gateway: Arc::new(Gateway::new(table())),
             closing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             guesses: Mutex::default(),
@@ -257,7 +257,7 @@ impl Process {
         let (mqtt, http) = (home.ctx.broker().local_addr(), home.ctx.http());
         if let Some((listener, address)) = https.zip(http) {
             let hosts = Hosts::new(home.ctx.hosts(), address);
-            let front = Front::new(Arc::clone(&home), hosts);
+            let front = Front::new(Arc::clone(&home), Arc::clone(&self.gateway), hosts);
             let guarded = middleware::from_fn_with_state(front, guard);
             // To the end, so that whoever hangs up at once is written down all the same.
             let app = router(Arc::clone(&self.gateway))

@@ -18,32 +18,6 @@ use crate::http::gateway::Gateway;
 use crate::state::expected;
 use crate::state::failure::Failure;
 
-/// The paths of things, and what the audit log calls them.
-pub(crate) const THINGS: [(&str, &str); 4] = [
-    ("/api/v1/devices/{id}", "device"),
-    ("/api/v1/tokens/{name}", "token"),
-    ("/api/v1/profiles/{name}", "profile"),
-    (
-        "/api/v1/environments/{environment}/credentials/{bridge}/{key}",
-        "credential",
-    ),
-];
-
-/// The thing that a path is about, if its things have versions. The pattern is the one that the router found.
-fn thing_at(pattern: &str, path: &str) -> Option<String> {
-    let (root, kind) = THINGS.iter().find(|(root, _)| {
-        let rest = pattern.strip_prefix(root);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })?;
-    let values: Vec<&str> = root
-        .split('/')
-        .zip(path.split('/'))
-        .filter(|(name, _)| name.starts_with('{'))
-        .map(|(_, value)| value)
-        .collect();
-    Some(format!("{kind}:{}", values.join("/")))
-}
-
 /// What a request expects of a thing, if it expects anything and finds it so; or why it is refused. The version of a
 /// thing is 0 as long as nothing was decided about it: the log's record 0 is about the home.
 pub(crate) fn expected_by(
@@ -107,7 +81,10 @@ pub(crate) async fn versioned(
     next: Next,
 ) -> Response {
     let pattern = request.extensions().get::<MatchedPath>();
-    let thing = pattern.and_then(|pattern| thing_at(pattern.as_str(), request.uri().path()));
+    let thing = pattern.and_then(|pattern| {
+        let thing = gateway.table().thing(pattern.as_str())?;
+        Some(thing.at(pattern.as_str(), request.uri().path()))
+    });
     let (Some(thing), Ok(home)) = (thing, gateway.home()) else {
         return next.run(request).await;
     };
@@ -143,25 +120,6 @@ fn changed(thing: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_below_a_thing_is_about_it() {
-        let credential = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/change";
-        let path = "/api/v1/environments/lab/credentials/hue/api-key/change";
-        assert_eq!(
-            thing_at(credential, path).as_deref(),
-            Some("credential:lab/hue/api-key")
-        );
-        let device = thing_at("/api/v1/devices/{id}", "/api/v1/devices/lamp");
-        assert_eq!(device.as_deref(), Some("device:lamp"));
-        for (pattern, path) in [
-            ("/api/v1/devices", "/api/v1/devices"),
-            ("/api/v1/tokens/self", "/api/v1/tokens/self"),
-            ("/api/v1/devices/summary", "/api/v1/devices/summary"),
-        ] {
-            assert_eq!(thing_at(pattern, path), None);
-        }
-    }
 
     #[test]
     fn a_version_is_expected_by_its_tag_or_by_a_star() {

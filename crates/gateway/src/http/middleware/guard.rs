@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
+use hearthkey_core::bearer::Errand;
 use hearthkey_core::proof::Asked;
 use hearthkey_core::token::Token;
 use tokio::sync::Semaphore;
@@ -26,14 +27,13 @@ use crate::auth::sessions::csrf_fits;
 use crate::auth::sessions::forget_cookie;
 use crate::auth::sessions::not_logged_in;
 use crate::home::Home;
+use crate::http::gateway::Gateway;
+use crate::http::judge::{asks_of_credential, is_in_environment, judge, judge_token};
 use crate::http::middleware::body::{bare, whole};
 use crate::http::middleware::host::{Hosts, Misdirected};
 use crate::http::middleware::urgent::{places_of, too_many_ends, urgent};
 use crate::http::middleware::visitors::Visits;
-use crate::http::role_routes::{asked_by, is_for_visitors, judge, judge_token};
-use crate::http::service_routes::{
-    Open, asks_of_credential, is_about_itself, is_in_environment, open_to,
-};
+use crate::http::route::{People, Policy, Services, here};
 use crate::state::failure::Failure;
 use crate::state::shares::Shares;
 
@@ -48,6 +48,7 @@ const PUBLIC_MAX: usize = 64;
 /// What every request is judged by.
 pub(crate) struct Front {
     home: Arc<Home>,
+    gateway: Arc<Gateway>,
     hosts: Hosts,
     places: Semaphore,
     public: Semaphore,
@@ -58,9 +59,10 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(home: Arc<Home>, hosts: Hosts) -> Arc<Self> {
+    pub(crate) fn new(home: Arc<Home>, gateway: Arc<Gateway>, hosts: Hosts) -> Arc<Self> {
         Arc::new(Self {
             home,
+            gateway,
             hosts,
             places: Semaphore::new(REQUESTS_MAX),
             public: Semaphore::new(PUBLIC_MAX),
@@ -69,6 +71,17 @@ impl Front {
             urgent: urgent(),
             visits: Visits::new(),
         })
+    }
+
+    /// What is declared of a route.
+    fn policy(&self, method: &Method, pattern: Option<&str>) -> Option<&Policy> {
+        self.gateway.table().policy(method, pattern?)
+    }
+
+    /// The same; what is not declared is for the gateway's own machine alone.
+    fn declared(&self, method: &Method, pattern: &str) -> Policy {
+        let policy = self.policy(method, Some(pattern)).copied();
+        policy.unwrap_or(here().anywhere())
     }
 
     async fn answer(&self, mut request: Request, next: Next) -> Result<Response, Response> {
@@ -86,14 +99,15 @@ impl Front {
         let peer = peer.ok_or_else(|| refuse(Failure::internal(&"a request without a peer")))?;
         let pattern = request.extensions().get::<MatchedPath>().cloned();
         let pattern = pattern.as_ref().map(MatchedPath::as_str);
-        let open = open_to(request.method(), pattern);
-        if open == Open::Everybody || is_page(&request, pattern) {
+        let policy = self.policy(request.method(), pattern);
+        let people = policy.map(|policy| policy.people);
+        if people == Some(People::Everybody) || is_page(&request, pattern) {
             let _place = self.public.try_acquire().map_err(|_| refuse(busy()))?;
             return Ok(next.run(bare(request)).await);
         }
         let visitor = Visitor::new(peer, &authority, request.headers());
         request.extensions_mut().insert(visitor.clone());
-        if is_for_visitors(request.method(), pattern) {
+        if people == Some(People::Visitors) {
             // A program that is no browser says so by having no origin, and has no business here.
             if origin != Origin::Ours {
                 return Err(refuse(cross_origin()));
@@ -117,7 +131,7 @@ impl Front {
         if is_write(&request) && origin != Origin::None {
             return Err(refuse(cross_origin()));
         }
-        self.answer_service(peer, &authority, open, pattern, request, next)
+        self.answer_service(peer, &authority, pattern, request, next)
             .await
     }
 
@@ -160,27 +174,27 @@ impl Front {
         method: &Method,
         (pattern, path): (&str, &str),
     ) -> Result<(), Failure> {
-        let asks = asked_by(method, pattern);
-        judge(visit, asks, pattern, path, self.home.ctx.now())?;
+        let policy = self.declared(method, pattern);
+        judge(visit, &policy, (pattern, path), self.home.ctx.now())?;
         self.home
-            .within_reach(&visit.person.mandate, pattern, path, asks)
+            .within_reach(&visit.person.mandate, &policy, (pattern, path))
     }
 
     async fn answer_service(
         &self,
         peer: Peer,
         authority: &str,
-        open: Open,
         pattern: Option<&str>,
         mut request: Request,
         next: Next,
     ) -> Result<Response, Response> {
-        let errand = match open {
-            Open::Service(errand) => errand,
-            _ => hearthkey_core::bearer::Errand::Use,
+        let policy = self.policy(request.method(), pattern).copied();
+        let errand = match policy.map(|policy| policy.services) {
+            Some(Services::Itself(errand)) => errand,
+            _ => Errand::Use,
         };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let is_end = places_of(&method, pattern.unwrap_or_default(), "").is_some();
+        let is_end = places_of(policy.as_ref(), "").is_some();
         let asked = Asked {
             method: method.as_str(),
             authority,
@@ -197,7 +211,7 @@ impl Front {
         let judged = match pattern {
             // A path that nobody serves is no overreach, and the answer says so.
             None => Ok(()),
-            Some(pattern) => self.judge_token(&service.token, open, &method, (pattern, &path)),
+            Some(pattern) => self.judge_token(&service.token, &method, (pattern, &path)),
         };
         let judged = match (judged, pattern) {
             (Ok(()), Some(pattern)) => self.judge_grants(&service, &method, (pattern, &path)).await,
@@ -227,7 +241,7 @@ impl Front {
         method: &Method,
         (pattern, path): (&str, &str),
     ) -> Result<(), Failure> {
-        let asked = asks_of_credential(method, pattern, path);
+        let asked = asks_of_credential(&self.declared(method, pattern), pattern, path);
         match asked.filter(|(_, id)| !id.name.is_own()) {
             Some((action, id)) if service.token.power.mandate().is_none() => {
                 let caller = Caller::Service(service.clone());
@@ -241,18 +255,17 @@ impl Front {
     fn judge_token(
         &self,
         token: &Token,
-        open: Open,
         method: &Method,
         (pattern, path): (&str, &str),
     ) -> Result<(), Failure> {
+        let policy = self.declared(method, pattern);
         match token.power.mandate() {
-            Some(_) if is_about_itself(pattern) => Ok(()),
+            _ if matches!(policy.services, Services::Itself(_)) => Ok(()),
             Some(mandate) => {
-                let asks = asked_by(method, pattern);
-                judge_token(mandate, asks, pattern, path)?;
-                self.home.within_reach(mandate, pattern, path, asks)
+                judge_token(mandate, &policy, (pattern, path))?;
+                self.home.within_reach(mandate, &policy, (pattern, path))
             }
-            None if open == Open::Nobody => Err(not_for_services()),
+            None if policy.services == Services::Nobody => Err(not_for_services()),
             None if !is_in_environment(pattern, path, token) => Err(elsewhere(token)),
             None => Ok(()),
         }
@@ -266,14 +279,14 @@ impl Front {
         next: Next,
     ) -> Result<Response, Failure> {
         let pattern = request.extensions().get::<MatchedPath>().cloned();
-        let pattern = pattern.as_ref().map(MatchedPath::as_str);
-        let pattern = pattern.unwrap_or_default();
-        if pattern == EVENTS {
+        let pattern = pattern.as_ref().map_or("", MatchedPath::as_str);
+        let policy = self.policy(request.method(), Some(pattern)).copied();
+        if policy.is_some_and(|policy| policy.waits) {
             // Whoever waits there works on nothing, and has places of their own.
             return Ok(next.run(bare(request)).await);
         }
         let name = caller.identity();
-        let ends = places_of(request.method(), pattern, &name);
+        let ends = places_of(policy.as_ref(), &name);
         let request = self.take_in(request, &name, ends.is_some()).await?;
         self.judge_again(caller, &request, pattern)?;
         if let Some(places) = ends {
@@ -305,10 +318,7 @@ impl Front {
             // A path that nobody serves.
             _ if pattern.is_empty() => Ok(()),
             Caller::Person(visit) => self.judge_person(visit, method, (pattern, path)),
-            Caller::Service(service) => {
-                let open = open_to(method, Some(pattern));
-                self.judge_token(&service.token, open, method, (pattern, path))
-            }
+            Caller::Service(service) => self.judge_token(&service.token, method, (pattern, path)),
             Caller::Desktop | Caller::Local { .. } => Ok(()),
         }
     }
@@ -367,9 +377,6 @@ impl Origin {
 
 /// The route that says who is asking.
 const SESSION: &str = "/api/v1/session";
-
-/// The route on which callers wait.
-const EVENTS: &str = "/api/v1/events";
 
 /// Notes that a connection's caller is known, so that it keeps its place.
 fn shows_who_it_is(request: &Request, caller: &Caller) {

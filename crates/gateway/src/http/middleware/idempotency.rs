@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hearthkey_api::{BODY_MAX_BYTES, code};
@@ -21,17 +21,6 @@ use crate::auth::caller::Caller;
 use crate::http::gateway::Gateway;
 use crate::state::failure::Failure;
 use crate::state::locked;
-
-/// What makes something new.
-pub(crate) const CREATIONS: [&str; 7] = [
-    "/api/v1/bridges",
-    "/api/v1/claims",
-    "/api/v1/credentials",
-    "/api/v1/environments",
-    "/api/v1/people",
-    "/api/v1/profiles",
-    "/api/v1/tokens",
-];
 
 /// The header that names a request.
 pub(crate) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -122,8 +111,8 @@ pub(crate) async fn once(
     next: Next,
 ) -> Response {
     let pattern = request.extensions().get::<MatchedPath>();
-    let creates = *request.method() == Method::POST
-        && pattern.is_some_and(|pattern| CREATIONS.contains(&pattern.as_str()));
+    let policy = pattern.and_then(|one| gateway.table().policy(request.method(), one.as_str()));
+    let creates = policy.is_some_and(|policy| policy.creates);
     let key = request.headers().get(&KEY).filter(|_| creates).cloned();
     let caller = request.extensions().get::<Caller>().map(Caller::identity);
     let (Some(key), Some(caller), Ok(served)) = (key, caller, gateway.served()) else {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, act, route};
 use axum::Json;
 use axum::extract::{Extension, State};
 use hearthkey_api as api;
@@ -10,7 +11,6 @@ use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::Change as StateChange;
 use hearthkey_core::role::{Act, Scope};
 use tokio::time::timeout;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -25,10 +25,17 @@ type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(preview))
-        .routes(routes!(act))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(
+            routes!(preview),
+            act(Act::DeviceChange).anywhere().before_an_end(),
+        ),
+        route(
+            routes!(act_on_many),
+            act(Act::DeviceChange).anywhere().ends_access(),
+        ),
+    ]
 }
 
 fn parsed(action: &str) -> Result<BulkAct, Failure> {
@@ -88,7 +95,7 @@ async fn preview(
 
 /// Does one thing to many devices, each by itself: what fails with one keeps no other from it.
 #[utoipa::path(post, path = "/api/v1/devices/bulk", request_body = api::BulkRequest, responses((status = 200, body = api::BulkOutcome)))]
-async fn act(
+async fn act_on_many(
     State(gateway): Gate,
     Extension(caller): Extension<Caller>,
     Extension(Arrived(arrived)): Extension<Arrived>,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, Thing, act, here, route, services};
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
@@ -11,7 +12,6 @@ use hearthkey_core::role::Act;
 use hearthkey_store::inventory::Filter;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::{Caller, Visit};
@@ -25,31 +25,122 @@ type Gate = State<Arc<Gateway>>;
 type Named = Path<(String, String, String)>;
 
 /// What the vault answers.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add))
-        .routes(routes!(show))
-        .routes(routes!(describe))
-        .routes(routes!(reveal))
-        .routes(routes!(lease))
-        .routes(routes!(leases))
-        .routes(routes!(end_lease))
-        .routes(routes!(rotate))
-        .routes(routes!(confirm))
-        .routes(routes!(rollback))
-        .routes(routes!(retire))
-        .routes(routes!(retire_project))
-        .routes(routes!(rewrap, rewrapped))
-        .routes(routes!(marks))
-        .routes(routes!(findings, report))
-        .routes(routes!(resolve))
-        .routes(routes!(posture))
-        .routes(routes!(accept))
-        .routes(routes!(reopen))
-        .routes(routes!(check_manifest))
-        .routes(routes!(bridges, connect_bridge))
-        .routes(routes!(test_bridge))
-        .routes(routes!(disconnect_bridge))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(
+            routes!(list),
+            act(Act::CredentialRead).anywhere().for_services(),
+        ),
+        route(
+            routes!(add),
+            act(Act::CredentialWrite)
+                .anywhere()
+                .for_services()
+                .creates(),
+        ),
+        route(
+            routes!(show),
+            act(Act::CredentialRead)
+                .of(Thing::Credential)
+                .granted(Action::List),
+        ),
+        route(
+            routes!(describe),
+            act(Act::CredentialWrite)
+                .of(Thing::Credential)
+                .granted(Action::Write),
+        ),
+        route(
+            routes!(reveal),
+            act(Act::CredentialReveal).in_environment().for_services(),
+        ),
+        route(
+            routes!(lease),
+            act(Act::CredentialLease)
+                .of(Thing::Credential)
+                .granted(Action::Lease),
+        ),
+        route(
+            routes!(leases),
+            act(Act::CredentialRead).anywhere().for_services(),
+        ),
+        route(
+            routes!(end_lease),
+            act(Act::CredentialRead)
+                .judged_by_use_case()
+                .for_services()
+                .ends_at_bridge(),
+        ),
+        route(
+            routes!(rotate),
+            act(Act::CredentialRotate)
+                .of(Thing::Credential)
+                .granted(Action::Rotate),
+        ),
+        route(
+            routes!(confirm),
+            act(Act::CredentialRotate)
+                .of(Thing::Credential)
+                .granted(Action::Rotate),
+        ),
+        route(
+            routes!(rollback),
+            act(Act::CredentialRotate)
+                .of(Thing::Credential)
+                .granted(Action::Rotate),
+        ),
+        route(
+            routes!(retire),
+            act(Act::CredentialRetire)
+                .of(Thing::Credential)
+                .ends_at_bridge(),
+        ),
+        route(
+            routes!(retire_project),
+            here().judged_by_use_case().ends_at_bridge(),
+        ),
+        route(routes!(rewrap), act(Act::CredentialRetire).in_environment()),
+        route(
+            routes!(rewrapped),
+            act(Act::CredentialRead).in_environment(),
+        ),
+        route(routes!(marks), services().anywhere()),
+        route(
+            routes!(findings),
+            act(Act::FindingRead).anywhere().for_services(),
+        ),
+        route(routes!(report), services().anywhere()),
+        route(
+            routes!(resolve),
+            act(Act::FindingAccept).judged_by_use_case(),
+        ),
+        route(routes!(posture), act(Act::FindingRead).anywhere()),
+        route(
+            routes!(accept),
+            act(Act::FindingAccept).judged_by_use_case(),
+        ),
+        route(
+            routes!(reopen),
+            act(Act::FindingAccept).judged_by_use_case(),
+        ),
+        route(
+            routes!(check_manifest),
+            act(Act::CredentialRead).anywhere().for_services(),
+        ),
+        route(routes!(bridges), act(Act::BridgeRead).anywhere()),
+        route(
+            routes!(connect_bridge),
+            act(Act::BridgeChange).anywhere().creates(),
+        ),
+        route(
+            routes!(test_bridge),
+            act(Act::BridgeChange).in_environment(),
+        ),
+        route(
+            routes!(disconnect_bridge),
+            act(Act::BridgeChange).in_environment().ends_at_bridge(),
+        ),
+    ]
 }
 
 /// The credential that a path names, whether there is one or not: that is for who may to know.

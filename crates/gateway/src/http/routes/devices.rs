@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, Thing, act, route};
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use hearthkey_api as api;
@@ -12,7 +13,6 @@ use hearthkey_core::role::{Act, Scope};
 use hearthkey_store::devices::{DeviceFilter, DeviceSlice, SortBy};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -25,21 +25,37 @@ type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(open_claim))
-        .routes(routes!(list_devices))
-        .routes(routes!(summary))
-        .routes(routes!(show_device))
-        .routes(routes!(suspend))
-        .routes(routes!(resume))
-        .routes(routes!(retire))
-        .routes(routes!(rotate))
-        .routes(routes!(revoke))
-        .routes(routes!(approve))
-        .routes(routes!(rights))
-        .routes(routes!(narrow))
-        .routes(routes!(widen))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(
+            routes!(open_claim),
+            act(Act::DeviceClaim).anywhere().creates(),
+        ),
+        route(routes!(list_devices), act(Act::DeviceRead).anywhere()),
+        route(routes!(summary), act(Act::DeviceRead).anywhere()),
+        route(routes!(show_device), act(Act::DeviceRead).of(Thing::Device)),
+        route(
+            routes!(suspend),
+            act(Act::DeviceChange).of(Thing::Device).ends_access(),
+        ),
+        route(routes!(resume), act(Act::DeviceChange).of(Thing::Device)),
+        route(
+            routes!(retire),
+            act(Act::DeviceChange).of(Thing::Device).ends_access(),
+        ),
+        route(routes!(rotate), act(Act::DeviceChange).of(Thing::Device)),
+        route(
+            routes!(revoke),
+            act(Act::DeviceChange).of(Thing::Device).ends_access(),
+        ),
+        route(routes!(approve), act(Act::DeviceApprove).of(Thing::Device)),
+        route(routes!(rights), act(Act::DeviceRead).of(Thing::Device)),
+        route(
+            routes!(narrow),
+            act(Act::DeviceChange).of(Thing::Device).ends_access(),
+        ),
+        route(routes!(widen), act(Act::DeviceApprove).of(Thing::Device)),
+    ]
 }
 
 fn device(id: &str) -> Result<DeviceId, Failure> {

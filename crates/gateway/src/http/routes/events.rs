@@ -7,6 +7,7 @@ use crate::http::waiters::{PER_CALLER_MAX, WAITING_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http::route::{Route, act, route};
 use axum::Json;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
@@ -17,7 +18,6 @@ use hearthkey_core::role::{Act, Scope};
 use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -33,8 +33,11 @@ const WAIT_MAX_S: u64 = 30;
 const RECORDS_MAX: u32 = 200;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new().routes(routes!(events))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![route(
+        routes!(events),
+        act(Act::HomeRead).anywhere().waits(),
+    )]
 }
 
 #[derive(Deserialize, IntoParams)]

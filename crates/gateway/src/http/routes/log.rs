@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, act, route};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use hearthkey_api as api;
+use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::log_count::{Counted, Outcomes};
 use hearthkey_store::log_search::RecordFilter;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::home::Home;
@@ -28,15 +29,16 @@ const BUCKETS_MAX: u64 = 200;
 const TEXT_MAX_BYTES: usize = 300;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(records))
-        .routes(routes!(search))
-        .routes(routes!(histogram))
-        .routes(routes!(verified))
-        .routes(routes!(checkpoint))
-        .routes(routes!(log_key))
-        .routes(routes!(proof))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(routes!(records), act(Act::LogRead).anywhere()),
+        route(routes!(search), act(Act::LogRead).anywhere()),
+        route(routes!(histogram), act(Act::LogRead).anywhere()),
+        route(routes!(verified), act(Act::LogRead).anywhere()),
+        route(routes!(checkpoint), act(Act::LogRead).anywhere()),
+        route(routes!(log_key), act(Act::HomeRead).anywhere()),
+        route(routes!(proof), act(Act::LogRead).judged_by_use_case()),
+    ]
 }
 
 fn page() -> u32 {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, act, route};
 use axum::Json;
 use axum::extract::{Extension, State};
 use hearthkey_api as api;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::role::{Act, Scope};
 use hearthkey_core::time::{Span, Timestamp};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -24,8 +24,8 @@ const NEEDS_MAX: usize = 50;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new().routes(routes!(overview))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![route(routes!(overview), act(Act::HomeRead).anywhere())]
 }
 
 /// Is the house in order, what needs somebody, and what ends soon?

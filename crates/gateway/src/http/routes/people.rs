@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, act, here, oneself, oneself_anew, route, visitors};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use hearthkey_api as api;
-use utoipa_axum::router::OpenApiRouter;
+use hearthkey_core::role::Act;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -23,36 +24,47 @@ type Gate = State<Arc<Gateway>>;
 type Who = Extension<Caller>;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(begin_login))
-        .routes(routes!(login_by_passkey))
-        .routes(routes!(login_by_password))
-        .routes(routes!(login_by_recovery))
-        .routes(routes!(look))
-        .routes(routes!(begin_joining_by_passkey))
-        .routes(routes!(join_by_passkey))
-        .routes(routes!(begin_joining_by_password))
-        .routes(routes!(join_by_password))
-        .routes(routes!(session))
-        .routes(routes!(log_out))
-        .routes(routes!(begin_step_up))
-        .routes(routes!(step_up_by_passkey))
-        .routes(routes!(step_up_by_code))
-        .routes(routes!(sessions))
-        .routes(routes!(end_session))
-        .routes(routes!(people, invite))
-        .routes(routes!(invite_again))
-        .routes(routes!(change))
-        .routes(routes!(end))
-        .routes(routes!(setup_link))
-        .routes(routes!(own_ways))
-        .routes(routes!(begin_passkey))
-        .routes(routes!(add_passkey))
-        .routes(routes!(end_passkey))
-        .routes(routes!(recovery_codes))
-        .routes(routes!(begin_password))
-        .routes(routes!(set_password))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(routes!(begin_login), visitors()),
+        route(routes!(login_by_passkey), visitors()),
+        route(routes!(login_by_password), visitors()),
+        route(routes!(login_by_recovery), visitors()),
+        route(routes!(look), visitors()),
+        route(routes!(begin_joining_by_passkey), visitors()),
+        route(routes!(join_by_passkey), visitors()),
+        route(routes!(begin_joining_by_password), visitors()),
+        route(routes!(join_by_password), visitors()),
+        route(routes!(session), oneself().before_an_end()),
+        route(routes!(log_out), oneself().ends_access()),
+        route(routes!(begin_step_up), oneself()),
+        route(routes!(step_up_by_passkey), oneself()),
+        route(routes!(step_up_by_code), oneself()),
+        route(routes!(sessions), oneself()),
+        route(routes!(end_session), oneself().ends_access()),
+        route(routes!(people), act(Act::PeopleRead).anywhere()),
+        route(routes!(invite), act(Act::PeopleChange).anywhere().creates()),
+        route(
+            routes!(invite_again),
+            act(Act::PeopleChange).judged_by_use_case(),
+        ),
+        route(
+            routes!(change),
+            act(Act::PeopleChange).judged_by_use_case().ends_access(),
+        ),
+        route(
+            routes!(end),
+            act(Act::PeopleChange).judged_by_use_case().ends_access(),
+        ),
+        route(routes!(setup_link), here().anywhere()),
+        route(routes!(own_ways), oneself()),
+        route(routes!(begin_passkey), oneself_anew()),
+        route(routes!(add_passkey), oneself_anew()),
+        route(routes!(end_passkey), oneself_anew().ends_access()),
+        route(routes!(recovery_codes), oneself_anew()),
+        route(routes!(begin_password), oneself_anew()),
+        route(routes!(set_password), oneself_anew()),
+    ]
 }
 
 fn cookie(value: Option<HeaderValue>) -> HeaderMap {

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, Thing, act, route};
 use axum::Json;
 use axum::extract::{Path, State};
 use hearthkey_api as api;
 use hearthkey_core::audit::Record;
 use hearthkey_core::claim::Claim;
 use hearthkey_core::id::DeviceId;
+use hearthkey_core::role::Act;
 use hearthkey_store::log_search::RecordFilter;
 use hearthkey_store::registry::{ReadError, Registry};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::home::Home;
@@ -25,8 +26,11 @@ use crate::state::failure::Failure;
 const HISTORY_MAX: usize = 100;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new().routes(routes!(provenance))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![route(
+        routes!(provenance),
+        act(Act::DeviceRead).of(Thing::Device),
+    )]
 }
 
 /// Where a device comes from: the sealed record of its enrollment, and the last records about it and its claims.

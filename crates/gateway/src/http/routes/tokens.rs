@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, Thing, act, everybody, own_token, route};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use hearthkey_api as api;
+use hearthkey_core::bearer::Errand;
 use hearthkey_core::role::Act;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -22,16 +23,21 @@ type Gate = State<Arc<Gateway>>;
 type Who = Extension<Caller>;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(health))
-        .routes(routes!(list, create))
-        .routes(routes!(this_one))
-        .routes(routes!(renew_this_one))
-        .routes(routes!(show))
-        .routes(routes!(renew))
-        .routes(routes!(reauthorize))
-        .routes(routes!(revoke))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(routes!(health), everybody()),
+        route(routes!(list), act(Act::TokenRead).anywhere()),
+        route(routes!(create), act(Act::TokenCreate).anywhere().creates()),
+        route(routes!(this_one), own_token(Errand::Use)),
+        route(routes!(renew_this_one), own_token(Errand::Renew)),
+        route(routes!(show), act(Act::TokenRead).of(Thing::Token)),
+        route(routes!(renew), act(Act::TokenCreate).of(Thing::Token)),
+        route(routes!(reauthorize), act(Act::TokenCreate).of(Thing::Token)),
+        route(
+            routes!(revoke),
+            act(Act::TokenEnd).of(Thing::Token).ends_access(),
+        ),
+    ]
 }
 
 /// Says that the gateway answers, and nothing else.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::http::route::{Route, everybody, route};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_pki::CaRole;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::files::{bytes, crl_file};
@@ -16,14 +16,17 @@ use crate::state::failure::Failure;
 type Gate = State<Arc<Gateway>>;
 
 /// The routes of this file.
-pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new()
-        .routes(routes!(root_pem))
-        .routes(routes!(root_der))
-        .routes(routes!(fingerprint))
-        .routes(routes!(crl))
-        .routes(routes!(root_crl))
-        .routes(routes!(server_crl))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(routes!(trust_bundle), everybody()),
+        route(routes!(trust_crl), everybody()),
+        route(routes!(root_pem), everybody()),
+        route(routes!(root_der), everybody()),
+        route(routes!(fingerprint), everybody()),
+        route(routes!(crl), everybody()),
+        route(routes!(root_crl), everybody()),
+        route(routes!(server_crl), everybody()),
+    ]
 }
 
 /// The root, in PEM.
@@ -69,4 +72,26 @@ async fn root_crl(State(gateway): Gate) -> Result<Response, Failure> {
 async fn server_crl(State(gateway): Gate) -> Result<Response, Failure> {
     let home = gateway.home()?;
     crl_file(&home, &CaRole::Server, "CRL", &"server")
+}
+
+/// The roots to trust, in PEM.
+#[utoipa::path(get, path = "/api/v1/trust/bundle", responses((status = 200, body = String, content_type = "application/pem-certificate-chain")))]
+async fn trust_bundle(State(gateway): Gate) -> Result<Response, Failure> {
+    Ok(bytes(
+        "application/pem-certificate-chain",
+        gateway.home()?.trust.trust_bundle().into_bytes(),
+    ))
+}
+
+/// The CRL of an environment's issuing CA, in DER.
+#[utoipa::path(get, path = "/api/v1/trust/crl/{environment}", params(("environment" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
+async fn trust_crl(
+    State(gateway): Gate,
+    Path(environment): Path<String>,
+) -> Result<Response, Failure> {
+    let home = gateway.home()?;
+    let name: EnvironmentName = environment
+        .parse()
+        .map_err(|error| Failure::invalid(&error))?;
+    crl_file(&home, &CaRole::Issuing(name.clone()), "environment", &name)
 }
