@@ -209,19 +209,3 @@ impl Audit {
         Ok(Write::Setting(ACCEPTED, all.to_json()))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_that_could_not_be_read_is_not_said_to_be_whole() {
-        let mut state = LogState::default();
-        assert_eq!(state.told(), None);
-        state.unread = Some("disk I/O error".into());
-        let told = state.told().unwrap();
-        assert!(told.contains("could not be read to its end"), "{told}");
-        state.problem = Some("it was rewritten".into());
-        assert_eq!(state.told().unwrap(), "it was rewritten");
-    }
-}

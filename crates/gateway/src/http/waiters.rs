@@ -36,3 +36,21 @@ impl Waiters {
         places.enter(caller.identity())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::auth::caller::tests::service;
+
+    use super::*;
+
+    #[test]
+    fn services_that_wait_take_no_place_of_whoever_is_no_service() {
+        let waiters = Waiters::new();
+        let here = Caller::Local { uid: 0, pid: None };
+        let ci = service(&["*:list"]);
+        let all: Vec<_> = (0..PER_CALLER_MAX).map(|_| waiters.enter(&ci)).collect();
+        assert!(all.iter().all(Option::is_some) && waiters.enter(&ci).is_none());
+        assert!(waiters.enter(&here).is_some());
+        assert_eq!(Arc::strong_count(&waiters.people), 1, "no place of people");
+    }
+}

@@ -218,6 +218,8 @@ fn of_another() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
+
     use super::*;
 
     const ASKED: Fingerprint = Fingerprint([1; 32]);
