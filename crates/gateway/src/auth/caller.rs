@@ -146,6 +146,14 @@ impl Caller {
         }
     }
 
+    /// The refusal of what the caller may do nowhere.
+    pub(super) fn not_permitted(&self, act: Act) -> Failure {
+        match self.mandate() {
+            Some(mandate) => forbidden(mandate, act, None),
+            None => crate::auth::forbidden::not_for_services(),
+        }
+    }
+
     /// Where the caller may do this; nowhere if none.
     pub(crate) fn scope(&self, act: Act) -> Option<Scope<'_>> {
         match self {
@@ -324,6 +332,7 @@ pub(crate) mod tests {
     use hearthkey_core::grant::Grant;
     use hearthkey_core::id::TokenId;
     use hearthkey_core::proof::KeyId;
+    use hearthkey_core::role::Role;
     use hearthkey_core::time::{Span, Timestamp};
     use hearthkey_core::token::{Binding, TokenRequest};
 
@@ -348,6 +357,21 @@ pub(crate) mod tests {
         let token = request.grant(id, Fingerprint([2; 32]), Timestamp::from_s(0));
         Caller::Service(Service {
             token: Arc::new(token.unwrap()),
+            address: "192.0.2.1:50000".parse().unwrap(),
+            certificate: None,
+        })
+    }
+
+    /// A token with a role in these environments; in all if none are named.
+    pub(crate) fn role_token(role: Role, environments: &[&str]) -> Caller {
+        let Caller::Service(Service { token, .. }) = service(&["*:list"]) else {
+            unreachable!("a service")
+        };
+        let mut token = Token::clone(&token);
+        let environments = environments.iter().map(|name| name.parse().unwrap());
+        token.power = Power::Mandate(Mandate::new(role, environments.collect()).unwrap());
+        Caller::Service(Service {
+            token: Arc::new(token),
             address: "192.0.2.1:50000".parse().unwrap(),
             certificate: None,
         })

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::id::{Fingerprint, hex};
+use hearthkey_core::audit::Entry;
+use hearthkey_core::id::hex;
 use hearthkey_core::person::{Person, WebSession};
 use hearthkey_core::role::Mandate;
 use hearthkey_core::succession::in_between;
@@ -14,6 +14,7 @@ use hearthkey_store::people::{PersonWrite, StoredPasskey};
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::auth::Auth;
+use crate::auth::caller::Visit;
 use crate::auth::gone::{Gone, Taken};
 use crate::state::endings::{Decision, End, Ending, all_in_time};
 use crate::state::locked;
@@ -247,17 +248,16 @@ impl Auth {
     pub(crate) async fn cut_other_sessions(
         &self,
         person: &Person,
-        kept: Fingerprint,
-        actor: &Actor,
+        visit: &Visit,
     ) -> Result<(), ReadError> {
         let mut sessions = self
             .ctx
             .store()
             .read(|registry| registry.web_sessions(Some(&person.id)))?;
-        sessions.retain(|(session, _)| session.hash != kept);
+        sessions.retain(|(session, _)| session.hash != visit.session.hash);
         let cut = |(session, _): (WebSession, Person)| {
             let object = format!("person:{}", person.name);
-            let entry = Entry::new(self.ctx.now(), actor.clone(), "session.end", object)
+            let entry = Entry::new(self.ctx.now(), visit.actor(), "session.end", object)
                 .with("session", session.id.clone());
             self.cut_session(&session.id, entry)
         };

@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | callers, and what each may do | [`caller`] |
+//! | callers, and what each may do | [`caller`], [`permit`], [`forbidden`] |
 //! | service tokens: in memory, shown with a request, their uses | [`token_book`], [`bearer`], [`nonces`], [`token_uses`], [`token_views`] |
 //! | people: logging in, sessions, a fresh second factor | [`login`], [`sessions`], [`step_up`], [`local_code`], [`passkeys`], [`passwords`], [`ceremonies`] |
 //! | sessions, passkeys and people whose access ends | [`cuts`], [`gone`] |
@@ -28,6 +28,7 @@ mod nonces;
 pub(crate) mod passkeys;
 pub(crate) mod passwords;
 pub(crate) mod peer;
+pub(crate) mod permit;
 pub(crate) mod person_book;
 pub(crate) mod refusals;
 pub(crate) mod secrets;

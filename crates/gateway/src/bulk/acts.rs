@@ -2,11 +2,12 @@
 //!
 //! Nothing here changes a device: each goes the way that it would go alone.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hearthkey_api as api;
-use hearthkey_core::audit::Actor;
 use hearthkey_core::bulk::{BulkAct, DEVICES_MAX, Foreseen, Standing, summary};
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
@@ -147,25 +148,29 @@ impl Bulk {
         (act, reason): (BulkAct, RevocationReason),
         named: Named,
         arrived: Stopwatch,
-    ) -> api::BulkOutcome {
+    ) -> Result<api::BulkOutcome, Failure> {
+        let permit = caller.permitted(Act::DeviceChange)?;
         let devices = named.found.into_keys();
         let mut outcome = match act.change() {
             Some(change) if change != StateChange::Resume => {
-                self.cut_off_all(&caller.actor(), (change, reason), devices, arrived)
+                self.cut_off_all(&permit, (change, reason), devices, arrived)
                     .await
             }
-            _ => self.act_on_each(caller, act, devices, arrived).await,
+            _ => {
+                self.act_on_each((caller, &permit), act, devices, arrived)
+                    .await
+            }
         };
         outcome.failed.extend(named.missing.into_iter().map(failed));
         outcome.done.sort_by(|a, b| a.device.cmp(&b.device));
         outcome.failed.sort_by(|a, b| a.device.cmp(&b.device));
-        outcome
+        Ok(outcome)
     }
 
     /// Cuts devices off: every one of them is out before the disk, or a bridge, is waited for.
     async fn cut_off_all(
         self: &Arc<Self>,
-        actor: &Actor,
+        permit: &Permit,
         (change, reason): (StateChange, RevocationReason),
         devices: impl Iterator<Item = DeviceId>,
         arrived: Stopwatch,
@@ -174,10 +179,10 @@ impl Bulk {
         let (mut all, mut for_good) = (Vec::new(), BTreeSet::new());
         for device in devices {
             let out = match change {
-                StateChange::Suspend => self.devices.suspend(actor.clone(), &device, arrived),
+                StateChange::Suspend => self.devices.suspend(permit, &device, arrived),
                 _ => self
                     .devices
-                    .revoke(actor.clone(), &device, (reason, change), arrived),
+                    .revoke(permit, &device, (reason, change), arrived),
             };
             match out {
                 Ok(out) => {
@@ -195,7 +200,7 @@ impl Bulk {
         }
         tokio::join!(
             endings::all_in_time(all.iter_mut().map(|out| &mut out.ending)),
-            self.end_what_is_bound(actor, for_good),
+            self.end_what_is_bound(permit, for_good),
         );
         for out in all {
             let durable = out.ending.is_durable();
@@ -214,12 +219,12 @@ impl Bulk {
     /// done to the others.
     async fn act_on_each(
         self: &Arc<Self>,
-        caller: &Caller,
+        (caller, permit): (&Caller, &Permit),
         act: BulkAct,
         mut left: impl Iterator<Item = DeviceId>,
         arrived: Stopwatch,
     ) -> api::BulkOutcome {
-        let (mut outcome, actor) = (nothing_yet(), caller.actor());
+        let mut outcome = nothing_yet();
         let mut running = JoinSet::new();
         let mut worked_on = HashMap::new();
         loop {
@@ -230,11 +235,11 @@ impl Bulk {
                     outcome.failed.push(failed((device.to_string(), failure)));
                     continue;
                 }
-                let (home, actor, id) = (Arc::clone(self), actor.clone(), device.clone());
+                let (home, permit, id) = (Arc::clone(self), permit.clone(), device.clone());
                 let task = running.spawn(async move {
                     match act.change() {
-                        None => home.devices.rotate(actor, &id).await,
-                        Some(_) => home.devices.resume(actor, &id).await,
+                        None => home.devices.rotate(&permit, &id).await,
+                        Some(_) => home.devices.resume(&permit, &id).await,
                     }
                 });
                 worked_on.insert(task.id(), device.to_string());
@@ -264,15 +269,15 @@ impl Bulk {
     /// Takes a device out for good, revoked or retired, and the tokens that are bound to it.
     pub(crate) async fn put_out(
         self: &Arc<Self>,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
         how: (RevocationReason, StateChange),
         arrived: Stopwatch,
     ) -> Result<api::Revoked, Failure> {
-        let out = self.devices.revoke(actor.clone(), device, how, arrived)?;
+        let out = self.devices.revoke(permit, device, how, arrived)?;
         let (durable, ()) = tokio::join!(
             out.ending.durable_in_time(),
-            self.end_what_is_bound(&actor, BTreeSet::from([out.device])),
+            self.end_what_is_bound(permit, BTreeSet::from([out.device])),
         );
         Ok(api::Revoked {
             device: device.to_string(),
@@ -284,12 +289,12 @@ impl Bulk {
     }
 
     /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too.
-    async fn end_what_is_bound(self: &Arc<Self>, actor: &Actor, devices: BTreeSet<DeviceId>) {
+    async fn end_what_is_bound(self: &Arc<Self>, permit: &Permit, devices: BTreeSet<DeviceId>) {
         let bound = |token: &Token| match &token.binding {
             Binding::Device(device) => devices.contains(device),
             _ => false,
         };
-        self.vault.revoke_tokens(actor, bound).await;
+        self.vault.revoke_tokens(permit, bound).await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! An operator opens a claim, or approves the key that came with one. It closes when they may open it no more.
 
+use crate::auth::permit::Permit;
 use hearthkey_api::{ClaimOpened, ClaimRequest as Asked};
 use hearthkey_core::access::DeviceAccess;
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::claim::{Claim, ClaimRequest, ClaimSecret, ClaimState, HomeTrees, open};
 use hearthkey_core::device::Device;
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
@@ -63,7 +64,7 @@ impl End for ClaimEnd {
 impl Devices {
     /// Closes the open claims of a person or a token who may open them no more: in memory at once, and written down then. All
     /// of theirs if they may do nothing any more.
-    pub(crate) fn close_claims_of(&self, actor: &Actor, opener: &str, mandate: Option<&Mandate>) {
+    pub(crate) fn close_claims_of(&self, permit: &Permit, opener: &str, mandate: Option<&Mandate>) {
         let may_open = |device: &DeviceAccess| {
             mandate.is_some_and(|left| left.permits(Act::DeviceClaim, &device.environment))
         };
@@ -73,7 +74,12 @@ impl Devices {
             .close_claims(|claim, device| claim.may_be_of(opener) && !device.is_some_and(may_open));
         for claim in closed {
             let object = format!("claim:{claim}");
-            let entry = Entry::new(self.ctx.now(), actor.clone(), "claim.close", object);
+            let entry = Entry::new(
+                self.ctx.now(),
+                permit.actor().clone(),
+                "claim.close",
+                object,
+            );
             self.ctx.endings().begin(ClaimEnd { claim, entry });
         }
     }
@@ -216,10 +222,11 @@ impl Devices {
     /// if it is still there.
     pub(crate) async fn approve(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
         key: Fingerprint,
     ) -> Result<(), Failure> {
+        let actor = self.author(permit, Act::DeviceApprove, device)?;
         let turn = self.ctx.turns().of(device).await;
         let claims = self
             .ctx

@@ -1,11 +1,14 @@
 //! An operator suspends, resumes or rotates a device.
 
+use crate::auth::permit::Permit;
 use crate::devices::refused::refused_for;
 use axum::http::StatusCode;
 use hearthkey_api::code;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::device::{Change as StateChange, Device, DeviceState};
+use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::role::Act;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::registry::{KnownDevice, ReadError};
@@ -68,13 +71,39 @@ impl Devices {
         }
     }
 
+    /// The environment of a device: from memory if it may come at all, so that no disk is waited for.
+    pub(crate) fn environment_of(&self, device: &DeviceId) -> Result<EnvironmentName, Failure> {
+        let in_force = self
+            .ctx
+            .access()
+            .device(device)
+            .map(|its| its.environment.clone());
+        match in_force {
+            Some(environment) => Ok(environment),
+            None => Ok(self.known(device)?.device.environment),
+        }
+    }
+
+    /// Who does this to a device, if they may. What lies beyond their reach is not there, as far as they are told.
+    pub(super) fn author(
+        &self,
+        permit: &Permit,
+        act: Act,
+        device: &DeviceId,
+    ) -> Result<Actor, Failure> {
+        let environment = self.environment_of(device)?;
+        let author = permit.actor_in(act, &environment).cloned();
+        author.map_err(|_| Failure::not_found("device", device))
+    }
+
     /// Cuts a device off for now. It is out at once, and that is written down then.
     pub(crate) fn suspend(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
         arrived: Stopwatch,
     ) -> Result<Out, Failure> {
+        let actor = self.author(permit, Act::DeviceChange, device)?;
         let to = StateChange::Suspend
             .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;
@@ -110,9 +139,10 @@ impl Devices {
     /// Lets a suspended device in again.
     pub(crate) async fn resume(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
     ) -> Result<DeviceState, Failure> {
+        let actor = self.author(permit, Act::DeviceChange, device)?;
         let _turn = self.ctx.turns().of(device).await;
         let object = format!("device:{device}");
         for _ in 0..DECISIONS_MAX {
@@ -158,9 +188,10 @@ impl Devices {
     /// Asks a device to renew now: its notice gets a window that starts at once.
     pub(crate) async fn rotate(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
     ) -> Result<DeviceState, Failure> {
+        let actor = self.author(permit, Act::DeviceChange, device)?;
         let _turn = self.ctx.turns().of(device).await;
         let state = self.standing(device)?;
         if !state.can_renew() {

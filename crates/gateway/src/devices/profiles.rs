@@ -1,10 +1,12 @@
 //! Profiles: those that came with the program, and a person's own.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use hearthkey_store::change::Expected;
 use std::sync::{Arc, PoisonError};
 
 use hearthkey_api::ProfileText;
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::device::{Device, DeviceState};
 use hearthkey_core::id::{DeviceId, EnvironmentName, ProfileName};
 use hearthkey_core::profile::Profile;
@@ -114,10 +116,11 @@ impl Devices {
     /// Adds a person's own profile, or replaces it, as it is expected; devices under it get its rights at once.
     pub(crate) async fn put_profile(
         &self,
-        actor: Actor,
+        permit: &Permit,
         toml: String,
         expects: impl FnOnce(&str) -> Result<Option<Expected>, Failure>,
     ) -> Result<ProfileText, Failure> {
+        let actor = permit.actor_at_home(Act::ProfileChange)?.clone();
         let profile = Profile::parse(&toml).map_err(|error| {
             let mut failure = Failure::invalid(&error);
             failure.0.remedy = "Correct it and try again; `hearthkey profile show generic` prints a whole profile to start from.".into();

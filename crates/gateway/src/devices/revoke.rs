@@ -2,7 +2,9 @@
 //!
 //! Out of the access first, its sessions cut, and then written down: see [`crate::state::endings`].
 
+use crate::auth::permit::Permit;
 use crate::state::Ctx;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 use std::sync::{PoisonError, RwLock};
 
@@ -179,20 +181,13 @@ impl Devices {
     /// and nothing is waited for.
     pub(crate) fn revoke(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
         (reason, change): (RevocationReason, StateChange),
         arrived: Stopwatch,
     ) -> Result<Out, Failure> {
-        let environment = self
-            .ctx
-            .access()
-            .device(device)
-            .map(|its| its.environment.clone());
-        let environment = match environment {
-            Some(environment) => environment,
-            None => self.known(device)?.device.environment,
-        };
+        let environment = self.environment_of(device)?;
+        let actor = self.author(permit, Act::DeviceChange, device)?;
         let to = change
             .decide(self.standing(device)?)
             .map_err(|refusal| refused_for(device, &refusal))?;

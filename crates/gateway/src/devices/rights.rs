@@ -1,12 +1,14 @@
 //! Rights held against rights used: counted, shown, narrowed.
 
+use crate::auth::permit::Permit;
 use crate::state::Ctx;
+use hearthkey_core::role::Act;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hearthkey_api as api;
 use hearthkey_core::access::{Cuts, DeviceAccess};
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::id::{DeviceId, ProfileName};
 use hearthkey_core::profile::Rights;
 use hearthkey_core::right::{Narrowing, Right, decide};
@@ -129,10 +131,11 @@ impl Devices {
     /// are dropped, so that nothing that it has subscribed to goes on.
     pub(crate) async fn narrow(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
         request: &api::NarrowRequest,
     ) -> Result<api::Narrowed, Failure> {
+        let actor = self.author(permit, Act::DeviceChange, device)?;
         let granted: Vec<Right> = self
             .granted(device)?
             .1
@@ -205,9 +208,10 @@ impl Devices {
     /// Gives a device all that its profile grants.
     pub(crate) async fn widen(
         &self,
-        actor: Actor,
+        permit: &Permit,
         device: &DeviceId,
     ) -> Result<api::RightsView, Failure> {
+        let actor = self.author(permit, Act::DeviceApprove, device)?;
         let _turn = self.ctx.turns().of(device).await;
         self.known(device)?;
         let object = format!("device:{device}");

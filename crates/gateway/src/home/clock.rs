@@ -1,9 +1,11 @@
 //! The home's clock, as a person sees and confirms it.
 
 use hearthkey_api::ClockView;
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
+use hearthkey_core::role::Act;
 use hearthkey_store::change::Change;
 
+use crate::auth::permit::Permit;
 use crate::home::Home;
 use crate::state::failure::Failure;
 
@@ -16,7 +18,8 @@ impl Home {
         }
     }
 
-    pub(crate) async fn confirm_clock(&self, actor: Actor) -> Result<(), Failure> {
+    pub(crate) async fn confirm_clock(&self, permit: &Permit) -> Result<(), Failure> {
+        let actor = permit.actor_at_home(Act::ClockConfirm)?.clone();
         let before = self.ctx.now();
         let after = self.ctx.clock().confirm();
         let entry = Entry::new(

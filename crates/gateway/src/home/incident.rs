@@ -1,14 +1,21 @@
 //! A person has looked at an incident: the log goes on.
 
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
+use hearthkey_core::role::Act;
 use hearthkey_store::change::Change;
 
+use crate::auth::permit::Permit;
 use crate::home::Home;
 use crate::state::failure::Failure;
 
 impl Home {
     /// A person has looked at the incident: the log goes on, and says so in its next record.
-    pub(crate) async fn accept_incident(&self, actor: Actor, reason: &str) -> Result<(), Failure> {
+    pub(crate) async fn accept_incident(
+        &self,
+        permit: &Permit,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let actor = permit.actor_at_home(Act::LogAccept)?.clone();
         let reason = reason.trim();
         if reason.is_empty() || reason.chars().count() > 500 {
             return Err(Failure::invalid(

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use hearthkey_api::Status;
-use hearthkey_core::audit::Actor;
 use zeroize::Zeroizing;
 
 use crate::auth::caller::Caller;
+use crate::auth::permit::Permit;
 use crate::home::Home;
 use crate::http::answered::Repeats;
-use crate::http::route::Table;
+use crate::http::policy::Table;
 use crate::http::waiters::Waiters;
 use crate::state::failure::Failure;
 
@@ -27,7 +27,7 @@ pub(crate) trait Keeper: Send + Sync {
     fn is_settled(&self) -> Later<'_, ()>;
 
     /// Closes the home; the process goes on.
-    fn seal(&self, actor: Actor) -> Later<'_, ()>;
+    fn seal(&self, permit: Permit) -> Later<'_, ()>;
 
     /// How the gateway is.
     fn status(&self) -> Status;

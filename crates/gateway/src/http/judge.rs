@@ -10,7 +10,7 @@ use hearthkey_core::token::Token;
 
 use crate::auth::caller::Visit;
 use crate::auth::forbidden::{forbidden, second_factor_needed, tokens_have_one_factor};
-use crate::http::route::{People, Policy, Services, part};
+use crate::http::policy::{People, Policy, Services, part};
 use crate::state::failure::Failure;
 
 /// Whether a person may ask this of this path, before anything is done. Where the environment is not in the path,
@@ -137,7 +137,7 @@ mod tests {
     use hearthkey_core::bearer::Errand;
 
     use super::*;
-    use crate::http::route::{Ends, Place};
+    use crate::http::policy::{Ends, Place};
     use crate::http::router::table;
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) mod listener;
 pub(crate) mod middleware;
 mod openapi;
 pub(crate) mod pages;
+pub(crate) mod policy;
 mod problem;
 mod reach;
 pub(crate) mod route;

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 };
 
 use crate::http::middleware::idempotency::{KEY, KEY_MAX_BYTES};
-use crate::http::route::{Policy, Table};
+use crate::http::policy::{Policy, Table};
 
 /// The name of an operation: its method, and the words of its path.
 fn operation_id(method: &HttpMethod, path: &str) -> String {

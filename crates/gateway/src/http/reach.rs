@@ -8,7 +8,7 @@ use crate::auth::caller::{Caller, Visit};
 use crate::auth::refusals::About;
 use crate::auth::throttle::counted;
 use crate::home::Home;
-use crate::http::route::{People, Place, Policy, Thing, part};
+use crate::http::policy::{People, Place, Policy, Thing, part};
 use crate::state::failure::Failure;
 use crate::state::locked;
 

@@ -16,7 +16,8 @@ use crate::http::middleware::etag::versioned;
 use crate::http::middleware::idempotency::once;
 use crate::http::middleware::run_to_end;
 use crate::http::openapi::finished;
-use crate::http::route::{Route, Table, act};
+use crate::http::policy::{Table, act};
+use crate::http::route::Route;
 use crate::http::routes;
 
 /// The contract, which no handler describes.

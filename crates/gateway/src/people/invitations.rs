@@ -443,9 +443,7 @@ impl People {
         let opened = open(person.clone(), visitor, now);
         let session = opened.visit.session.hash;
         // Who comes in again has lost the ways before, perhaps to somebody who is in: as with a new password.
-        self.auth
-            .cut_other_sessions(&person, session, &opened.visit.actor())
-            .await?;
+        self.auth.cut_other_sessions(&person, &opened.visit).await?;
         let object = format!("person:{}", person.name);
         let entry = Entry::new(now, opened.visit.actor(), "person.join", object)
             .with("way", way)

@@ -265,10 +265,14 @@ impl People {
         after: &Person,
         entry: Entry,
     ) -> Result<bool, Failure> {
-        let (actor, mandate) = (caller.actor(), &after.mandate);
+        let (permit, mandate) = (caller.permitted(Act::PeopleChange)?, &after.mandate);
         let owns = before.mandate.role() == Role::Owner && before.standing() == Standing::Active;
         let leaves = owns && mandate.role() != Role::Owner;
-        if !self.ctx.endings().has_room(&entry.object, &actor.name) {
+        if !self
+            .ctx
+            .endings()
+            .has_room(&entry.object, &permit.actor().name)
+        {
             return Err(still_ending(&entry.object));
         }
         if leaves && !self.has_another_owner(before)? {
@@ -276,14 +280,15 @@ impl People {
         }
         let ending = self.auth.cut_role(before, mandate.clone(), entry);
         // An owner may have to stay one, because another one has gone at the same moment: the tokens go after that.
-        let tokens = (!leaves).then(|| self.vault.cut_roles_given_by(&actor, after, Some(mandate)));
+        let tokens =
+            (!leaves).then(|| self.vault.cut_roles_given_by(&permit, after, Some(mandate)));
         let durable = ending.durable_in_time().await;
         if leaves && !durable && !self.auth.gets(before, mandate)? {
             return Err(last_owner());
         }
         let tokens =
-            tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&actor, after, Some(mandate)));
-        self.vault.after_the_cut(&actor, tokens).await;
+            tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, after, Some(mandate)));
+        self.vault.after_the_cut(&permit, tokens).await;
         Ok(durable)
     }
 
@@ -300,19 +305,20 @@ impl People {
         if owns && !self.has_another_owner(&person)? {
             return Err(last_owner());
         }
-        let actor = caller.actor();
+        let permit = caller.permitted(Act::PeopleChange)?;
         let ending = self.auth.cut_person(&person, entry);
         // The end of an owner may be refused, because another one has gone at the same moment: their tokens go after it.
-        let tokens = (!owns).then(|| self.vault.cut_roles_given_by(&actor, &person, None));
+        let tokens = (!owns).then(|| self.vault.cut_roles_given_by(&permit, &person, None));
         let durable = ending.durable_in_time().await;
         if !durable && !self.auth.is_gone(&person)? {
             return Err(last_owner());
         }
-        let tokens = tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&actor, &person, None));
+        let tokens =
+            tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, &person, None));
         let holder = format!("person:{}", person.name);
         tokio::join!(
-            self.vault.after_the_cut(&actor, tokens),
-            self.vault.end_leases_in_time(vec![holder], &actor),
+            self.vault.after_the_cut(&permit, tokens),
+            self.vault.end_leases_in_time(vec![holder], &permit),
         );
         Ok(api::Ended {
             ended: person.name.to_string(),

@@ -182,9 +182,7 @@ impl People {
         }
         let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
         let (_, writes) = self.way_in(&visit.person.id, Way::Password(new, step))?;
-        self.auth
-            .cut_other_sessions(&visit.person, session, &visit.actor())
-            .await?;
+        self.auth.cut_other_sessions(&visit.person, visit).await?;
         let mut change = Change::record(self.own_entry(visit, "person.password"));
         change.writes.extend(writes);
         let others = PersonWrite::EndOtherSessions(visit.person.id.clone(), session);

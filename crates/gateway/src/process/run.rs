@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::auth::caller::Caller;
+use crate::auth::permit::Permit;
 use crate::auth::setup_file::SetupLink;
 use crate::auth::throttle::Throttle;
 use crate::home::Home;
@@ -313,8 +314,8 @@ impl Keeper for Process {
         Box::pin(self.settle())
     }
 
-    fn seal(&self, actor: Actor) -> Later<'_, ()> {
-        Box::pin(self.seal_for(actor))
+    fn seal(&self, permit: Permit) -> Later<'_, ()> {
+        Box::pin(self.seal_for(permit))
     }
 
     fn status(&self) -> Status {

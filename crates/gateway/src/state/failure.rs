@@ -39,6 +39,17 @@ impl Failure {
         )
     }
 
+    /// Leave that was given was for something else, or for somewhere else.
+    pub(crate) fn beyond(act: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            code::FORBIDDEN,
+            "Your role does not permit this.",
+            format!("It has no right {act} there."),
+            "Ask an owner of the home to do it, or to give you another role.",
+        )
+    }
+
     /// There is no such thing.
     pub(crate) fn not_found(kind: &str, name: &dyn std::fmt::Display) -> Self {
         Self::new(

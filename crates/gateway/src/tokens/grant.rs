@@ -1,5 +1,7 @@
 //! An operator makes, renews, authorizes and revokes service tokens; a bearer renews its own.
 
+use crate::auth::caller::Service;
+use crate::auth::permit::Permit;
 use crate::auth::token_views::{allow, environments, object, role};
 use std::collections::BTreeSet;
 
@@ -279,7 +281,8 @@ impl Tokens {
         committed.map_err(|error| match error {
             CommitError::Unknown(_) => {
                 // Nobody gets its secret: it ends, if it is there or turns up.
-                self.vault.cut_token(&Actor::gateway(), &token);
+                self.vault
+                    .cut_token(&Permit::of_gateway(Act::TokenEnd), &token);
                 unheld(error.into())
             }
             error => error.into(),
@@ -287,14 +290,16 @@ impl Tokens {
         self.auth.tokens.set(token.clone());
         self.auth.is_still_in(caller).inspect_err(|_| {
             // Its maker was cut off while the disk was waited for: their tokens were ended before this one was there.
-            self.vault.cut_token(&Actor::gateway(), &token);
+            self.vault
+                .cut_token(&Permit::of_gateway(Act::TokenEnd), &token);
         })?;
         if !is_shown {
             // A credential that it names became critical meanwhile: the tokens that name it were ended before this one was
             // there.
             let judged = self.shown_for_grants(caller, &token.power, None).await;
             judged.inspect_err(|_| {
-                self.vault.cut_token(&Actor::gateway(), &token);
+                self.vault
+                    .cut_token(&Permit::of_gateway(Act::TokenEnd), &token);
             })?;
         }
         let key_id = match &token.binding {
@@ -331,16 +336,16 @@ impl Tokens {
     }
 
     /// Renews the token that asks.
-    pub(crate) async fn renew_self(
-        &self,
-        actor: Actor,
-        token: &Token,
-    ) -> Result<api::TokenSelf, Failure> {
+    pub(crate) async fn renew_self(&self, service: &Service) -> Result<api::TokenSelf, Failure> {
         let _turn = self.auth.tokens.turn.lock().await;
         // As it stands now: it may have been revoked while this waited for its turn.
-        let gone = || Failure::not_found("token", &token.name);
-        let token = self.auth.tokens.token(&token.hash).ok_or_else(gone)?;
-        Ok(self_view(&self.prolong(actor, &token).await?))
+        let gone = || Failure::not_found("token", &service.token.name);
+        let token = self
+            .auth
+            .tokens
+            .token(&service.token.hash)
+            .ok_or_else(gone)?;
+        Ok(self_view(&self.prolong(service.actor(), &token).await?))
     }
 
     async fn prolong(&self, actor: Actor, token: &Token) -> Result<Token, Failure> {

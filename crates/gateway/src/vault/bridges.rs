@@ -1,11 +1,12 @@
 //! Bridges: connected, tested, disconnected, and asked on behalf of their credentials.
 
+use crate::auth::permit::Permit;
 use hearthkey_api as api;
 use hearthkey_bridges::{
     Abilities, BridgeError, BridgeKind, Connector, Held, SettingsError, Verified, certificate_pin,
     connect,
 };
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::bridge::Bridge;
 use hearthkey_core::credential::{CredentialId, OWN_BRIDGES, State, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, Severity};
@@ -364,11 +365,14 @@ impl Vault {
     /// Asks a bridge about each of its credentials.
     pub(crate) async fn test_bridge(
         &self,
-        actor: Actor,
+        permit: &Permit,
         environment: &str,
         name: &str,
     ) -> Result<api::BridgeTested, Failure> {
         let bridge = self.known_bridge(environment, name)?;
+        let actor = permit
+            .actor_in(Act::BridgeChange, &bridge.environment)?
+            .clone();
         let connected = self.connected(bridge.clone())?;
         // What is tried is shown to the bridge: on record before it is.
         let credentials = self.credentials_of_bridge(name, &bridge.environment)?;

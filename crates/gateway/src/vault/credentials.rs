@@ -1,5 +1,7 @@
 //! A credential is added, described and shown.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 
 use hearthkey_api::{CredentialChange, CredentialChanged, CredentialInFull, CredentialRequest};
@@ -414,7 +416,7 @@ impl Vault {
         }
         drop(turn);
         if is_raised {
-            let cut = self.cut_naming_critical(&actor, id)?;
+            let cut = self.cut_naming_critical(&Permit::following(&actor, Act::TokenEnd), id)?;
             warnings.extend(self.end_what_was_cut(&actor, id, cut).await);
         }
         Ok(CredentialChanged {
@@ -436,7 +438,7 @@ impl Vault {
             known.credential.state != State::Active && known.credential.tier != Tier::Critical
         };
         match earlier.is_some_and(|known| tier == Tier::Critical && was_less(&known)) {
-            true => self.cut_naming_critical(actor, id),
+            true => self.cut_naming_critical(&Permit::following(actor, Act::TokenEnd), id),
             false => Ok(Vec::new()),
         }
     }
@@ -449,7 +451,8 @@ impl Vault {
         cut: Vec<String>,
     ) -> Option<String> {
         // What cannot be ended now ends in its time.
-        self.end_leases_in_time(cut.clone(), actor).await;
+        self.end_leases_in_time(cut.clone(), &Permit::following(actor, Act::CredentialLease))
+            .await;
         (!cut.is_empty()).then(|| {
             format!(
                 "{} is critical from now on. What named it without a second factor is revoked, make it anew: {}.",

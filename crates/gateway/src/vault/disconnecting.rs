@@ -1,5 +1,7 @@
 //! A bridge is disconnected: it is not asked any more, and written down then, see [`crate::state::endings`].
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -25,12 +27,15 @@ impl Vault {
     /// Disconnects a bridge, and retires its credentials with it if that was asked for.
     pub(crate) async fn disconnect_bridge(
         self: &Arc<Self>,
-        actor: Actor,
+        permit: &Permit,
         environment: &str,
         name: &str,
         retire: bool,
     ) -> Result<api::Disconnected, Failure> {
         let bridge = self.known_bridge(environment, name)?;
+        let actor = permit
+            .actor_in(Act::BridgeChange, &bridge.environment)?
+            .clone();
         let children = self
             .ctx
             .store()

@@ -1,9 +1,10 @@
 //! What is wrong with the inventory: what follows from it as it stands, and what was noted.
 
+use crate::auth::permit::Permit;
 use crate::vault::reports::REPORTS_MAX;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView, RightName};
-use hearthkey_core::audit::{Actor, Entry, Outcome};
+use hearthkey_core::audit::{Entry, Outcome};
 use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
 use hearthkey_core::finding::{Finding, FindingKind, RemedyAction, Severity};
 use hearthkey_core::posture::ending;
@@ -235,10 +236,11 @@ impl Vault {
     /// A person has seen to it.
     pub(crate) async fn resolve_finding(
         &self,
-        actor: Actor,
+        permit: &Permit,
         id: &str,
         reason: &str,
     ) -> Result<(), Failure> {
+        let actor = permit.actor_for(Act::FindingAccept)?.clone();
         let reason = checked_text("reason", reason)?;
         let noted = self.ctx.store().read(|registry| registry.findings())?;
         let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {

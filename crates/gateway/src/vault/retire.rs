@@ -1,6 +1,8 @@
 //! A credential is retired: nothing is given out any more, what the bridge can end is ended, and its
 //! data keys are destroyed after a grace.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +33,13 @@ impl Vault {
     /// Takes a credential out of use for good.
     pub(crate) async fn retire_credential(
         self: &Arc<Self>,
-        actor: Actor,
+        permit: &Permit,
         id: &CredentialId,
         request: &RetireRequest,
     ) -> Result<Retired, Failure> {
-        let out = self.take_out_of_use(&actor, id, &Terms::of(request)?)?;
-        let retired = self.end_all_that_is_out(&actor, vec![out]).await?;
+        permit.actor_in(Act::CredentialRetire, &id.environment)?;
+        let out = self.take_out_of_use(permit.actor(), id, &Terms::of(request)?)?;
+        let retired = self.end_all_that_is_out(permit.actor(), vec![out]).await?;
         retired.into_iter().next().ok_or_else(|| not_active(id))
     }
 
@@ -111,7 +114,7 @@ impl Vault {
             environment: id.environment.to_string(),
             durable: false,
             leases_ended: 0,
-            tokens_revoked: self.cut_only_for(actor, &id),
+            tokens_revoked: self.cut_only_for(&Permit::following(actor, Act::TokenEnd), &id),
             revoked_at_bridge: 0,
             shred_at: shred_at.to_string(),
             by_hand: vec![
@@ -182,7 +185,8 @@ impl Vault {
         let now = self.ctx.now();
         let mut by_hand = Vec::new();
         // Those that were for this credential and nothing else.
-        let tokens = self.revoke_tokens(actor, |token| token.power.is_only_for(id));
+        let permit = Permit::following(actor, Act::TokenEnd);
+        let tokens = self.revoke_tokens(&permit, |token| token.power.is_only_for(id));
         let tokens_revoked = tokens.await;
         let mut leases_ended = 0;
         for lease in self.ctx.store().read(|registry| registry.leases_of(id))? {

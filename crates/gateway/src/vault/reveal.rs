@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::caller::Caller;
 use crate::auth::local_code::{Needed, Shown};
+use crate::auth::permit::Permit;
 use crate::state::failure::Failure;
 use crate::state::locked;
 use crate::vault::Vault;
@@ -197,24 +198,26 @@ impl Vault {
         granted
     }
 
-    /// Whether the caller may; a refusal is recorded. Only who may is told whether there is such an environment.
+    /// Leave for the caller; a refusal is recorded. Only who may is told whether there is such an environment.
     pub(crate) async fn permitted(
         &self,
         caller: &Caller,
         action: Action,
         id: &CredentialId,
-    ) -> Result<(), Failure> {
+    ) -> Result<Permit, Failure> {
         self.is_granted(caller, action, id).await?;
         self.environment(id.environment.as_str())?;
         // Whatever it is now, in use or not: what comes after it stands for the same.
         let known = self.ctx.store().read(|registry| registry.credential(id))?;
-        match known {
+        let tier = match known {
             Some(known) => {
                 let tier = self.tier_of(&known)?;
-                self.reached(caller, action, id, tier).await
+                self.reached(caller, action, id, tier).await?;
+                tier
             }
-            None => Ok(()),
-        }
+            None => Tier::Standard,
+        };
+        caller.permitted_with(action, id, tier)
     }
 
     /// Whether the caller reaches a credential of that tier; a refusal is recorded.

@@ -1,5 +1,7 @@
 //! How values are kept: sealed anew under another key-encryption key, and destroyed when their time has come.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 
 use hearthkey_api::RewrapView;
@@ -24,10 +26,13 @@ impl Vault {
     /// Gives an environment a new key-encryption key; its values follow in the background.
     pub(crate) async fn rewrap(
         self: &Arc<Self>,
-        actor: Actor,
+        permit: &Permit,
         environment: &str,
     ) -> Result<RewrapView, Failure> {
         let environment = self.environment(environment)?;
+        let actor = permit
+            .actor_in(Act::CredentialRetire, &environment)?
+            .clone();
         let (done, total, epoch) = self.rewrapped(&environment)?;
         if done == total {
             let next = epoch + 1;

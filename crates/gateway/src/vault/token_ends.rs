@@ -1,9 +1,11 @@
 //! Tokens end: out in memory at once, and written down then, see [`crate::state::endings`]. What they have borrowed goes with them.
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 
 use hearthkey_api as api;
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::credential::CredentialId;
 use hearthkey_core::id::TokenId;
 use hearthkey_core::person::Person;
@@ -58,13 +60,14 @@ pub(crate) struct CutToken {
 
 impl Vault {
     /// Takes a token out, without waiting for anything.
-    pub(crate) fn cut_token(&self, actor: &Actor, token: &Token) -> Ending {
+    pub(crate) fn cut_token(&self, permit: &Permit, token: &Token) -> Ending {
         let now = self.ctx.now();
         let mut revoked = token.clone();
         revoked.revoked_at.get_or_insert(now);
         self.auth.tokens.set(revoked);
-        self.devices.close_claims_of(actor, token.id.as_str(), None);
-        let entry = Entry::new(now, actor.clone(), "token.revoke", object(token))
+        self.devices
+            .close_claims_of(permit, token.id.as_str(), None);
+        let entry = Entry::new(now, permit.actor().clone(), "token.revoke", object(token))
             .with("token", token.id.as_str());
         self.ctx.endings().begin(TokenEnd {
             token: token.id.clone(),
@@ -75,7 +78,9 @@ impl Vault {
 
     /// Takes out a token that was made for somebody who has not taken the answer: nobody holds it.
     pub(crate) fn cut_untaken(&self, id: &str) {
-        let cut = self.cut_tokens(&Actor::gateway(), |token| token.id.as_str() == id);
+        let cut = self.cut_tokens(&Permit::of_gateway(Act::TokenEnd), |token| {
+            token.id.as_str() == id
+        });
         for CutToken { token, .. } in cut {
             tracing::warn!(
                 token = token.name.as_str(),
@@ -85,11 +90,11 @@ impl Vault {
     }
 
     /// Takes out the tokens of which this holds, without waiting for anything.
-    fn cut_tokens(&self, actor: &Actor, over: impl Fn(&Token) -> bool) -> Vec<CutToken> {
+    fn cut_tokens(&self, permit: &Permit, over: impl Fn(&Token) -> bool) -> Vec<CutToken> {
         let all = self.auth.tokens.all().into_iter();
         all.filter(|token| token.revoked_at.is_none() && over(token))
             .map(|token| CutToken {
-                ending: self.cut_token(actor, &token),
+                ending: self.cut_token(permit, &token),
                 token,
             })
             .collect()
@@ -99,22 +104,22 @@ impl Vault {
     /// that they opened; all of theirs if they may do nothing any more.
     pub(crate) fn cut_roles_given_by(
         &self,
-        actor: &Actor,
+        permit: &Permit,
         person: &Person,
         mandate: Option<&Mandate>,
     ) -> Vec<CutToken> {
-        self.devices.close_claims_of(actor, &person.id, mandate);
+        self.devices.close_claims_of(permit, &person.id, mandate);
         let maker = format!("person:{}", person.name);
         let beyond = |token: &Token| {
             let given = token.power.mandate().filter(|_| token.made_by == maker);
             given.is_some_and(|given| mandate.is_none_or(|mandate| !mandate.covers(given)))
         };
-        self.cut_tokens(actor, beyond)
+        self.cut_tokens(permit, beyond)
     }
 
     /// Takes out the tokens that are for a credential and nothing else, without waiting for anything; gives their names.
-    pub(crate) fn cut_only_for(&self, actor: &Actor, id: &CredentialId) -> Vec<String> {
-        let cut = self.cut_tokens(actor, |token| token.power.is_only_for(id));
+    pub(crate) fn cut_only_for(&self, permit: &Permit, id: &CredentialId) -> Vec<String> {
+        let cut = self.cut_tokens(permit, |token| token.power.is_only_for(id));
         cut.iter().map(|cut| cut.token.name.to_string()).collect()
     }
 
@@ -123,13 +128,13 @@ impl Vault {
     /// names, as the audit log has them.
     pub(crate) fn cut_naming_critical(
         &self,
-        actor: &Actor,
+        permit: &Permit,
         id: &CredentialId,
     ) -> Result<Vec<String>, Failure> {
         if !self.auth.asks_for_codes()? {
             return Ok(Vec::new());
         }
-        let cut = self.cut_tokens(actor, |token| {
+        let cut = self.cut_tokens(permit, |token| {
             token.power.reaches_by_name(id) && !token.made_by.starts_with("person:")
         });
         Ok(cut.iter().map(|cut| object(&cut.token)).collect())
@@ -138,23 +143,23 @@ impl Vault {
     /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
     pub(crate) async fn revoke_tokens(
         self: &Arc<Self>,
-        actor: &Actor,
+        permit: &Permit,
         over: impl Fn(&Token) -> bool,
     ) -> Vec<String> {
-        let cut = self.cut_tokens(actor, over);
-        self.after_the_cut(actor, cut).await
+        let cut = self.cut_tokens(permit, over);
+        self.after_the_cut(permit, cut).await
     }
 
     /// Waits for the disk and for the bridges of tokens that are out, as long as an answer waits; gives their names.
     pub(crate) async fn after_the_cut(
         self: &Arc<Self>,
-        actor: &Actor,
+        permit: &Permit,
         mut cut: Vec<CutToken>,
     ) -> Vec<String> {
         let holders = cut.iter().map(|cut| object(&cut.token)).collect();
         tokio::join!(
             all_in_time(cut.iter_mut().map(|cut| &mut cut.ending)),
-            self.end_leases_in_time(holders, actor),
+            self.end_leases_in_time(holders, permit),
         );
         cut.iter().map(|cut| cut.token.name.to_string()).collect()
     }
@@ -162,9 +167,10 @@ impl Vault {
     /// Revokes a token. It is out at once, also if the disk does not take it.
     pub(crate) async fn revoke_token(
         self: &Arc<Self>,
-        actor: Actor,
+        permit: &Permit,
         name: &str,
     ) -> Result<api::TokenRevoked, Failure> {
+        permit.actor_for(Act::TokenEnd)?;
         let token = self.auth.token_named(name)?;
         let holder = object(&token);
         if token.revoked_at.is_some() && !self.ctx.endings().is_pending(&holder) {
@@ -172,8 +178,8 @@ impl Vault {
             return Err(Failure::refused(&why, "Nothing needs to be done."));
         }
         let (durable, leases_left) = tokio::join!(
-            self.cut_token(&actor, &token).durable_in_time(),
-            self.end_leases_in_time(vec![holder], &actor),
+            self.cut_token(permit, &token).durable_in_time(),
+            self.end_leases_in_time(vec![holder], permit),
         );
         Ok(api::TokenRevoked {
             name: token.name.to_string(),
@@ -187,9 +193,9 @@ impl Vault {
     pub(crate) async fn end_leases_in_time(
         self: &Arc<Self>,
         holders: Vec<String>,
-        by: &Actor,
+        permit: &Permit,
     ) -> usize {
-        let (home, by, all) = (Arc::clone(self), by.clone(), holders.clone());
+        let (home, by, all) = (Arc::clone(self), permit.actor().clone(), holders.clone());
         let ending = tokio::spawn(async move {
             let mut left = 0;
             for holder in &all {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use hearthkey_api::code;
 
-use crate::http::route::{Ends, Policy};
+use crate::http::policy::{Ends, Policy};
 use crate::state::failure::Failure;
 use crate::state::shares::Shares;
 
@@ -44,7 +44,7 @@ mod tests {
     use hearthkey_core::role::Act;
 
     use super::*;
-    use crate::http::route::act;
+    use crate::http::policy::act;
 
     #[test]
     fn each_caller_has_places_of_their_own() {

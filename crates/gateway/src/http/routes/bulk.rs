@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, act, route};
+use crate::http::policy::act;
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, State};
 use hearthkey_api as api;
@@ -114,5 +115,5 @@ async fn act_on_many(
         home.bulk.bulk(&caller, (act, reason), named, arrived),
         record(&home, &caller, path, beyond),
     );
-    Ok(Json(outcome))
+    Ok(Json(outcome?))
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, Thing, act, here, route, services};
+use crate::http::policy::{Thing, act, here, services};
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
@@ -343,10 +344,10 @@ async fn confirm(
 ) -> Answer<api::RotationView> {
     let home = gateway.home()?;
     let id = id(path)?;
-    home.vault.permitted(&caller, Action::Rotate, &id).await?;
+    let permit = home.vault.permitted(&caller, Action::Rotate, &id).await?;
     Ok(Json(
         home.vault
-            .confirm_rotation(caller.actor(), &id, &request.dependent)
+            .confirm_rotation(&permit, &id, &request.dependent)
             .await?,
     ))
 }
@@ -375,12 +376,11 @@ async fn retire(
     let home = gateway.home()?;
     let id = id(path)?;
     caller.permit(Act::CredentialRetire, &id.environment)?;
+    let permit = caller.permitted(Act::CredentialRetire)?;
     home.vault
         .credential_id(id.environment.as_str(), id.name.as_str())?;
     Ok(Json(
-        home.vault
-            .retire_credential(caller.actor(), &id, &request)
-            .await?,
+        home.vault.retire_credential(&permit, &id, &request).await?,
     ))
 }
 
@@ -392,7 +392,11 @@ async fn rewrap(
     Path(environment): Path<String>,
 ) -> Answer<api::RewrapView> {
     let home = gateway.home()?;
-    Ok(Json(home.vault.rewrap(caller.actor(), &environment).await?))
+    Ok(Json(
+        home.vault
+            .rewrap(&caller.permitted(Act::CredentialRetire)?, &environment)
+            .await?,
+    ))
 }
 
 /// How many of an environment's values lie under its newest key-encryption key.
@@ -439,7 +443,7 @@ async fn resolve(
 ) -> Answer<api::FindingList> {
     let home = gateway.home()?;
     home.vault
-        .resolve_finding(caller.actor(), &id, &request.reason)
+        .resolve_finding(&caller.permitted(Act::FindingAccept)?, &id, &request.reason)
         .await?;
     Ok(Json(home.vault.findings(&caller)?))
 }
@@ -536,7 +540,7 @@ async fn test_bridge(
         gateway
             .home()?
             .vault
-            .test_bridge(caller.actor(), &environment, &name)
+            .test_bridge(&caller.permitted(Act::BridgeChange)?, &environment, &name)
             .await?,
     ))
 }
@@ -574,7 +578,12 @@ async fn disconnect_bridge(
         gateway
             .home()?
             .vault
-            .disconnect_bridge(caller.actor(), &environment, &name, query.retire)
+            .disconnect_bridge(
+                &caller.permitted(Act::BridgeChange)?,
+                &environment,
+                &name,
+                query.retire,
+            )
             .await?,
     ))
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, Thing, act, route};
+use crate::http::policy::{Thing, act};
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use hearthkey_api as api;
@@ -231,10 +232,11 @@ async fn suspend(
     Path(id): Path<String>,
 ) -> Answer<api::DeviceChanged> {
     let device = device(&id)?;
-    let out = gateway
-        .home()?
-        .devices
-        .suspend(caller.actor(), &device, arrived)?;
+    let out =
+        gateway
+            .home()?
+            .devices
+            .suspend(&caller.permitted(Act::DeviceChange)?, &device, arrived)?;
     Ok(Json(api::DeviceChanged {
         device: device.to_string(),
         state: out.state.as_str().to_owned(),
@@ -254,7 +256,7 @@ async fn resume(
     let state = gateway
         .home()?
         .devices
-        .resume(caller.actor(), &device)
+        .resume(&caller.permitted(Act::DeviceChange)?, &device)
         .await?;
     Ok(Json(durably(&device, state.as_str())))
 }
@@ -271,7 +273,7 @@ async fn retire(
     let how = (RevocationReason::CessationOfOperation, StateChange::Retire);
     let retired = home
         .bulk
-        .put_out(caller.actor(), &device, how, arrived)
+        .put_out(&caller.permitted(Act::DeviceChange)?, &device, how, arrived)
         .await?;
     Ok(Json(api::DeviceChanged {
         device: retired.device,
@@ -292,7 +294,7 @@ async fn rotate(
     let state = gateway
         .home()?
         .devices
-        .rotate(caller.actor(), &device)
+        .rotate(&caller.permitted(Act::DeviceChange)?, &device)
         .await?;
     Ok(Json(durably(&device, state.as_str())))
 }
@@ -315,7 +317,7 @@ async fn revoke(
     let revoked = home
         .bulk
         .put_out(
-            caller.actor(),
+            &caller.permitted(Act::DeviceChange)?,
             &device,
             (reason, StateChange::Revoke),
             arrived,
@@ -338,7 +340,9 @@ async fn approve(
         .map_err(|error| Failure::invalid(&error))?;
     let device = device(&id)?;
     let home = gateway.home()?;
-    home.devices.approve(caller.actor(), &device, key).await?;
+    home.devices
+        .approve(&caller.permitted(Act::DeviceApprove)?, &device, key)
+        .await?;
     let state = home.devices.standing(&device)?;
     Ok(Json(durably(&device, state.as_str())))
 }
@@ -362,7 +366,11 @@ async fn narrow(
     let home = gateway.home()?;
     Ok(Json(
         home.devices
-            .narrow(caller.actor(), &device(&id)?, &request)
+            .narrow(
+                &caller.permitted(Act::DeviceChange)?,
+                &device(&id)?,
+                &request,
+            )
             .await?,
     ))
 }
@@ -376,6 +384,8 @@ async fn widen(
 ) -> Answer<api::RightsView> {
     let home = gateway.home()?;
     Ok(Json(
-        home.devices.widen(caller.actor(), &device(&id)?).await?,
+        home.devices
+            .widen(&caller.permitted(Act::DeviceApprove)?, &device(&id)?)
+            .await?,
     ))
 }

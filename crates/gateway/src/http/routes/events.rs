@@ -7,7 +7,8 @@ use crate::http::waiters::{PER_CALLER_MAX, WAITING_MAX};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::route::{Route, act, route};
+use crate::http::policy::act;
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;

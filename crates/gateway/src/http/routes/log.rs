@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, act, route};
+use crate::http::policy::act;
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, act, here, oneself, oneself_anew, route, visitors};
+use crate::http::policy::{act, here, oneself, oneself_anew, visitors};
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};

@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 use crate::auth::caller::Caller;
 use crate::http::gateway::Gateway;
 use crate::http::middleware::etag::expected_by;
-use crate::http::route::{Route, Thing, act, route};
+use crate::http::policy::{Thing, act};
+use crate::http::route::{Route, route};
 use crate::state::failure::Failure;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -52,11 +53,9 @@ async fn put_profile(
     Json(profile): Json<api::ProfileText>,
 ) -> Answer<api::ProfileText> {
     let home = gateway.home()?;
-    let put = home
-        .devices
-        .put_profile(caller.actor(), profile.toml, |thing| {
-            expected_by(&home, thing, &headers)
-        });
+    let permit = caller.permitted(Act::ProfileChange)?;
+    let expects = |thing: &str| expected_by(&home, thing, &headers);
+    let put = home.devices.put_profile(&permit, profile.toml, expects);
     Ok(Json(put.await?))
 }
 

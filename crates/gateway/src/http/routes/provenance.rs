@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, Thing, act, route};
+use crate::http::policy::{Thing, act};
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Path, State};
 use hearthkey_api as api;

@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
 use crate::http::gateway::Gateway;
-use crate::http::route::{Route, act, here, route};
+use crate::http::policy::{act, here};
+use crate::http::route::{Route, route};
 use crate::state::failure::Failure;
 
 type Answer<T> = Result<Json<T>, Failure>;
@@ -36,13 +37,14 @@ async fn status(State(gateway): Gate) -> Answer<api::Status> {
 /// Drops every key from memory, and every session.
 #[utoipa::path(post, path = "/api/v1/seal", responses((status = 200, body = api::Sealing)))]
 async fn seal(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Answer<api::Sealing> {
+    let permit = caller.permitted(Act::HomeSeal)?;
     match &caller {
-        Caller::Desktop | Caller::Local { .. } => gateway.keeper()?.seal(caller.actor()).await?,
+        Caller::Desktop | Caller::Local { .. } => gateway.keeper()?.seal(permit).await?,
         // The listener that this answer goes out by closes with the home, and waits for it.
         Caller::Person(_) | Caller::Service(_) => {
             let keeper = gateway.keeper()?;
             keeper.is_settled().await?;
-            tokio::spawn(async move { keeper.seal(caller.actor()).await });
+            tokio::spawn(async move { keeper.seal(permit).await });
         }
     }
     Ok(Json(api::Sealing { sealed: true }))
@@ -67,7 +69,8 @@ async fn confirm_clock(
     Extension(caller): Extension<Caller>,
 ) -> Answer<api::ClockView> {
     let home = gateway.home()?;
-    home.confirm_clock(caller.actor()).await?;
+    home.confirm_clock(&caller.permitted(Act::ClockConfirm)?)
+        .await?;
     Ok(Json(home.clock_view()))
 }
 
@@ -80,7 +83,7 @@ async fn accept_incident(
 ) -> Answer<api::Status> {
     gateway
         .home()?
-        .accept_incident(caller.actor(), &request.reason)
+        .accept_incident(&caller.permitted(Act::LogAccept)?, &request.reason)
         .await?;
     Ok(Json(gateway.keeper()?.status()))
 }

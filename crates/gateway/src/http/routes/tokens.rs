@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, Thing, act, everybody, own_token, route};
+use crate::http::policy::{Thing, act, everybody, own_token};
+use crate::http::route::{Route, route};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
@@ -110,7 +111,11 @@ async fn revoke(
     Path(name): Path<String>,
 ) -> Answer<api::TokenRevoked> {
     let home = gateway.home()?;
-    Ok(Json(home.vault.revoke_token(caller.actor(), &name).await?))
+    Ok(Json(
+        home.vault
+            .revoke_token(&caller.permitted(Act::TokenEnd)?, &name)
+            .await?,
+    ))
 }
 
 /// Shows the token that asks.
@@ -123,6 +128,5 @@ async fn this_one(Extension(caller): Who) -> Answer<api::TokenSelf> {
 #[utoipa::path(post, path = "/api/v1/tokens/self/renew", responses((status = 200, body = api::TokenSelf)))]
 async fn renew_this_one(State(gateway): Gate, Extension(caller): Who) -> Answer<api::TokenSelf> {
     let home = gateway.home()?;
-    let token = &caller.service()?.token;
-    Ok(Json(home.tokens.renew_self(caller.actor(), token).await?))
+    Ok(Json(home.tokens.renew_self(caller.service()?).await?))
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::http::route::{Route, everybody, route};
+use crate::http::policy::everybody;
+use crate::http::route::{Route, route};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use hearthkey_core::id::EnvironmentName;

@@ -5,11 +5,13 @@
 
 use axum::http::StatusCode;
 use hearthkey_api::code;
-use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::audit::Entry;
+use hearthkey_core::role::Act;
 use hearthkey_store::slots::{UnsealError, Way};
 use zeroize::Zeroizing;
 
 use crate::auth::caller::Caller;
+use crate::auth::permit::Permit;
 use crate::auth::throttle::By;
 use crate::process::run::{Process, RunError, RunEvent};
 use crate::state::clock::machine_time;
@@ -69,7 +71,8 @@ impl Process {
         Ok(())
     }
 
-    pub(super) async fn seal_for(&self, actor: Actor) -> Result<(), Failure> {
+    pub(super) async fn seal_for(&self, permit: Permit) -> Result<(), Failure> {
+        let actor = permit.actor_at_home(Act::HomeSeal)?.clone();
         let _turn = self.turn.lock().await;
         self.settle().await?;
         self.close(Some(actor)).await;

@@ -1,5 +1,7 @@
 //! Rotations, as people and time begin, confirm and undo them. The steps are taken in [`super::steps`].
 
+use crate::auth::permit::Permit;
+use hearthkey_core::role::Act;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -483,10 +485,13 @@ impl Vault {
     /// A dependent says that it uses the new value.
     pub(crate) async fn confirm_rotation(
         &self,
-        actor: Actor,
+        permit: &Permit,
         id: &CredentialId,
         dependent: &str,
     ) -> Result<RotationView, Failure> {
+        let actor = permit
+            .actor_in(Act::CredentialRotate, &id.environment)?
+            .clone();
         let _turn = self.credential_turns.of(id).await;
         let Some(mut rotation) = self.ctx.store().read(|registry| registry.rotation(id))? else {
             return Err(Failure::refused(
