@@ -126,8 +126,23 @@ async fn what_a_token_asks_for_many_devices_is_not_done_if_it_is_revoked_before_
     for device in ["lamp", "plug"] {
         rig.enroll(device).await;
     }
-    let made = told(&rig, &["token", "create", "tablet", "--role", "operator"]).await;
-    let shown = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let key = front.key("tablet").await;
+    let public = front.bench.dir.join("tablet.pub");
+    let create = [
+        "token",
+        "create",
+        "tablet",
+        "--role",
+        "operator",
+        "--owner",
+        "anna",
+        "--purpose",
+        "test",
+        "--key",
+        public.to_str().unwrap(),
+    ];
+    let made = told(&rig, &create).await;
+    let token = made["token"].as_str().unwrap();
     let both = json!(["lamp", "plug"]);
     let mut begun = Vec::new();
     for (path, body) in [
@@ -140,6 +155,11 @@ async fn what_a_token_asks_for_many_devices_is_not_done_if_it_is_revoked_before_
             json!({"action": "revoke", "devices": both}),
         ),
     ] {
+        let nonce = front.nonce(path, token, &key).await;
+        let mut claims = front.claims("POST", path, token);
+        claims["nonce"] = nonce.into();
+        let proof = front.prove(&key, &claims).await;
+        let shown = format!("Authorization: DPoP {token}\r\nDPoP: {proof}");
         begun.push((path, begin_as(&front, &shown, ("POST", path), &body).await));
     }
     told(&rig, &["token", "revoke", "tablet"]).await;

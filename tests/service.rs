@@ -286,6 +286,17 @@ impl Front {
         panic!("the nonce that was asked for is not taken");
     }
 
+    /// The nonce that the gateway wants in a proof now (RFC 9449 §8).
+    pub async fn nonce(&self, path: &str, token: &str, key: &Key) -> String {
+        let proof = self.prove(key, &self.claims("GET", path, token)).await;
+        let (authorization, proof) = (
+            format!("Authorization: DPoP {token}"),
+            format!("DPoP: {proof}"),
+        );
+        let answer = self.curl(path, &["-H", &authorization, "-H", &proof]).await;
+        answer.header("dpop-nonce").unwrap().to_owned()
+    }
+
     /// Asks with a token as it should be done.
     pub async fn get(&self, path: &str, token: &str, key: &Key) -> Answer {
         let claims = self.claims("GET", path, token);

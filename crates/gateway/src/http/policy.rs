@@ -126,6 +126,8 @@ pub(crate) struct Policy {
     pub(crate) ends: Option<Ends>,
     /// Whether its callers wait for what happens, and work on nothing meanwhile.
     pub(crate) waits: bool,
+    /// Whether it says who asks, so that nobody is a good answer to it.
+    pub(crate) says_who_asks: bool,
 }
 
 impl Policy {
@@ -138,6 +140,7 @@ impl Policy {
             names_in_body: false,
             ends: None,
             waits: false,
+            says_who_asks: false,
         }
     }
 
@@ -188,6 +191,12 @@ impl Policy {
     /// The interface asks it before it ends access.
     pub(crate) const fn before_an_end(mut self) -> Self {
         self.ends = Some(Ends::Before);
+        self
+    }
+
+    /// It says who asks.
+    pub(crate) const fn says_who_asks(mut self) -> Self {
+        self.says_who_asks = true;
         self
     }
 

@@ -99,7 +99,7 @@ impl Front {
         let peer = peer.ok_or_else(|| refuse(Failure::internal(&"a request without a peer")))?;
         let pattern = request.extensions().get::<MatchedPath>().cloned();
         let pattern = pattern.as_ref().map(MatchedPath::as_str);
-        let policy = self.policy(request.method(), pattern);
+        let policy = self.policy(request.method(), pattern).copied();
         let people = policy.map(|policy| policy.people);
         if people == Some(People::Everybody) || is_page(&request, pattern) {
             let _place = self.public.try_acquire().map_err(|_| refuse(busy()))?;
@@ -122,7 +122,7 @@ impl Front {
                     let answer = self.answer_person(visit, origin, pattern, request, next);
                     return answer.await.map_err(refuse);
                 }
-                None if pattern == Some(SESSION) => {
+                None if policy.is_some_and(|policy| policy.says_who_asks) => {
                     return Err(refuse(not_logged_in("There is no session.")));
                 }
                 None => {}
@@ -375,9 +375,6 @@ impl Origin {
         }
     }
 }
-
-/// The route that says who is asking.
-const SESSION: &str = "/api/v1/session";
 
 /// Notes that a connection's caller is known, so that it keeps its place.
 fn shows_who_it_is(request: &Request, caller: &Caller) {

@@ -36,7 +36,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(routes!(join_by_passkey), visitors()),
         route(routes!(begin_joining_by_password), visitors()),
         route(routes!(join_by_password), visitors()),
-        route(routes!(session), oneself().before_an_end()),
+        route(routes!(session), oneself().before_an_end().says_who_asks()),
         route(routes!(log_out), oneself().ends_access()),
         route(routes!(begin_step_up), oneself()),
         route(routes!(step_up_by_passkey), oneself()),
