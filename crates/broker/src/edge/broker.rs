@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use hearthkey_core::access::Access;
+use hearthkey_core::access::{Access, Epoch};
 use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Timestamp;
@@ -113,7 +113,58 @@ struct Running {
     handing_over: JoinHandle<()>,
 }
 
+/// The clock.
+type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+fn shared(
+    engine: Engine,
+    (limits, access, epoch, now): (Limits, Arc<RwLock<Access>>, Epoch, Now),
+    events: EventSender,
+    stopping: watch::Receiver<bool>,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        gate: Gate::new(Places {
+            in_all_max: limits.connections_max,
+            per_network_max: limits.connections_per_network_max,
+            per_address_max: limits.connections_per_address_max,
+        }),
+        claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
+        hall: Hall::new(engine, events.clone()),
+        limits,
+        access,
+        epoch,
+        now,
+        busy: Bytes::new(),
+        events,
+        sessions: Arc::default(),
+        by_claim: Mutex::default(),
+        incoming: AtomicUsize::new(0),
+        stopping,
+    })
+}
+
 impl Broker {
+    /// A broker that nobody can connect to: no listener, no tasks, no state that is handed over. Use cases are tried with it.
+    pub fn unreachable(
+        access: Arc<RwLock<Access>>,
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Self {
+        let (_, stopping) = watch::channel(false);
+        let limits = Limits::default();
+        let (events, _) =
+            EventSender::new(limits.events_max, limits.event_wait(), stopping.clone());
+        let epoch = access
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .epoch();
+        let engine = Engine::new(Bounds::new(&limits), epoch.clone());
+        Self {
+            shared: shared(engine, (limits, access, epoch, now), events, stopping),
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            running: Arc::default(),
+        }
+    }
+
     /// Restores what the last run left and begins to accept connections.
     pub async fn start(config: Config) -> Result<(Self, Events, StateChanges), StartError> {
         let (listener, address) = listen(config.listener).map_err(StartError::Listener)?;
@@ -130,25 +181,11 @@ impl Broker {
             .epoch();
         let mut engine = Engine::new(Bounds::new(limits), epoch.clone());
         restore(&mut engine, config.restored, (config.now)());
-        let shared = Arc::new(Shared {
-            gate: Gate::new(Places {
-                in_all_max: limits.connections_max,
-                per_network_max: limits.connections_per_network_max,
-                per_address_max: limits.connections_per_address_max,
-            }),
-            claims: Arc::new(Semaphore::new(limits.claim_connections_max)),
-            hall: Hall::new(engine, events.clone()),
-            limits: config.limits,
-            access: config.access,
-            epoch,
-            now: config.now,
-            busy: config.busy,
-            events,
-            sessions: Arc::default(),
-            by_claim: Mutex::default(),
-            incoming: AtomicUsize::new(0),
-            stopping,
-        });
+        let facts = (config.limits, config.access, epoch, config.now);
+        let mut shared = shared(engine, facts, events, stopping);
+        if let Some(shared) = Arc::get_mut(&mut shared) {
+            shared.busy = config.busy;
+        }
         // Before anybody comes: what may not be heard any more is not waited with.
         shared.recheck();
         let (alive, ended) = mpsc::channel(1);

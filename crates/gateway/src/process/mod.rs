@@ -4,9 +4,12 @@ pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;
 pub(crate) mod init;
+mod loading;
 pub(crate) mod opening;
 mod outbox;
 pub(crate) mod run;
 mod schedule;
 mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
 mod witnesses;

@@ -1,50 +1,31 @@
 //! Opening a home: from a root key to a running door.
 
-use crate::audit::Audit;
-use crate::auth::Auth;
-use crate::devices::Recalled;
-use crate::posture;
+use crate::state::keep_writing_down;
 use crate::state::locked;
-use crate::state::{Ctx, Parts, keep_writing_down};
-use crate::trust::Trust;
-use crate::trust::authority::{TrustError, load_authority};
-use std::collections::HashMap;
+use crate::trust::authority::TrustError;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
-use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess, REMEMBERED};
-use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
-use hearthkey_core::habit::Habits;
-use hearthkey_core::id::{
-    DeviceId, EnvironmentName, Fingerprint, HomeId, ProfileName, SerialNumber,
-};
-use hearthkey_core::posture::witness::JournalOpened;
-use hearthkey_core::profile::{InvalidProfile, Newer, Profile, built_in_texts, newer};
+use hearthkey_core::id::{EnvironmentName, HomeId};
+use hearthkey_core::profile::InvalidProfile;
 use hearthkey_core::rejection::{Code, Rejection};
-use hearthkey_core::time::{Span, Timestamp};
-use hearthkey_pki::{CaCertificate, CaRole};
-use hearthkey_store::change::{Change, Write};
+use hearthkey_pki::CaRole;
+use hearthkey_store::change::Change;
 use hearthkey_store::keys::RootKey;
 use hearthkey_store::registry::ReadError;
-use hearthkey_store::{CommitError, OpenError, Opened, Store};
-use tokio::sync::watch;
+use hearthkey_store::{CommitError, OpenError, Store};
 use tokio::time::timeout;
 
-use crate::auth::person_book::PersonBook;
-use crate::auth::token_book::TokenBook;
-use crate::devices::revoke::replayed;
 use crate::home::Home;
 use crate::http::listener;
-use crate::mqtt::events::{broker_rows, remember, work};
-use crate::process::witnesses::{Witness, gaps_are_recorded};
+use crate::mqtt::events::{remember, work};
+use crate::process::loading::Loaded;
 use crate::process::{outbox, schedule};
 use crate::state::clock::Clock;
 use crate::state::endings::PATIENCE;
-use crate::trust::published::issuing;
-use crate::trust::server_tls::{Issuers, ServerTls};
 
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
@@ -103,122 +84,33 @@ pub(crate) async fn open(
         Some(address) => Some(listen_http(address).await?),
         None => None,
     };
-    let Opened {
-        store,
-        replay,
-        incident,
-        anchored,
-        last_durable,
-    } = Store::open(&door.data_dir, root, &id)?;
-    let clock = Arc::new(Clock::start(last_durable));
-    if let Some(incident) = &incident {
-        tracing::error!(%incident, "the home opens read-only");
-    }
-    let now = clock.now();
-    let own = refresh_built_in_profiles(&store, incident.is_none()).await?;
-    let (profiles, mut warnings) = load_profiles(&store)?;
-    warnings.extend(own.iter().map(stays_own));
-    let issuers = load_issuers(&store)?;
-    let loaded = load_access(&store, &profiles, now)?;
-    let mut habits = Habits::default();
-    for (principal, fact, first_seen) in store.read(|registry| registry.habits())? {
-        habits.recall(principal, fact, first_seen);
-    }
-    let access = Arc::new(RwLock::new(loaded.access));
-    let replayed = replayed(&store, &access, &replay.revocations);
-    let (root_der, _) = store
-        .read(|registry| registry.authority("root"))?
-        .ok_or_else(|| TrustError::NoAuthority("root".into()))?;
-    let tls = ServerTls {
-        store: &store,
-        issuers: &issuers,
-        access: &access,
-        clock: &clock,
-        hosts: &door.hosts,
-        rsa: profiles.values().any(|profile| profile.needs_rsa_server()),
-        opening: true,
-    }
-    .doors()
-    .await?;
-    let https_tls = watch::Sender::new(tls.https);
-    let tokens = TokenBook::load(&store, now)?;
-    let (tls, configs) = watch::channel(tls.mqtt);
-    let unjournaled = store.unjournaled(now)?;
-    let mut journal_opened = JournalOpened {
-        missing_at: replay.missing.then_some(now),
-        unterminated: replay.unterminated,
-        foreign_lines: replay.foreign_lines,
-        unwritten: store.journal_gaps()?.unwritten,
-    };
-    warnings.extend(journal_opened.sentences());
-    gaps_are_recorded(&store, &id, now, &journal_opened.unwritten).await;
-    let missing_now = journal_opened.missing_at;
-    journal_opened.missing_at = Witness::Journal
-        .missing_at(&store, &id, missing_now)
+    let (home, late, running) = {
+        let bound = http.as_ref().map(|(_, address)| *address);
+        let store = Store::open(&door.data_dir, root, &id)?;
+        let mut loaded = Loaded::of(&door, id, store, bound, Clock::start).await?;
+        let time = Arc::clone(&loaded.clock);
+        // Last: from here on devices come in, and nothing fails any more that would leave them in a home that is not open.
+        let (broker, events, changes) = Broker::start(Config {
+            listener,
+            tls: loaded.tls.subscribe(),
+            access: Arc::clone(&loaded.access),
+            now: Arc::new(move || time.now()),
+            limits: match door.connections_max {
+                Some(most) => Limits::default().with_connections(most as usize),
+                None => Limits::default(),
+            },
+            busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
+            restored: std::mem::take(&mut loaded.restored),
+        })
         .await?;
-    let missing_now = (!anchored).then_some(now);
-    let unanchored_at = Witness::Anchor.missing_at(&store, &id, missing_now).await?;
-    if !anchored {
-        warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
-    }
-    let port = http.as_ref().map(|(_, address)| address.port());
-    let people = PersonBook::new(&door.hosts, port, &door.data_dir);
-    people.remember_logins(&store)?;
-    let shared_identities = crate::devices::signs::recalled(&store)?;
-    let root = CaCertificate::from_der(&root_der).map_err(TrustError::from)?;
-    let restored = broker_rows(store.read(|registry| registry.broker_state())?);
-    let time = Arc::clone(&clock);
-    // Last: from here on devices come in, and nothing fails any more that would leave them in a home that is not open.
-    let (broker, events, changes) = Broker::start(Config {
-        listener,
-        tls: configs,
-        access: Arc::clone(&access),
-        now: Arc::new(move || time.now()),
-        limits: match door.connections_max {
-            Some(most) => Limits::default().with_connections(most as usize),
-            None => Limits::default(),
-        },
-        busy: Bytes::from(Rejection::from(Code::RateLimited).to_json()),
-        restored,
-    })
-    .await?;
-    let ctx = Arc::new(Ctx::new(Parts {
-        id,
-        hosts: door.hosts,
-        store,
-        clock,
-        access,
-        broker,
-        root,
-        issuers,
-        profiles,
-        http: http.as_ref().map(|(_, address)| *address),
-    }));
-    let trust = Arc::new(Trust::new(Arc::clone(&ctx), tls, https_tls));
-    let auth = Arc::new(Auth::new(Arc::clone(&ctx), tokens, people));
-    let audit = Arc::new(Audit::new(Arc::clone(&ctx)));
-    let recalled = Recalled {
-        second_slots: loaded.second_slots,
-        shared_identities,
-        replay: replay.revocations,
+        let (home, late) = loaded.into_home(broker);
+        (home, late, (events, changes))
     };
-    let opened = posture::Opened {
-        key_file: door.key_file,
-        journal: journal_opened,
-        unanchored_at,
-    };
-    let home = Arc::new(Home::assemble(
-        (ctx, trust, auth, audit),
-        recalled,
-        habits,
-        opened,
-        warnings,
-    ));
     let endings = tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
     locked(home.ctx.tasks()).push(endings);
-    home.devices.write_into_journal_again(unjournaled);
-    home.devices.write_down_replayed(replayed).await;
-    home.begin(events, changes).await;
+    home.devices.write_into_journal_again(late.unjournaled);
+    home.devices.write_down_replayed(late.replayed).await;
+    home.begin(running).await;
     let http = http.map(|(tcp, _)| {
         listener::Listener::new(tcp, home.trust.https_tls(), home.ctx.stopping().subscribe())
     });
@@ -241,8 +133,7 @@ impl Home {
     /// Starts what runs beside the requests.
     async fn begin(
         self: &Arc<Self>,
-        events: hearthkey_broker::Events,
-        changes: hearthkey_broker::StateChanges,
+        (events, changes): (hearthkey_broker::Events, hearthkey_broker::StateChanges),
     ) {
         let tasks = [
             tokio::spawn(work(Arc::clone(self), events)),
@@ -316,157 +207,4 @@ impl Home {
         self.note_time().await;
         tokio::task::block_in_place(|| self.ctx.store().close());
     }
-}
-
-/// Brings the profiles that come with the program up to date. Returns those whose names profiles of the home's own have.
-async fn refresh_built_in_profiles(
-    store: &Store,
-    writable: bool,
-) -> Result<Vec<ProfileName>, HomeError> {
-    let stored = store.read(|registry| registry.profiles())?;
-    let Newer { put, own } = newer(&built_in_texts(), &stored)?;
-    let writes = put.into_iter().map(|(name, toml)| Write::Profile {
-        name,
-        toml: toml.to_owned(),
-        built_in: true,
-    });
-    let writes: Vec<Write> = writes.collect();
-    if !writable || writes.is_empty() {
-        return Ok(own);
-    }
-    let change = Change {
-        writes,
-        ..Change::default()
-    };
-    match store.commit(change).await {
-        // A home opens also while its disk takes nothing. Until it does, the profiles are those of the program before.
-        Err(error) if error.is_of_storage() => {
-            tracing::error!(%error, "the profiles that come with the program are not brought up to date yet");
-        }
-        done => {
-            done?;
-        }
-    }
-    Ok(own)
-}
-
-/// Says of a profile of the home's own that a built-in one has its name.
-fn stays_own(name: &ProfileName) -> String {
-    tracing::warn!(%name, "a profile of the home's own has the name of a built-in one, which is not used");
-    format!(
-        "The profile {name} is your own, and this version has a built-in one of that name, which is not used. Yours stays as it is. \
-         To tell them apart, add yours under another name with `hearthkey profile add`, and claim its devices by that one from now on."
-    )
-}
-
-type Profiles = HashMap<ProfileName, Arc<Profile>>;
-
-/// The profiles, and a sentence for each that asks for more than a home has.
-fn load_profiles(store: &Store) -> Result<(Profiles, Vec<String>), HomeError> {
-    let texts = store.read(|registry| registry.profiles())?;
-    let (mut profiles, mut warnings) = (HashMap::new(), Vec::new());
-    for (toml, _) in &texts {
-        let (profile, too_much) = Profile::parse_kept(toml)?;
-        let name = profile.name.clone();
-        if let Some(too_much) = too_much {
-            warnings.push(format!("In the profile {name}, {too_much}. It has the nearest value that is allowed; put the profile again with one that is."));
-        }
-        profiles.insert(name, Arc::new(profile));
-    }
-    Ok((profiles, warnings))
-}
-
-fn load_issuers(store: &Store) -> Result<Issuers, HomeError> {
-    let environments = store.read(|registry| registry.environments())?;
-    environments
-        .into_iter()
-        .map(|name| {
-            let authority = load_authority(store, &issuing(&name))?;
-            Ok((name, Arc::new(authority)))
-        })
-        .collect()
-}
-
-struct LoadedAccess {
-    access: Access,
-    second_slots: HashMap<Fingerprint, (DeviceId, Timestamp)>,
-}
-
-fn load_access(
-    store: &Store,
-    profiles: &Profiles,
-    now: Timestamp,
-) -> Result<LoadedAccess, HomeError> {
-    let mut access = Access::default();
-    let mut after = String::new();
-    let mut narrowings: HashMap<_, _> = store
-        .read(|registry| registry.narrowings())?
-        .into_iter()
-        .collect();
-    loop {
-        let page = store.read(|registry| registry.devices(&after, 1000))?;
-        let Some(last) = page.last() else { break };
-        after = last.device.id.to_string();
-        for known in page {
-            let device = known.device;
-            let Some(profile) = profiles.get(&device.profile) else {
-                continue;
-            };
-            let narrowing = narrowings.remove(&device.id).map(Arc::new);
-            let entry =
-                DeviceAccess::new(device.state, device.environment, profile).narrowed(narrowing);
-            access.set_device(device.id, entry);
-        }
-    }
-    let mut second_slots = HashMap::new();
-    let mut newest: HashMap<SerialNumber, Fingerprint> = HashMap::new();
-    store.read(|registry| {
-        registry.each_certificate_since(now.before(REMEMBERED), |certificate| {
-            let earlier = newest.insert(certificate.lineage, certificate.fingerprint);
-            let live = |earlier: &Fingerprint| {
-                access.certificate(earlier).is_some_and(|known| {
-                    matches!(
-                        known.state,
-                        CertificateState::Issued | CertificateState::Active
-                    )
-                })
-            };
-            if let Some(earlier) = earlier.filter(live) {
-                let since = certificate.issued_at;
-                second_slots.insert(earlier, (certificate.device.clone(), since));
-            }
-            admit(&mut access, certificate);
-        })
-    })?;
-    for claim in store.read(|registry| registry.claims_since(now.before(Span::days(1))))? {
-        if now < claim.bell_until() {
-            access.expect(claim);
-        }
-    }
-    let compromised = RevocationReason::KeyCompromise;
-    for key in store.read(|registry| registry.keys_revoked_for(compromised))? {
-        access.refuse_key(key);
-    }
-    Ok(LoadedAccess {
-        access,
-        second_slots,
-    })
-}
-
-fn admit(access: &mut Access, certificate: Certificate) {
-    let Certificate {
-        fingerprint,
-        device,
-        state,
-        not_after,
-        ..
-    } = certificate;
-    access.set_certificate(
-        fingerprint,
-        CertificateAccess {
-            device,
-            state,
-            not_after,
-        },
-    );
 }

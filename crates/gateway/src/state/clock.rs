@@ -7,40 +7,61 @@ use hearthkey_core::time::Timestamp;
 use hearthkey_core::trusted_time::{Reading, TrustedTime};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Ctx time: see [`hearthkey_core::trusted_time`].
-pub(crate) struct Clock(Mutex<TrustedTime>);
+/// Home time: see [`hearthkey_core::trusted_time`].
+pub(crate) struct Clock {
+    time: Mutex<TrustedTime>,
+    read: Box<dyn Fn() -> Reading + Send + Sync>,
+}
 
 impl Clock {
     pub(crate) fn start(last_durable: Option<Timestamp>) -> Self {
-        Self(Mutex::new(TrustedTime::start(read(), last_durable)))
+        Self::of(Box::new(read), last_durable)
+    }
+
+    fn of(read: Box<dyn Fn() -> Reading + Send + Sync>, last_durable: Option<Timestamp>) -> Self {
+        let time = Mutex::new(TrustedTime::start(read(), last_durable));
+        Self { time, read }
+    }
+
+    /// A clock that is set by hand, and believed: both clocks of the machine show this many milliseconds.
+    #[cfg(test)]
+    pub(crate) fn by_hand(ms: std::sync::Arc<std::sync::atomic::AtomicI64>) -> Self {
+        let read = move || {
+            let ms = ms.load(std::sync::atomic::Ordering::Relaxed);
+            Reading {
+                wall: Timestamp::from_ms(ms),
+                monotonic_ms: ms,
+            }
+        };
+        Self::of(Box::new(read), None)
     }
 
     fn time(&self) -> MutexGuard<'_, TrustedTime> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ctx time.
+    /// Home time.
     pub(crate) fn now(&self) -> Timestamp {
-        self.time().now(read())
+        self.time().now((self.read)())
     }
 
-    /// Ctx time, and whether it follows the machine's clock.
+    /// Home time, and whether it follows the machine's clock.
     pub(crate) fn now_and_trust(&self) -> (Timestamp, bool) {
         let mut time = self.time();
-        let now = time.now(read());
+        let now = time.now((self.read)());
         (now, time.is_trusted())
     }
 
     /// Since when home time does not follow the machine's clock, if it does not.
     pub(crate) fn doubted_since(&self) -> Option<Timestamp> {
         let mut time = self.time();
-        time.now(read());
+        time.now((self.read)());
         time.doubted_since()
     }
 
     /// A person has confirmed the machine's clock.
     pub(crate) fn confirm(&self) -> Timestamp {
-        self.time().confirm(read())
+        self.time().confirm((self.read)())
     }
 }
 

@@ -1,0 +1,137 @@
+//! A home for unit tests of use cases: real files in a temporary directory, a clock that is set by hand, and a broker that
+//! nobody can connect to. No socket is opened and nothing runs beside the test but what writes down ends of access.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use hearthkey_broker::Broker;
+use hearthkey_core::role::{Act, Role};
+use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_store::Store;
+use hearthkey_store::slots::{Slots, key_file};
+use tempfile::TempDir;
+
+use crate::auth::caller::Caller;
+use crate::auth::caller::tests::role_token;
+use crate::auth::permit::Permit;
+use crate::home::Home;
+use crate::process::init::{InitSlot, init};
+use crate::process::loading::Loaded;
+use crate::process::opening::Door;
+use crate::state::clock::Clock;
+use crate::state::keep_writing_down;
+
+/// When homes of tests begin: 2026-11-01T00:00:00Z.
+const BEGINS_S: i64 = 1_793_491_200;
+
+/// The caller on the gateway's own machine.
+pub(crate) const HERE: Caller = Caller::Local { uid: 0, pid: None };
+
+/// Leave of the gateway's own machine for an act.
+pub(crate) fn here(act: Act) -> Permit {
+    HERE.permitted(act).unwrap()
+}
+
+/// Leave of a token with the role of an operator in one environment.
+pub(crate) fn operator_in(environment: &str, act: Act) -> Permit {
+    role_token(Role::Operator, &[environment])
+        .permitted(act)
+        .unwrap()
+}
+
+/// A home of a test.
+pub(crate) struct TestHome {
+    pub(crate) home: Arc<Home>,
+    pub(crate) directory: TempDir,
+    clock_ms: Arc<AtomicI64>,
+}
+
+impl std::ops::Deref for TestHome {
+    type Target = Home;
+
+    fn deref(&self) -> &Home {
+        &self.home
+    }
+}
+
+/// Homes differ by what is done in them: making one takes much longer than copying one.
+fn made() -> &'static Path {
+    static MADE: OnceLock<TempDir> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("home");
+        std::thread::scope(|scope| {
+            let making = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build();
+                let made = runtime
+                    .unwrap()
+                    .block_on(init(&path, "test", InitSlot::KeyFile));
+                made.map(drop).unwrap();
+            });
+            making.join().unwrap();
+        });
+        directory
+    })
+    .path()
+}
+
+impl TestHome {
+    /// A new home. Its tests need a runtime of several threads, as the gateway does.
+    pub(crate) async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        for entry in std::fs::read_dir(made().join("home")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
+            }
+        }
+        Self::opened(directory, Arc::new(AtomicI64::new(BEGINS_S * 1000))).await
+    }
+
+    async fn opened(directory: TempDir, clock_ms: Arc<AtomicI64>) -> Self {
+        let data_dir = directory.path();
+        let slots = Slots::read(data_dir).unwrap();
+        let root = slots.unseal(&key_file(data_dir).unwrap()).unwrap();
+        let door = Door {
+            data_dir: data_dir.to_owned(),
+            mqtt: ([127, 0, 0, 1], 8883).into(),
+            http: None,
+            connections_max: None,
+            hosts: vec!["localhost".into()],
+            key_file: true,
+        };
+        let id = slots.home().clone();
+        let store = Store::open(data_dir, root, &id).unwrap();
+        let by_hand = Arc::clone(&clock_ms);
+        let clock = |_| Clock::by_hand(by_hand);
+        let loaded = Loaded::of(&door, id, store, None, clock).await.unwrap();
+        let time = Arc::clone(&loaded.clock);
+        let access = Arc::clone(&loaded.access);
+        let broker = Broker::unreachable(access, Arc::new(move || time.now()));
+        let (home, _) = loaded.into_home(broker);
+        tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
+        Self {
+            home,
+            directory,
+            clock_ms,
+        }
+    }
+
+    /// The same home, closed and opened again.
+    pub(crate) async fn reopened(self) -> Self {
+        self.home.close().await;
+        Self::opened(self.directory, self.clock_ms).await
+    }
+
+    /// Lets time go by.
+    pub(crate) fn wait(&self, span: Span) {
+        self.clock_ms.fetch_add(span.as_ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.home.ctx.now()
+    }
+}
