@@ -18,7 +18,7 @@ const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 /// Whether a person sees it. What init or a container's engine has started has nobody in front of it, even on a terminal:
-/// what it prints there is kept in a log. Where it cannot be told, nobody is there.
+/// what it prints there is kept in a log. Where this is unknown, nobody is there.
 pub fn is_person() -> bool {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     io::stdout().is_terminal()

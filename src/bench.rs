@@ -32,7 +32,7 @@ enum Operation {
     Issue,
     /// Mutual TLS and MQTT CONNECT, up to the CONNACK.
     Connect,
-    /// Messages from publishers to subscribers who hear all of them.
+    /// Messages from publishers to subscribers who receive all of them.
     Publish,
     /// Retained messages to one reader.
     Retained,
@@ -70,7 +70,7 @@ pub struct Bench {
     /// What is stored beforehand: certificates for `issue`, credentials for `read` and `list`, devices for `screens`.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000))]
     stored: u32,
-    /// Subscribers of `publish`, each of whom hears everything.
+    /// Subscribers of `publish`, each of which receives everything.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     subscribers: u32,
     /// The QoS of `publish`.

@@ -18,8 +18,8 @@ pub enum HttpError {
     /// The network or TLS.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    /// An answer that is not framed as this client knows it.
-    #[error("the answer cannot be understood: {0:?}")]
+    /// An answer that is not framed as this client expects.
+    #[error("unexpected response: {0:?}")]
     Odd(String),
     /// The server answered something else than 200.
     #[error("the server answered {0}: {1}")]

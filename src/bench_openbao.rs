@@ -22,7 +22,7 @@ pub struct OpenBao {
 }
 
 fn odd(error: HttpError) -> Failure {
-    failed("OpenBao did not do what was asked", &error)
+    failed("OpenBao refused the request", &error)
 }
 
 impl OpenBao {

@@ -347,7 +347,7 @@ pub async fn start_mosquitto(stage: &Stage) -> Result<(Broker, PathBuf), Failure
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while tokio::net::TcpStream::connect(address).await.is_err() {
         if watch.elapsed().as_secs() > 10 {
-            return Err(cannot(&"nobody listens after ten seconds"));
+            return Err(cannot(&"no listener after ten seconds"));
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
@@ -368,7 +368,7 @@ pub fn free_port() -> std::io::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The local address of the n-th connection: the door lets in 256 from one, and more from one network than that.
+/// The local address of the n-th connection: the listener lets in 256 from one, and more from one network than that.
 pub fn local(n: usize) -> IpAddr {
     let network = u8::try_from(1 + n / 1_000).unwrap_or(u8::MAX);
     let host = u8::try_from(2 + n % 1_000 / 200).unwrap_or(u8::MAX);

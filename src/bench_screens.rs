@@ -29,7 +29,7 @@ pub async fn screens(count: usize, stored: usize) -> Result<Found, Failure> {
     let begun = Stopwatch::start();
     let before = inventory.cpu_us();
     let mut operations = 0;
-    // Whoever looks right after the start waits until the home has been judged for the first time.
+    // A reader right after the start waits until the home has been judged for the first time.
     details["home_overview_after_start"] = inventory.measure("/api/v1/overview", 1).await?;
     for (what, path) in [
         ("home_overview", "/api/v1/overview".to_owned()),

@@ -19,7 +19,7 @@ const PAYLOAD: [u8; 64] = [b'x'; 64];
 pub struct Traffic {
     /// Devices that publish.
     pub publishers: usize,
-    /// Devices that hear everything.
+    /// Devices that subscribe to everything.
     pub subscribers: usize,
     /// Messages of each publisher; or retained messages.
     pub count: u32,
@@ -31,7 +31,7 @@ pub struct Traffic {
     pub is_peer: bool,
 }
 
-/// What one subscriber heard.
+/// What one subscriber received.
 struct Heard {
     messages: u64,
     /// When the last one came.
@@ -142,7 +142,7 @@ async fn connect(
     wire.await.map_err(odd)
 }
 
-/// Devices that hear everything, and whom they trust.
+/// Devices that subscribe to everything, and whom they trust.
 async fn hubs(
     stage: &Stage,
     count: usize,
@@ -185,7 +185,7 @@ pub async fn speak(
         wire.publish(&topic, &PAYLOAD, (now as u16, qos)).await?;
         left -= now;
     }
-    // Whoever sends without a promise and leaves may have left before it was read.
+    // A client that sends with QoS 0 and disconnects may be gone before its message was read.
     wire.ping().await
 }
 

@@ -24,7 +24,7 @@ pub enum Bridge {
     Connect(Connect),
     /// List the bridges and what each can do.
     List,
-    /// Ask a bridge whether each of its credentials works, and what it may do.
+    /// Test each credential of a bridge, and list its scopes.
     Test(Named),
     /// Disconnect a bridge.
     Disconnect {
@@ -41,7 +41,7 @@ pub enum Bridge {
 pub struct Named {
     /// The bridge.
     name: String,
-    /// Its environment. It may be left out where the name stands in one environment only.
+    /// Its environment. It may be left out where the name is in one environment only.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: Option<String>,
 }
@@ -56,7 +56,7 @@ pub struct Connect {
     /// Its environment.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[arg(long, value_name = "WHO")]
     owner: String,
     /// What it is for.
@@ -101,7 +101,7 @@ impl Bridge {
                 context.output.answer(&gone, || {
                     let mut told = vec![format!("{} is disconnected.", gone.name)];
                     if !gone.durable {
-                        told.push("That is not on the disk yet: it holds while the gateway runs, which tries again every second until the disk takes it.".into());
+                        told.push("This is in effect, but not saved to disk yet. The gateway retries every second until it is saved.".into());
                     }
                     told.extend(gone.retired.iter().map(retired_text));
                     told.join("\n\n")
@@ -131,7 +131,7 @@ impl Named {
                     (None, _) => "home".to_owned(),
                     _ => {
                         let why = format!(
-                            "{} stands in more than one environment: name it with --env",
+                            "{} is in more than one environment: name it with --env",
                             self.name
                         );
                         return Err(Failure::usage(&why));
@@ -157,7 +157,7 @@ impl Connect {
         for pair in &self.set {
             let Some((name, value)) = pair.split_once('=') else {
                 return Err(Failure::usage(&format!(
-                    "{pair:?} is no setting: write NAME=VALUE"
+                    "{pair:?} is not a setting: write NAME=VALUE"
                 )));
             };
             // Numbers, booleans, lists and objects as JSON has them; everything else is text.
@@ -191,7 +191,7 @@ fn read(path: &PathBuf) -> Result<Map<String, Value>, Failure> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     serde_json::from_str(&text)
-        .map_err(|error| Failure::content(path, &format!("it is no JSON object: {error}")))
+        .map_err(|error| Failure::content(path, &format!("it is not a JSON object: {error}")))
 }
 
 fn able(bridge: &BridgeView) -> String {
@@ -247,7 +247,7 @@ fn one(bridge: &BridgeView) -> String {
 fn test_text(tested: &BridgeTested) -> String {
     if tested.credentials.is_empty() {
         return format!(
-            "{} has no credential with a value yet: there was nothing to try.",
+            "{} has no credential with a value yet: there was nothing to test.",
             tested.name
         );
     }

@@ -22,7 +22,7 @@ pub struct Check {
     /// Check the credentials that this file names, and fail if one may not be used. For pipelines.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Say that a finding was seen to.
+    /// Mark a finding as resolved.
     #[arg(
         long,
         value_name = "FINDING",
@@ -30,7 +30,7 @@ pub struct Check {
         conflicts_with = "manifest"
     )]
     resolve: Option<String>,
-    /// Accept a finding: it stays as it is, and somebody answers for it.
+    /// Accept the risk of a finding: nothing is changed, and a person is responsible for it.
     #[arg(
         long,
         value_name = "FINDING",
@@ -39,19 +39,19 @@ pub struct Check {
         conflicts_with_all = ["manifest", "resolve"]
     )]
     accept: Option<String>,
-    /// With --accept: who answers for it.
+    /// With --accept: who is responsible for it.
     #[arg(long, value_name = "WHO", requires = "accept")]
     owner: Option<String>,
-    /// With --accept: until when, like 2027-01-31T00:00:00Z; for good if nothing is said.
+    /// With --accept: until when, like 2027-01-31T00:00:00Z; without an end if left out.
     #[arg(long, value_name = "MOMENT", requires = "accept")]
     until: Option<String>,
-    /// Take the acceptance of a finding back.
+    /// Reopen an accepted finding.
     #[arg(long, value_name = "FINDING", conflicts_with_all = ["manifest", "resolve", "accept"])]
     reopen: Option<String>,
     /// Show accepted findings, too.
     #[arg(long)]
     all: bool,
-    /// Why, or how it was seen to; it is recorded.
+    /// Why, or how it was resolved; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
 }
@@ -112,12 +112,10 @@ fn unseen(token: &TokenSelf) -> Option<&'static str> {
     match (&token.role, token.environments.is_empty()) {
         (Some(_), true) => None,
         (Some(_), false) => Some(
-            "Only the token's environments were looked at. How the home itself is kept (its audit log and journal, key slots, \
-             backups, clock) was not: `hearthkey check` on the gateway's machine says it.",
+            "Only the token's environments were checked, not the home itself (audit log and journal, key slots, backups, clock). Run `hearthkey check` on the gateway's machine for that.",
         ),
         (None, _) => Some(
-            "Only the credentials that the token is granted were looked at. Other credentials, devices and how the home \
-             itself is kept were not: `hearthkey check` on the gateway's machine says it.",
+            "Only the token's credentials were checked, not other credentials, devices or the home itself. Run `hearthkey check` on the gateway's machine for that.",
         ),
     }
 }
@@ -154,7 +152,7 @@ fn in_full(found: &PostureFinding) -> String {
 fn text(findings: impl Iterator<Item = String>) -> String {
     let findings: Vec<String> = findings.collect();
     match findings.as_slice() {
-        [] => "Nothing is wrong with the inventory.".to_owned(),
+        [] => "No findings.".to_owned(),
         found => found.join("\n\n"),
     }
 }
@@ -177,7 +175,7 @@ async fn check_manifest(context: &Context, path: &Path) -> Result<(), Failure> {
             .filter(|verdict| !verdict.ok)
             .count();
         Err(Failure::after_answer(&format!(
-            "{bad} of {} credentials may not be used as they stand",
+            "{bad} of {} credentials may not be used in their current state",
             checked.credentials.len()
         )))
     }
@@ -195,7 +193,7 @@ fn read(path: &Path) -> Result<Manifest, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     toml::from_str(&text).map_err(|error| {
         let why = error.message().to_owned();
-        let title = format!("{} is no manifest.", path.display());
+        let title = format!("{} is not a manifest.", path.display());
         Failure::local(
             code::MANIFEST,
             &title,
@@ -247,7 +245,7 @@ mod tests {
         assert_eq!(unseen(&token(Some("operator"), &[])), None);
         for (role, environments) in [(Some("operator"), "lab"), (None, "lab")] {
             let told = unseen(&token(role, &[environments])).unwrap();
-            assert!(told.contains("ow the home itself is kept"), "{told}");
+            assert!(told.contains("the home itself"), "{told}");
         }
     }
 }

@@ -14,19 +14,19 @@ use crate::failure::Failure;
 pub struct Claim {
     /// The device's id: 1 to 63 of a-z, 0-9 and inner -.
     id: String,
-    /// Its profile: what it may do.
+    /// Its profile: its permissions.
     #[arg(long)]
     profile: String,
     /// Its environment.
     #[arg(long = "env", short, env = "HEARTHKEY_ENV")]
     environment: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[arg(long, value_name = "WHO")]
     owner: String,
     /// What it is for.
     #[arg(long, value_name = "WHY")]
     purpose: String,
-    /// How long the claim may be used.
+    /// How long the claim is valid.
     #[arg(long, value_name = "DURATION", default_value = "15m")]
     lifetime: String,
 }

@@ -22,10 +22,10 @@ pub fn text(opened: &ClaimOpened, qr: bool) -> String {
     };
     format!(
         "Claim {claim} lets {device} enroll once, in {environment} under {profile}, until {expires_at}.\n\
-         Its secret is shown here and never again.\n\n\
+         Its secret is shown only once.\n\n\
          {uri}\n{qr}\n\
          The SHA-256 of the home's root certificate is {root_sha256}.\n\
-         `root` in the code is that of its key, by which the device knows the gateway.\n\n\
+         `root` in the code is that of its key, by which the device verifies the gateway.\n\n\
          On a Linux device:\n\n{}\n\n\
          With openssl and mosquitto_rr, and ca.pem from `hearthkey trust bundle`:\n\n{}",
         agent_line(opened),
@@ -101,10 +101,10 @@ mod tests {
         assert_eq!(
             text(&opened(), false),
             "Claim c-5f0c1d9be2a47386 lets lamp enroll once, in home under generic, until 2026-01-02T03:19:05Z.\n\
-             Its secret is shown here and never again.\n\n\
+             Its secret is shown only once.\n\n\
              hearthkey://claim?host=gateway.home.arpa&port=8883\n\n\
              The SHA-256 of the home's root certificate is abababababababababababababababababababababababababababababababab.\n\
-             `root` in the code is that of its key, by which the device knows the gateway.\n\n\
+             `root` in the code is that of its key, by which the device verifies the gateway.\n\n\
              On a Linux device:\n\n\
              HEARTHKEY_CLAIM='hearthkey://claim?host=gateway.home.arpa&port=8883' hearthkey-agent enroll --dir ./lamp\n\n\
              With openssl and mosquitto_rr, and ca.pem from `hearthkey trust bundle`:\n\n\

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The commands about the gateway's clock.
 #[derive(Debug, Subcommand)]
 pub enum Clock {
-    /// Say that this machine's clock shows the right time.
+    /// Confirm that this machine's clock is right.
     Confirm,
 }
 

@@ -12,14 +12,14 @@ use crate::token_file;
 /// A gateway elsewhere, as the command line and the environment name it.
 #[derive(Debug, Default, clap::Args)]
 pub struct Network {
-    /// Ask the gateway with this URL, like https://gateway.home.arpa:8443, instead of one on this
+    /// Use the gateway at this URL, like https://gateway.home.arpa:8443, instead of one on this
     /// machine.
     #[arg(long, global = true, value_name = "URL", env = "HEARTHKEY_GATEWAY")]
     gateway: Option<String>,
-    /// Ask as the service whose token is in this file; it names its gateway, too.
+    /// Authenticate with the token in this file; it names its gateway, too.
     #[arg(long, global = true, value_name = "FILE", env = "HEARTHKEY_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Without a token file: the home's root certificate, in PEM, to know the gateway by.
+    /// Without a token file: the home's root certificate, in PEM, to verify the gateway.
     #[arg(long, global = true, value_name = "FILE", env = "HEARTHKEY_ROOT")]
     root: Option<PathBuf>,
     /// With a token that is bound to a certificate: that certificate, in PEM.
@@ -115,7 +115,7 @@ impl Context {
                 Client::remote(url, &root).map_err(|error| unusable(&error))
             }
             (Some(_), None) => Err(Failure::usage(
-                "--gateway needs --token-file or --root, to know the gateway by",
+                "--gateway needs --token-file or --root, to verify the gateway",
             )),
         }
     }
@@ -124,7 +124,7 @@ impl Context {
 fn unusable(error: &RemoteError) -> Failure {
     let failure = Failure::with_cause(
         code::NETWORK,
-        "The gateway cannot be asked over the network.",
+        "The gateway cannot be used over the network.",
         error,
         "Check --gateway, --token-file, --root, --client-cert and --client-key.",
     );

@@ -11,7 +11,7 @@ const ALIASES: [(&str, &str); 3] = [
     ("ttl", "lifetime"),
 ];
 
-/// What stands for the value of a flag in help and manual pages.
+/// The placeholder for the value of a flag in help and manual pages.
 const VALUES: [(&str, &str); 15] = [
     ("env", "NAME"),
     ("owner", "WHO"),

@@ -38,15 +38,15 @@ pub enum Credential {
     List(List),
     /// Show a credential with its versions, rotations and leases, never its value.
     Show(Target),
-    /// Change what is said of a credential: its owner, purpose, tier, schedule or places of use.
+    /// Change the details of a credential: its owner, purpose, tier, schedule or places of use.
     Change(Change),
     /// Write the whole inventory to a file, as CSV or JSON.
     Register(register::Register),
-    /// Show a value on standard output. It is recorded that you did.
+    /// Show a value on standard output. This is recorded.
     Reveal(give::Reveal),
     /// Run a command that gets values in its environment, or in files that exist in memory only.
     Run(run::Run),
-    /// Borrow a value for a time; where the bridge can, a child of it that ends by itself.
+    /// Lease a value for a time; if the bridge supports it, a separate value that ends automatically.
     Lease(give::Lease),
     /// List the leases that have not ended.
     Leases,
@@ -55,13 +55,13 @@ pub enum Credential {
         /// The lease.
         lease: crate::url_path::Name,
     },
-    /// Replace a value: both live until everything has switched, then the old one is ended.
+    /// Replace a value: both are valid until everything has switched, then the old one is ended.
     Rotate(rotate::Rotate),
-    /// Say that a place of use has switched to the new value.
+    /// Confirm that a place of use has switched to the new value.
     Confirm(rotate::Confirm),
-    /// Go back to the value before.
+    /// Roll back to the earlier value.
     Rollback(Target),
-    /// Take a credential out of use for good; its data keys are destroyed after a grace.
+    /// Retire a credential permanently; its data keys are destroyed after a grace period.
     Retire(rotate::Retire),
     /// Move secrets from configuration files into the vault; the first run only shows what it would do.
     Import(import::Import),
@@ -120,10 +120,10 @@ pub struct Schedule {
     /// Rotate after it was given out this often.
     #[arg(long, value_name = "COUNT", value_parser = crate::conventions::number::<u64>)]
     rotate_after_uses: Option<u64>,
-    /// Let the gateway begin it by itself, instead of only saying that it is due.
+    /// Rotate automatically when due, instead of only reporting it.
     #[arg(long)]
     rotate_automatically: bool,
-    /// How long the old and the new value both live during a rotation, like 24h.
+    /// How long the old and the new value are both valid during a rotation, like 24h.
     #[arg(long, value_name = "SPAN")]
     overlap: Option<String>,
 }
@@ -168,7 +168,7 @@ impl Schedule {
 pub struct Change {
     #[command(flatten)]
     target: Target,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[arg(long)]
     owner: Option<String>,
     /// What it is for.
@@ -180,24 +180,24 @@ pub struct Change {
     /// Where it is used; repeatable, and the whole list is replaced.
     #[arg(long, value_name = "PLACE")]
     used_by: Vec<String>,
-    /// What it may do; repeatable, and the whole list is replaced.
+    /// Its scopes; repeatable, and the whole list is replaced.
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// When it ends by itself, like 2027-01-01T00:00:00Z; empty for never.
+    /// When it expires, like 2027-01-01T00:00:00Z; empty for never.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
     schedule: Schedule,
-    /// Say only that it is due, and do not begin by itself any more.
+    /// Stop rotating automatically, and only report when it is due.
     #[arg(long, conflicts_with = "rotate_automatically")]
     rotate_by_hand: bool,
-    /// Where the value lies now, of one that is only recorded.
+    /// Where the value is stored now, of a credential that is only recorded.
     #[arg(long, value_name = "WHERE")]
     recorded_at: Option<String>,
-    /// The value of one that is only recorded was replaced where it lies: its age counts from now.
+    /// The value of a credential that is only recorded was replaced: its age counts from now.
     #[arg(long)]
     replaced: bool,
-    /// Forget its own age, days and uses: rotate at the age of its tier.
+    /// Remove its own age, days and uses: rotate at the age of its tier.
     #[arg(long, conflicts_with_all = ["rotate_every", "rotate_on", "rotate_after_uses"])]
     rotate_by_tier: bool,
     #[command(flatten)]

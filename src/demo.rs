@@ -27,7 +27,7 @@ use crate::stopwatch::Stopwatch;
 /// What `demo` is told.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Leave the home and its devices up until SIGTERM or SIGINT.
+    /// Keep the home and its devices running until SIGTERM or SIGINT.
     #[arg(long)]
     stay: bool,
 }
@@ -224,7 +224,7 @@ async fn enroll_all(
             ""
         };
         let text = format!(
-            "{} ({}) has a certificate of its own{said}, and is connected",
+            "{} ({}) has its own certificate{said}, and is connected",
             cast.id, cast.profile
         );
         report.step("enroll", &text, watch)?;
@@ -292,7 +292,8 @@ async fn publish_all(devices: &mut [Enrolled], report: &mut Report) -> Result<()
             .map_err(cannot)?;
         loop {
             let message = hub.session.receive().await;
-            let message = message.ok_or_else(|| failed("the hub was cut", &"it should not be"))?;
+            let message =
+                message.ok_or_else(|| failed("the hub was disconnected", &"unexpected"))?;
             if message.topic == cast.topic {
                 break;
             }
@@ -300,7 +301,7 @@ async fn publish_all(devices: &mut [Enrolled], report: &mut Report) -> Result<()
         report.step(
             "publish",
             &format!(
-                "{} says {} = {}, and the hub hears it",
+                "{} says {} = {}, and the hub receives it",
                 cast.id, cast.topic, cast.payload
             ),
             watch,
@@ -328,7 +329,7 @@ async fn renew_one(
         session.map_err(|error| failed("the new certificate does not connect", &error))?;
     std::mem::replace(&mut lamp.session, session).close().await;
     let text = format!(
-        "lamp has a new key and certificate ({}…), and uses them",
+        "lamp has renewed its key and certificate ({}…), and uses them",
         &renewal.serial[..8]
     );
     report.step("renew", &text, watch)
@@ -341,11 +342,14 @@ async fn refuse_one(devices: &[Enrolled], report: &mut Report) -> Result<(), Fai
     let watch = Stopwatch::start();
     match porch.session.publish("tele/heater/LWT", "Offline").await {
         Err(ExchangeError::Denied { code, .. }) => {
-            let text = format!("porch may not speak for heater: {code}");
+            let text = format!("porch may not publish for heater: {code}");
             report.step("refuse", &text, watch)
         }
         Err(error) => Err(failed("a refusal did not come", &error)),
-        Ok(()) => Err(failed("porch spoke for heater", &"this must never happen")),
+        Ok(()) => Err(failed(
+            "porch published for heater",
+            &"this must never happen",
+        )),
     }
 }
 
@@ -365,7 +369,7 @@ async fn revoke_one(
     let revoked: Revoked = client.post("/api/v1/devices/plug/revoke", &reason).await?;
     closed
         .await
-        .map_err(|error| failed("the cut was not seen", &error))?;
+        .map_err(|error| failed("the disconnect was not seen", &error))?;
     let text = format!(
         "plug is revoked: {} certificate, {} session cut {} µs after the gateway was asked",
         revoked.certificates_revoked, revoked.sessions_dropped, revoked.latency_us
@@ -378,12 +382,12 @@ async fn revoke_one(
         {
             report.step(
                 "revoke",
-                "plug knocks again and is told: certificate_revoked",
+                "plug reconnects and is refused: certificate_revoked",
                 watch,
             )
         }
         Err(error) => Err(failed("plug was refused for another reason", &error)),
-        Ok(_) => Err(failed("plug came back", &"this must never happen")),
+        Ok(_) => Err(failed("plug reconnected", &"this must never happen")),
     }
 }
 
@@ -401,7 +405,7 @@ async fn verify(client: &Client, directory: &Path, report: &mut Report) -> Resul
     let verified = hearthkey_gateway::verify_log(&file, &checkpoint, &key.vkey)
         .map_err(|error| failed("the log does not verify", &error))?;
     let text = format!(
-        "all of it stands in the audit log: {} records, verified offline",
+        "all of this is in the audit log: {} records, verified offline",
         verified.size
     );
     report.step("verify", &text, watch)?;

@@ -93,13 +93,16 @@ impl Report {
             data_dir,
         };
         self.output.answer(&whole, || {
-            let ended = format!("Done in {:.2} s. Every step above really happened.", total_ms / 1000.0);
+            let ended = format!(
+                "Done in {:.2} s. Every step above ran for real.",
+                total_ms / 1000.0
+            );
             if !stays {
-                return format!("{ended} The home is gone again.");
+                return format!("{ended} The home has been deleted.");
             }
             let home = data_dir.display();
             format!(
-                "{ended} The home stays until you press Ctrl-C. Speak to it from another terminal:\n\
+                "{ended} The home stays until you press Ctrl-C. Use it from another terminal:\n\
                  hearthkey --data-dir {home} device list"
             )
         })

@@ -48,7 +48,7 @@ async fn keep(client: &Client, report: &mut Report) -> Result<(), Failure> {
     let kept: CredentialChanged = client.post("/api/v1/credentials", &request).await?;
     let c = kept.credential;
     let text = format!(
-        "{} is in the vault: {} tier, {} answers for it",
+        "{} is in the vault: {} tier, owner {}",
         c.name, c.tier, c.owner
     );
     report.step("vault", &text, watch)
@@ -74,7 +74,7 @@ async fn hand_over(client: &Client, report: &mut Report) -> Result<TokenFile, Fa
     let made: TokenCreated = client.post("/api/v1/tokens", &request).await?;
     let file = file_of(&made, Some(&key));
     let version = read(&file).await?;
-    let text = format!("{PLACE} reads version {version} over HTTPS with a token of its own");
+    let text = format!("{PLACE} reads version {version} over HTTPS with its own token");
     report.step("read", &text, watch)?;
     Ok(file)
 }
@@ -115,7 +115,7 @@ async fn refuse_a_copy(file: &TokenFile, report: &mut Report) -> Result<(), Fail
         }
         Err(error) => Err(failed("the copy was refused for another reason", &error)),
         Ok(_) => Err(failed(
-            "a copied token was taken",
+            "a copied token was accepted",
             &"this must never happen",
         )),
     }
@@ -136,7 +136,7 @@ async fn replace(
     let rotation = rested(context, client, "switch").await?;
     let version = read(file).await?;
     let text = format!(
-        "cloud/api-key is rotated: both versions live until {} has switched; it reads version {version}",
+        "cloud/api-key is rotated: both versions are valid until {} has switched; it reads version {version}",
         rotation.unconfirmed.join(", ")
     );
     report.step("rotate", &text, watch)?;
@@ -146,7 +146,7 @@ async fn replace(
     };
     let _: RotationView = client.post(&format!("{PATH}/confirm"), &confirm).await?;
     rested(context, client, "done").await?;
-    let text = format!("{PLACE} has switched, and the old version is given to nobody any more");
+    let text = format!("{PLACE} has switched, and the old version is no longer given out");
     report.step("rotate", &text, watch)
 }
 
@@ -162,7 +162,7 @@ async fn rested(
         .filter(|rotation| rotation.step == step)
         .ok_or_else(|| {
             failed(
-                "a rotation rests where it should not",
+                "a rotation stopped at the wrong step",
                 &format!("{stands:?}"),
             )
         })

@@ -18,7 +18,7 @@ const PATH: &str = "/api/v1/devices";
 /// The commands about devices.
 #[derive(Debug, Subcommand)]
 pub enum Device {
-    /// Permit a device to enroll, once.
+    /// Permit a device to enroll once.
     Claim(Claim),
     /// List the devices.
     List,
@@ -32,7 +32,7 @@ pub enum Device {
         /// The device.
         id: Name,
     },
-    /// Let a suspended device in again.
+    /// Resume a suspended device.
     Resume {
         /// The device.
         id: Name,
@@ -42,7 +42,7 @@ pub enum Device {
         /// The device.
         id: Name,
     },
-    /// Take a device's certificates back for good, and drop its sessions.
+    /// Revoke a device's certificates permanently, and drop its sessions.
     Revoke {
         /// The device.
         id: Name,
@@ -51,12 +51,12 @@ pub enum Device {
         #[arg(long)]
         reason: String,
     },
-    /// Ask a device for a new key before its certificate's time.
+    /// Ask a device for a new key before its renewal is due.
     Rotate {
         /// The device.
         id: Name,
     },
-    /// Let a device enroll with the key whose fingerprint you have compared.
+    /// Approve the key of a device after comparing its fingerprint.
     Approve {
         /// The device.
         id: Name,

@@ -4,9 +4,8 @@ use hearthkey_api::{DeviceChanged, DeviceView, Revoked};
 
 use crate::table::{Table, count, facts};
 
-/// What is said of a revocation that is not on the disk yet.
-pub const NOT_DURABLE: &str = "The revocation is in force but not on the disk yet: it holds while the gateway runs, \
-     and is written as soon as the storage takes it. Look at the gateway's disk and at `hearthkey status`.";
+/// What is said of a revocation that is not saved to disk yet.
+pub const NOT_DURABLE: &str = "The revocation is in effect, but not saved to disk yet. It holds while the gateway runs, and is saved as soon as the disk can be written. Check the gateway's disk and `hearthkey status`.";
 
 /// The devices as a table.
 pub fn list(devices: &[DeviceView]) -> String {
@@ -86,7 +85,7 @@ pub fn changed(changed: &DeviceChanged, verb: &str) -> String {
     let dropped = count(changed.sessions_dropped as u64, "session");
     let DeviceChanged { device, state, .. } = changed;
     match verb {
-        "rotate" => format!("{device} is asked for a new key; it is {state}."),
+        "rotate" => format!("{device} was asked for a new key; it is {state}."),
         "approve" => format!("The key of {device} is approved; it is {state}."),
         _ => format!("{device} is {state}; {dropped} dropped."),
     }

@@ -68,7 +68,7 @@ async fn rewrap(context: &Context, client: &Client, name: &Name) -> Result<(), F
     progress.done();
     context.output.answer(&view, || {
         format!(
-            "{} has the key-encryption key of epoch {}; {} values lie under it.",
+            "{} has the key-encryption key of epoch {}; it encrypts {} values.",
             view.environment, view.epoch, view.total
         )
     })

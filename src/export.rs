@@ -64,7 +64,7 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
         let mut file = OutFile::begin(beside, replace)?;
         if file.is_where(&records) {
             return Err(Failure::usage(
-                "the records and their checkpoint would be one file: name another one with --checkpoint",
+                "the records and their checkpoint need two files: name another one with --checkpoint",
             ));
         }
         file.writer()
@@ -146,7 +146,7 @@ pub async fn page(client: &Client, next: u64, end: u64) -> Result<Vec<String>, F
                 "Records from {next} on were promised by the checkpoint, and {} of {limit} came.",
                 page.records.len()
             ),
-            "See whether `hearthkey status` reports an incident, then try again.",
+            "Check whether `hearthkey status` reports an incident, then try again.",
         ));
     }
     if page.records.iter().any(|record| record.contains('\n')) {

@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked, as the person and the program are told it.
+//! Why a command did not do what was asked, as the person and the program read it.
 
 use std::fmt::Display;
 use std::io;
@@ -24,7 +24,7 @@ pub mod code {
     pub const NOT_RUNNING: &str = "not_running";
     /// The gateway on the network does not answer, or another one does.
     pub const UNREACHABLE: &str = "unreachable";
-    /// The gateway's answer cannot be understood.
+    /// Unexpected response from the gateway.
     pub const GARBLED: &str = "garbled";
     /// The gateway took too long.
     pub const TIMED_OUT: &str = "timed_out";
@@ -71,7 +71,7 @@ pub enum Failure {
         /// The exit code.
         exit: u8,
     },
-    /// Whoever read the answer has stopped reading: nothing to tell, and nobody to tell it to.
+    /// The reader of the output has stopped reading, so nothing is reported.
     ReaderGone,
 }
 
@@ -94,7 +94,7 @@ impl Failure {
     pub fn there_already(path: &Path, remedy: &str) -> Self {
         Self::local(
             code::SYSTEM,
-            &format!("{} is there already.", path.display()),
+            &format!("{} already exists.", path.display()),
             "Nothing was written.".into(),
             remedy,
         )
@@ -147,7 +147,7 @@ impl Failure {
             problem: Problem {
                 code: code::USAGE.to_owned(),
                 status: 0,
-                title: "The command cannot be run as it was given.".to_owned(),
+                title: "The command is not valid.".to_owned(),
                 detail: sentence(&why.join(" ")),
                 remedy: "See `hearthkey --help`, or --help after the command.".to_owned(),
             },
@@ -198,7 +198,7 @@ impl Failure {
     pub fn garbled(why: &str) -> Self {
         Self::local(
             code::GARBLED,
-            "The gateway's answer cannot be understood.",
+            "Unexpected response from the gateway.",
             sentence(why),
             "Use the same version of `hearthkey` on both sides.",
         )
@@ -210,9 +210,9 @@ impl Failure {
             io::ErrorKind::BrokenPipe => Self::ReaderGone,
             _ => Self::local(
                 code::SYSTEM,
-                "The answer could not be written to standard output.",
+                "The result could not be written to standard output.",
                 sentence(&cause.to_string()),
-                "Check where the output goes. What was asked for may have been done all the same.",
+                "Check where the output goes. The command may have been carried out nevertheless.",
             ),
         }
     }
@@ -232,7 +232,7 @@ impl From<CallError> for Failure {
             CallError::NotRunning { path, source } => {
                 let remedy = match source.kind() {
                     io::ErrorKind::PermissionDenied => {
-                        "Use an account that may open the gateway's socket."
+                        "Use an account with access to the gateway's socket."
                     }
                     io::ErrorKind::InvalidInput => {
                         "Name a data directory with a shorter path: a socket's path has 107 bytes at most."
@@ -243,7 +243,7 @@ impl From<CallError> for Failure {
                 };
                 Self::local(
                     code::NOT_RUNNING,
-                    "No gateway answers.",
+                    "No gateway responds.",
                     sentence(&format!("{}: {source}", path.display())),
                     remedy,
                 )
@@ -252,14 +252,14 @@ impl From<CallError> for Failure {
                 code::UNREACHABLE,
                 "The gateway cannot be reached.",
                 sentence(&format!("{gateway}: {}", unreachable(&source))),
-                "Check its URL, that it runs with --http, and that the root is its own.",
+                "Check its URL, that it runs with --http, and that the root certificate is its own.",
             ),
             CallError::Garbled(why) => Self::garbled(&why),
             CallError::TimedOut => Self::local(
                 code::TIMED_OUT,
-                "The gateway did not answer in time.",
-                "It may be busy, and may do what was asked all the same.".to_owned(),
-                "See how it is with `hearthkey status`, then ask again.",
+                "The gateway did not respond in time.",
+                "It may be busy, and may still carry out the command.".to_owned(),
+                "Check it with `hearthkey status`, then try again.",
             ),
         }
     }
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!((problem.code.as_str(), problem.status), ("not_running", 0));
         assert_eq!(
             problem.to_string(),
-            "No gateway answers. /d/hearthkey.sock: entity not found. Start it with `hearthkey run`, \
+            "No gateway responds. /d/hearthkey.sock: entity not found. Start it with `hearthkey run`, \
              or name its data directory with --data-dir."
         );
     }
@@ -340,7 +340,7 @@ mod tests {
         let (problem, _) = told(error.into());
         assert_eq!(
             problem.remedy,
-            "Use an account that may open the gateway's socket."
+            "Use an account with access to the gateway's socket."
         );
     }
 

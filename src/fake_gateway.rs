@@ -1,4 +1,4 @@
-//! A gateway for tests: it says what it was told to say, over a real socket and real HTTP.
+//! A gateway for tests: it answers what a test prepared, over a real socket and real HTTP.
 
 use std::path::Path;
 

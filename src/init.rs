@@ -13,10 +13,10 @@ use crate::words;
 /// What `init` is told.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The home's name, like `attic`. It names the audit log for good.
+    /// The home's name, like `attic`. It is part of the audit log's name and cannot be changed.
     #[arg(long, value_name = "NAME")]
     home: String,
-    /// What opens the home when the gateway starts. A recovery code is made in any case.
+    /// How the home is unlocked when the gateway starts. A recovery code is always created.
     #[arg(long, value_enum)]
     slot: Slot,
 }
@@ -24,7 +24,7 @@ pub struct Init {
 /// The kinds of slots that a home can begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Slot {
-    /// A file beside the database: starts without a person, and protects nothing at rest.
+    /// A file next to the database: starts without a person, but does not protect the data at rest.
     #[value(name = "keyfile")]
     KeyFile,
     /// A passphrase, from the terminal or HEARTHKEY_PASSPHRASE.
@@ -54,7 +54,7 @@ impl Init {
             .map_err(|error| {
                 let failure = Failure::with_cause(
                     code::INIT,
-                    "The home was not made.",
+                    "The home was not created.",
                     &error,
                     "Check the home's name and the data directory.",
                 );
@@ -87,8 +87,8 @@ fn text(made: &Initialized) -> String {
         ("recovery code", Some(made.recovery_code.to_string())),
     ]);
     format!(
-        "{shown}\n\nWrite the recovery code down and keep it away from this machine. It opens the home when\n\
-         everything else is lost, and it is never shown again."
+        "{shown}\n\nWrite the recovery code down and keep it away from this machine. It unlocks the home when\n\
+         everything else is lost. It is shown only once."
     )
 }
 
@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(
             told,
             "home           attic\nroot           ab (SHA-256 of its certificate)\nrecovery code  ABCD-EFGH\n\n\
-             Write the recovery code down and keep it away from this machine. It opens the home when\n\
-             everything else is lost, and it is never shown again."
+             Write the recovery code down and keep it away from this machine. It unlocks the home when\n\
+             everything else is lost. It is shown only once."
         );
     }
 

@@ -31,7 +31,7 @@ pub enum Log {
         /// How many.
         #[arg(short = 'n', value_name = "N", default_value_t = 20, value_parser = number::<u64>)]
         number: u64,
-        /// Go on with new records until SIGTERM or SIGINT.
+        /// Follow new records until SIGTERM or SIGINT.
         #[arg(long)]
         follow: bool,
     },
@@ -43,11 +43,11 @@ pub enum Log {
         /// The file for the checkpoint [default: FILE.checkpoint; none beside a pipe].
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
-        /// Replace files that are there already.
+        /// Replace existing files.
         #[arg(long)]
         replace: bool,
     },
-    /// Check an export with nothing but the public key; needs no gateway.
+    /// Verify an export with the public key; needs no gateway.
     Verify {
         /// The file with the records.
         file: PathBuf,
@@ -66,15 +66,15 @@ pub enum Log {
         /// Write the proof to a file instead of standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Replace a file that is there already.
+        /// Replace an existing file.
         #[arg(long, requires = "out")]
         replace: bool,
     },
     /// Print the verifier key.
     Key,
-    /// Say that you have looked at the incident, and let the home go on.
+    /// Accept an incident after review, and let the home continue.
     Accept {
-        /// Why it may go on; it is recorded.
+        /// Why it may continue; it is recorded.
         #[arg(long, value_name = "WHY")]
         reason: String,
     },
@@ -228,7 +228,7 @@ fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Resul
     };
     output.answer(&view, || {
         format!(
-            "Verified: {} are those that were signed; root hash {}.",
+            "Verified: {} match the signed checkpoint; root hash {}.",
             count(view.size, "record"),
             view.root
         )
@@ -240,7 +240,7 @@ fn exported_text(exported: &Exported) -> String {
     let out = exported.out.display();
     match &exported.checkpoint {
         Some(checkpoint) => format!(
-            "{records} in {out}, signed for in {}.",
+            "{records} in {out}, with the signed checkpoint in {}.",
             checkpoint.display()
         ),
         None => format!(
@@ -252,8 +252,7 @@ fn exported_text(exported: &Exported) -> String {
 async fn prove(context: &Context, seq: u64, out: Option<(&Path, bool)>) -> Result<(), Failure> {
     let path = format!("/api/v1/log/proof/{seq}");
     let proof = context.client()?.get_bytes(&path).await?.to_vec();
-    let proof =
-        String::from_utf8(proof).map_err(|_| Failure::garbled("the proof is not a text"))?;
+    let proof = String::from_utf8(proof).map_err(|_| Failure::garbled("the proof is not text"))?;
     if let Some((out, replace)) = out
         && OutFile::write(out, proof.as_bytes(), replace)?
     {

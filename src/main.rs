@@ -71,7 +71,7 @@ use crate::context::{Context, Network};
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// The home's own certificate authority, MQTT front door and vault.
+/// The home's own certificate authority, MQTT server and vault.
 #[derive(Debug, Parser)]
 #[command(name = "hearthkey", version, propagate_version = true)]
 struct Cli {
@@ -83,7 +83,7 @@ struct Cli {
     /// print one a line.
     #[arg(long, global = true)]
     json: bool,
-    /// Say more on standard error: -v for debugging, -vv for everything. RUST_LOG is more precise.
+    /// Log more on standard error: -v for debugging, -vv for everything. RUST_LOG is more precise.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(flatten)]
@@ -94,13 +94,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a home: its root of trust, its database and the slot that opens it.
+    /// Create a home: its root of trust, its database and the slot that unlocks it.
     Init(init::Init),
     /// Run the gateway in the foreground until SIGTERM or SIGINT.
     Run(run::Run),
-    /// Show how the gateway is; a sealed one answers too.
+    /// Show the state of the gateway, also of a sealed one.
     Status,
-    /// Forget the keys: nothing is issued or decrypted until the gateway is unsealed.
+    /// Remove the keys from memory: nothing is issued or decrypted until the gateway is unsealed.
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
@@ -110,7 +110,7 @@ enum Command {
     /// Devices: claim, see, suspend, rotate, revoke.
     #[command(subcommand)]
     Device(device::Device),
-    /// Profiles: what a kind of device may do.
+    /// Profiles: the permissions of a kind of device.
     #[command(subcommand)]
     Profile(profile::Profile),
     /// Environments: trust zones, each with an issuing CA of its own.
@@ -119,15 +119,15 @@ enum Command {
     /// Credentials: the secrets of bridges and clouds, and the inventory of every key.
     #[command(subcommand)]
     Credential(Box<credential::Credential>),
-    /// Bridges: the systems whose credentials the vault keeps, tries and replaces.
+    /// Bridges: the systems whose credentials the vault keeps, tests and replaces.
     #[command(subcommand)]
     Bridge(bridge::Bridge),
-    /// Show what is wrong with the inventory, or check the credentials that a repository uses.
+    /// Show the findings, or check the credentials that a repository uses.
     Check(check::Check),
     /// People: who may log in with a browser, in which role.
     #[command(subcommand)]
     Person(person::Person),
-    /// Service tokens: what programs may do with credentials, and for how long.
+    /// Service tokens: access of programs to credentials, for a time.
     #[command(subcommand)]
     Token(token::Token),
     /// Roots and revocation lists for those who check the home's certificates.
@@ -142,7 +142,7 @@ enum Command {
     Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
     Demo(demo::Demo),
-    /// Print what lets a shell complete commands and flags.
+    /// Print the completion script of a shell.
     Completions(manual::Completions),
     /// Print the manual page, or write those of all commands.
     Man(manual::Manual),

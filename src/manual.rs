@@ -28,7 +28,7 @@ pub struct Manual {
     /// Write the pages of all commands into this directory instead: hearthkey.1, hearthkey-device-claim.1 and so on.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// With --out: replace pages that are there already.
+    /// With --out: replace existing pages.
     #[arg(long, requires = "out")]
     replace: bool,
 }

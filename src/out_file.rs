@@ -33,7 +33,7 @@ enum Place {
 enum Draft {
     /// It has no name, so that nothing of it is left if this program is ended.
     Nameless(File),
-    /// It has one, where the file system knows no file without.
+    /// It has one, where the file system supports no file without.
     Named(NamedTempFile),
 }
 
@@ -250,7 +250,7 @@ impl Turn {
             let private = Mode::RUSR | Mode::WUSR;
             let locked = File::from(rustix::fs::open(&path, flags, private)?);
             rustix::fs::flock(&locked, FlockOperation::LockExclusive)?;
-            // Whoever had it before has taken its name away.
+            // Its former user has removed its name.
             let its = locked.metadata()?;
             let named = fs::symlink_metadata(&path);
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (its.dev(), its.ino())) {
@@ -300,7 +300,7 @@ fn same_one(path: &Path, known: &Metadata) -> io::Result<File> {
     let its = file.metadata()?;
     match (its.dev(), its.ino()) == (known.dev(), known.ino()) {
         true => Ok(file),
-        false => Err(io::Error::other("something else was put in its place")),
+        false => Err(io::Error::other("it was replaced meanwhile")),
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         OutFile::write(&path, b"one", false).unwrap();
-        assert!(title(OutFile::write(&path, b"two", false)).ends_with("is there already."));
+        assert!(title(OutFile::write(&path, b"two", false)).ends_with("already exists."));
         assert_eq!(fs::read(&path).unwrap(), b"one");
         OutFile::write(&path, b"two", true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
@@ -365,7 +365,7 @@ mod tests {
         symlink(&file, &link).unwrap();
         assert!(title(OutFile::write(&link, b"one", true)).ends_with("cannot be written to."));
         fs::write(&file, "precious").unwrap();
-        assert!(title(OutFile::write(&link, b"one", false)).ends_with("is there already."));
+        assert!(title(OutFile::write(&link, b"one", false)).ends_with("already exists."));
         OutFile::write(&link, b"one", true).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"one");
@@ -449,7 +449,7 @@ mod tests {
         let path = dir.path().join("out");
         let file = OutFile::begin(&path, false).unwrap();
         fs::write(&path, "meanwhile").unwrap();
-        assert!(title(file.finish()).ends_with("is there already."));
+        assert!(title(file.finish()).ends_with("already exists."));
         assert_eq!(fs::read(&path).unwrap(), b"meanwhile");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

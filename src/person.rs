@@ -18,23 +18,23 @@ const PATH: &str = "/api/v1/people";
 /// The commands about people.
 #[derive(Debug, Subcommand)]
 pub enum Person {
-    /// List people, with their roles and ways in.
+    /// List people, with their roles and login methods.
     List,
-    /// Invite somebody: prints a link that works once, for three days.
+    /// Invite a person: prints a link that works once, for three days.
     Invite(Invite),
-    /// Invite somebody again, who has not joined yet or has lost every way in.
+    /// Invite a person again who has not joined yet, or has lost every login method.
     InviteAgain {
         /// The person's name.
         name: Name,
     },
-    /// Give somebody another role, from their next request on.
+    /// Change a person's role, from their next request on.
     Change(Change),
-    /// End somebody's access: sessions, passkeys, password and codes.
+    /// End a person's access: sessions, passkeys, password and codes.
     End {
         /// The person's name.
         name: Name,
     },
-    /// Print a new link by which a home without an owner gets one, in place of the link before.
+    /// Print a new link that invites the first owner; it replaces the earlier link.
     SetupLink,
     /// List live sessions in browsers.
     Sessions,
@@ -48,7 +48,7 @@ pub enum Person {
 /// What `person invite` is told.
 #[derive(Debug, Args)]
 pub struct Invite {
-    /// By what name: letters, digits and -.
+    /// The name of the new person: letters, digits and -.
     name: String,
     #[command(flatten)]
     mandate: Mandate,
@@ -73,7 +73,7 @@ struct Mandate {
     /// owner, operator, developer or auditor.
     #[arg(long)]
     role: String,
-    /// An environment in which it holds; repeatable. Without one, everywhere; a developer needs one.
+    /// An environment that the role is limited to; repeatable. Without one, all; a developer needs one.
     #[arg(
         long = "env",
         short,
@@ -128,7 +128,10 @@ impl Person {
                 let path = format!("{PATH}/{}/end", name.segment());
                 let ended: Ended = client.post(&path, &Nothing {}).await?;
                 output.answer(&ended, || {
-                    format!("{} has no access any more, and no session.", ended.ended)
+                    format!(
+                        "The access of {} has ended, and so have its sessions.",
+                        ended.ended
+                    )
                 })?;
                 asides(context, ended.durable);
                 Ok(())
@@ -153,21 +156,20 @@ impl Person {
     }
 }
 
-/// Says that what was taken from somebody is not on the disk yet.
+/// Says that what was taken from somebody is not saved to disk yet.
 fn asides(context: &Context, durable: bool) {
     if !durable {
         context.output.aside(NOT_DURABLE);
     }
 }
 
-const NOT_DURABLE: &str = "It holds from now on, but it is not on the disk yet: it is tried again until it is, and is lost \
-    if the gateway ends before that. Look at the gateway's disk and at `hearthkey status`.";
+const NOT_DURABLE: &str = "This is in effect, but not saved to disk yet. Saving is retried; it is lost if the gateway stops before that. Check the gateway's disk and `hearthkey status`.";
 
 fn invited(context: &Context, invited: &Invited) -> Result<(), Failure> {
     context.output.answer(invited, || invited.url.clone())?;
     let who = invited.name.as_deref().unwrap_or("the first owner");
     context.output.aside(&format!(
-        "Give this link to {who} on a way that you trust. It works once, until {}.",
+        "Send this link to {who} over a channel you trust. It works once, until {}.",
         invited.expires_at
     ));
     Ok(())

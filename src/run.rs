@@ -19,19 +19,19 @@ use crate::words;
 /// What `run` is told.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Where devices connect: an address and a port, like `0.0.0.0:8883`.
+    /// The MQTT address for devices: an address and a port, like `0.0.0.0:8883`.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     mqtt: SocketAddr,
-    /// Where people and services come over HTTPS: an address and a port, like `0.0.0.0:8443`. Without it, only
+    /// The HTTPS address for people and services: an address and a port, like `0.0.0.0:8443`. Without it, only
     /// the socket answers.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     http: Option<SocketAddr>,
-    /// Connections of devices at the same time; 2048 unless said otherwise. Each is an open file.
+    /// Connections of devices at the same time; 2048 by default. Each is an open file.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=65_536))]
     connections: Option<u32>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
     /// given to new devices.
-    /// It is a name alone: no port, and not 0.0.0.0 or ::.
+    /// It is only a name or address: no port, and not 0.0.0.0 or ::.
     #[arg(
         long = "host",
         value_name = "NAME",
@@ -82,7 +82,7 @@ impl Run {
             .map_err(|error| {
                 Failure::with_cause(
                     code::RUN,
-                    "The gateway does not run.",
+                    "The gateway did not start.",
                     &error,
                     "Check the address, the data directory and the messages above.",
                 )
@@ -100,7 +100,7 @@ fn raise_open_files() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the number of open files stays as it is");
+        tracing::debug!(%error, "the number of open files was not changed");
     }
 }
 
@@ -131,8 +131,7 @@ fn show_setup_link(output: Output, link: &SetupLink) {
             };
             let _ = output.answer(&SetupLine::SetupFile(file), told);
             output.aside(
-                "Only the gateway's own user and root can read it: `sudo cat` shows it, and \
-                 `hearthkey person setup-link` makes another. It works once, within three days.",
+                "Only the gateway's own user and root can read it: `sudo cat` shows it, and `hearthkey person setup-link` creates another. It works once, within three days.",
             );
         }
         Err(error) => output.aside(&format!(
@@ -165,7 +164,7 @@ fn tell(output: Output, socket: &PathBuf, hosts: &[String], event: &RunEvent) {
             output.aside(&format!("Devices connect to {}.", reached(hosts, mqtt)));
             if let Some(http) = http {
                 let place = reached(hosts, http);
-                output.aside(&format!("People and services come to https://{place}."));
+                output.aside(&format!("Web and API address: https://{place}."));
             }
         }
         None => output.aside(
@@ -176,7 +175,7 @@ fn tell(output: Output, socket: &PathBuf, hosts: &[String], event: &RunEvent) {
 }
 
 /// Where a listener is reached: at its address if the server certificate names it, otherwise under the first --host. Another
-/// address is refused by whoever checks the certificate.
+/// address is refused by clients that check the certificate.
 fn reached(hosts: &[String], listening: SocketAddr) -> String {
     let address = listening.ip();
     let is_named = |host: &String| {

@@ -32,7 +32,7 @@ pub fn text(status: &Status) -> String {
     let storage = if status.storage_available {
         "available"
     } else {
-        "unavailable: nothing is issued until it can be written"
+        "write failed: nothing is issued until it can be written"
     };
     let mut lines = vec![facts(&[
         ("home", Some(status.home.clone())),

@@ -24,7 +24,7 @@ const PATH: &str = "/api/v1/tokens";
 pub enum Token {
     /// Make a token for a service, bound to a key.
     Create(Box<Create>),
-    /// List the tokens, with those that wait for a person.
+    /// List the tokens, with those that are held for a person.
     List,
     /// Show a token and how it has been used.
     Show {
@@ -38,12 +38,12 @@ pub enum Token {
         /// The token's name.
         name: Option<Name>,
     },
-    /// Let a token be renewed for another ceiling, from now on.
+    /// Authorize a token again, so that it can be renewed.
     Reauthorize {
         /// The token's name.
         name: Name,
     },
-    /// Take a token back for good, at once.
+    /// Revoke a token permanently, at once.
     Revoke {
         /// The token's name.
         name: Name,
@@ -53,7 +53,7 @@ pub enum Token {
 /// What `token create` is told.
 #[derive(Debug, Args)]
 pub struct Create {
-    /// What to call it.
+    /// Its name.
     name: String,
     /// The one environment of --allow; or those that --role is limited to, repeatable.
     #[arg(
@@ -73,23 +73,23 @@ pub struct Create {
         conflicts_with = "role"
     )]
     allow: Vec<String>,
-    /// Instead of --allow, what it manages the home as, from elsewhere: operator, developer or
-    /// auditor. What needs a second factor, or a person to judge, it cannot do.
+    /// Instead of --allow, its role for managing the home remotely: operator, developer or
+    /// auditor. It cannot do what needs a second factor or a person.
     #[arg(long)]
     role: Option<String>,
-    /// Who answers for it; you, if nobody else is named.
+    /// Who is responsible for it; you, if nobody else is named.
     #[arg(long, value_name = "WHO")]
     owner: Option<String>,
-    /// What it is for; the service of its name, if nothing is said.
+    /// What it is for; by default the service of its name.
     #[arg(long, value_name = "WHY")]
     purpose: Option<String>,
-    /// How long it lives until it has to be renewed: 24h at most.
+    /// How long it is valid until it has to be renewed: 24h at most.
     #[arg(long, default_value = "1h")]
     ttl: String,
     /// How long it may be renewed before a person has to authorize it again: 30d at most.
     #[arg(long, default_value = "7d")]
     ceiling: String,
-    /// A new file, for its owner alone, with the token, its key and the way to the gateway.
+    /// A new file, readable by its owner only, with the token, its key and the address of the gateway.
     #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
     out: Option<PathBuf>,
     /// A P-256 public key in PEM that was made elsewhere, to which the token is bound.
@@ -175,7 +175,7 @@ async fn renew_own(context: &Context) -> Result<(), Failure> {
     let Some((path, mut file)) = context.token_file()? else {
         return Err(Failure::local(
             code::TOKEN_FILE,
-            "There is no token to renew.",
+            "No token to renew.",
             "No token file is named, and no token.".to_owned(),
             "Name the file with --token-file, or, as an operator, the token: `hearthkey token renew NAME`.",
         ));
@@ -255,11 +255,11 @@ impl Create {
         }
         if self.out.is_none() && !context.output.is_json() {
             return Err(Failure::usage(
-                "say where the token and its key go: --out FILE, or --json for a program that keeps \
-                 them; or bind it to something that is there, with --key or --bind",
+                "name a file for the token and its key with --out FILE, or use --json for a program that stores them; or bind it to an existing key or certificate, with --key or --bind",
             ));
         }
-        let failed = |error| Failure::with_cause(code::SYSTEM, "No key could be made.", &error, "");
+        let failed =
+            |error| Failure::with_cause(code::SYSTEM, "No key could be created.", &error, "");
         ProofKey::generate().map(Some).map_err(failed)
     }
 }

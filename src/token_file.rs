@@ -23,23 +23,23 @@ pub fn read(path: &Path, output: Output) -> Result<TokenFile, Failure> {
     if mode & 0o077 != 0 {
         let shown = path.display();
         output.aside(&format!(
-            "Others can read {shown}, and so use its token: `chmod 600 {shown}`."
+            "Others can read {shown} and use its token: `chmod 600 {shown}`."
         ));
     }
     let mut text = Zeroizing::new(Vec::with_capacity(8192));
     let mut bounded = file.take(FILE_MAX_BYTES);
     bounded.read_to_end(&mut text).map_err(failed)?;
-    // What stands in the file is not repeated: it may be a token.
+    // What is in the file is not repeated: it may be a token.
     serde_json::from_slice(&text).map_err(|error| {
         Failure::local(
             code::TOKEN_FILE,
-            &format!("{} is no token file.", path.display()),
+            &format!("{} is not a token file.", path.display()),
             format!(
                 "It cannot be read at line {}, column {}.",
                 error.line(),
                 error.column()
             ),
-            "Make one with `hearthkey token create … --out FILE`.",
+            "Create one with `hearthkey token create … --out FILE`.",
         )
         .of_usage()
     })
@@ -100,7 +100,7 @@ impl Drop for Reserved {
     }
 }
 
-/// Replaces a token file as a whole: whoever reads it meanwhile has the old one or the new one.
+/// Replaces a token file as a whole: a reader sees the old one or the new one.
 pub fn replace(path: &Path, token: &TokenFile) -> Result<(), Failure> {
     OutFile::write(path, &text(token), true)?;
     Ok(())

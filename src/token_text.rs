@@ -7,20 +7,18 @@ use hearthkey_api::{TokenSelf, TokenView};
 use crate::table::{Table, count, facts};
 
 /// What is said of a revocation that the disk did not take.
-pub const NOT_DURABLE: &str = "The token is refused from now on, but that is not on the disk yet: it \
-    is tried again until it is, and is lost if the gateway ends before that. Look at the gateway's disk and at `hearthkey status`.";
+pub const NOT_DURABLE: &str = "The token is refused from now on, but this is not saved to disk yet. Saving is retried; it is lost if the gateway stops before that. Check the gateway's disk and `hearthkey status`.";
 /// What is said of leases whose bridge did not answer.
 pub fn leases_left(number: usize) -> String {
     format!(
-        "{} of it could not be ended now, because the bridge did not answer: it is tried again when its time is up, or \
-         end it with `hearthkey credential end-lease`.",
+        "{} of it could not be ended now, because the bridge did not respond. This is retried when the lease expires; or end it with `hearthkey credential end-lease`.",
         count(number as u64, "lease")
     )
 }
 
 /// What is said of a token that cannot be used anywhere.
-pub const NO_LISTENER: &str = "This gateway has no HTTPS listener, so that the token cannot be used \
-    yet. Run it with --http.";
+pub const NO_LISTENER: &str =
+    "This gateway has no HTTPS listener, so the token cannot be used yet. Run it with --http.";
 
 /// Where a token is good.
 fn places(environments: &[String]) -> String {
@@ -122,7 +120,7 @@ pub fn own(token: &TokenSelf) -> String {
 /// A token that lives longer.
 pub fn extended(token: &TokenView) -> String {
     format!(
-        "{} is good until {}, and can be renewed until {}.",
+        "{} is valid until {}, and can be renewed until {}.",
         token.name, token.expires_at, token.renewable_until
     )
 }
@@ -135,13 +133,13 @@ pub fn created(token: &TokenView, file: Option<&Path>, shown: Option<&str>) -> S
     ];
     if let Some(file) = file {
         lines.push(format!(
-            "All that its service needs is in {}: HEARTHKEY_TOKEN_FILE={}",
+            "Everything its service needs is in {}: HEARTHKEY_TOKEN_FILE={}",
             file.display(),
             file.display()
         ));
     }
     if let Some(shown) = shown {
-        lines.push(format!("It is shown here and never again: {shown}"));
+        lines.push(format!("It is shown only once: {shown}"));
     }
     lines.join("\n")
 }
@@ -181,8 +179,8 @@ mod tests {
         );
         assert_eq!(
             created(&token, None, Some("hk1_x")),
-            "ci is good until E, and can be renewed until R.\n\
-             It is bound to device:lamp.\nIt is shown here and never again: hk1_x"
+            "ci is valid until E, and can be renewed until R.\n\
+             It is bound to device:lamp.\nIt is shown only once: hk1_x"
         );
     }
 }

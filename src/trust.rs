@@ -17,7 +17,7 @@ pub enum Trust {
     /// Print the SHA-256 of the root certificate, to compare with what a browser or a phone shows. It is that of the
     /// certificate, not of its key, which claim codes carry.
     Fingerprint,
-    /// Let this machine, and the browsers of this user, trust the root.
+    /// Make this machine, and the browsers of this user, trust the root certificate.
     Install(trust_install::Install),
     /// Print the revocation list of a CA, in PEM. Who checks every certificate of a device's chain needs the
     /// environment's and the root's; of the gateway's own, the server's and the root's.
@@ -33,7 +33,7 @@ pub enum Trust {
         /// Another CA of the home instead.
         #[arg(long, value_enum)]
         ca: Option<OtherCa>,
-        /// Print the bytes of its DER instead.
+        /// Print it in DER instead.
         #[arg(long)]
         der: bool,
     },

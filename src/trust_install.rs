@@ -27,7 +27,7 @@ pub struct Install {
     /// The fingerprint that you have compared: the root is trusted only if its certificate has this one.
     #[arg(long, value_name = "SHA256", value_parser = sha256)]
     fingerprint: Option<String>,
-    /// Take the root away again instead.
+    /// Remove the root certificate instead.
     #[arg(long)]
     remove: bool,
 }
@@ -163,9 +163,9 @@ fn same(a: &str, b: &str) -> bool {
 fn odd_root(why: &str) -> Failure {
     Failure::local(
         code::NETWORK,
-        "The gateway gave something else than its root, so nothing was changed.",
+        "The gateway did not send its root certificate. Nothing was changed.",
         why.to_owned(),
-        "Ask from the gateway's own machine, or compare `hearthkey trust fingerprint` there with what you gave.",
+        "Run this on the gateway's own machine, or compare `hearthkey trust fingerprint` there with the fingerprint you gave.",
     )
 }
 
@@ -178,7 +178,7 @@ impl Install {
         {
             return Err(Failure::local(
                 code::NETWORK,
-                "The root is another one, so nothing was changed.",
+                "The root certificate is a different one. Nothing was changed.",
                 format!("Its fingerprint is {found}."),
                 "Compare it with what `hearthkey trust fingerprint` prints on the gateway's own machine.",
             ));
@@ -189,9 +189,7 @@ impl Install {
         let root = CertificateDer::from_pem_slice(&pem);
         let root = root.map_err(|error| odd_root(&format!("It cannot be read: {error}.")))?;
         if !same(&Fingerprint::of(&root).to_string(), &found) {
-            return Err(odd_root(
-                "It has another fingerprint than it is said to have.",
-            ));
+            return Err(odd_root("Its fingerprint is not the expected one."));
         }
         let pem = pem::encode(&Pem::new("CERTIFICATE", root.as_ref())).into_bytes();
         let file = tempfile::NamedTempFile::new()
@@ -211,7 +209,7 @@ impl Install {
         if !installed.places.iter().any(|place| place.done) {
             return Err(Failure::local(
                 code::SYSTEM,
-                "The root was put nowhere.",
+                "The root certificate was not installed.",
                 installed.text(self.remove),
                 "Run it with sudo, or install libnss3-tools for the browsers.",
             ));
@@ -224,7 +222,7 @@ impl Install {
 impl Installed {
     fn text(&self, removed: bool) -> String {
         let verb = if removed {
-            "Taken out of"
+            "Removed from"
         } else {
             "Trusted in"
         };
@@ -269,7 +267,7 @@ mod tests {
             panic!("it was installed");
         };
         assert!(
-            problem.detail.contains("another fingerprint"),
+            problem.detail.contains("not the expected one"),
             "{}",
             problem.detail
         );

@@ -33,8 +33,7 @@ impl ValueSource {
         if self.stdin.as_deref().is_some_and(|word| word != "-") {
             // What was typed is not repeated: it may well be the value.
             return Err(Failure::usage(
-                "a value is never taken from the command line, where every program can read it: give it with --from-file \
-                 FILE or -. If you have just typed one, your shell remembers it: use another value",
+                "a value is never read from the command line, where every program can see it: use --from-file FILE or -. If you have just typed one, it is in your shell's history: use another value",
             ));
         }
         let bytes = match &self.from_file {
@@ -94,16 +93,16 @@ fn checked(mut bytes: Zeroizing<Vec<u8>>, exact: bool) -> Result<SecretValue, Fa
     let refused = |detail: String, remedy: &str| {
         Err(Failure::local(
             code::VALUE,
-            "The value cannot be kept.",
+            "The value cannot be stored.",
             detail,
             remedy,
         ))
     };
     match bytes.len() {
-        0 => refused("It is empty.".into(), "Check where it comes from."),
+        0 => refused("It is empty.".into(), "Check its source."),
         n if n > VALUE_MAX_BYTES => refused(
             format!("It has more than {VALUE_MAX_BYTES} bytes."),
-            "The vault is for keys, passwords and tokens; encrypt a file with a key that lies here.",
+            "The vault is for keys, passwords and tokens. Encrypt a file with a key that is stored here.",
         ),
         _ => Ok(SecretValue::new(bytes)),
     }
@@ -116,7 +115,7 @@ fn unmarked(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let refused = |detail: &str| {
         Err(Failure::local(
             code::VALUE,
-            "The value cannot be kept.",
+            "The value cannot be stored.",
             detail.to_owned(),
             "Save the file as UTF-8 and try again; if it is no text, add --exact to keep every byte.",
         ))
@@ -144,7 +143,7 @@ fn unmarked(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
 }
 
-/// Characters of which keys and passwords are: whoever finds only these in UTF-16 has text, and no bytes by chance.
+/// Characters of which keys and passwords are: a UTF-16 value of only these is text, and not random bytes.
 fn is_of_a_key(c: char) -> bool {
     matches!(c, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{17f}' | '\n' | '\r' | '\t' | '€')
 }

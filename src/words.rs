@@ -28,7 +28,7 @@ pub fn choose() -> Result<Zeroizing<String>, Failure> {
         return Ok(words);
     }
     let words = given(prompt("New passphrase: ")?)?;
-    let again = prompt("The same again: ")?;
+    let again = prompt("Repeat: ")?;
     agreed(words, &again)
 }
 
@@ -39,7 +39,7 @@ fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
             Failure::local(
                 code::NO_WORDS,
                 "A passphrase is needed.",
-                format!("There is no terminal to ask on: {error}."),
+                format!("There is no terminal to prompt on: {error}."),
                 &format!("Run the command in a terminal, or set {VARIABLE}."),
             )
         })
@@ -76,7 +76,7 @@ fn agreed(words: Zeroizing<String>, again: &str) -> Result<Zeroizing<String>, Fa
         return Err(Failure::local(
             code::NO_WORDS,
             "The passphrase was not set.",
-            "What was typed the second time differs from the first.".to_owned(),
+            "The two entries differ.".to_owned(),
             "Run the command again and type the same passphrase twice.",
         ));
     }

@@ -224,7 +224,7 @@ async fn one_caller_does_not_take_every_place_of_those_who_wait() {
         );
         waiting.spawn(async move { client.get::<Events>(&path).await });
     }
-    // Whoever is answered while nothing happens has found no place.
+    // A client that gets an answer while nothing happens was given no place.
     let first = waiting.join_next().await.unwrap().unwrap();
     let refused = first.unwrap_err().to_string();
     assert!(refused.contains("16 of one caller"), "{refused}");

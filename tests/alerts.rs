@@ -1,4 +1,4 @@
-//! Every certificate that must not open the door, and the very alert that says so, in both
+//! Every certificate that must not be accepted, and the very alert that says so, in both
 //! versions of TLS.
 
 use rcgen::{
@@ -16,7 +16,7 @@ use crate::wire::{
     VERSIONS,
 };
 
-/// Whoever comes with this is refused in both versions of TLS, with one alert.
+/// A client with this certificate is refused in both versions of TLS, with one alert.
 async fn alerts(door: &Door, who: Option<&Identity>, alert: &Refused, when: &str) {
     for version in VERSIONS {
         let hello = Hello::v5("lamp");

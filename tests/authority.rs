@@ -66,7 +66,7 @@ async fn what_a_critical_authority_makes_is_reached_by_no_pattern_whenever_it_wa
     issuer.connect(&rig, "sys", "lab", Some("sys/admin")).await;
     issuer.is_in(Mood::Answers);
     switches(&rig, "sys/mine").await;
-    let why = "a pattern does not reach it";
+    let why = "a pattern does not include it";
     is_refused(&rig, &wide, &reveal, why).await;
     is_refused(&rig, &wide, &of("lease", "sys/mine", &[]), why).await;
     // The value that was given by hand opens no more than before.
@@ -207,11 +207,11 @@ async fn a_token_says_neither_what_a_value_may_do_nor_where_another_lies() {
     std::fs::write(&new, "own-value").unwrap();
     let given = ["--from-file", new.to_str().unwrap(), "--scope", "admin"];
     let add = of("add", "sys/mine", &[&about[..], &given].concat());
-    is_refused(&rig, &named, &add, "does not say what a credential may do").await;
+    is_refused(&rig, &named, &add, "may not set the scopes of a credential").await;
     let before = shown(&rig, "safe/key").await;
     for more in [&["--replaced"][..], &["--recorded-at", "elsewhere"]] {
         let change = of("change", "safe/key", more);
-        is_refused(&rig, &named, &change, "a token does not change").await;
+        is_refused(&rig, &named, &change, "a token may not change").await;
     }
     assert_eq!(shown(&rig, "safe/key").await, before);
     told(&rig, &of("change", "safe/key", &["--replaced"])).await;

@@ -408,7 +408,7 @@ async fn more_rights_than_declared_are_a_finding() {
         told(&rig, &["check"])
             .await
             .to_string()
-            .contains("may do everything")
+            .contains("has every permission")
     );
 }
 

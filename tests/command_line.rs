@@ -253,14 +253,14 @@ async fn a_file_that_is_not_as_it_must_be_is_named_and_left_as_it_is() {
         (
             format!("--token-file {no_token} token whoami"),
             2,
-            "is no token file",
+            "is not a token file",
         ),
         (
             format!("credential import {env} --env home"),
             2,
             "is opened and not closed",
         ),
-        (token, 1, "is there already"),
+        (token, 1, "already exists"),
         (
             format!("log verify {records} --key {key}"),
             1,

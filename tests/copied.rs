@@ -136,18 +136,18 @@ async fn what_is_refused_at_a_bound_is_found_with_the_value_to_raise() {
     let finding = found_about(&rig, "bound-reached", "sensor").await;
     let what = finding["what"].as_str().unwrap();
     assert!(
-        what.starts_with("sensor: sent a packet that is longer"),
+        what.starts_with("sensor: sent a packet that is too long"),
         "{what}"
     );
     let remedy = finding["remedy"].as_str().unwrap();
-    assert!(remedy.contains("`[room] packet_max_bytes`"), "{remedy}");
+    assert!(remedy.contains("[room] packet_max_bytes"), "{remedy}");
     let about = "device:sensor";
     recorded(
         &rig,
         "session.bound",
         "refused",
         about,
-        "longer than it may be",
+        "a packet that is too long",
     )
     .await;
 
@@ -164,7 +164,7 @@ async fn what_is_refused_at_a_bound_is_found_with_the_value_to_raise() {
         let sessions = |one: &Value| {
             one["remedy"]
                 .as_str()
-                .is_some_and(|text| text.contains("`sessions_max`"))
+                .is_some_and(|text| text.contains("sessions_max"))
         };
         (all.len() == 2 && all.iter().any(sessions)).then_some(())
     })

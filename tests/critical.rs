@@ -35,7 +35,7 @@ async fn a_pattern_does_nothing_with_a_critical_credential_but_see_it() {
     let new = front.bench.dir.join("new");
     std::fs::write(&new, "critical-value").unwrap();
     let new = new.to_str().unwrap();
-    let why = "a pattern does not reach it";
+    let why = "a pattern does not include it";
     let refusal = ask(
         &rig,
         &wide,
@@ -113,7 +113,7 @@ async fn a_pattern_has_the_gateway_replace_nothing_by_itself() {
     let mut add: Vec<&str> = add.split_whitespace().collect();
     add.push(new.to_str().unwrap());
     let wide = token(&rig, &front, "wide", &["*:read", "*:write"]).await;
-    is_refused(&rig, &wide, &add, "replaced by itself").await;
+    is_refused(&rig, &wide, &add, "automatic rotation").await;
     let named = token(&rig, &front, "named", &["sys/mine:write"]).await;
     assert_eq!(ask(&rig, &named, &add).await.0, Some(0));
 }
@@ -143,7 +143,7 @@ async fn a_pattern_has_no_place_told_by_a_critical_authority() {
         &rig,
         &wide,
         &add,
-        "told of rotations by a critical authority",
+        "notified of rotations by a critical authority",
     )
     .await;
     added(
@@ -161,7 +161,7 @@ async fn a_pattern_has_no_place_told_by_a_critical_authority() {
         &rig,
         &wide,
         &rotate,
-        "told of rotations by a critical authority",
+        "notified of rotations by a critical authority",
     )
     .await;
     let both = ["sys/mine:rotate", "sys/mine:write"];
@@ -234,7 +234,7 @@ async fn a_token_changes_nothing_that_guards_a_value_whatever_it_was_granted() {
         &["--rotate-after-uses", "1000000"],
     ] {
         let args = [&["credential", "change", "a/key", "--env", "lab"][..], args].concat();
-        is_refused(&rig, &writing, &args, "a token does not change").await;
+        is_refused(&rig, &writing, &args, "a token may not change").await;
     }
     let new = front.bench.dir.join("new");
     std::fs::write(&new, "another-value").unwrap();
@@ -250,7 +250,7 @@ async fn a_token_changes_nothing_that_guards_a_value_whatever_it_was_granted() {
     let longer = [&rotate[..], &["--overlap", "90d"]].concat();
     is_refused(&rig, &writing, &longer, "no longer than").await;
     let foreign = [&rotate[..], &["--remote-id", "admin"]].concat();
-    is_refused(&rig, &writing, &foreign, "called at its bridge").await;
+    is_refused(&rig, &writing, &foreign, "may not set the id of a value").await;
     assert_eq!(shown(&rig, "a/key").await, before);
     let purpose = [
         "credential",
@@ -308,7 +308,7 @@ async fn a_name_that_was_critical_is_not_taken_up_again_at_a_lower_tier() {
         &["*:list", "*:write", "*:rotate", "*:read"],
     )
     .await;
-    is_refused(&rig, &wide, &add, "a pattern does not reach it").await;
+    is_refused(&rig, &wide, &add, "a pattern does not include it").await;
     let named = token(
         &rig,
         &front,

@@ -210,7 +210,7 @@ async fn a_retired_credential_is_given_to_nobody_and_its_data_keys_are_destroyed
     assert_eq!(retired[0]["leases_ended"], 1);
     let by_hand = retired[0]["by_hand"].to_string();
     assert!(
-        by_hand.contains("Take it out of node-red")
+        by_hand.contains("Remove it from node-red")
             && by_hand.contains("End version 1 where it was issued"),
         "{by_hand}"
     );

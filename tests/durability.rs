@@ -133,7 +133,7 @@ async fn check(rig: &Rig, book: &Book, from: &str, log: &str) {
     }
 }
 
-/// The door says the same as the registry.
+/// The listener says the same as the registry.
 async fn knock(rig: &Rig, book: &Book, from: &str) {
     let known = book.borrow().clone();
     for revoked in [true, false] {

@@ -121,7 +121,7 @@ async fn a_journal_that_hangs_holds_up_no_end_of_access() {
     });
     assert!(!revoked);
     let back = rig.claim("plug").await.map(drop).unwrap_err();
-    assert!(back.to_string().contains("not on the disk yet"), "{back}");
+    assert!(back.to_string().contains("not saved to disk yet"), "{back}");
     // Neither the next revocation waits for the one before, nor anything else for the journal.
     let closed = tokio::spawn(other.closed());
     let retired = rig.put_out("hall", "retire").await;

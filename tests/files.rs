@@ -242,7 +242,10 @@ async fn a_home_that_opened_without_its_witnesses_says_so_until_a_person_accepts
         let found = witness_findings(&rig).await;
         assert_eq!(found.len(), 2, "{time}: {found:?}");
         for (id, what) in found {
-            assert!(what.contains("missing when the home opened on"), "{what}");
+            assert!(
+                what.contains("missing when the home was unlocked on"),
+                "{what}"
+            );
             let args = ["--owner", "anna", "--reason", "known", "--json"];
             let accept = [&["check", "--accept", &id][..], &args].concat();
             assert!(rig.cli(&accept).await.status.success());
@@ -475,7 +478,7 @@ async fn a_write_ahead_log_that_is_taken_away_is_noticed_and_nothing_in_it_is_lo
     };
     assert_eq!(problem.code, "storage_unavailable");
     let told = format!("{problem:?}");
-    assert!(told.contains("hearthkey.db-wal was taken away"), "{told}");
+    assert!(told.contains("hearthkey.db-wal was removed"), "{told}");
     rig.restart().await;
     assert_eq!(rig.status().await.incident, None);
     let log = rig.verified_log().await;

@@ -1,5 +1,5 @@
 //! Certificates that this home's own CA has signed and that it would never issue: somebody has
-//! had the CA's key in their hands. The door judges their shape, and says whose name they bear.
+//! had the CA's key in their hands. The listener judges their shape, and says whose name they bear.
 
 use hearthkey_store::Store;
 use hearthkey_store::slots::{Slots, key_file};
@@ -70,7 +70,7 @@ async fn what_our_own_ca_would_never_issue_does_not_open_the_door() {
     assert_eq!(
         door.device(&right_shape).await.unwrap_err(),
         CERTIFICATE_UNKNOWN,
-        "only the registry stands in its way"
+        "only the registry refuses it"
     );
     let no_purpose = forge(&ca, |leaf| leaf.extended_key_usages.clear());
     let server = forge(&ca, |leaf| {

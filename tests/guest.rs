@@ -11,7 +11,7 @@ use crate::mqtt::{Answer, Client, Hello};
 use crate::rig::{Rig, json};
 use crate::wire::{Door, Identity, Refused};
 
-/// A home that serves, and its door.
+/// A home that serves, and its listener.
 pub async fn home() -> (Rig, Door) {
     let mut rig = Rig::new().await;
     rig.start().await;

@@ -184,7 +184,7 @@ async fn before_anybody_has_joined_the_socket_asks_for_nothing_and_then_for_good
     let next = format!("{}\n", code(&kept.totp, 1));
     let refusal = with_input(&rig, &by_udo, next.as_bytes()).await;
     let said = String::from_utf8_lossy(&refusal.stdout).into_owned();
-    assert!(said.contains("nobody who may do this"), "{said}");
+    assert!(said.contains("not of a person who may do this"), "{said}");
     // The way back of a home without an owner.
     let mut anna = Browser::new(&front);
     let kept = anna.join(&setup_link(&rig).await, "anna").await;

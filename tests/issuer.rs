@@ -49,7 +49,7 @@ impl Issuer {
         issuer
     }
 
-    /// An API that no home knows.
+    /// An API that no home supports.
     pub async fn started() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -20,7 +20,7 @@ struct Away<'a> {
 }
 
 impl<'a> Away<'a> {
-    /// Whoever has a token with this role.
+    /// A service with a token of this role.
     async fn with(rig: &'a Rig, front: &Front, name: &str, role: &[&str]) -> Self {
         let file = front.bench.dir.join(format!("{name}.token"));
         let create = ["token", "create", name, "--out", file.to_str().unwrap()];
@@ -347,7 +347,7 @@ async fn what_outlives_a_token_is_for_people_to_judge() {
     ] {
         let answer = away.answer(args).await;
         assert_eq!(
-            answer["error"]["title"], "This is for a person to judge.",
+            answer["error"]["title"], "Only a person can do this.",
             "{args:?}: {answer}"
         );
     }
@@ -463,12 +463,7 @@ async fn a_limit_that_is_misspelled_makes_no_token_and_a_seal_over_the_network_i
     let wrong = json!({"name": "x", "role": "operator", "environment": "lab", "ttl": "1h", "ceiling": "1d",
         "bind": "device:lamp"});
     let refused = rig.client().post::<Value>("/api/v1/tokens", &wrong).await;
-    assert!(
-        refused
-            .unwrap_err()
-            .to_string()
-            .contains("cannot be understood")
-    );
+    assert!(refused.unwrap_err().to_string().contains("is not valid"));
     let away = Away::with(&rig, &front, "tablet", &["--role", "operator"]).await;
     assert_eq!(away.does(&["seal"]).await["sealed"], true);
     until("the home is sealed", async || {

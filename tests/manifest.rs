@@ -87,7 +87,7 @@ async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwi
         (
             "hue/broad",
             "scopes = [\"lights\"]",
-            "broader than declared: it may do locks",
+            "more scopes than declared: locks",
             "fewer rights",
         ),
         (
@@ -99,10 +99,10 @@ async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwi
         (
             "hue/unknown",
             "scopes = [\"lights\"]",
-            "its rights are not known",
+            "its rights are unknown",
             "bridge test",
         ),
-        ("hue/retired", "", "it is retired", "add it anew"),
+        ("hue/retired", "", "it is retired", "add it again"),
         ("../x", "", "is not valid", "Correct the manifest"),
     ] {
         let text = format!("environment = \"lab\"\n[[credential]]\nname = \"{name}\"\n{more}\n");

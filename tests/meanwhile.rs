@@ -1,4 +1,4 @@
-//! Whoever loses access while a request of theirs still comes has nothing done, and keeps nothing.
+//! A caller that loses access during a request has nothing done, and keeps nothing.
 
 use std::time::Duration;
 

@@ -112,7 +112,7 @@ async fn a_pattern_does_not_reach_a_critical_value() {
         let (code, refusal) = ask(&rig, &wide, args).await;
         assert_eq!(code, Some(1));
         let why = refusal["error"]["detail"].as_str().unwrap();
-        assert!(why.contains("a pattern does not reach it"), "{refusal}");
+        assert!(why.contains("a pattern does not include it"), "{refusal}");
     }
     let named = token(&rig, &front, "named", &["a/key:read"]).await;
     assert_eq!(ask(&rig, &named, &reveal).await.0, Some(0));

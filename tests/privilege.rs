@@ -87,7 +87,7 @@ async fn a_right_that_was_not_used_for_a_month_is_found_and_taken_by_the_act_tha
     assert_eq!(left.unused, 0);
     assert_eq!(found(&rig, "over-privileged").await, [Value::Null; 0]);
     used(&rig, &Door::of(&rig).await, &lamp).await;
-    // What stays away for a month is to be suspended: nobody knows what it will use.
+    // What stays away for a month is to be suspended: what it will use is unknown.
     rig.stop().await;
     set(&rig, "+62d");
     rig.start().await;

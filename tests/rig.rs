@@ -294,7 +294,7 @@ impl Rig {
     ) -> Result<Device, EnrollError> {
         let mut enrollment = Enrollment::new(claim.uri.parse().unwrap());
         enrollment.patience = PATIENCE;
-        // Whoever is told to come again later has been refused.
+        // A device that is asked to retry later has been refused.
         let (told_in, told) = tokio::sync::oneshot::channel();
         let mut told_in = Some(told_in);
         let refused = |rejection: &Rejection, _| {

@@ -23,7 +23,7 @@ pub async fn rotate(rig: &Rig, name: &str, value: &[u8], more: &[&str]) -> Value
     json(&output)
 }
 
-/// The newest rotation of a credential, once it stands at a step.
+/// The newest rotation of a credential, once it is at a step.
 pub async fn at_step(rig: &Rig, name: &str, step: &str) -> Value {
     until(&format!("{name} is at {step}"), async || {
         let shown = told(rig, &["credential", "show", name]).await;
@@ -64,11 +64,11 @@ async fn two_values_live_until_every_place_of_use_has_switched() {
         switching["notes"][0]
             .as_str()
             .unwrap()
-            .contains("not tried")
+            .contains("not tested")
     );
     assert_eq!(states(&rig, "hue/api-key").await, ["current", "previous"]);
     assert_eq!(current(&rig, "hue/api-key").await, (2, "new-value".into()));
-    // A build that began before goes on with the value it knows.
+    // A build that began before goes on with the value it has.
     let old = told(
         &rig,
         &["credential", "reveal", "hue/api-key", "--version", "1"],
@@ -226,7 +226,7 @@ async fn a_rotation_can_be_undone_and_a_replaced_value_brought_back() {
     );
     let twice = refused(&rig, &["credential", "rotate", "hue/api-key", "--generate"]).await;
     assert!(
-        twice["detail"].as_str().unwrap().contains("on its way"),
+        twice["detail"].as_str().unwrap().contains("in progress"),
         "{twice}"
     );
 }

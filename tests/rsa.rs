@@ -25,7 +25,7 @@ async fn profile(rig: &Rig, server_key: &str) {
     done(rig, &["profile", "add", file.to_str().unwrap()]).await;
 }
 
-/// The door for a device that verifies RSA signatures alone, with PSS or PKCS #1 padding.
+/// The listener for a device that verifies RSA signatures alone, with PSS or PKCS #1 padding.
 fn old(door: &Door) -> Door {
     door.verifying(|scheme| {
         use SignatureScheme as S;

@@ -293,7 +293,7 @@ async fn a_bridge_that_ends_a_value_by_making_the_next_is_not_rolled_back() {
         back["detail"]
             .as_str()
             .unwrap()
-            .contains("when it made the new one"),
+            .contains("when it created the new one"),
         "{back}"
     );
     // The end of the switch can be brought forward.
@@ -361,7 +361,7 @@ async fn what_a_person_took_back_is_not_begun_again_by_itself() {
     told(&rig, &["credential", "rollback", "sys/token"]).await;
     at_step(&rig, "sys/token", "undone").await;
     assert_eq!(current(&rig, "sys/token").await.1, "old-value");
-    // Whoever looks for what is due has come by again when it has found this one.
+    // Once this one is found, the task that looks for due rotations has run again.
     system.takes(&["old-value", "other-value"]);
     added(&rig, "sys/other", "home", b"other-value", &by_itself).await;
     current(&rig, "sys/other").await;

@@ -141,7 +141,7 @@ impl Bench {
         std::fs::write(self.dir.join(format!("{name}.crt")), answer).unwrap();
     }
 
-    /// Knocks at the door with openssl, and gives the TLS alert that came back, if one did.
+    /// Connects to the listener with openssl, and gives the TLS alert that came back, if one did.
     pub async fn knock(&self, args: &[&str]) -> Option<u8> {
         let said = self.s_client(args).await;
         let (_, number) = said.split_once("SSL alert number ")?;
@@ -167,7 +167,7 @@ impl Bench {
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // Not MQTT: the door closes at once, and openssl ends.
+        // Not MQTT: the listener closes at once, and openssl ends.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, b"\n\n\n\n").await;
         let output = timeout(PATIENCE, child.wait_with_output())
             .await

@@ -449,7 +449,7 @@ async fn a_home_is_not_sealed_while_an_end_of_access_is_in_memory_alone() {
     assert_eq!(refused["error"]["code"], "refused", "{refused}");
     let said = refused.to_string();
     assert!(
-        said.contains("1 end of access is not on the disk"),
+        said.contains("1 end of access is not saved to disk"),
         "{said}"
     );
     assert!(!rig.status().await.sealed);

@@ -1,5 +1,5 @@
 //! A third-party system behind the `command` connector: a real program. What it takes for working
-//! stands in a file, and it can be held before and after everything it does.
+//! is in a file, and it can be held before and after everything it does.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -120,7 +120,7 @@ impl System {
         .await;
     }
 
-    /// The power goes: the program ends where it stands.
+    /// The power goes: the program ends where it is.
     pub fn kill(&self) {
         let pid = fs::read_to_string(self.path("pid"))
             .unwrap()

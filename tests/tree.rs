@@ -125,6 +125,42 @@ fn modules(crate_name: &str) -> BTreeMap<String, String> {
     files.filter_map(of_file).collect()
 }
 
+/// The sentences of a text; a full stop within backticks ends none.
+fn sentences(text: &str) -> Vec<&str> {
+    let (mut found, mut begin, mut quoted) = (Vec::new(), 0, false);
+    for (at, character) in text.char_indices() {
+        quoted ^= character == '`';
+        let behind = &text[at + character.len_utf8()..];
+        if !quoted && ".!?".contains(character) && (behind.is_empty() || behind.starts_with(' ')) {
+            found.push(text[begin..at].trim());
+            begin = at + character.len_utf8();
+        }
+    }
+    found
+}
+
+/// A browser leaves out the sentences of a remedy that name a command: one for every surface has to be left.
+#[test]
+fn a_remedy_that_names_a_command_says_what_to_do_without_it_too() {
+    let mut remedies = 0;
+    for crate_name in ["core", "gateway"] {
+        let product = modules(crate_name).into_iter();
+        for (module, code) in product.filter(|(module, _)| !module.ends_with("tests")) {
+            for literal in code.split('"') {
+                let lines = literal.split("\\\n").map(str::trim_start);
+                let text = lines.collect::<String>();
+                if text.contains("`hearthkey ") {
+                    remedies += 1;
+                    let plain = |one: &&str| !one.contains('`');
+                    let left = sentences(&text).into_iter().find(plain);
+                    assert!(left.is_some(), "{crate_name}::{module}: {text:?}");
+                }
+            }
+        }
+    }
+    assert!(remedies > 50, "only {remedies} were found");
+}
+
 /// Reads a path, or a tree of them (`crate::a::{b, c::d}`). Returns what follows it.
 fn read_paths<'a>(
     mut rest: &'a str,

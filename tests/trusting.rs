@@ -62,7 +62,7 @@ async fn a_machine_trusts_the_home_once_its_fingerprint_was_compared_and_until_i
     assert!(told.contains("Trusted in /usr/local/share/ca-certificates/hearthkey-"));
     let wrong = std::fs::read_to_string(rig.work.path().join("machine/wrong")).unwrap();
     assert!(
-        wrong.contains("The root is another one, so nothing was changed."),
+        wrong.contains("The root certificate is a different one. Nothing was changed."),
         "{wrong}"
     );
 }

@@ -392,7 +392,7 @@ async fn bad_input_is_refused_clearly_and_leaves_nothing_half_made() {
     assert_eq!(output.status.code(), Some(2));
     let told_typed = json(&output).to_string();
     assert!(
-        told_typed.contains("never taken from the command line") && !told_typed.contains("mistake"),
+        told_typed.contains("never read from the command line") && !told_typed.contains("mistake"),
         "{told_typed}"
     );
     assert_eq!(told(&rig, &["credential", "list"]).await, before);

@@ -82,7 +82,10 @@ async fn a_record_that_was_altered_in_the_database_is_an_incident_and_a_finding_
         verified(&rig).await.problem
     })
     .await;
-    assert!(problem.contains("is not what was signed"), "{problem}");
+    assert!(
+        problem.contains("does not match the signature"),
+        "{problem}"
+    );
     let incident = until("it is an incident", async || rig.status().await.incident).await;
     assert_eq!(incident, problem);
     assert!(!verified(&rig).await.ok);

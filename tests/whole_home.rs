@@ -65,7 +65,7 @@ async fn approved(rig: &Rig, door: &Door, device: &str, profile: &str) -> Enroll
     }
 }
 
-/// Stands for Zigbee2MQTT and its devices.
+/// Simulates Zigbee2MQTT and its devices.
 struct ZigbeeSimulator {
     client: Client,
 }

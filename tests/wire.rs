@@ -1,4 +1,4 @@
-//! The door as a client sees it: TLS with any certificate, and every refusal in its exact words.
+//! The listener as a client sees it: TLS with any certificate, and every refusal in its exact words.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -98,7 +98,7 @@ pub const DECRYPT_ERROR: Refused = Refused::Alert(51);
 pub const EXPIRED: Refused = Refused::Alert(45);
 pub const CERTIFICATE_REQUIRED: Refused = Refused::Alert(116);
 
-/// Both versions of TLS that the door speaks.
+/// Both versions of TLS that the listener speaks.
 pub const VERSIONS: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS12, &rustls::version::TLS13];
 
@@ -110,7 +110,7 @@ pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// The door of a home as a client sees it.
+/// The listener of a home as a client sees it.
 #[derive(Clone)]
 pub struct Door {
     pub address: SocketAddr,

@@ -1,4 +1,4 @@
-//! WebKit passes the locale's language to JavaScript as it stands. `C` is no language tag (RFC 5646), and a page that
+//! WebKit passes the locale's language to JavaScript as it is. `C` is no language tag (RFC 5646), and a page that
 //! formats a date in it breaks before it has shown anything.
 
 use std::os::unix::process::CommandExt;

@@ -22,7 +22,7 @@ pub struct Add {
     /// What it is: password, api-token, api-key, wifi-key, zigbee-key, encryption-key, signing-key or other.
     #[arg(long)]
     kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[arg(long, value_name = "WHO")]
     owner: String,
     /// What it is for.
@@ -33,22 +33,22 @@ pub struct Add {
     tier: String,
     #[command(flatten)]
     value: ValueSource,
-    /// Let the gateway make the value: by the bridge, where one is connected that can.
+    /// Let the gateway create the value, through the bridge if a connected one can.
     #[arg(long, conflicts_with_all = ["from_file", "stdin", "recorded_at"])]
     generate: bool,
-    /// Only record that it exists; its value lies elsewhere.
+    /// Only record that it exists; its value is stored elsewhere.
     #[arg(long, value_name = "WHERE", conflicts_with_all = ["from_file", "stdin"])]
     recorded_at: Option<String>,
-    /// What the bridge calls the value, if the bridge issued it to you.
+    /// The id of the value at the bridge, if the bridge issued it to you.
     #[arg(long, value_name = "ID")]
     remote_id: Option<String>,
     /// Where it is used; repeatable. Each place confirms a rotation.
     #[arg(long, value_name = "PLACE")]
     used_by: Vec<String>,
-    /// What it may do; repeatable.
+    /// Its scopes; repeatable.
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// When it ends by itself, like 2027-01-01T00:00:00Z.
+    /// When it expires, like 2027-01-01T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     #[command(flatten)]
@@ -102,7 +102,7 @@ impl Add {
         told(context, &added)?;
         if self.generate && valueless {
             return Err(Failure::after_answer(&format!(
-                "{name} has no value yet: see why with `hearthkey credential show {name}`"
+                "{name} has no value yet. `hearthkey credential show {name}` shows why."
             )));
         }
         Ok(())

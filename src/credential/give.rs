@@ -87,7 +87,7 @@ pub async fn obtain(
     let revealed: Revealed = client.post(&path, request).await?;
     if revealed.values.len() != request.names.len() {
         return Err(Failure::garbled(
-            "it holds another number of values than were asked for",
+            "it has a different number of values than requested",
         ));
     }
     Ok(revealed.values)
@@ -153,7 +153,9 @@ impl Lease {
         if !context.output.is_json() {
             context.output.aside(&text::lease(&leased.lease));
             if let Some(id) = &leased.remote_id {
-                context.output.aside(&format!("The bridge calls it {id}."));
+                context
+                    .output
+                    .aside(&format!("Its id at the bridge is {id}."));
             }
         }
         show(context, &borrowed, &leased.value)
@@ -167,9 +169,7 @@ pub async fn leases(context: &Context) -> Result<(), Failure> {
         .output
         .answer(&list.leases, || text::leases(&list.leases))?;
     if list.more {
-        context
-            .output
-            .aside("There are more: these are the first to end.");
+        context.output.aside("There are more. These end first.");
     }
     Ok(())
 }

@@ -40,19 +40,19 @@ pub struct Import {
     /// What kind of file it is, if its name and content do not say: secrets-yaml, home-assistant, env, zigbee2mqtt, zigbee2mqtt-secrets, esphome, mosquitto, mosquitto-conf, compose or csv.
     #[arg(long, value_name = "KIND", visible_alias = "kind")]
     from: Option<Source>,
-    /// Take it. Without this, nothing is changed: what would be taken is shown.
+    /// Import the file. Without this, nothing is changed, and the result is only shown.
     #[arg(long)]
     take: bool,
     /// Replace values of the vault by other ones of the file, by a rotation: of every entry, or of one with --replace=NAME; repeatable.
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     replace: Vec<String>,
-    /// Take only these of the suggested names; repeatable.
+    /// Import only these of the suggested names; repeatable.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Another name for one of them, like mqtt/password=broker/zigbee; repeatable.
     #[arg(long, value_name = "SUGGESTED=NAME")]
     rename: Vec<String>,
-    /// Who answers for those of which the file does not say.
+    /// Who is responsible for those of which the file does not say.
     #[arg(long, value_name = "WHO")]
     owner: Option<String>,
     /// What those are for of which the file does not say.
@@ -156,7 +156,7 @@ impl Import {
                     return Err(failure);
                 }
                 context.output.aside(
-                    "The vault was not asked what it holds already: the gateway does not answer.",
+                    "The entries were not compared with the vault, because the gateway does not respond.",
                 );
                 Ok(None)
             }
@@ -172,7 +172,7 @@ impl Import {
     ) -> Result<Entry<'a>, Failure> {
         let Planned { found, name, fate } = planned;
         let (outcome, why) = match fate {
-            Fate::NotAsked => ("left", Some("it was not asked for".to_owned())),
+            Fate::NotAsked => ("left", Some("it was not requested".to_owned())),
             Fate::Here(why) => ("already_here", Some(why)),
             Fate::Differs(why) => ("differs", Some(why)),
             Fate::Refused(why) => ("refused", Some(why)),
@@ -219,7 +219,7 @@ impl Import {
         let reading = read(source, &name, &bytes).map_err(|error| {
             Failure::local(
                 code::SYSTEM,
-                "The file cannot be imported from.",
+                "The file cannot be imported.",
                 format!("{error}."),
                 "Correct the file, or name its kind with --from.",
             )
@@ -235,7 +235,7 @@ impl Import {
             Recognized::Several(kinds) => kinds,
             Recognized::Unknown => {
                 return Err(Failure::usage(&format!(
-                    "{} is of no known kind: name it with --from",
+                    "{} is of an unknown kind: name the kind with --from",
                     self.file.display()
                 )));
             }
@@ -281,7 +281,7 @@ impl Import {
                 Some(_) => {}
                 None => {
                     return Err(Failure::usage(&format!(
-                        "{pair:?} is no new name: write SUGGESTED=NAME"
+                        "{pair:?} is not a new name: write SUGGESTED=NAME"
                     )));
                 }
             }
@@ -302,7 +302,7 @@ impl Import {
         };
         if let Some(unknown) = self.only.iter().find(|only| !suggested(only)) {
             return Err(Failure::usage(&format!(
-                "{unknown} is none of the names that are suggested for {}: see them without --take",
+                "{unknown} is not one of the names suggested for {}: run without --take to see them",
                 self.file.display()
             )));
         }
@@ -317,7 +317,7 @@ impl Import {
         });
         match lacking {
             Some((found, why)) => Err(Failure::usage(&format!(
-                "nothing was taken: {} in line {} lacks something: {why}",
+                "nothing was imported: {} in line {} is incomplete: {why}",
                 found.suggested, found.line
             ))),
             None => Ok(()),
@@ -329,11 +329,9 @@ impl Import {
         let owner = found.owner.is_none() && self.owner.is_none();
         let purpose = found.purpose.is_none() && self.purpose.is_none();
         match (owner, purpose) {
-            (true, true) => {
-                Some("say who answers for it and what it is for: --owner WHO --purpose WHY".into())
-            }
-            (true, false) => Some("say who answers for it: --owner WHO".into()),
-            (false, true) => Some("say what it is for: --purpose WHY".into()),
+            (true, true) => Some("name its owner and purpose: --owner WHO --purpose WHY".into()),
+            (true, false) => Some("name its owner: --owner WHO".into()),
+            (false, true) => Some("name its purpose: --purpose WHY".into()),
             (false, false) => None,
         }
     }
@@ -438,14 +436,14 @@ fn text(imported: &Imported<'_>) -> String {
         .iter()
         .any(|entry| entry.outcome == "differs")
     {
-        text += "\n\nThe vault holds other values for some of these: `--take --replace=NAME` puts one of the file in its place, by a rotation; --replace puts all.";
+        text += "\n\nThe vault has different values for some of these. `--take --replace=NAME` rotates one to the value of the file, --replace all of them.";
     }
     if !imported.entries.iter().any(takes) {
-        text += "\n\nThere is nothing to take.";
+        text += "\n\nThere is nothing to import.";
     } else if imported.dry_run {
         text += "\n\nNothing was changed. Run it again with --take to move these into the vault.";
     } else {
-        text += "\n\nThe file was not changed: put what was taken back into it with `hearthkey credential render`, or delete it.";
+        text += "\n\nThe file was not changed. Write the values into it with `hearthkey credential render`, or delete it.";
     }
     text
 }

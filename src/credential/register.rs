@@ -1,4 +1,4 @@
-//! `hearthkey credential register`: the open register of everything that is kept and who answers for it.
+//! `hearthkey credential register`: the open register of everything that is kept and who is responsible for it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct Register {
     /// The file to write, readable by you alone.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Replace a file that is there already.
+    /// Replace an existing file.
     #[arg(long)]
     replace: bool,
     /// Its form; otherwise as the file's name says, and JSON if it says nothing.

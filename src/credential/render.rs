@@ -60,7 +60,7 @@ enum Form<'a> {
     Dotenv,
     /// Base64 (RFC 4648 §4).
     Base64,
-    /// What the bridge calls it: the user name of a password.
+    /// Its id at the bridge: the user name of a password.
     Id,
     /// One field of a value that is a JSON object: JSON, and so YAML too. The numbers of Zigbee2MQTT are also written from
     /// a value that is nothing but that field, in digits.
@@ -93,7 +93,7 @@ impl Render {
         }
         if same_file(&self.template, &self.out) {
             return Err(Failure::usage(&format!(
-                "{} is the template itself, which would be lost: name another file with --out",
+                "{} is the template itself, which would be overwritten: name another file with --out",
                 self.out.display()
             )));
         }
@@ -154,11 +154,11 @@ impl Render {
     }
 }
 
-/// What a person is told of a file that was written.
+/// What a person reads about a file that was written.
 fn told(out: &Path, credentials: &[&str]) -> String {
     match credentials {
         [] => format!(
-            "{} is the template as it was: it has no place for a value, like {{{{ hearthkey:hue/api-key }}}}.",
+            "{} is an unchanged copy of the template: it has no place for a value, like {{{{ hearthkey:hue/api-key }}}}.",
             out.display()
         ),
         names => format!("{} holds {} now.", out.display(), names.join(", ")),
@@ -220,7 +220,7 @@ fn form_of(word: &str) -> Result<Form<'_>, String> {
         "base64" => Ok(Form::Base64),
         "id" => Ok(Form::Id),
         _ => Err(format!(
-            "{word:?} is no form of a value: use text, yaml, json, toml, env, dotenv, base64, id, or .NAME for a field"
+            "{word:?} is not a form of a value: use text, yaml, json, toml, env, dotenv, base64, id, or .NAME for a field"
         )),
     }
 }
@@ -233,7 +233,7 @@ fn filled(given: &Given, form: Form<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> 
         return Err(Failure::local(
             code::VALUE,
             &format!("{} has no id to be written there.", given.name),
-            "No bridge has a name for its value.".to_owned(),
+            "It has no id at a bridge.".to_owned(),
             "Leave the form out to write the value; or record the id with `hearthkey credential rotate … --remote-id ID`.",
         ));
     };
@@ -275,7 +275,7 @@ fn written(name: &str, form: Form<'_>, value: &[u8]) -> Result<Zeroizing<Vec<u8>
         }
         Form::Field(field) => field_of(text, field).ok_or_else(|| {
             unfit(
-                &format!("Its value is no JSON object with a field {field:?}."),
+                &format!("Its value is not a JSON object with a field {field:?}."),
                 "Name a field that it has, or leave the form out to write the whole value.",
             )
         })?,

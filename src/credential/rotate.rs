@@ -20,19 +20,19 @@ pub struct Rotate {
     target: Target,
     #[command(flatten)]
     value: ValueSource,
-    /// Let the gateway make the value, though nobody else will know of it until it is put in place.
+    /// Let the gateway create the value, even if no connected bridge puts it in place.
     #[arg(long, conflicts_with_all = ["from_file", "stdin"])]
     generate: bool,
-    /// What the bridge calls the new value, if the bridge issued it to you.
+    /// The id of the new value at the bridge, if the bridge issued it to you.
     #[arg(long, value_name = "ID")]
     remote_id: Option<String>,
-    /// How long both values live, like 24h; 0s ends the old one at once.
+    /// How long both values are valid, like 24h; 0s ends the old one at once.
     #[arg(long, value_name = "SPAN")]
     overlap: Option<String>,
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
-    /// Go on although it costs something, like pairing devices again.
+    /// Accept the cost of the rotation, like pairing devices again.
     #[arg(long)]
     accept_cost: bool,
 }
@@ -53,7 +53,7 @@ pub struct Retire {
     /// The credential: bridge/key.
     #[arg(required_unless_present = "project")]
     name: Option<String>,
-    /// Its environment. It may be left out where the name stands in one environment only.
+    /// Its environment. It may be left out where the name is in one environment only.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: Option<String>,
     /// Retire everything that is used in this place only, and take the place out of the rest.
@@ -172,8 +172,7 @@ pub fn one(retired: &Retired) -> String {
         retired.shred_at
     );
     if !retired.durable {
-        text += "\nNothing of it is given out any more, but that is not on the disk yet: it holds while the gateway \
-                 runs, which tries again every second until the disk takes it.";
+        text += "\nIt is no longer given out, but this is not saved to disk yet. The gateway retries every second until it is saved.";
     }
     if !retired.tokens_revoked.is_empty() {
         text += &format!(
@@ -182,7 +181,7 @@ pub fn one(retired: &Retired) -> String {
         );
     }
     if !retired.by_hand.is_empty() {
-        text += "\nLeft to do by hand:";
+        text += "\nTo do by hand:";
         for what in &retired.by_hand {
             text += &format!("\n- {what}");
         }

@@ -28,7 +28,7 @@ pub struct Run {
     reason: Option<String>,
     #[command(flatten)]
     showing: Showing,
-    /// Hand the values over as files in memory: VARIABLE_FILE names each. They are gone with the command.
+    /// Pass the values as files in memory: VARIABLE_FILE names each. They end with the command.
     #[arg(long)]
     as_files: bool,
     /// The credentials: hue/api-key becomes HUE_API_KEY; KEY=hue/api-key names the variable. What the bridge calls a
@@ -62,7 +62,7 @@ impl std::str::FromStr for Wanted {
                 .all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !fit {
             return Err(format!(
-                "{variable:?} is no name for a variable: write VARIABLE={name}"
+                "{variable:?} is not a name for a variable: write VARIABLE={name}"
             ));
         }
         Ok(Self {
@@ -125,7 +125,7 @@ impl Run {
             command.env(variable, value);
         }
         let error = command.exec();
-        let given = "The values were obtained, and are on record as given to it.";
+        let given = "The values were obtained, and the log records that they were given to it.";
         Err(match error.kind() {
             ErrorKind::NotFound => Missing::Interpreter.failure(program, given),
             ErrorKind::PermissionDenied => Missing::Right.failure(program, given),
@@ -246,9 +246,9 @@ fn as_variable(name: &str, given: &Given) -> Result<OsString, Failure> {
     if bytes.contains(&0) {
         return Err(Failure::local(
             code::VALUE,
-            &format!("{name} cannot be put into a variable."),
-            "Its value holds a zero byte, which no variable can.".to_owned(),
-            "Hand it over as a file in memory: add --as-files.",
+            &format!("{name} cannot be passed in a variable."),
+            "Its value contains a zero byte.".to_owned(),
+            "Pass it as a file in memory: add --as-files.",
         ));
     }
     Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec()))

@@ -31,28 +31,28 @@ pub struct Scan {
     /// Directories, files and repositories; of every repository in them, its whole history too.
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
-    /// Look at what is staged for the next commit only, as the pre-commit hook does.
+    /// Scan only what is staged for the next commit, as the pre-commit hook does.
     #[arg(long, conflicts_with = "tree_only")]
     staged: bool,
-    /// Leave the histories out.
+    /// Skip the histories.
     #[arg(long)]
     tree_only: bool,
-    /// Look for known forms of secrets only, and ask no gateway.
+    /// Scan only for known forms of secrets, without a gateway.
     #[arg(long)]
     offline: bool,
-    /// Look for the vault's own values only.
+    /// Scan only for the vault's own values.
     #[arg(long, conflicts_with = "offline")]
     own_only: bool,
     /// Write the result as SARIF 2.1.0.
     #[arg(long, value_name = "FILE")]
     sarif: Option<PathBuf>,
-    /// Replace a SARIF file that is there already.
+    /// Replace an existing SARIF file.
     #[arg(long, requires = "sarif")]
     replace: bool,
     /// What is ignored, and why [default: .hearthkeyignore.toml in the first path].
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
-    /// Tell the gateway nothing of what was found.
+    /// Do not report the findings to the gateway.
     #[arg(long)]
     no_report: bool,
     /// Install the pre-commit hook into the repository of the path, and scan nothing.
@@ -79,7 +79,7 @@ fn failed(error: &impl std::fmt::Display) -> Failure {
         code::SCAN,
         "The scan could not be finished.",
         format!("{error}."),
-        "Put that right, then scan again; nothing was changed.",
+        "Fix that, then scan again. Nothing was changed.",
     )
 }
 
@@ -146,7 +146,7 @@ impl Scan {
             return Ok(());
         }
         Err(Failure::Answered {
-            why: "No leak found, but not everything was looked at.".to_owned(),
+            why: "No leak found, but not everything was scanned.".to_owned(),
             exit: EXIT_NOT_WHOLE,
         })
     }
@@ -230,7 +230,7 @@ fn hook(context: &Context, path: &Path) -> Result<(), Failure> {
             code::SCAN,
             "The hook was not installed.",
             &error,
-            "Put that right, then try again.",
+            "Fix that, then try again.",
         )
     })?;
     let hooked = Hooked {
@@ -239,9 +239,9 @@ fn hook(context: &Context, path: &Path) -> Result<(), Failure> {
         shared: installed.shared,
     };
     context.output.answer(&hooked, || match installed.already {
-        true => format!("{} looks for secrets already.", installed.path.display()),
+        true => format!("{} already scans for secrets.", installed.path.display()),
         false => format!(
-            "{} looks for secrets in every commit from now on.",
+            "{} now scans every commit for secrets.",
             installed.path.display()
         ),
     })

@@ -12,7 +12,7 @@ use crate::url_path::encode;
 pub struct Target {
     /// The credential: bridge/key.
     pub name: String,
-    /// Its environment. It may be left out where the name stands in one environment only.
+    /// Its environment. It may be left out where the name is in one environment only.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     pub env: Option<String>,
 }
@@ -36,15 +36,15 @@ impl Target {
             (Some(only), true) if only.is_empty() => Ok("-".to_owned()),
             (Some(only), true) => Ok(only),
             (Some(last), false) => Err(Failure::usage(&format!(
-                "{} stands in more than one environment ({}, {last}): name it with --env",
+                "{} is in more than one environment ({}, {last}): name it with --env",
                 self.name,
                 found.join(", ")
             ))),
             (None, _) => Err(Failure::local(
                 hearthkey_api::code::NOT_FOUND,
                 &format!("There is no credential {}.", self.name),
-                "No environment of this home has one of that name.".to_owned(),
-                "See what there is with `hearthkey credential list`.",
+                "No environment of this home has a credential of that name.".to_owned(),
+                "List the credentials with `hearthkey credential list`.",
             )),
         }
     }

@@ -77,7 +77,7 @@ fn policy(policy: &RotationPolicyView, tier: &str) -> String {
         policy
             .overlap
             .as_ref()
-            .map(|span| format!("both values live {span}")),
+            .map(|span| format!("both values are valid {span}")),
     );
     parts.join(", ")
 }
@@ -125,7 +125,7 @@ pub fn one(c: &CredentialView) -> String {
         ("scopes found", c.found_scopes.as_deref().and_then(list_of)),
         (
             "privileged",
-            c.privileged.then(|| "yes: it may do everything".into()),
+            c.privileged.then(|| "yes: it has every permission".into()),
         ),
         ("rotation", vault.then(|| policy(&c.rotation, &c.tier))),
         ("due", c.due.clone()),
@@ -180,14 +180,14 @@ pub fn rotation(r: &RotationView) -> String {
     let version = |version: Option<u32>| version.map_or("none".into(), |v| v.to_string());
     let change = format!("{} → {}", version(r.from_version), version(r.to_version));
     let now = match r.step.as_str() {
-        _ if r.held => "it waits for a person: the bridge could not be reached",
-        "mint" => "a new value is being had",
-        "verify" => "the new value is being tried",
-        "switch" => "both values live; dependents switch",
+        _ if r.held => "held: the bridge could not be reached",
+        "mint" => "a new value is being created",
+        "verify" => "the new value is being tested",
+        "switch" => "both values are valid; places of use switch",
         "revoke" => "the old value is being ended",
         "undo" => "the new value is being taken back",
         "done" => "done",
-        _ => "undone: the old value is the only one",
+        _ => "undone: only the old value is valid",
     };
     let mut lines = vec![format!(
         "rotation of {} in {}, version {change}: {now} ({}, begun by {} at {})",

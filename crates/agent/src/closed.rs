@@ -261,7 +261,7 @@ impl fmt::Display for ClosedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Requested => f.write_str("this device ended the connection"),
-            Self::Revoked => f.write_str("the gateway says that this certificate is revoked"),
+            Self::Revoked => f.write_str("the gateway reports this certificate as revoked"),
             Self::TlsRefused { alert } => {
                 write!(f, "the gateway refused the TLS handshake ({alert})")
             }
@@ -281,7 +281,7 @@ impl fmt::Display for ClosedReason {
                 f,
                 "the gateway ended the session (code {code:#04x}): {reason}"
             ),
-            Self::Overflowed => f.write_str("messages came faster than they were taken"),
+            Self::Overflowed => f.write_str("messages arrived faster than they were read"),
             Self::Lost { why } => write!(f, "the connection was lost: {why}"),
         }
     }

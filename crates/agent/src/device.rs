@@ -42,7 +42,7 @@ pub struct Status {
     pub serial: String,
     /// End of the current certificate's life.
     pub not_after: Moment,
-    /// Earliest renewal, as far as the device knows.
+    /// Earliest renewal, as far as the device can tell.
     pub renew_after: Moment,
     /// SHA-256 of the trust bundle in use.
     pub trust_bundle_sha256: Fingerprint,
@@ -140,7 +140,7 @@ impl Device {
         if follow_disk(&mut state, &slots.current().leaf, &trust) {
             // It follows from the other files each time: a full disk keeps no device from its work.
             if let Err(error) = directory.write_state(&state) {
-                tracing::error!(%error, "what the device remembers could not be written");
+                tracing::error!(%error, "the device's state could not be written");
             }
         }
         Ok(Self {
@@ -170,7 +170,7 @@ impl Device {
         Ok(session)
     }
 
-    /// The same; whether the disk has taken what followed from it stands beside the session.
+    /// The same; whether the disk has taken what followed from it is beside the session.
     pub(crate) async fn connect_and_keep(
         &mut self,
     ) -> Result<(Session, Result<(), DirectoryError>), DeviceConnectError> {
@@ -264,12 +264,12 @@ impl Device {
             Need::Time => None,
             Need::Claim => Some(claim),
             Need::Date if now < *not_after => Some(format!(
-                "By this machine's clock the certificate is good until {not_after}: compare both clocks. If they are \
+                "By this machine's clock the certificate is valid until {not_after}. Compare both clocks. If they are \
                  right: {claim}"
             )),
             Need::Date => Some(claim),
             Need::Resumption => Some(format!(
-                "The device is suspended. When it may go on, run `hearthkey device resume {device}` at the gateway; an \
+                "The device is suspended. To admit it again, run `hearthkey device resume {device}` at the gateway; an \
                  agent that is restarted connects at once"
             )),
             Need::Setup => Some(format!(
@@ -370,7 +370,7 @@ pub(crate) fn connect_remedy(reason: &ClosedReason) -> &'static str {
     }
     match reason {
         ClosedReason::NotTrusted { .. } => {
-            "Check this machine's clock, and that host and port still lead to your gateway; if its roots were replaced by force, enroll again"
+            "Check this machine's clock, and that host and port still lead to your gateway; if its root certificates were replaced, enroll again"
         }
         _ => "Check that the gateway runs and can be reached from here",
     }
@@ -413,7 +413,7 @@ impl Explain for RenewError {
             Self::Key(_) | Self::Exchange(_) | Self::Certificate(_) => Explanation::new(
                 WHAT,
                 self.to_string(),
-                "Wait: the agent asks again with the same key; if it goes on, look the device up at the gateway",
+                "Wait: the agent retries with the same key. If this continues, check the device at the gateway",
             ),
         }
     }
@@ -430,10 +430,7 @@ mod tests {
         })
         .explain();
         assert_eq!(told.what, "This device has been revoked");
-        assert_eq!(
-            told.why,
-            "the gateway says that this certificate is revoked"
-        );
+        assert_eq!(told.why, "the gateway reports this certificate as revoked");
         assert!(told.remedy.contains("open a new claim"));
     }
 }

@@ -125,9 +125,7 @@ impl Explain for DirectoryError {
             Self::Io { .. } => {
                 "Check that the directory is on a disk with room and belongs to the user the agent runs as"
             }
-            Self::InUse { .. } => {
-                "Stop the other agent first, or give this one a directory of its own"
-            }
+            Self::InUse { .. } => "Stop the other agent first, or give this one its own directory",
             Self::NotEnrolled { .. } => {
                 "Open a claim for the device at the gateway and run hearthkey-agent enroll with it"
             }
@@ -144,8 +142,8 @@ impl Explain for DirectoryError {
 }
 
 impl DeviceDirectory {
-    /// Opens a directory for a new device, making it if need be, and keeps other writers out. Whoever owns the directory
-    /// has the device: it has to be whoever enrolls it.
+    /// Opens a directory for a new device, making it if need be, and keeps other writers out. The owner of the directory
+    /// controls the device, so it has to be the user who enrolls it.
     pub(crate) fn open_to_enroll(path: &Path) -> Result<Self, DirectoryError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -256,7 +254,7 @@ impl DeviceDirectory {
         let shown = path.display();
         let (why, remedy) = if ![home.uid(), geteuid().as_raw(), 0].contains(&key.uid()) {
             let remedy = format!(
-                "Whoever made it has the device: remove it with `rm '{shown}'`, and enroll with a new claim"
+                "Its creator controls the device: remove it with `rm '{shown}'`, and enroll with a new claim"
             );
             ("the key belongs to another user", remedy)
         } else if key.mode() & 0o077 != 0 {

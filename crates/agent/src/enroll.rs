@@ -43,7 +43,7 @@ pub enum EnrollError {
         device: String,
     },
     /// A file that is there has a name of this agent's, and was not written by it.
-    #[error("{} is there, and no agent has written it", path.display())]
+    #[error("{} exists, and was not written by an agent", path.display())]
     NotOurs {
         /// The file.
         path: PathBuf,
@@ -84,7 +84,7 @@ impl Enrollment {
         }
     }
 
-    /// Enrolls the device into a directory. `waiting` hears each refusal that will pass, and how many seconds the
+    /// Enrolls the device into a directory. `waiting` gets each refusal that will pass, and how many seconds the
     /// enrollment waits for it. Enrolling again with the same claim finds the first result, or continues towards it.
     pub async fn run(
         &self,
@@ -184,7 +184,7 @@ impl Enrollment {
             session.close().await;
             match answer {
                 Ok(accepted) => return Ok((read_answer(&accepted)?, trust)),
-                // A claim's connection is short-lived: whoever waits for an approval comes back.
+                // A claim's connection is short-lived: a device that waits for approval reconnects.
                 Err(Asked::Again) => {}
                 Err(Asked::Failed(error)) => return Err(error),
             }
@@ -310,7 +310,7 @@ impl Explain for EnrollError {
                 return Explanation::new(WHAT, self.to_string(), rejection.remedy.clone());
             }
             Self::AlreadyEnrolled { .. } => {
-                "Choose another directory, or give up the earlier identity with --replace"
+                "Choose another directory, or replace the earlier identity with --replace"
             }
             Self::NotOurs { .. } => {
                 "Choose another directory, or have the file replaced with --replace"
@@ -322,7 +322,7 @@ impl Explain for EnrollError {
                 "Enroll again with the same claim while it is open: the key is kept"
             }
             Self::Certificate(_) | Self::Trust(_) => {
-                "Tell whoever runs the gateway: it answered this device with something not meant for it"
+                "Tell the person who runs the gateway: its response was not meant for this device"
             }
         };
         Explanation::new(WHAT, self.to_string(), remedy)

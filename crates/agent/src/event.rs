@@ -147,7 +147,7 @@ impl fmt::Display for Event {
                 device,
                 serial,
                 not_after,
-            } => format!("connected as {device}; certificate {serial} is good until {not_after}"),
+            } => format!("connected as {device}; certificate {serial} is valid until {not_after}"),
             Self::Disconnected {
                 reason,
                 remedy,
@@ -157,28 +157,28 @@ impl fmt::Display for Event {
                 reason, renewal_at, ..
             } => notice(*reason, *renewal_at),
             Self::Renewed { serial, not_after } => {
-                format!("renewed: certificate {serial} is good until {not_after}")
+                format!("renewed: certificate {serial} is valid until {not_after}")
             }
             Self::RenewalRefused {
                 rejection,
                 retry_at,
             } => refusal(rejection, *retry_at),
             Self::RenewalFailed { why, retry_at } => {
-                format!("not renewed: {why}; asking again at {retry_at}")
+                format!("not renewed: {why}; retrying at {retry_at}")
             }
             Self::TrustUpdated {
                 trust_bundle_sha256,
-            } => format!("new trust bundle {trust_bundle_sha256} taken over"),
-            Self::TrustRefused { why } => format!("trust bundle not taken over: {why}"),
+            } => format!("new trust bundle {trust_bundle_sha256} installed"),
+            Self::TrustRefused { why } => format!("trust bundle not installed: {why}"),
             Self::CheckpointWentBackwards {
                 setback,
                 seen_size,
                 new_size,
             } => went_backwards(*setback, *seen_size, *new_size),
             Self::SubscriptionDenied { topic } => {
-                format!("the gateway does not let this device read {topic}")
+                format!("this device may not subscribe to {topic}")
             }
-            Self::Unreadable { topic, why } => format!("cannot read what came on {topic}: {why}"),
+            Self::Unreadable { topic, why } => format!("cannot read a message on {topic}: {why}"),
             Self::HookFinished { exit_status } => exit_status.map_or_else(
                 || "the hook was ended by a signal".to_owned(),
                 |status| format!("the hook ended with status {status}"),
@@ -186,7 +186,7 @@ impl fmt::Display for Event {
             Self::HookFailed { why } => format!("the hook did not run: {why}"),
             Self::NotSaved { why } => {
                 format!(
-                    "not written down: {why}. Look at the disk: it is tried again every minute, and the session goes on"
+                    "not saved: {why}. Check the disk. Saving is retried every minute, and the session continues"
                 )
             }
             Self::Stopped => "stopped".to_owned(),
@@ -211,7 +211,7 @@ fn not_connected(reason: &ClosedReason, remedy: Option<&str>, retry_in_ms: u64) 
 
 fn notice(reason: NoticeReason, renewal_at: Option<Moment>) -> String {
     match (renewal_at, reason) {
-        (None, _) => "the gateway's notice has been answered already".to_owned(),
+        (None, _) => "the gateway's notice was answered before".to_owned(),
         (Some(at), NoticeReason::Operator) => {
             format!("an operator asks for a new certificate; renewing at {at}")
         }
@@ -226,13 +226,13 @@ fn refusal(rejection: &Rejection, retry_at: Moment) -> String {
         remedy,
         ..
     } = rejection;
-    format!("not renewed yet: {message} ({code}). {remedy}. Asking again at {retry_at}")
+    format!("not renewed yet: {message} ({code}). {remedy}. Retrying at {retry_at}")
 }
 
 fn went_backwards(setback: Setback, seen_size: u64, new_size: u64) -> String {
     let how = match setback {
         Setback::Smaller => "it is shorter than it was",
-        Setback::Rewritten => "its records are other ones than they were",
+        Setback::Rewritten => "its records have changed",
         Setback::OtherLog => "it is another log",
     };
     format!(
@@ -289,7 +289,7 @@ mod tests {
         };
         assert_eq!(
             event.to_string(),
-            "not renewed yet: The gateway is sealed (gateway_sealed). Unseal it. Asking again at 1970-01-01T00:01:00Z"
+            "not renewed yet: The gateway is sealed (gateway_sealed). Unseal it. Retrying at 1970-01-01T00:01:00Z"
         );
     }
 }

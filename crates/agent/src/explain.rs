@@ -1,4 +1,4 @@
-//! What a person is told when something fails: what, why, and what to do about it.
+//! What a person reads when something fails: what, why, and what to do about it.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! The device side of Hearthkey: make a key, enroll with a claim, stay connected, stay renewed.
 //!
-//! The agent speaks the public protocol (`docs/MQTT.md`) and knows nothing of the gateway's crates. What holds here:
+//! The agent speaks the public protocol (`docs/MQTT.md`) and uses nothing of the gateway's crates. What holds here:
 //! - **Nothing secret leaves before the pin is proven.** The first connection offers the ALPN protocol
 //!   `hearthkey-enroll`; the gateway answers with its whole chain, in which the root named by the claim must stand and
 //!   to which the server's leaf must lead. Later connections trust `trust.pem` and nothing else.

@@ -34,7 +34,7 @@ enum Command {
     Enroll(Enroll),
     /// Stay connected and renewed until SIGTERM or SIGINT.
     Run(Run),
-    /// Look once whether the certificate is to be renewed, beside a product that uses it.
+    /// Check once whether the certificate is due for renewal, beside a product that uses it.
     #[command(after_help = RENEW_HELP, arg(once()))]
     Renew(Renew),
     /// Show what the directory holds; works beside a running agent.
@@ -43,7 +43,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Print what lets a shell complete commands and flags.
+    /// Print the completion script of a shell.
     Completions(manual::Completions),
     /// Print the manual page, or write those of all commands.
     Man(manual::Manual),
@@ -62,7 +62,7 @@ struct Enroll {
         hide_env_values = true
     )]
     claim: String,
-    /// The device's directory; it is made if need be, for its owner only.
+    /// The device's directory; created if needed, for its owner only.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// Model name to record at the gateway.
@@ -77,10 +77,10 @@ struct Enroll {
     /// SHA-256 of the firmware image to record at the gateway, in hexadecimal.
     #[arg(long, value_name = "HEX")]
     firmware_sha256: Option<Fingerprint>,
-    /// Give up the identity that the directory holds from another claim.
+    /// Replace the identity that the directory holds from another claim.
     #[arg(long)]
     replace: bool,
-    /// How long to keep asking while the gateway is busy or a person has yet to approve.
+    /// How long to retry while the gateway is busy or approval is pending.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = seconds)]
     patience_s: u64,
 }
@@ -107,11 +107,11 @@ struct Renew {
     /// The device's directory.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Ask the gateway although it is too early by the notice.
+    /// Ask the gateway even if the notice says that it is too early.
     #[arg(long)]
     now: bool,
     /// Program to run after a renewal, without a shell: it gets HEARTHKEY_DIR, HEARTHKEY_DEVICE, HEARTHKEY_NOT_AFTER and
-    /// PATH, and 60 seconds. It runs again with the next look if it does not end with status 0.
+    /// PATH, and 60 seconds. It runs again at the next check if it does not end with status 0.
     #[arg(long, value_name = "PROGRAM")]
     hook: Option<PathBuf>,
 }
@@ -119,7 +119,7 @@ struct Renew {
 /// Says in a crontab what the command does anyway.
 fn once() -> Arg {
     let arg = Arg::new("once").long("once").action(ArgAction::SetTrue);
-    arg.help("Look once and end; this is what the command does without it, too")
+    arg.help("Check once and exit; this is also the default")
 }
 
 /// A failure on its way to the person: what to say, and the exit code.
@@ -181,7 +181,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let why: Vec<&str> = why.take_while(|line| !line.is_empty()).collect();
         tell_failure(
             &Explanation {
-                what: "The command line cannot be understood".to_owned(),
+                what: "The command line is not valid".to_owned(),
                 why: why.join(" "),
                 remedy: "See hearthkey-agent --help, or --help after the command".to_owned(),
             },
@@ -226,7 +226,7 @@ async fn enroll(args: Enroll, json: bool) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(stop_signal()?);
     let enrolled = enrollment.run(&args.dir, |refusal, wait_s| {
         say(&format!(
-            "Waiting: {} ({}). {}. Asking again in {wait_s} s",
+            "Waiting: {} ({}). {}. Retrying in {wait_s} s",
             refusal.message, refusal.code, refusal.remedy
         ));
     });
@@ -313,7 +313,7 @@ fn tell_event(event: Event, json: bool) {
     let at = clock::now();
     if json {
         if event.is_error() {
-            tracing::error!(%event, "a person should look into this");
+            tracing::error!(%event, "a person should check this");
         }
         print_json(&EventLine { at, event });
     } else if event.is_error() {

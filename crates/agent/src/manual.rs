@@ -92,13 +92,13 @@ fn write_pages(mut command: Command, directory: &Path, replace: bool) -> io::Res
         match fs::symlink_metadata(&path) {
             Ok(known) if replace && known.is_file() => fs::remove_file(&path)?,
             Ok(_) => {
-                let why = "is there already; a file is replaced with --replace";
+                let why = "already exists; --replace replaces it";
                 return Err(io::Error::other(format!("{} {why}", path.display())));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // A new file, whoever puts something there meanwhile.
+        // A new file, even if another program puts one there meanwhile.
         page.render(&mut File::create_new(&path)?)?;
     }
     Ok(())

@@ -70,7 +70,7 @@ impl fmt::Display for Once {
                 serial, not_after, ..
             } => write!(
                 f,
-                "renewed: certificate {serial} is good until {not_after}. Whatever uses it has to connect anew within a day"
+                "renewed: certificate {serial} is valid until {not_after}. Programs that use it have to reconnect within a day"
             ),
             Self::NotDue {
                 serial,
@@ -78,7 +78,7 @@ impl fmt::Display for Once {
                 renew_after,
             } => write!(
                 f,
-                "not renewed: certificate {serial} is good until {not_after}, and to be renewed from {renew_after} on"
+                "not renewed: certificate {serial} is valid until {not_after}, and due for renewal from {renew_after}"
             ),
             Self::JustRenewed {
                 serial,
@@ -86,9 +86,9 @@ impl fmt::Display for Once {
                 next_look,
             } => write!(
                 f,
-                "not renewed: certificate {serial} is good until {not_after}, and new. Whatever uses it is given time to \
-                 connect with it; the gateway is asked again from {next_look} on. Has somebody asked for a new key since \
-                 (hearthkey device rotate)? Then add --now"
+                "not renewed: certificate {serial} is valid until {not_after}, and new. Programs that use it have time to \
+                 reconnect; the next check is possible from {next_look}. If a new key was requested since \
+                 (hearthkey device rotate), add --now"
             ),
         }
     }
@@ -116,7 +116,7 @@ pub enum OnceError {
     Hook {
         /// Why.
         why: String,
-        /// The certificate that it should have told of; nothing if none was asked for.
+        /// The certificate that it should have reported; nothing if none was requested.
         renewed: Option<String>,
     },
 }
@@ -160,12 +160,12 @@ impl Explain for OnceError {
                 why,
                 renewed: Some(serial),
             } => Explanation::new(
-                format!("Certificate {serial} is in its place, and the hook did not do its work"),
+                format!("Certificate {serial} is installed, but the hook failed"),
                 why.clone(),
-                "See to it that whatever uses the files connects anew within a day; the hook runs again with the next look",
+                "Make the programs that use the files reconnect within a day. The hook runs again at the next check",
             ),
             Self::Hook { why, renewed: None } => Explanation::new(
-                "Nothing was looked at",
+                "Nothing was checked",
                 why.clone(),
                 "Correct --hook, or leave it out",
             ),

@@ -76,7 +76,7 @@ impl From<RawRejection> for Rejection {
         Self {
             code: printable(&raw.code),
             message: sentence(&raw.message, "The gateway gave no reason"),
-            remedy: sentence(&raw.remedy, "Ask whoever runs the gateway"),
+            remedy: sentence(&raw.remedy, "Ask the person who runs the gateway"),
             retry_after_s: raw.retry_after_s,
         }
     }
@@ -177,7 +177,7 @@ mod tests {
     fn a_rejection_without_words_still_says_what_to_do() {
         let bare: Rejection = serde_json::from_str(r#"{"code":"x","message":"No more."}"#).unwrap();
         assert_eq!(bare.message, "No more");
-        assert_eq!(bare.remedy, "Ask whoever runs the gateway");
+        assert_eq!(bare.remedy, "Ask the person who runs the gateway");
     }
 
     #[test]

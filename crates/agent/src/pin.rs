@@ -33,7 +33,7 @@ pub enum PinError {
     )]
     Mismatch,
     /// A certificate has the pinned key, but that key did not sign it.
-    #[error("the server presented a root certificate that its own key did not sign")]
+    #[error("the server presented a root certificate that is not signed by its own key")]
     NotSelfSigned,
 }
 

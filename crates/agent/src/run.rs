@@ -23,7 +23,7 @@ use crate::session::{ConnectError, ExchangeError, Message, Session};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The gateway revoked this device.
-    #[error("the gateway says that this certificate is revoked")]
+    #[error("the gateway reports this certificate as revoked")]
     Revoked,
     /// The gateway refused a renewal for good.
     #[error("{} ({})", .0.message, .0.code)]
@@ -87,7 +87,7 @@ struct Runner<'a> {
     unsaved_since: Option<Moment>,
     /// A trust bundle that the disk did not take, and since when.
     put_off: Option<(Message, Moment)>,
-    /// Whether it has been told that the disk takes nothing.
+    /// Whether it was reported that the disk cannot be written.
     told_not_saved: bool,
 }
 
@@ -100,7 +100,7 @@ const SAVE_EVERY_S: u64 = 60;
 const LOOK_EVERY_S: u64 = 60;
 
 impl Device {
-    /// Stays connected and renewed until `stop` resolves. `hook` is a program to run after each renewal; `emit` hears
+    /// Stays connected and renewed until `stop` resolves. `hook` is a program to run after each renewal; `emit` gets
     /// what happens. Returns an error only where trying again cannot help.
     pub async fn run(
         self,
@@ -255,7 +255,7 @@ impl Runner<'_> {
     }
 
     /// Subscribes to what a device follows: with a certificate in its grace, which may do nothing but renew, to its notice
-    /// alone. A topic that is denied is told and done without.
+    /// alone. A denied topic is reported, and the session continues without it.
     async fn listen(&mut self, session: &Session) -> Option<ClosedReason> {
         let notice = self.device.topic("notice");
         let is_in_grace = self.device.state.not_after < clock::now();
@@ -311,7 +311,7 @@ impl Runner<'_> {
         session: &Session,
         message: Message,
     ) -> Result<Step, RunError> {
-        // A newer one stands for it.
+        // A newer one replaces it.
         self.put_off = None;
         let is_new = match self.device.take_bundle(&message.payload) {
             Ok(is_new) => is_new,
@@ -451,7 +451,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Writes the memory down. A disk that does not take it ends no session: it is told once, and tried again.
+    /// Writes the memory down. A disk that does not take it ends no session: it is reported once, and retried.
     fn save_now(&mut self) {
         match self.save() {
             Ok(()) => self.told_not_saved = self.put_off.is_some(),
@@ -491,10 +491,7 @@ mod tests {
     fn a_revoked_device_ends_with_a_clear_message() {
         let told = RunError::Revoked.explain();
         assert_eq!(told.what, "This device has been revoked");
-        assert_eq!(
-            told.why,
-            "the gateway says that this certificate is revoked"
-        );
+        assert_eq!(told.why, "the gateway reports this certificate as revoked");
         assert!(told.remedy.contains("open a new claim"), "{}", told.remedy);
     }
 }

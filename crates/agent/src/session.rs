@@ -66,7 +66,7 @@ pub enum ExchangeError {
         /// The MQTT reason code in words.
         code: String,
     },
-    /// Not a topic or filter that MQTT knows.
+    /// Not a topic or filter that MQTT defines.
     #[error("{topic} is not a topic")]
     InvalidTopic {
         /// What was given.
@@ -91,7 +91,7 @@ pub enum ExchangeError {
 
 type Waiting = Arc<Mutex<Option<Waiter>>>;
 
-/// Whoever waits for the answer to a request on `topic`.
+/// The task that waits for the response to a request on `topic`.
 struct Waiter {
     topic: String,
     answer: oneshot::Sender<(bool, Bytes)>,
@@ -346,7 +346,7 @@ impl Driver {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     if let Some(opened) = self.opened.take() {
-                        // Whoever asked for the connection may have stopped waiting for it.
+                        // The task that asked for the connection may have stopped waiting for it.
                         let _ = opened.send(());
                     }
                 }
@@ -366,7 +366,7 @@ impl Driver {
         reason
     }
 
-    /// Hands a message to whoever waits for it. False if nobody takes messages fast enough.
+    /// Hands a message to the task that waits for it. False if nobody takes messages fast enough.
     fn deliver(&self, publish: rumqttc::Publish) -> bool {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ pub struct BridgeRequest {
     pub environment: String,
     /// `home-assistant`, `mosquitto`, `hue`, `zigbee2mqtt`, `wifi`, `http` or `command`.
     pub kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -39,7 +39,7 @@ pub struct AbilitiesView {
     pub mint: bool,
     /// End a value.
     pub revoke: bool,
-    /// Be told of rotations of what is used there.
+    /// Be notified of rotations of what is used there.
     pub notify: bool,
     /// Make short-lived children for leases.
     pub children: bool,
@@ -60,7 +60,7 @@ pub struct BridgeView {
     pub environment: String,
     /// What kind of system it is.
     pub kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,

@@ -33,7 +33,7 @@ pub struct BulkPreview {
 pub struct BulkEffect {
     /// The device.
     pub device: String,
-    /// Where it stands now.
+    /// Its state now.
     pub from: String,
     /// Where it would stand.
     pub state: String,

@@ -23,7 +23,7 @@ pub struct FindingView {
     pub remedy: String,
     /// What to do about it, for a program; none where it is not one act.
     pub remedy_action: Option<RemedyAction>,
-    /// Since when it is known; none if it follows from the inventory as it stands.
+    /// Since when it is known; none if it follows from the inventory as it is.
     pub since: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub struct PostureFinding {
 /// That somebody has accepted a finding.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AcceptanceView {
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Why.
     pub reason: String,
@@ -86,7 +86,7 @@ pub struct AcceptanceView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptanceRequest {
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Why.
     pub reason: String,

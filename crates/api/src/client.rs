@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub enum CallError {
     /// Nobody answers on the socket.
     #[error(
-        "no gateway answers on {path}: {source}. Start it with `hearthkey run`, or name its data directory with --data-dir"
+        "no gateway responds on {path}: {source}. Start it with `hearthkey run`, or name its data directory with --data-dir"
     )]
     NotRunning {
         /// The socket.
@@ -51,10 +51,12 @@ pub enum CallError {
     #[error("{0}")]
     Problem(Problem),
     /// The answer cannot be understood.
-    #[error("the gateway's answer cannot be understood: {0}. Use the same version on both sides")]
+    #[error("unexpected response from the gateway: {0}. Use the same version on both sides")]
     Garbled(String),
     /// The answer took too long.
-    #[error("the gateway did not answer in time. See whether it is busy with `hearthkey status`")]
+    #[error(
+        "the gateway did not respond in time. Check whether it is busy with `hearthkey status`"
+    )]
     TimedOut,
 }
 

@@ -23,7 +23,7 @@ pub struct RotationPolicyView {
     /// Whether the gateway begins it by itself.
     #[serde(default)]
     pub automatic: bool,
-    /// How long both values live side by side, like `24h`.
+    /// How long both values are valid, like `24h`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overlap: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct CredentialRequest {
     /// What it is: `password`, `api-token`, `api-key`, `wifi-key`, `zigbee-key`, `encryption-key`,
     /// `signing-key` or `other`.
     pub kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -82,7 +82,7 @@ pub struct CredentialRequest {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialChange {
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,
     /// What it is for.
@@ -138,7 +138,7 @@ pub struct CredentialView {
     pub environment: String,
     /// What it is.
     pub kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -391,7 +391,7 @@ pub struct RotateRequest {
     /// Whether the gateway is to make the value in the shape of its kind, though a bridge is connected.
     #[serde(default)]
     pub generate: bool,
-    /// How long both values live side by side, if not as the policy says.
+    /// How long both values are valid, if not as the policy says.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overlap: Option<String>,
     /// Why.
@@ -426,7 +426,7 @@ pub struct Retired {
     pub leases_ended: usize,
     /// Service tokens that were for this credential alone, and are revoked.
     pub tokens_revoked: Vec<String>,
-    /// Values that the bridge was told to end.
+    /// Values that the bridge was asked to end.
     pub revoked_at_bridge: usize,
     /// When its data keys are destroyed.
     pub shred_at: String,

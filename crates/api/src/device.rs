@@ -15,7 +15,7 @@ pub struct ClaimRequest {
     pub profile: String,
     /// Its environment.
     pub environment: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -76,7 +76,7 @@ pub struct DeviceView {
     pub environment: String,
     /// Its profile.
     pub profile: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -165,7 +165,7 @@ pub struct DeviceSummary {
 pub struct DeviceChanged {
     /// The device.
     pub device: String,
-    /// Where it stands now.
+    /// Its state now.
     pub state: String,
     /// Sessions that were dropped.
     pub sessions_dropped: usize,

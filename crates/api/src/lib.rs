@@ -1,7 +1,7 @@
 //! The HTTP contract: what is asked, what is answered, and what went wrong.
 //!
 //! Shapes and texts only. The handlers are in `gateway`, the rules in `core`, and this crate sees
-//! neither, so that whoever speaks to a gateway needs nothing else. Times are RFC 3339 in UTC,
+//! neither, so that a client of a gateway needs nothing else. Times are RFC 3339 in UTC,
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
 mod bridge;

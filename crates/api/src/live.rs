@@ -17,10 +17,10 @@ pub struct Events {
     pub records: Vec<Event>,
     /// Whether devices came or went.
     pub connections: bool,
-    /// Whether something else is found about the home than before. Told of homes of a thousand devices and more, which are
+    /// Whether something else is found about the home than before. Reported for homes of a thousand devices and more, which are
     /// judged beside the requests.
     pub findings: bool,
-    /// Whether more happened than is told: fetch anew what is shown.
+    /// Whether more happened than is listed: reload what is shown.
     pub missed: bool,
 }
 

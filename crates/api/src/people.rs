@@ -71,9 +71,9 @@ pub struct CodeAnswer {
 pub struct SessionInfo {
     /// The home's id.
     pub home: String,
-    /// The person's name, or that of whoever is on the gateway's own machine.
+    /// The person's name, or that of the user on the gateway's own machine.
     pub name: String,
-    /// `person`, or `local` for whoever is on the socket or at the desktop window.
+    /// `person`, or `local` for callers on the socket or at the desktop window.
     pub caller: String,
     /// The role, or `local`.
     pub role: String,

@@ -11,7 +11,7 @@ pub mod code {
     pub const FORBIDDEN: &str = "forbidden";
     /// There is no such thing.
     pub const NOT_FOUND: &str = "not_found";
-    /// A rule forbids it as things stand.
+    /// A rule forbids it in the current state.
     pub const REFUSED: &str = "refused";
     /// The facts changed while deciding.
     pub const CONFLICT: &str = "conflict";
@@ -21,9 +21,9 @@ pub mod code {
     pub const STORAGE: &str = "storage_unavailable";
     /// The home is read-only until a person has looked at an incident.
     pub const READ_ONLY: &str = "read_only";
-    /// A stored value does not open: it was moved or altered.
+    /// A stored value cannot be decrypted: it was moved or altered.
     pub const UNOPENED: &str = "unopened";
-    /// A bridge did not do what it was asked.
+    /// A bridge failed.
     pub const BRIDGE: &str = "bridge_failed";
     /// The request names another host: it is not for this gateway.
     pub const MISDIRECTED: &str = "misdirected";
@@ -31,9 +31,9 @@ pub mod code {
     pub const CROSS_ORIGIN: &str = "cross_origin";
     /// The request carries no session, or one that has ended.
     pub const NOT_LOGGED_IN: &str = "not_logged_in";
-    /// What was shown does not open a session. It is never said which part was wrong.
+    /// The login failed. Which part was wrong is not reported.
     pub const LOGIN_FAILED: &str = "login_failed";
-    /// The write does not carry what its session was told to send along.
+    /// The write does not carry what its session requires.
     pub const CSRF: &str = "csrf";
     /// A second factor must be shown first.
     pub const SECOND_FACTOR_NEEDED: &str = "second_factor_needed";
@@ -71,7 +71,8 @@ pub struct Problem {
     pub title: String,
     /// Why.
     pub detail: String,
-    /// What to do about it.
+    /// What to do about it. A sentence with a command or a flag in backticks is for the command line; other interfaces
+    /// leave it out.
     pub remedy: String,
 }
 

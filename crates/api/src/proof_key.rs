@@ -16,10 +16,10 @@ use crate::clock::machine_time_s;
 
 /// The private key is not one that can sign proofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key is not a P-256 private key in PKCS#8 PEM. Make the token anew with --out")]
+#[error("the key is not a P-256 private key in PKCS#8 PEM. Create the token again with --out")]
 pub struct InvalidKey;
 
-/// A P-256 private key. It is made by whoever uses the token, and never leaves them.
+/// A P-256 private key. It is made by the service that uses the token, and never leaves it.
 pub struct ProofKey {
     pair: EcdsaKeyPair,
     pkcs8: Zeroizing<Vec<u8>>,

@@ -26,7 +26,7 @@ pub enum RemoteError {
     #[error("{0:?} is not the URL of a gateway. Write it like https://gateway.home.arpa:8443")]
     Url(String),
     /// Nobody says where the gateway is.
-    #[error("nothing says where the gateway is. Name it with --gateway")]
+    #[error("no gateway is named. Name it with --gateway")]
     NoUrl,
     /// There is no root to trust.
     #[error(

@@ -20,7 +20,7 @@ pub struct TokenRequest {
     /// What it manages the home as: `operator`, `developer` or `auditor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Who answers for it; whoever makes it, if nobody else is named.
+    /// Who is responsible for it; its maker, if nobody is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// What it is for; the service of its name, if nothing is said.
@@ -76,7 +76,7 @@ pub struct TokenView {
     pub environments: Vec<String>,
     /// Its grants. None if it has a role.
     pub allow: Vec<String>,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,

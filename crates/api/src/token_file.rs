@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// A token with what belongs to it. Whoever has this file is the service: it is readable by its
+/// A token with what belongs to it. A program with this file acts as the service: it is readable by its
 /// owner alone.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct TokenFile {

@@ -60,7 +60,7 @@ impl Site {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
             return Err(invalid(
-                "names a user: a secret does not belong into a URL".into(),
+                "names a user: a secret does not belong in a URL".into(),
             ));
         }
         let host = uri.host().unwrap_or_default();
@@ -100,9 +100,9 @@ impl Site {
         match (self.tls, ip.is_loopback(), is_private(ip), self.allow_plain) {
             (true, ..) | (_, true, ..) | (_, _, true, true) => None,
             (_, _, true, false) => Some(
-                "without TLS anyone in the network can read along: use TLS, or write \"allow_plain\": true to accept it",
+                "without TLS anyone in the network can read it: use TLS, or write \"allow_plain\": true to accept it",
             ),
-            _ => Some("without TLS only private addresses are talked to"),
+            _ => Some("without TLS only private addresses are allowed"),
         }
     }
 
@@ -122,7 +122,7 @@ impl fmt::Display for Site {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for on this machine's own network: mapped (RFC 4291 §2.5.5.2), or
+/// The IPv4 address that an IPv6 address represents on this machine's own network: mapped (RFC 4291 §2.5.5.2), or
 /// behind the well-known prefix of NAT64 (RFC 6052 §2.1). Otherwise the address itself.
 fn plain_form(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip else { return ip };
@@ -167,7 +167,7 @@ fn carried_to(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     to
 }
 
-/// What stands at each place where a NAT64 prefix may have an IPv4 address (RFC 6052 §2.2), and whether everything that
+/// What is at each place where a NAT64 prefix may have an IPv4 address (RFC 6052 §2.2), and whether everything that
 /// has to be zero there is.
 fn embedded(v6: Ipv6Addr) -> [(Ipv4Addr, bool); 6] {
     let octets = v6.octets();

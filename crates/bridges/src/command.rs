@@ -1,6 +1,6 @@
 //! Any program: one JSON object on its standard input, one on its standard output, and an end.
 //!
-//! No shell is involved, and no secret stands in an argument or in the environment, where other processes can see it.
+//! No shell is involved, and no secret is in an argument or in the environment, where other processes can see it.
 
 use std::path::PathBuf;
 
@@ -183,7 +183,7 @@ impl Command {
             false => Err(BridgeError::CannotDo {
                 what: format!("this program cannot \"{word}\", says its \"can\""),
                 instead: format!(
-                    "Do it by hand, or teach the program and add \"{word}\" to \"can\"."
+                    "Do it by hand, or extend the program and add \"{word}\" to \"can\"."
                 ),
             }),
         }
@@ -284,7 +284,7 @@ impl Command {
         match (heard.gone, heard.by_hand) {
             (true, None) => Ok(Revoked::Gone),
             (false, Some(what)) => Ok(Revoked::ByHand(quote::peer(&what))),
-            _ => Err(self.garbled("it says neither \"gone\": true nor \"by_hand\", or both")),
+            _ => Err(self.garbled("it must say either \"gone\": true or \"by_hand\"")),
         }
     }
 
@@ -336,7 +336,7 @@ fn last_words(output: &Output) -> String {
 
 fn not_text() -> BridgeError {
     BridgeError::Incomplete {
-        why: "a program is told values as text, and this one is not".into(),
+        why: "a program gets values as text, and this one is not text".into(),
     }
 }
 
@@ -356,7 +356,7 @@ impl Connector for Command {
         let named = [
             (
                 Ability::Verify,
-                "Whether a value works is not asked: \"can\" has no \"verify\".",
+                "Values are not tested: \"can\" has no \"verify\".",
             ),
             (
                 Ability::Mint,
@@ -368,7 +368,7 @@ impl Connector for Command {
             ),
             (
                 Ability::Scopes,
-                "Rights are not seen: \"can\" has no \"scopes\".",
+                "Scopes are not read: \"can\" has no \"scopes\".",
             ),
         ];
         let cannot = named.iter().filter(|(ability, _)| !self.can(*ability));

@@ -12,14 +12,14 @@ use crate::progress::Progress;
 /// An answer that is on its way. Dropping it ends the work.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BridgeError>> + Send + 'a>>;
 
-/// A system that knows a credential, and how it is talked to about it.
+/// A system with a credential, and how it is talked to about it.
 ///
 /// An error means that the answer could not be found out; the answers themselves include "no".
 pub trait Connector: Send + Sync {
     /// What this bridge can and cannot do, in words for a person. May read a local file that counts devices.
     fn abilities(&self) -> Abilities;
     /// How the bridge calls the value by which it is asked, where that is one like those that it makes and goes by a name
-    /// there. By its value it is not told from others: whoever may have values tried could guess it.
+    /// there. It is not identified by its value, because a caller who may have values tested could guess it.
     fn authority_id(&self) -> Option<&str> {
         None
     }
@@ -34,12 +34,12 @@ pub trait Connector: Send + Sync {
     fn revoke<'a>(&'a self, held: &'a Held) -> Answer<'a, Revoked>;
     /// What the value may do.
     fn scopes<'a>(&'a self, held: &'a Held) -> Answer<'a, Scopes>;
-    /// Hears of a rotation of a credential that is used there. Repeatable: news whose answer was lost come again.
+    /// Is notified of a rotation of a credential that is used there. Repeatable: news whose answer was lost are sent again.
     fn notify<'a>(&'a self, news: &'a News) -> Answer<'a, ()> {
         let place = news.place.clone();
         Box::pin(std::future::ready(Err(BridgeError::CannotDo {
-            what: format!("{place} cannot be told of rotations"),
-            instead: "Tell it by hand, or connect it as http or command with \"notify\".".into(),
+            what: format!("{place} cannot be notified of rotations"),
+            instead: "Notify it by hand, or connect it as http or command with \"notify\".".into(),
         })))
     }
 }
@@ -115,7 +115,7 @@ pub struct Abilities {
     pub revoke: bool,
     /// It can tell what a value may do.
     pub scopes: bool,
-    /// It can be told of rotations of what is used there.
+    /// It can be notified of rotations of what is used there.
     pub notify: bool,
     /// It can make short-lived values beside the long-lived one, for leases.
     pub children: bool,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a bridge gave no usable answer. The text says what and why; [`BridgeError::remedy`] says what to do.
 ///
-/// No text holds a secret: what a bridge says is cut and scrubbed before it stands here.
+/// No text holds a secret: the text of a bridge is shortened and scrubbed before it is put here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BridgeError {
     /// No connection.
@@ -16,7 +16,7 @@ pub enum BridgeError {
         why: String,
     },
     /// The address is one that connectors must not talk to, or not without TLS.
-    #[error("{at} must not be talked to: {why}")]
+    #[error("connecting to {at} is not allowed: {why}")]
     Forbidden {
         /// Host and port.
         at: String,
@@ -24,7 +24,7 @@ pub enum BridgeError {
         why: String,
     },
     /// The peer's certificate is not the expected one.
-    #[error("{at} did not prove who it is: {why}")]
+    #[error("{at} could not be verified: {why}")]
     NotTrusted {
         /// Host and port.
         at: String,
@@ -56,7 +56,7 @@ pub enum BridgeError {
         why: String,
     },
     /// The secret by which the bridge is administered is missing or does not work.
-    #[error("{at} is not administered: {why}")]
+    #[error("{at} cannot be administered: {why}")]
     NoAuthority {
         /// Host and port.
         at: String,
@@ -64,7 +64,7 @@ pub enum BridgeError {
         why: String,
     },
     /// It failed while it was making a value, and may have made it.
-    #[error("{at} failed, and does not say whether a value was made: {why}")]
+    #[error("{at} failed, and a value may have been created: {why}")]
     Unclear {
         /// Host and port, or the program.
         at: String,
@@ -126,7 +126,7 @@ pub enum BridgeError {
         instead: String,
     },
     /// This side failed: no randomness, no process.
-    #[error("this machine could not do it: {why}")]
+    #[error("this machine failed: {why}")]
     Here {
         /// What the system said.
         why: String,
@@ -152,7 +152,7 @@ impl BridgeError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Unreachable { .. } => {
-                "Check that it is switched on, that its address in the settings is right and that this machine may reach it; then try again.".into()
+                "Check that it is switched on, that its address in the settings is right, and that this machine can reach it. Then try again.".into()
             }
             Self::Forbidden { .. } => {
                 "Give its real address in the settings: https, or a private address with \"allow_plain\": true.".into()
@@ -160,32 +160,32 @@ impl BridgeError {
             Self::NotTrusted { .. } => {
                 "Compare its certificate with the one it should have. If it was replaced on purpose, put the new pin or root into the settings.".into()
             }
-            Self::TimedOut { .. } => "See whether it is overloaded or stuck, then try again.".into(),
+            Self::TimedOut { .. } => "Check whether it is overloaded or stuck, then try again.".into(),
             Self::NotPressed { .. } => {
                 "Start again, and press the round button on the bridge while the request waits.".into()
             }
             Self::Refused { .. } | Self::Unclear { .. } => {
-                "Look into its own log for the reason, put it right there, then try again.".into()
+                "Find the reason in its log, fix it there, then try again.".into()
             }
             Self::NoAuthority { .. } => {
-                "Record the secret by which Hearthkey administers this bridge, and check that it still has the rights to.".into()
+                "Record the secret by which Hearthkey administers this bridge, and check that it still has the permissions.".into()
             }
             Self::Garbled { .. } => {
-                "Check that the settings name the right system and a version that Hearthkey knows.".into()
+                "Check that the settings name the right system and a version that Hearthkey supports.".into()
             }
             Self::TooLong { .. } => {
                 "Check that the settings name the right address; an answer about a credential is short.".into()
             }
-            Self::ClosedEarly { .. } => "See whether it restarted, then try again.".into(),
+            Self::ClosedEarly { .. } => "Check whether it restarted, then try again.".into(),
             Self::Redirected { .. } => {
                 "If that is its real address, put it into the settings yourself.".into()
             }
             Self::Disproved { .. } => {
-                "Do not rely on this bridge's word: look at its list of credentials, and end by hand what should not be there.".into()
+                "Do not rely on the answers of this bridge. Check its list of credentials, and remove by hand what should not be there.".into()
             }
             Self::Incomplete { .. } => "Complete the credential or the bridge's settings.".into(),
             Self::CannotDo { instead, .. } => instead.clone(),
-            Self::Here { .. } => "See the system's log for what it lacks, then try again.".into(),
+            Self::Here { .. } => "Find the cause in the system's log, then try again.".into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What holds for every connector, whoever wrote it: a bound on every operation, proof instead of promises, and no
+//! What holds for every connector, including those of other authors: a bound on every operation, proof instead of promises, and no
 //! secret in any text.
 
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl Guarded {
                 let error = self.disproved("it made a new value", format!("that fails: {why}"));
                 Err(error.scrubbed(|text| scrubber.scrub(text)))
             }
-            // Losing a value that may work is worse than handing on one that was not tried: whoever rotates tries again.
+            // Losing a value that may work is worse than handing on one that was not tried: the rotation tests it again.
             Ok(Verified::Works) | Err(_) => Ok(minted),
         }
     }

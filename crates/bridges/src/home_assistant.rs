@@ -110,9 +110,7 @@ impl HomeAssistant {
                 Some(Value::String(_)) => Ok(Verified::Works),
                 _ => Err(self.garbled("it is not Home Assistant's")),
             },
-            401 => Ok(Verified::Fails(
-                "Home Assistant does not know it (401)".into(),
-            )),
+            401 => Ok(Verified::Fails("Home Assistant rejects it (401)".into())),
             403 => Err(BridgeError::Refused {
                 at: self.at(),
                 why: "this machine's address is banned (403): see ip_bans.yaml there".into(),
@@ -252,7 +250,7 @@ impl Connector for HomeAssistant {
             cost: None,
             cannot: vec![
                 "A token lives for whole days: a shorter lease is ended by deleting its token.".into(),
-                "A token may do what its user may: make a user of its own for less.".into(),
+                "A token has all permissions of its user: create a separate user for fewer.".into(),
                 "Only tokens of the authority's own user are made, seen and deleted.".into(),
                 "Open websocket connections of a deleted token are closed by Home Assistant itself.".into(),
             ],
@@ -269,7 +267,7 @@ impl Connector for HomeAssistant {
                 return Err(BridgeError::CannotDo {
                     what: "Home Assistant cannot narrow a token's rights".into(),
                     instead:
-                        "Leave the scopes empty, and use an authority of a user who may do less."
+                        "Leave the scopes empty, and use an authority of a user with fewer permissions."
                             .into(),
                 });
             }

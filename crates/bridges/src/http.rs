@@ -1,4 +1,4 @@
-//! Any HTTP API: what to ask stands in the settings, as templates, and so does where the answer has what.
+//! Any HTTP API: what to ask is in the settings, as templates, and so does where the answer has what.
 
 use hearthkey_core::news::News;
 use hearthkey_core::secret::Secret;
@@ -296,7 +296,7 @@ impl Connector for Http {
         let named = [
             (
                 self.verify.is_some(),
-                "Whether a value works is not asked: the settings have no \"verify\".",
+                "Values are not tested: the settings have no \"verify\".",
             ),
             (
                 self.mint.is_some(),
@@ -308,7 +308,7 @@ impl Connector for Http {
             ),
             (
                 self.scopes.is_some(),
-                "Rights are not seen: the settings have no \"scopes\".",
+                "Scopes are not read: the settings have no \"scopes\".",
             ),
         ];
         let cannot = named.iter().filter(|(has, _)| !has);

@@ -229,7 +229,7 @@ impl Hue {
                 None => Err(self.garbled("it does not describe a Hue bridge")),
             },
             401 | 403 => Ok(Verified::Fails(format!(
-                "the bridge does not know it ({})",
+                "the bridge rejects it ({})",
                 heard.status
             ))),
             status => Err(self.garbled(format!("its status is {status}"))),
@@ -247,7 +247,7 @@ fn application_key(value: &Secret) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text.to_owned()))
 }
 
-/// What the bridge's list of applications shows: the end of the label, where the version stands.
+/// What the bridge's list of applications shows: the end of the label, where the version is.
 fn device_of(label: &str) -> String {
     let plain: Vec<char> = label
         .chars()
@@ -276,10 +276,10 @@ impl Connector for Hue {
             two_live: true,
             ends_lost: false,
             needs_person: true,
-            cost: Some("Somebody has to press the link button on the bridge.".into()),
+            cost: Some("A person has to press the link button on the bridge.".into()),
             cannot: vec![
                 DELETE_BY_HAND.into(),
-                "Every key may do everything on the bridge: rights cannot be narrowed.".into(),
+                "Every key has all permissions on the bridge. They cannot be reduced.".into(),
             ],
         }
     }

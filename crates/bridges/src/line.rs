@@ -26,7 +26,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Connects. Has no bound of its own: whoever asks puts one around the whole exchange.
+    /// Connects. Has no bound of its own: the caller puts one around the whole exchange.
     pub(crate) async fn open(&self) -> Result<Box<dyn Duplex>, BridgeError> {
         let tcp = self.tcp().await?;
         if !self.site.tls {

@@ -1,6 +1,6 @@
 //! Users of a Mosquitto broker, over its dynamic security plugin: commands as JSON on a topic, answers on another.
 //!
-//! The value is the password; `remote_id` is the user name. A broker knows one password for each user, so a new value is
+//! The value is the password; `remote_id` is the user name. A broker has one password for each user, so a new value is
 //! a new user with the roles and groups of the one it follows: both work until the old user is deleted, which also
 //! drops its sessions. Seen against 2.0.11.
 
@@ -22,7 +22,7 @@ use crate::quote;
 
 const ASK: &str = "$CONTROL/dynamic-security/v1";
 const ANSWER: &str = "$CONTROL/dynamic-security/v1/response";
-/// Whoever may publish below this topic administers the broker.
+/// A client that may publish below this topic administers the broker.
 const CONTROL: &str = "$CONTROL";
 const ADMIN_ROLE: &str = "admin";
 const USER_MAX_CHARS: usize = 100;
@@ -230,9 +230,9 @@ impl Mosquitto {
             self.no_authority("the password of its administrator is not recorded")
         })?;
         match Session::open(&self.line, &self.admin, password).await? {
-            Entry::Refused(code) => Err(self.no_authority(&format!(
-                "its administrator's password does not open it ({code})"
-            ))),
+            Entry::Refused(code) => {
+                Err(self.no_authority(&format!("its administrator's password is refused ({code})")))
+            }
             Entry::Open(mut session) => {
                 session.subscribe(ANSWER).await?;
                 Ok(Desk {
@@ -259,7 +259,9 @@ impl Mosquitto {
         if answered.as_ref().is_err_and(|error| error == EXISTS) {
             let left = desk.client(&username).await?;
             if left.and_then(|left| left.textname) != Some(order.label.clone()) {
-                return Err(self.refused("a user by that name exists and is not ours"));
+                return Err(
+                    self.refused("a user of that name exists and was not created by Hearthkey")
+                );
             }
             // It is ours, from an attempt whose answer was lost.
             desk.delete(&username).await?;
@@ -302,7 +304,7 @@ impl Mosquitto {
         let user = Self::user(held)?;
         let mut desk = self.administer().await?;
         let client = desk.client(user).await?;
-        let client = client.ok_or_else(|| self.refused("it does not know that user"))?;
+        let client = client.ok_or_else(|| self.refused("it has no such user"))?;
         let mut roles: Vec<String> = client.roles.into_iter().map(|role| role.rolename).collect();
         for group in client.groups {
             let groupname = &group.groupname;
@@ -349,7 +351,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn ask(&mut self, say: &Say<'_>) -> Result<Answered, BridgeError> {
-        // Every administrator hears every answer: this one is told apart by chance.
+        // Every administrator receives every answer: this one is identified by a random mark.
         let correlation = hex(crate::random::bytes::<16>()?.as_ref());
         let commands = Commands {
             commands: [Command {
@@ -460,9 +462,7 @@ impl Connector for Mosquitto {
             two_live: true,
             ends_lost: true,
             needs_person: false,
-            cost: Some(
-                "Each client has to take a new user name along with its new password.".into(),
-            ),
+            cost: Some("Each client needs a new user name with its new password.".into()),
             cannot,
         }
     }

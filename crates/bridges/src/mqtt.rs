@@ -73,7 +73,7 @@ impl Session {
                 Err(error) => return Err(session.broken(&error)),
             }
         }
-        Err(session.garbled("it talks without letting anybody in"))
+        Err(session.garbled("it sends messages before it accepts the login"))
     }
 
     fn refused(&self, code: ConnectReturnCode) -> Result<Entry, BridgeError> {
@@ -89,7 +89,7 @@ impl Session {
                     ConnectReturnCode::ServerBusy => "it is busy",
                     ConnectReturnCode::ServiceUnavailable
                     | ConnectReturnCode::ServerUnavailable => "it is not available now",
-                    _ => "it lets nobody in",
+                    _ => "it refuses every login",
                 }
                 .to_owned(),
             }),
@@ -145,7 +145,7 @@ impl Session {
                 Err(error) => return Err(self.broken(&error)),
             }
         }
-        Err(self.garbled("it talks without granting the subscription"))
+        Err(self.garbled("it sends messages before it grants the subscription"))
     }
 
     /// Publishes, and takes the first message on `answers` of which `wanted` makes something.
@@ -175,7 +175,7 @@ impl Session {
                 Err(error) => return Err(self.broken(&error)),
             }
         }
-        Err(self.garbled("it talks without answering"))
+        Err(self.garbled("it sends messages but no answer"))
     }
 
     /// A courtesy; the answer is here already.

@@ -36,7 +36,7 @@ pub(crate) struct Output {
 /// Links that are followed from a program's path.
 const LINKS_MAX: usize = 16;
 
-/// Why this file must not be run, if so. Whoever could write it, or put another in its place, could read the secrets that
+/// Why this file must not be run, if so. A user who can write it, or replace it, could read the secrets that
 /// it is given.
 pub(crate) fn objection(program: &Path) -> Option<String> {
     if !program.is_absolute() {

@@ -1,4 +1,4 @@
-//! What a person is told while a value is being made.
+//! What a person reads while a value is created.
 
 use std::fmt;
 use std::sync::Arc;

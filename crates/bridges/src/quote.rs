@@ -120,7 +120,7 @@ impl Scrubber {
     }
 }
 
-/// Whether a short secret stands here as a word of its own; within longer words it would be chance.
+/// Whether a short secret is here as a word of its own; within longer words it would be chance.
 fn stands_alone(text: &[char], at: usize, word: &[char]) -> bool {
     let end = at + word.len();
     text[at..end] == *word

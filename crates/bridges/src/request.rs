@@ -47,11 +47,11 @@ pub(crate) struct RequestSettings {
     /// What a yes must hold besides: a JSON pointer (RFC 6901) and the value there.
     #[serde(default)]
     pub(crate) expect: BTreeMap<String, Value>,
-    /// Where the new value stands.
+    /// Where the new value is.
     pub(crate) value: Option<String>,
-    /// Where its id stands.
+    /// Where its id is.
     pub(crate) remote_id: Option<String>,
-    /// Where its life in seconds stands.
+    /// Where its life in seconds is.
     pub(crate) lifetime_s: Option<String>,
     /// Where the rights stand: a list of strings, or one string with spaces.
     pub(crate) rights: Option<String>,
@@ -178,9 +178,7 @@ impl RequestPlan {
             return invalid("uses a place that only \"notify\" has");
         }
         if (purpose == Purpose::Mint) != settings.value.is_some() {
-            return invalid(
-                "says where the new value stands if and only if it is \"mint\": \"value\"",
-            );
+            return invalid("says where the new value is if and only if it is \"mint\": \"value\"");
         }
         if (purpose == Purpose::Scopes) != settings.rights.is_some() {
             return invalid(
@@ -189,7 +187,7 @@ impl RequestPlan {
         }
         let ids = settings.remote_id.is_some() || settings.lifetime_s.is_some();
         if purpose != Purpose::Mint && ids {
-            return invalid("says where an id or a lifetime stands, which only \"mint\" has");
+            return invalid("says where an id or a lifetime is, which only \"mint\" has");
         }
         let named = [
             &settings.value,

@@ -1,4 +1,4 @@
-//! Texts with places like `{{value}}`, filled so that no value can leave its place: each is encoded for where it stands,
+//! Texts with places like `{{value}}`, filled so that no value can leave its place: each is encoded for where it is,
 //! and refused where it cannot be.
 
 use hearthkey_core::news::News;
@@ -57,7 +57,7 @@ impl Place {
         matches!(self, Event | Credential | Environment | Version | Deadline)
     }
 
-    /// All of them, for whoever used one that is none.
+    /// All of them, for the message about an unknown one.
     fn all() -> String {
         let words = Self::WORDS
             .iter()

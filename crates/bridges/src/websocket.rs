@@ -137,7 +137,7 @@ impl Talk {
                 Err(error) => return Err(broken(&self.at, &error)),
             }
         }
-        Err(garbled(&self.at, "it talks without answering"))
+        Err(garbled(&self.at, "it sends messages but no answer"))
     }
 
     async fn hear(&mut self, kind: &str) -> Result<(), BridgeError> {
@@ -151,7 +151,7 @@ impl Talk {
                     quote::peer(&heard.message.unwrap_or_default())
                 ),
             }),
-            _ => Err(garbled(&self.at, "signing in went another way")),
+            _ => Err(garbled(&self.at, "the login took an unexpected course")),
         }
     }
 
@@ -173,7 +173,7 @@ impl Talk {
                 }),
             };
         }
-        Err(garbled(&self.at, "it talks without answering"))
+        Err(garbled(&self.at, "it sends messages but no answer"))
     }
 
     pub(crate) async fn tokens(&mut self) -> Result<Vec<Listed>, BridgeError> {

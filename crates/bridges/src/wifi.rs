@@ -12,7 +12,7 @@ use crate::error::{BridgeError, SettingsError};
 use crate::progress::Progress;
 use crate::random;
 
-/// 32 characters that are told apart in any typeface and typed on any remote control: 5 bits each.
+/// 32 characters that can be distinguished in any typeface and typed on any remote control: 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const GROUPS: usize = 5;
 const GROUP_CHARS: usize = 5;
@@ -22,7 +22,7 @@ const GROUP_CHARS: usize = 5;
 struct Settings {
     /// The name of the network, for the texts.
     ssid: Option<String>,
-    /// How many devices have to be told the new passphrase.
+    /// How many devices need the new passphrase.
     devices: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ impl Connector for Wifi {
             needs_person: true,
             cost: Some(self.cost()),
             cannot: vec![
-                "Whether the network takes a passphrase is not tried: only its shape is checked.".into(),
+                "A passphrase is not tested on the network: only its shape is checked.".into(),
                 "A new passphrase is not put into the access point: a person does, and reconnects the devices.".into(),
                 "Old and new passphrase work side by side only if the access point offers a second network.".into(),
             ],
@@ -109,7 +109,8 @@ impl Connector for Wifi {
             match read(&held.value) {
                 Err(why) => Ok(Verified::Fails(why.into())),
                 Ok(_) => Err(BridgeError::CannotDo {
-                    what: "a passphrase is not tried on the network; it has the right shape".into(),
+                    what: "a passphrase is not tested on the network; it has the right shape"
+                        .into(),
                     instead: "See in the access point whether the devices are connected.".into(),
                 }),
             }
@@ -131,7 +132,7 @@ impl Connector for Wifi {
         Box::pin(async {
             Ok(Revoked::ByHand(
                 "Put the new passphrase into the access point and reconnect the devices: the old one ends with that. \
-                 Whoever recorded the network before can still read what was recorded then."
+                 Anyone who recorded the network earlier can still read that recording."
                     .into(),
             ))
         })
@@ -140,8 +141,8 @@ impl Connector for Wifi {
     fn scopes<'a>(&'a self, _: &'a Held) -> Answer<'a, Scopes> {
         Box::pin(async {
             Err(BridgeError::CannotDo {
-                what: "a passphrase has no rights to tell".into(),
-                instead: "Whoever has it is in the network.".into(),
+                what: "a passphrase has no scopes to list".into(),
+                instead: "Anyone who has it can join the network.".into(),
             })
         })
     }

@@ -1,7 +1,7 @@
 //! The network key of a Zigbee network that Zigbee2MQTT keeps, and its PAN ids. Nothing is talked to: keys are made, their
 //! shape is checked, and they are written as `configuration.yaml` has them.
 //!
-//! A value is the list of 16 numbers that stands in `advanced.network_key`, or a JSON object with `network_key`, `pan_id`
+//! A value is the list of 16 numbers that is in `advanced.network_key`, or a JSON object with `network_key`, `pan_id`
 //! and `ext_pan_id`. A network with a new key is a new network: every device has to be paired again.
 
 use std::fs::File;
@@ -99,7 +99,7 @@ impl Key {
             return Err("it is the key that Zigbee2MQTT before 1.33 gave to everybody");
         }
         if *self.key == ALLIANCE_KEY {
-            return Err("it is the link key that every Zigbee device knows");
+            return Err("it is the public link key of Zigbee");
         }
         if self.key.iter().all(|byte| *byte == self.key[0]) {
             return Err("all of its bytes are the same");
@@ -244,7 +244,7 @@ impl Connector for Zigbee2mqtt {
             cost: Some(self.cost()),
             cannot: vec![
                 "Whether the network uses a key cannot be asked: only its shape is checked.".into(),
-                "A new key is not put into Zigbee2MQTT: `hearthkey credential render` writes it into its secret.yaml, and a person restarts it.".into(),
+                "A new key is not put into Zigbee2MQTT automatically. Write it into secret.yaml and restart Zigbee2MQTT. On the command line: `hearthkey credential render`.".into(),
                 "Old and new key cannot work side by side.".into(),
                 "The old key ends when the network is started with the new one.".into(),
             ],
@@ -278,7 +278,7 @@ impl Connector for Zigbee2mqtt {
         Box::pin(async {
             Ok(Revoked::ByHand(
                 "Start Zigbee2MQTT with the new key and pair every device again. A device that was forgotten keeps the \
-                 old key, and so does whoever recorded the network."
+                 old key, and so does anyone who recorded the network."
                     .into(),
             ))
         })
@@ -287,8 +287,9 @@ impl Connector for Zigbee2mqtt {
     fn scopes<'a>(&'a self, _: &'a Held) -> Answer<'a, Scopes> {
         Box::pin(async {
             Err(BridgeError::CannotDo {
-                what: "a network key has no rights to tell".into(),
-                instead: "Whoever has it reads and steers every device of the network.".into(),
+                what: "a network key has no scopes to list".into(),
+                instead: "Anyone who has it can read and control every device of the network."
+                    .into(),
             })
         })
     }

@@ -1,4 +1,4 @@
-//! The edge of the front door: sockets, TLS, deadlines, one task for each connection.
+//! The edge of the MQTT listener: sockets, TLS, deadlines, one task for each connection.
 //!
 //! | part | module |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! The engine of the front door: sessions, subscriptions, retained messages, queues and wills, as plain values.
+//! The engine of the MQTT listener: sessions, subscriptions, retained messages, queues and wills, as plain values.
 //!
 //! No socket, no task and no clock is in here: packets come in as values, bytes go out into a buffer of the caller,
 //! and `now_ms` is an argument (milliseconds since the engine began). So everything that it does can be tested, and
@@ -11,7 +11,7 @@
 //! | a session and its connection, from CONNECT to its end | `session`, `attach`, `detach`; wills: `pending`, `wills` |
 //! | what a client sends, what it is sent | `inbound`, `subscribe`, `outbound` |
 //! | retained messages | `retained` |
-//! | bounds, and what is told when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
+//! | bounds, and what is reported when one is reached | `bounds`, `bucket`, `pressure`, `notes` |
 //! | two machines under one identity | `meet`, `meetings` |
 //! | what the gateway itself does | `gateway` |
 //! | what survives a restart | `rows`, `ledger`, `journal`, `restore`; from before this engine: `earlier` |
@@ -20,7 +20,7 @@
 //! connection, and each renewal of an expired certificate, has one of its own.
 //!
 //! Invariants:
-//! - Every session and every message knows whose it is. What ends an identity ends, in one place, every session, queue
+//! - Every session and every message has its owner. What ends an identity ends, in one place, every session, queue
 //!   and will of it.
 //! - Nothing is taken from a connection, and nothing is given to it, before its identity has been judged by the access
 //!   as it is now: the count of changes is compared with each step, and a step that finds it moved does nothing.
@@ -159,7 +159,7 @@ impl Engine {
         std::mem::take(&mut self.calls)
     }
 
-    /// What the gateway is to hear of.
+    /// What is to be reported to the gateway.
     pub(crate) fn take_notes(&mut self) -> Vec<Event> {
         match self.notes.is_empty() {
             true => Vec::new(),

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::Reply;
 
-/// Something that happened at the door or in a session.
+/// Something that happened at the listener or in a session.
 #[derive(Debug)]
 pub enum Event {
     /// A connection without a certificate says that it holds a claim. Answer it soon: see
@@ -76,7 +76,7 @@ pub enum Event {
         /// The connection's number, unique in this process.
         connection: u64,
         /// To be sent once the device's notice is that of its present state: the session's own subscriptions wait for
-        /// it, a second at most. Nothing where nobody could hear an older one: none is retained, the session has no
+        /// it, a second at most. Nothing where nobody could receive an older one: none is retained, the session has no
         /// subscription to it yet, and the certificate was seen before.
         settled: Option<oneshot::Sender<()>>,
     },
@@ -109,7 +109,7 @@ pub enum Event {
         client_id: String,
         /// Where the earlier connection came from.
         earlier: Machine,
-        /// How long ago something was last heard of that.
+        /// How long ago something was last seen that.
         heard_ago_ms: u64,
         /// Where the later one comes from.
         later: Machine,
@@ -218,10 +218,10 @@ pub enum Refusal {
     /// It broke the rules of MQTT; the connection was ended.
     #[error("broke the rules of MQTT: {0}")]
     Protocol(String),
-    /// It reached a bound; told at most once a minute for each device and bound.
+    /// It reached a bound; reported at most once a minute for each device and bound.
     #[error(transparent)]
     Bound(#[from] Bound),
-    /// A publish. MQTT 5 clients are told 0x87; 3.1.1 has no word for it.
+    /// A publish. MQTT 5 clients get 0x87; 3.1.1 has no word for it.
     #[error("may not publish to {0:?}")]
     Publish(String),
     /// A subscribe.
@@ -253,7 +253,7 @@ impl Events {
     }
 }
 
-/// After the broker was told to stop, events are awaited this long.
+/// After the broker was asked to stop, events are awaited this long.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// The sending end.

@@ -110,7 +110,7 @@ impl Mark {
         true
     }
 
-    /// Notes that whoever kept the place is let in no more: it may go to a newcomer from here on.
+    /// Notes that the holder of the place has lost access: from now on it may go to a newcomer.
     pub fn forget(&self) {
         let mut held = self.gate.held();
         self.holder.is_known.store(false, Ordering::Relaxed);
@@ -453,7 +453,7 @@ mod tests {
         );
         let newcomer = enter().unwrap();
         assert!(is_given_away(&kept[0]) && !is_given_away(&kept[1]));
-        // Whoever shows who they are again keeps it again.
+        // A caller that authenticates again keeps it again.
         assert!(newcomer.mark().known_as("token:2", 2));
         newcomer.mark().forget();
         newcomer.mark().forget();

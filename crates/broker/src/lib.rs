@@ -1,4 +1,4 @@
-//! Hearthkey's front door: MQTT 3.1.1 and 5 over mutual TLS.
+//! Hearthkey's MQTT listener: MQTT 3.1.1 and 5 over mutual TLS.
 //!
 //! The broker carries messages and enforces what others decided. It reads the live
 //! [`Access`](hearthkey_core::access::Access) on every connect and whenever that has changed, and tells the gateway what
@@ -12,10 +12,10 @@
 //! | bytes to packets, packets to bytes, every rule about them | [`protocol`] |
 //! | sessions, subscriptions, queues, retained messages and wills, as plain values | `engine` |
 //! | sockets, TLS, deadlines, one task for each connection; the handle of the gateway | `edge` |
-//! | what the gateway is told, and what it keeps for the next run | `event`, `state` |
+//! | what is reported to the gateway, and what it keeps for the next run | `event`, `state` |
 //! | every bound | `limits` |
 //!
-//! `protocol` knows nobody, `engine` knows `protocol`, `edge` knows both. Neither of the first two has a socket, a task
+//! `protocol` imports neither, `engine` imports `protocol`, `edge` imports both. Neither of the first two has a socket, a task
 //! or a clock.
 //!
 //! Invariants:

@@ -25,7 +25,7 @@ pub struct Limits {
     pub connect_packet_max_bytes: usize,
     /// The longest CONNECT packet of a client that has shown no certificate. A longer one closes the socket unread.
     pub connect_claim_max_bytes: usize,
-    /// Claim connections at a time. One more is told "server busy".
+    /// Claim connections at a time. One more gets "server busy".
     pub claim_connections_max: usize,
     /// How long a claim connection lives. Then it is closed.
     pub claim_life_s: u64,
@@ -90,7 +90,7 @@ pub struct Limits {
     /// After a restart, the will of a device that does not come back is published after its own delay, or, if that is
     /// none, after this time.
     pub restart_will_s: u64,
-    /// The longest keep alive. MQTT 5 clients that ask for more, or for none, are told this one; 0: any.
+    /// The longest keep alive. MQTT 5 clients that ask for more, or for none, get this one; 0: any.
     pub keep_alive_max_s: u16,
     /// How often expired sessions and messages are removed and live sessions judged anew.
     pub sweep_period_s: u64,

@@ -2,9 +2,9 @@
 //!
 //! [`Access`] is small enough to stay in memory. What gives access is changed here after it is
 //! durable; what ends access is changed here first, and written down then. It holds the
-//! certificates that could still open the door and those that must be told why they cannot, and
+//! certificates that could still connect and those that must get the reason why they cannot, and
 //! the claims that are still of use. What enrollment decides on is here: no decision about a
-//! guest waits for the disk.
+//! client waits for the disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +19,10 @@ use crate::right::Narrowing;
 use crate::room::Room;
 use crate::time::{Span, Timestamp};
 
-/// What is known of a device at the door.
+/// What is known of a device at the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceAccess {
-    /// Where it stands.
+    /// Its state.
     pub state: DeviceState,
     /// The environment it belongs to.
     pub environment: EnvironmentName,
@@ -103,16 +103,16 @@ impl DeviceAccess {
     }
 }
 
-/// How long after its expiry a certificate is known at the door: at least the longest grace. Until
-/// then its device is told that it has expired or was revoked, and not that nobody knows it.
+/// How long after its expiry a certificate is known at the listener: at least the longest grace. Until
+/// then its device learns that it has expired or was revoked, and not that it is unknown.
 pub const REMEMBERED: Span = Span::days(365);
 
-/// What is known of a certificate at the door.
+/// What is known of a certificate at the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateAccess {
     /// The device it names.
     pub device: DeviceId,
-    /// Where it stands.
+    /// Its state.
     pub state: CertificateState,
     /// The last moment it is valid.
     pub not_after: Timestamp,
@@ -189,7 +189,7 @@ pub struct Access {
     epoch: Epoch,
 }
 
-/// Counts the changes of what devices and certificates may do. Whoever keeps an answer of [`Access`] keeps the count
+/// Counts the changes of what devices and certificates may do. A caller that keeps a result of [`Access`] keeps the count
 /// that it had *before* it asked, and asks again when the count has moved.
 #[derive(Debug, Clone, Default)]
 pub struct Epoch(Arc<AtomicU64>);
@@ -260,7 +260,7 @@ impl Access {
         })
     }
 
-    /// Whether somebody without a certificate is expected: the door's bell.
+    /// Whether somebody without a certificate is expected: the claim window.
     pub fn bell(&self, now: Timestamp) -> bool {
         self.claims.values().any(|claim| now < claim.bell_until())
     }
@@ -310,7 +310,7 @@ impl Access {
         }
     }
 
-    /// Expects a guest with a new claim for a device, by a decision that saw these cuts. Returns false, and changes nothing,
+    /// Expects a client with a new claim for a device, by a decision that saw these cuts. Returns false, and changes nothing,
     /// if the device has been cut off since. What has been taken of its rights since stays taken.
     pub fn readmit(&mut self, access: DeviceAccess, claim: Claim, seen: Cuts) -> bool {
         let now = self.cuts(&claim.device);
@@ -359,7 +359,7 @@ impl Access {
         }
     }
 
-    /// Sets where a known device stands.
+    /// Sets the state of a known device.
     pub fn set_device_state(&mut self, id: &DeviceId, state: DeviceState) {
         self.epoch.moved();
         if let Some(device) = self.devices.get_mut(id) {
@@ -376,7 +376,7 @@ impl Access {
         self.certificates.insert(fingerprint, access);
     }
 
-    /// Sets where a known certificate stands. One that is revoked stays revoked.
+    /// Sets the state of a known certificate. One that is revoked stays revoked.
     pub fn set_certificate_state(&mut self, fingerprint: &Fingerprint, state: CertificateState) {
         self.epoch.moved();
         let known = self.certificates.get_mut(fingerprint);
@@ -391,7 +391,7 @@ impl Access {
             .is_some_and(|known| known.state == CertificateState::Revoked)
     }
 
-    /// Expects a guest with this claim, for as long as the bell rings for it. Wrong secrets that were counted stay so, and a
+    /// Expects a client with this claim, for as long as its claim window is open. Wrong secrets that were counted stay so, and a
     /// claim that was closed or locked, whether or not the registry has it yet.
     pub fn expect(&mut self, mut claim: Claim) {
         if let Some(known) = self.claims.get(&claim.id) {
@@ -404,12 +404,12 @@ impl Access {
         self.claims.insert(claim.id.clone(), claim);
     }
 
-    /// A claim with which a guest is expected.
+    /// A claim with which a client is expected.
     pub fn claim(&self, id: &ClaimId) -> Option<&Claim> {
         self.claims.get(id)
     }
 
-    /// Changes what is known of a claim with which a guest is expected.
+    /// Changes what is known of a claim with which a client is expected.
     pub fn amend_claim(&mut self, id: &ClaimId, amend: impl FnOnce(&mut Claim)) {
         if let Some(claim) = self.claims.get_mut(id) {
             amend(claim);
@@ -432,7 +432,7 @@ impl Access {
         closed
     }
 
-    /// Expects no guest for a device any more.
+    /// Expects no client for a device any more.
     pub fn forget_claims(&mut self, device: &DeviceId) {
         self.claims.retain(|_, claim| claim.device != *device);
     }
@@ -466,7 +466,7 @@ impl Access {
         self.certificates.get(fingerprint)
     }
 
-    /// Every known device and where it stands.
+    /// Every known device and its state.
     pub fn devices(&self) -> impl Iterator<Item = (&DeviceId, &DeviceAccess)> {
         self.devices.iter()
     }

@@ -152,7 +152,7 @@ impl Entry {
     }
 }
 
-/// A record as it stands in the log. `seq` counts from 0 and is the leaf's index in the tree.
+/// A record as it is in the log. `seq` counts from 0 and is the leaf's index in the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // The fields of `Entry`, in the order of the canonical form.
 pub struct Record {

@@ -1,4 +1,4 @@
-//! Who comes with a service token, and whether to hear them: what the bearer holds besides it.
+//! Who comes with a service token, and whether to accept them: what the bearer holds besides it.
 
 use subtle::ConstantTimeEq;
 
@@ -64,7 +64,7 @@ pub enum TokenRefusal {
     NoCertificate,
     /// It came with another certificate.
     WrongCertificate,
-    /// The connection has shown a certificate that is live no more.
+    /// The connection has shown a certificate that is no longer live.
     DeadCertificate,
     /// It has been revoked.
     Revoked,
@@ -89,10 +89,10 @@ impl TokenRefusal {
         const PROOF: &str = "invalid_dpop_proof";
         let (code, oauth, title, remedy) = match self {
             Self::Missing => ("token_missing", "", "A service token is needed.",
-                "Make one with `hearthkey token create`, and name its file in HEARTHKEY_TOKEN_FILE."),
+                "Create one, and name its file in HEARTHKEY_TOKEN_FILE. On the command line: `hearthkey token create`."),
             Self::Unknown => ("token_unknown", TOKEN, "The token is not one of this home.",
-                "Check that it is whole and from this gateway, or make one with `hearthkey token create`."),
-            Self::NoProof => ("proof_missing", PROOF, "The token came without the proof that its bearer holds its key.",
+                "Check that it is complete and from this gateway, or create one. On the command line: `hearthkey token create`."),
+            Self::NoProof => ("proof_missing", PROOF, "The token came without a proof of possession of its key.",
                 "Send the token as `Authorization: DPoP`, with one DPoP header signed by its key (RFC 9449)."),
             Self::BadProof => ("proof_invalid", PROOF, "The proof cannot be verified.",
                 "Sign it with ES256: typ dpop+jwt, the public P-256 key as jwk, and jti, htm, htu, iat and ath."),
@@ -102,22 +102,22 @@ impl TokenRefusal {
                 "Sign a proof for each request, with its method as htm and its URL without query as htu."),
             Self::WrongToken => ("proof_wrong_token", PROOF, "The proof was made with another token.",
                 "Put the base64url of the token's SHA-256 into ath."),
-            Self::NeedsNonce => ("proof_needs_nonce", "use_dpop_nonce", "Nothing shows that the proof is new.",
+            Self::NeedsNonce => ("proof_needs_nonce", "use_dpop_nonce", "The proof has no current nonce.",
                 "Put the value of the DPoP-Nonce header into the proof as nonce, and ask again."),
             Self::Replayed => ("proof_replayed", PROOF, "The proof has been used before.",
                 "Sign a new proof, with a new jti, for each request. If you did, somebody else has seen one: revoke the token."),
             Self::NoCertificate => ("certificate_missing", TOKEN, "The token is bound to a certificate, and none came with it.",
-                "Show the device's certificate in the TLS handshake."),
-            Self::DeadCertificate => ("certificate_over", TOKEN, "The certificate that came with the connection is live no more.",
-                "See the device with `hearthkey device show`; it may be revoked, suspended, expired or renewed."),
+                "Send the device's certificate in the TLS handshake."),
+            Self::DeadCertificate => ("certificate_over", TOKEN, "The certificate of the connection is no longer live.",
+                "Check the device: it may be revoked, suspended, expired or renewed. On the command line: `hearthkey device show`."),
             Self::WrongCertificate => ("certificate_wrong", TOKEN, "The token is bound to another certificate.",
-                "Show the certificate that the token is bound to; see `hearthkey token show`."),
+                "Use the certificate that the token is bound to. On the command line: `hearthkey token show`."),
             Self::Revoked => ("token_revoked", TOKEN, "The token has been revoked.",
-                "Make a new one with `hearthkey token create`."),
+                "Create a new one. On the command line: `hearthkey token create`."),
             Self::Held => ("token_held", TOKEN, "The token is held until a person authorizes it again.",
-                "Ask an operator for `hearthkey token reauthorize NAME`."),
+                "Ask an operator to authorize it again. On the command line: `hearthkey token reauthorize NAME`."),
             Self::Expired => ("token_expired", TOKEN, "The token has expired.",
-                "Renew it with `hearthkey token renew`."),
+                "Renew it. On the command line: `hearthkey token renew`."),
         };
         Words { code, oauth, title, remedy }
     }
@@ -173,8 +173,8 @@ impl TokenRefusal {
     }
 }
 
-/// Whether a token that was shown is to be heard. What its bearer holds is judged first: how the
-/// token stands is told to nobody else.
+/// Whether a token that was shown is to be accepted. What its bearer holds is judged first: the
+/// state of the token is shown to nobody else.
 ///
 /// That the proof has not been used before is for the caller to see, who remembers proofs.
 pub fn decide(token: &Token, shown: &Shown<'_>, errand: Errand) -> Result<(), TokenRefusal> {
@@ -203,7 +203,7 @@ pub fn certificate_fits(
     }
 }
 
-/// Whether a token that stands like this is good for that.
+/// Whether a token in this state is good for that.
 pub fn may_be_used(standing: Standing, errand: Errand) -> Result<(), TokenRefusal> {
     match (standing, errand) {
         (Standing::Revoked, _) => Err(TokenRefusal::Revoked),

@@ -7,19 +7,19 @@ pub enum Bound {
     #[error("tries to have more sessions than its profile allows")]
     Sessions,
     /// A packet that is longer than the gateway reads from this device.
-    #[error("sent a packet that is longer than it may be: the connection was ended")]
+    #[error("sent a packet that is too long: the connection was ended")]
     Packet,
     /// A topic or a filter that is longer than any may be.
     #[error("used a topic or filter of more than 1,024 bytes")]
     Topic,
     /// Subscriptions of one session, in number.
-    #[error("has as many subscriptions as it may have")]
+    #[error("has reached its limit of subscriptions")]
     Subscriptions,
     /// Subscriptions of all sessions of one device, in bytes.
-    #[error("has subscriptions that take as many bytes as a device may have")]
+    #[error("has reached the limit of bytes for subscriptions of a device")]
     SubscriptionsOfDevice,
     /// All subscriptions together, in bytes.
-    #[error("the home has as many subscriptions as it may have")]
+    #[error("the home has reached its limit of subscriptions")]
     SubscriptionsOfHome,
     /// It takes its messages too slowly: what was sent without a promise was dropped.
     #[error("takes its messages too slowly: QoS 0 messages were dropped")]
@@ -27,37 +27,35 @@ pub enum Bound {
     /// It takes its messages too slowly: the connection was ended.
     #[error("takes its messages too slowly: the connection was ended")]
     TooSlow,
-    /// It is away, and more waits for it than is kept: the oldest messages were dropped.
-    #[error("is away, and more waits for it than is kept: the oldest messages were dropped")]
+    /// It is offline, and its queue is full: the oldest messages were dropped.
+    #[error("is offline, and its queue is full: the oldest messages were dropped")]
     Queue,
     /// What waits for all sessions of one device: the longest queue was emptied.
-    #[error(
-        "has more on its way to all its sessions than a device may have: the longest queue was emptied"
-    )]
+    #[error("its queues together are too long: the longest one was emptied")]
     QueuesOfDevice,
     /// All queues together are over their bound, and this was the longest: it was emptied.
-    #[error("all queues together were over their bound: this one was the longest and was emptied")]
+    #[error("all queues together were too long: this one was the longest and was emptied")]
     QueuesOfHome,
     /// A retained message that is too long.
     #[error("a message is too long to be retained")]
     RetainedMessage,
     /// The retained messages of one device.
-    #[error("has as many retained messages as it may have")]
+    #[error("has reached its limit of retained messages")]
     RetainedOfDevice,
     /// All retained messages together.
-    #[error("the home has as many retained messages as it may have")]
+    #[error("the home has reached its limit of retained messages")]
     RetainedOfHome,
     /// QoS 2 messages that are not released.
-    #[error("has too many QoS 2 messages that it does not release")]
+    #[error("has too many unfinished QoS 2 messages")]
     HalfDone,
     /// It sends faster than it may: it is read more slowly.
-    #[error("publishes faster than it may: it is read more slowly")]
+    #[error("publishes too fast: it is read more slowly")]
     Pace,
     /// Packets that are not complete, of all connections together.
     #[error("too many long packets arrive at the same time: the connection was ended")]
     Incoming,
     /// Requests for certificates on one connection.
-    #[error("asks for certificates more often than once in five seconds: it was told to wait")]
+    #[error("asks for certificates more often than once in five seconds: it was asked to wait")]
     Requests,
 }
 
@@ -65,9 +63,9 @@ pub enum Bound {
 macro_rules! profile {
     ($what:literal) => {
         concat!(
-            "If it is meant to need that much, raise `",
+            "If the device needs that much, raise ",
             $what,
-            "` in a profile of its own; otherwise see why it does."
+            " in its own profile; otherwise find out why it does."
         )
     };
 }
@@ -127,43 +125,43 @@ impl Bound {
             Self::Subscriptions => profile!("[room] subscriptions_max"),
             Self::Queue => profile!("[room] queue_max_bytes"),
             Self::RetainedOfDevice => {
-                profile!("[room] retained_max` or `retained_max_bytes")
+                profile!("[room] retained_max or retained_max_bytes")
             }
             Self::Topic => "No profile can raise this. Give the device shorter topics.",
             Self::SubscriptionsOfDevice => {
                 "No profile can raise this. Let it subscribe with wildcards instead of topic by topic, or divide it into two devices."
             }
             Self::SubscriptionsOfHome => {
-                "No profile can raise this. See which devices subscribe topic by topic, and let them use wildcards."
+                "No profile can raise this. Find the devices that subscribe topic by topic, and let them use wildcards."
             }
             Self::Slow | Self::TooSlow => {
-                "See why it does not read: a weak network, a program that hangs, or more messages than it can take. Let it subscribe \
-                 to less, or raise `[room] queue_max_bytes` in a profile of its own if it only falls behind for a moment."
+                "Find out why it does not read: a weak network, a program that hangs, or too many messages. Let it subscribe \
+                 to less, or raise [room] queue_max_bytes in its own profile if it only falls behind for a moment."
             }
             Self::QueuesOfDevice => {
                 "No profile can raise this. Let it have fewer sessions that outlive their connections, or subscribe to less."
             }
             Self::QueuesOfHome => {
-                "No profile can raise this. Find out which device publishes that much; connect this one again, or retire it if it has gone."
+                "No profile can raise this. Find out which device publishes that much. Connect this one again, or retire it if it is gone."
             }
             Self::RetainedMessage => {
-                "No profile can raise this. Let the device publish what is so long without the retain flag, or in parts."
+                "No profile can raise this. Let the device publish long messages without the retain flag, or in parts."
             }
             Self::RetainedOfHome => {
-                "No profile can raise this. Clear what nobody needs: an empty retained message on its topic does that."
+                "No profile can raise this. Clear retained messages that are not needed: publish an empty retained message on the topic."
             }
             Self::HalfDone => {
-                "Its program does not finish QoS 2: update it, or let it publish with QoS 1."
+                "Its program does not complete QoS 2. Update it, or let it publish with QoS 1."
             }
             Self::Pace => {
-                "Nothing is lost. If it floods without being meant to, see what it publishes, and suspend it if it was taken over: \
-                 `hearthkey device suspend DEVICE`."
+                "Nothing is lost. If it should not send that much, look at what it publishes, and suspend it if it was taken over. \
+                 On the command line: `hearthkey device suspend DEVICE`."
             }
             Self::Incoming => {
-                "If it happens again, see which devices send packets of megabytes at the same time, and let them send at different times."
+                "If it happens again, find the devices that send packets of megabytes at the same time, and let them send at different times."
             }
             Self::Requests => {
-                "Its program asks again without waiting: update it, or make it wait as docs/MQTT.md says under How to retry."
+                "Its program retries without waiting. Update it, or make it wait as described in docs/MQTT.md under How to retry."
             }
         }
     }

@@ -15,7 +15,7 @@ pub struct Bridge {
     pub environment: EnvironmentName,
     /// What kind of system it is: the connector's word.
     pub kind: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,

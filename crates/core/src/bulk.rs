@@ -27,7 +27,7 @@ words! {
     }
 }
 
-/// How a device stands before it.
+/// The state of a device before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// Its state.
@@ -63,7 +63,7 @@ pub enum BulkRefusal {
     /// It has no certificate that it could renew.
     #[error("a device that is {} cannot renew", .0.as_str())]
     CannotRenew(DeviceState),
-    /// It stands so, and nothing is left that would end.
+    /// It is in that state, and nothing is left that would end.
     #[error("it is {} already", .0.as_str())]
     Already(DeviceState),
 }
@@ -80,7 +80,7 @@ impl BulkAct {
         }
     }
 
-    /// What it will do to a device that stands like this.
+    /// What it will do to a device in this state.
     pub fn foresee(self, standing: &Standing) -> Result<Foreseen, BulkRefusal> {
         let from = standing.state;
         let state = match self.change() {
@@ -153,10 +153,10 @@ impl Foreseen {
     pub fn what(&self) -> String {
         let first = match self.act {
             BulkAct::Rotate => "It is asked to renew now, and stays connected.",
-            BulkAct::Suspend => "It is cut off until it is resumed.",
-            BulkAct::Resume => "It may come in again with the certificate that it has.",
-            BulkAct::Revoke => "It is cut off for good.",
-            BulkAct::Retire => "It is taken out of service for good.",
+            BulkAct::Suspend => "It is disconnected until it is resumed.",
+            BulkAct::Resume => "It can reconnect with its certificate.",
+            BulkAct::Revoke => "Permanently blocked.",
+            BulkAct::Retire => "Permanently removed from service.",
         };
         match ends(self.sessions, self.certificates, self.tokens) {
             Some(ends) => format!("{first} {ends}"),
@@ -176,7 +176,7 @@ pub fn summary(act: BulkAct, will: &[Foreseen], cannot: usize) -> Vec<String> {
         sum(|f| f.tokens),
     ));
     if act.is_for_good() && done > 0 {
-        says.push("This cannot be undone: only a new claim brings a device back.".into());
+        says.push("This cannot be undone. Only a new claim admits the device again.".into());
     }
     if cannot > 0 {
         let (devices, stay) = (count(cannot, "device"), verb(cannot, "stays", "stay"));
@@ -260,14 +260,14 @@ mod tests {
         let revoked = BulkAct::Revoke.foresee(&ACTIVE).unwrap();
         assert_eq!(
             revoked.what(),
-            "It is cut off for good. 2 live sessions end, 3 certificates are revoked, 1 token is revoked."
+            "Permanently blocked. 2 live sessions end, 3 certificates are revoked, 1 token is revoked."
         );
         assert_eq!(
             summary(BulkAct::Revoke, &[revoked, revoked], 1),
             [
                 "2 devices will be revoked.",
                 "4 live sessions end, 6 certificates are revoked, 2 tokens are revoked.",
-                "This cannot be undone: only a new claim brings a device back.",
+                "This cannot be undone. Only a new claim admits the device again.",
                 "1 device cannot be revoked and stays as it is.",
             ]
         );

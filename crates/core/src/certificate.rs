@@ -12,7 +12,7 @@ pub const BACKDATE: Span = Span::hours(1);
 /// How long the previous certificate stays valid when its successor is never seen.
 pub const SECOND_SLOT: Span = Span::hours(24);
 
-/// Where a certificate stands. Whether it has expired is a matter of the time, not of state.
+/// The state of a certificate. Whether it has expired is a matter of the time, not of state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateState {
@@ -27,7 +27,7 @@ pub enum CertificateState {
 }
 
 impl CertificateState {
-    /// Whether it opens no door any more, whatever the time.
+    /// Whether it is never accepted again, whatever the time.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Superseded | Self::Revoked)
     }
@@ -115,7 +115,7 @@ impl std::str::FromStr for RevocationReason {
 )]
 pub struct UnknownReason(String);
 
-/// A certificate as the registry knows it.
+/// A certificate as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// SHA-256 of its DER.
@@ -132,7 +132,7 @@ pub struct Certificate {
     pub lineage: SerialNumber,
     /// How many renewals lie between the first certificate and this one.
     pub generation: u32,
-    /// Where it stands.
+    /// Its state.
     pub state: CertificateState,
     /// The first moment it is valid.
     pub not_before: Timestamp,
@@ -202,7 +202,7 @@ impl IssuanceOrder {
             Some((lineage, generation)) => (lineage, generation.saturating_add(1)),
             None => (grant.serial, 0),
         };
-        // A certificate holds whole seconds; the registry knows the moment itself.
+        // A certificate holds whole seconds; the registry has the moment itself.
         let begins = grant.now.whole_second();
         Self {
             device: grant.device.clone(),

@@ -21,7 +21,7 @@ pub const LIFETIME_MIN: Span = Span::s(1);
 /// Wrong secrets that lock a claim.
 pub const WRONG_TRIES_MAX: u32 = 5;
 /// How long after its use the same key is given the same certificate again, and how long after
-/// its end a claim is still told why it is of no use.
+/// its end a claim still gets the reason why it is refused.
 pub const REDELIVERY: Span = Span::minutes(10);
 
 /// The secret of a claim: 128 random bits. It is shown once and stored as a hash.
@@ -57,7 +57,7 @@ impl std::fmt::Debug for ClaimSecret {
     }
 }
 
-/// Where a claim stands. Whether it has expired is a matter of the time.
+/// The state of a claim. Whether it has expired is a matter of the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClaimState {
@@ -83,14 +83,14 @@ impl ClaimState {
     }
 }
 
-/// A claim as the registry knows it.
+/// A claim as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Its id.
     pub id: ClaimId,
     /// The device it enrolls.
     pub device: DeviceId,
-    /// Where it stands.
+    /// Its state.
     pub state: ClaimState,
     /// What is stored of its secret.
     pub secret_hash: Fingerprint,
@@ -153,8 +153,8 @@ impl Claim {
         self.opened_by.as_deref().is_none_or(|its| its == opener)
     }
 
-    /// Until when the door's bell rings for this claim: a little longer than the claim can be
-    /// used, so that a lost answer can be fetched again and a refusal be heard.
+    /// Until when the claim window is open for this claim: a little longer than the claim can be
+    /// used, so that a lost answer can be fetched again and a refusal be received.
     pub fn bell_until(&self) -> Timestamp {
         match (self.state, self.used) {
             (ClaimState::Closed, _) => Timestamp::from_s(0),
@@ -172,7 +172,7 @@ impl Claim {
     }
 }
 
-/// What becomes of a secret that was presented at the door.
+/// What becomes of a secret that was presented at the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presented {
     /// The secret is right: the connection may ask, whatever the claim then answers.
@@ -210,11 +210,11 @@ pub struct ClaimRequest {
     pub environment: EnvironmentName,
     /// Its profile.
     pub profile: ProfileName,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
-    /// How long the claim may be used.
+    /// How long the claim is valid.
     pub lifetime: Span,
 }
 
@@ -222,17 +222,17 @@ pub struct ClaimRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimRefusal {
     /// A lifetime out of bounds.
-    #[error("a claim lives from 1 second to 24 hours")]
+    #[error("a claim is valid for 1 second to 24 hours")]
     Lifetime,
     /// Owner or purpose missing or too long.
-    #[error("{0} is required: say it in 1 to 200 characters, on one line")]
+    #[error("{0} is required: 1 to 200 characters, on one line")]
     Text(&'static str),
     /// An id whose topics would be the gateway's own.
     #[error("a device cannot be called {0}: choose another id")]
     ReservedId(DeviceId),
     /// An id, or an environment, by whose name a rule would reach the gateway's own topics.
     #[error(
-        "a device called {0} would reach topics of the gateway's own in the environment {1}: choose another id, profile or environment"
+        "a device called {0} would reach the gateway's own topics in the environment {1}: choose another id, profile or environment"
     )]
     GatewaysTopics(DeviceId, EnvironmentName),
     /// An id by which it would get topics of other devices.
@@ -266,7 +266,7 @@ pub struct HomeTrees<'a> {
     pub profiles: &'a [Arc<Profile>],
 }
 
-/// The device as it stands once a claim for it is opened, or why there is none. A device that
+/// The device as it is once a claim for it is opened, or why there is none. A device that
 /// was revoked or retired comes back as pending, and will begin a new lineage.
 pub fn open(
     request: &ClaimRequest,

@@ -188,7 +188,7 @@ words! {
 }
 
 words! {
-    /// Where a credential stands in its life: `active → retired → destroyed`.
+    /// The state of a credential: `active → retired → destroyed`.
     State, "state", InvalidState {
         /// In use.
         Active = "active",
@@ -200,7 +200,7 @@ words! {
 }
 
 words! {
-    /// Where one version of a value stands.
+    /// The state of one version of a value.
     VersionState, "state of a version", InvalidVersionState {
         /// Stored, but not yet known to work.
         Pending = "pending",
@@ -218,15 +218,15 @@ words! {
 }
 
 impl VersionState {
-    /// Whether the value works, as far as the gateway knows.
+    /// Whether the value works, as far as the gateway can tell.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Current | Self::Previous)
     }
 }
 
-/// Names of bridges that are the gateway's own, so that no credential of a person stands there.
+/// Names of bridges that are the gateway's own, so that no credential of a person is there.
 pub const OWN_BRIDGES: [&str; 5] = ["device", "ca", "server", "log", "token"];
-/// Stands in a path for the environment of what belongs to the whole home.
+/// Is in a path for the environment of what belongs to the whole home.
 pub const WHOLE_HOME: &str = "-";
 /// Characters of an owner, a purpose, a place or a note at most.
 pub const TEXT_MAX_CHARS: usize = 200;
@@ -255,7 +255,7 @@ pub struct Credential {
     pub id: CredentialId,
     /// What it is.
     pub kind: Kind,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -267,7 +267,7 @@ pub struct Credential {
     pub location: Option<String>,
     /// Where it came from.
     pub provenance: Provenance,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
     /// When and how it is rotated.
     pub rotation: RotationPolicy,
@@ -370,7 +370,7 @@ mod tests {
         let error = "own".parse::<Action>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"own\" is no action: use one of list, read, lease, rotate, write"
+            "\"own\" is an unknown action: use one of list, read, lease, rotate, write"
         );
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::time::Timestamp;
 
-/// Where a device stands.
+/// The state of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
@@ -44,18 +44,18 @@ impl DeviceState {
     }
 }
 
-/// A device as the registry knows it.
+/// A device as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Its id.
     pub id: DeviceId,
-    /// Where it stands.
+    /// Its state.
     pub state: DeviceState,
     /// The environment it is enrolled in.
     pub environment: EnvironmentName,
     /// The profile that says what it may do.
     pub profile: ProfileName,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -82,7 +82,7 @@ pub enum StateRefusal {
     /// The change makes no sense from here.
     #[error("a device that is {} cannot be {}", .from.as_str(), .change.past())]
     Impossible {
-        /// Where the device stands.
+        /// The state of the device.
         from: DeviceState,
         /// What was asked.
         change: Change,

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// What the decision rests on.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The claim, as it stands now.
+    /// The claim, as it is now.
     pub claim: &'a Claim,
     /// The device it names.
     pub device: &'a DeviceAccess,

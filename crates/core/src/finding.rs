@@ -1,4 +1,4 @@
-//! Findings: what is wrong with the inventory as it stands, and what to do about it.
+//! Findings: what is wrong with the inventory as it is, and what to do about it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,9 +28,9 @@ words! {
         Unmanaged = "unmanaged",
         /// A rotation waits for a person.
         RotationHeld = "rotation-held",
-        /// A bridge could not be told that something has ended.
+        /// A bridge could not be notified that something has ended.
         Leftover = "leftover",
-        /// A place of use could not be told of a rotation.
+        /// A place of use could not be notified of a rotation.
         NotTold = "not-told",
         /// The home opens with a key file (R4).
         KeyFile = "key-file",
@@ -58,9 +58,9 @@ words! {
         Ending = "ending",
         /// The log's newest checkpoint has not been put outside the database for a while.
         AnchorBehind = "anchor-behind",
-        /// There is a backup, and nobody knows whether it can be read.
+        /// There is a backup, and whether it can be read is untested.
         Untested = "untested-backup",
-        /// The log is not what was signed (R40).
+        /// The log does not match its signature (R40).
         LogAltered = "log-altered",
         /// The revocation journal does not hold what it should.
         JournalIncomplete = "journal-incomplete",
@@ -96,7 +96,7 @@ words! {
 }
 
 words! {
-    /// How bad it is.
+    /// The severity.
     Severity, "severity", InvalidSeverity {
         /// Act now.
         Critical = "critical",
@@ -125,7 +125,7 @@ pub struct Finding {
     pub id: String,
     /// What kind of thing.
     pub kind: FindingKind,
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
     /// With what: `credential:home/hue/api-key`, a path.
     pub object: String,

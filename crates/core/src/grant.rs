@@ -10,7 +10,7 @@ use crate::credential::{Action, CredentialName};
 /// Grants of one token at most.
 pub const GRANTS_MAX: usize = 64;
 
-/// The credentials that a grant is for. A star stands for a whole key or for a whole name, never
+/// The credentials that a grant is for. A star represents a whole key or a whole name, never
 /// for a part of one: `hue/*` and `*`, but not `hue/api-*` nor `*/api-key`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pattern {
@@ -74,7 +74,7 @@ impl FromStr for Grant {
         let action = action.parse().map_err(|_| malformed())?;
         let pattern = match pattern.strip_suffix("/*") {
             _ if pattern == "*" => Pattern::All,
-            // A bridge is what stands before a key: any key will do to judge it.
+            // A bridge is what precedes a key: any key will do to judge it.
             Some(bridge) => match format!("{bridge}/x").parse::<CredentialName>() {
                 Ok(name) => Pattern::Bridge(name.bridge().into()),
                 Err(_) => return Err(malformed()),

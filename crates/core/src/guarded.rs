@@ -12,13 +12,13 @@ use crate::credential::{Credential, Tier};
 pub enum Guard {
     /// Who reaches the value, and when it is due.
     Tier,
-    /// Who answers for it, and is asked about it.
+    /// Who is responsible for it, and is asked about it.
     Owner,
     /// Until when it is given out.
     Expiry,
     /// When it is replaced, and how long the old value lives on.
     Schedule,
-    /// Who is told of its rotations, and confirms them.
+    /// Who is notified of its rotations, and confirms them.
     Places,
     /// What it may do: more is a finding.
     Scopes,
@@ -37,7 +37,7 @@ impl fmt::Display for Guard {
             Self::Schedule => "schedule",
             Self::Places => "places of use",
             Self::Scopes => "scopes",
-            Self::Location => "place where it lies",
+            Self::Location => "place where it is stored",
             Self::Replacement => "last replacement",
         })
     }
@@ -66,7 +66,7 @@ impl Changer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Guarded {
     /// A token changes none.
-    #[error("a token does not change the {0} of a credential")]
+    #[error("a token may not change the {0} of a credential")]
     FromTokens(Guard),
     /// A person shows a second factor first.
     #[error("changing the {0} of this credential needs a second factor")]
@@ -143,7 +143,7 @@ pub fn tier_of_chain<I: PartialEq, E>(
     Ok(highest)
 }
 
-/// Whether the end of a credential may go with the value that it was the end of, when that is replaced: for whoever may
+/// Whether the end of a credential may go with the value that it was the end of, when that is replaced: for callers who may
 /// move it anyhow. By itself, and for everybody else, it stays.
 pub fn may_drop_end(changer: Changer, credential: &Credential) -> bool {
     let mut without = credential.clone();
@@ -175,7 +175,7 @@ pub fn may_change(
 }
 
 /// Whether a credential of this tier may be added under a name whose earlier values are still kept: it could bring
-/// them back, and stands for what the earlier one stood for.
+/// them back, and represents what the earlier one stood for.
 pub fn may_follow(changer: Changer, earlier: Tier, tier: Tier) -> Result<(), Guarded> {
     match (is_lower(tier, earlier), changer) {
         (false, _) | (true, Changer::Person { fresh: true }) => Ok(()),

@@ -1,4 +1,4 @@
-//! What kind of program opened a TLS connection, told by its ClientHello: a JA4 fingerprint
+//! What kind of program opened a TLS connection, identified by its ClientHello: a JA4 fingerprint
 //! (FoxIO, "JA4: TLS Client Fingerprinting", the variant with hashes).
 //!
 //! It says which TLS library, with which settings, not which machine: a thousand lamps of one firmware have one. It changes
@@ -16,7 +16,7 @@ use crate::id::{Fingerprint, hex};
 pub const JA4_BYTES: usize = 36;
 /// Hexadecimal digits that are kept of each hash.
 const HASH_DIGITS: usize = 12;
-/// What stands in place of the hash of an empty list.
+/// What replaces the hash of an empty list.
 const NOTHING: &str = "000000000000";
 
 const SERVER_NAME: u16 = 0;

@@ -13,7 +13,7 @@ pub const LIFETIME_MIN: Span = Span::s(1);
 
 /// Why a lease is not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a lease lives between 1 second and 24 hours")]
+#[error("a lease lasts 1 second to 24 hours")]
 pub struct InvalidLifetime;
 
 /// The lifetime that was asked for, within its bounds.

@@ -7,18 +7,18 @@
 //! | question | module |
 //! | --- | --- |
 //! | what are things called? | [`id`], [`time`], [`topic`] |
-//! | how much may a device take, and what is told at the bound? | [`room`], [`bound`] |
+//! | how much may a device take, and what is reported at the bound? | [`room`], [`bound`] |
 //! | what may a kind of device do, what of it does one need, and which names would take another's topics? | [`profile`], [`right`], [`tree`] |
 //! | who may come in, and as whom? | [`access`], [`door`]; with what kind of program: [`ja4`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, what is its value, and who changes what guards it? | [`credential`], [`secret`], [`guarded`] |
-//! | how is it replaced, lent, administered, and who is told? | [`rotation`], [`lease`], [`bridge`], [`news`] |
+//! | how is it replaced, lent, administered, and who is notified? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | who is a person, and what may they do? | [`person`], [`role`], [`succession`] |
-//! | what is the device told? | [`rejection`] |
+//! | what does the device get? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
 pub mod access;

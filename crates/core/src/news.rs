@@ -1,7 +1,7 @@
-//! News of a rotation, for the places of use that can be told: a pipeline that is to be started, an application that is
+//! News of a rotation, for the places of use that can be notified: a pipeline that is to be started, an application that is
 //! to read the new value.
 //!
-//! News never hold a value. Who is told fetches it as always, with a token of its own.
+//! News never hold a value. A notified place fetches it as always, with a token of its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,7 +46,7 @@ pub struct News {
 /// News on their way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errand {
-    /// Its number within the home. A place hears its news in the order of their numbers.
+    /// Its number within the home. A place gets its news in the order of their numbers.
     pub id: i64,
     /// The news.
     pub news: News,

@@ -27,7 +27,7 @@ pub const PASSWORD_MAX_BYTES: usize = 1024;
 /// The longest label of a passkey, in characters.
 pub const LABEL_MAX_CHARS: usize = 60;
 
-/// A person, as the registry knows them.
+/// A person, as the registry has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// 16 random bytes in hexadecimal digits: what a passkey names its owner by.
@@ -64,7 +64,7 @@ pub struct Invitation {
     pub made_by: Option<String>,
 }
 
-/// Where a person stands.
+/// The state of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// May log in.
@@ -158,7 +158,7 @@ pub enum UnfitPassword {
     #[error("a password has at most {PASSWORD_MAX_BYTES} bytes")]
     Long,
     /// The name, or one character again and again.
-    #[error("a password is not the name, nor one character again and again")]
+    #[error("a password must not be the name, or one repeated character")]
     Plain,
 }
 

@@ -155,7 +155,7 @@ impl Named {
 }
 
 impl Each {
-    /// Adds one, by its name. The finding is made only where it stands by itself.
+    /// Adds one, by its name. The finding is made only if there is room for it in `first`.
     pub fn add(&mut self, name: impl FnOnce() -> String, finding: impl FnOnce() -> Finding) {
         match self.first.len() < EACH_MAX {
             true => self.first.push(finding()),
@@ -174,7 +174,7 @@ impl Each {
                     self.rest.count,
                     self.rest.text_of_names()
                 ),
-                "Put right what is named by itself first: these follow.",
+                "Fix the ones with findings of their own first. These appear next.",
             ));
         }
         findings
@@ -187,13 +187,13 @@ pub fn token_never_used(name: &str) -> Finding {
     let finding = Finding::new(FindingKind::NeverUsed, Severity::Medium, object.clone(), "");
     finding
         .saying(
-            format!("The token {name} was made and never used."),
-            format!("Revoke it, if nothing needs it: `hearthkey token revoke {name}`."),
+            format!("The token {name} was never used."),
+            format!("Revoke it if nothing needs it. On the command line: `hearthkey token revoke {name}`."),
         )
         .solved_by(RemedyAction::new(RemedyKind::Revoke, object))
 }
 
-/// What is said of many things of one kind in one finding.
+/// One finding about many things of one kind.
 struct AboutMany<'a> {
     kind: FindingKind,
     severity: Severity,
@@ -256,11 +256,11 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
             FindingKind::KeyFile,
             Severity::Medium,
             "The unlock key is stored next to the data.",
-            "Make a home with `hearthkey init --slot passphrase`, or accept it where nobody else reads the disk.",
+            "Make a home that is unlocked with a passphrase, or accept the risk if nobody else can read the disk. On the command line: `hearthkey init --slot passphrase`.",
         ));
     }
     if let Some(problem) = &facts.log_problem {
-        // Whoever accepts this accepts this, and not what is found next.
+        // Accepting this one does not accept what is found later.
         let finding = Finding::new(
             FindingKind::LogAltered,
             Severity::Critical,
@@ -270,7 +270,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         findings.push(finding.saying(
             format!("The log does not verify: {problem}."),
             "Keep a copy of the database, compare an export with a checkpoint that a device or an earlier export holds, \
-             and restore a backup; or say why it may go on with `hearthkey log accept`.",
+             and restore a backup. To continue with this log instead: `hearthkey log accept`.",
         ));
     }
     if let Some(at) = facts.unanchored_at {
@@ -298,7 +298,7 @@ fn of_authority(ca: &CaLife, home: &str, now: Timestamp) -> Option<Finding> {
     let finding = Finding::new(FindingKind::CaLife, Severity::High, object, &ca.name);
     Some(finding.saying(
         format!("The CA {} ends on {}.", ca.name, ca.not_after),
-        "Plan a new environment and move its devices before then: a CA cannot be replaced in this version.",
+        "Move its devices to a new environment before then. This version cannot replace a CA.",
     ))
 }
 
@@ -309,8 +309,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.unrenewed,
             noun: "device",
-            what: "Should have renewed and did not:",
-            remedy: "See whether they are switched on and reach the gateway; open a new claim for those that are lost.",
+            what: "Missed their renewal:",
+            remedy: "Check that they are switched on and can reach the gateway. Open a new claim for those that are lost.",
             act: None,
         },
         AboutMany {
@@ -318,8 +318,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::Medium,
             named: &facts.over_age,
             noun: "device",
-            what: "Have had the same key for more than two years, and NIST SP 800-57 part 1 gives such a key one to two:",
-            remedy: "Have them renew with a new key: take key_reuse out of their profile, then `hearthkey device rotate DEVICE`.",
+            what: "Same key for more than two years (NIST SP 800-57 part 1 recommends one to two):",
+            remedy: "Remove key_reuse from their profile, then rotate them. On the command line: `hearthkey device rotate DEVICE`.",
             act: Some(RemedyKind::Rotate),
         },
         AboutMany {
@@ -327,8 +327,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::Medium,
             named: &facts.unseen,
             noun: "device",
-            what: "Enrolled and never seen again:",
-            remedy: "Retire what is not there: `hearthkey device retire DEVICE`.",
+            what: "Not connected since enrollment:",
+            remedy: "Retire the devices that are gone. On the command line: `hearthkey device retire DEVICE`.",
             act: Some(RemedyKind::Retire),
         },
         AboutMany {
@@ -337,7 +337,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             named: &facts.orphaned_devices,
             noun: "device",
             what: "No current owner, because their access has ended:",
-            remedy: "Claim them anew for another owner, or retire them.",
+            remedy: "Assign a new owner with a new claim, or retire them.",
             act: None,
         },
         AboutMany {
@@ -346,7 +346,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             named: &facts.orphaned_credentials,
             noun: "credential",
             what: "No current owner, because their access has ended:",
-            remedy: "Give them another owner, and rotate what that person has seen: `hearthkey credential change … --owner`.",
+            remedy: "Assign a new owner, and rotate the values that the former owner has seen. On the command line: `hearthkey credential change … --owner`.",
             act: None,
         },
         AboutMany {
@@ -354,8 +354,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.orphaned_tokens,
             noun: "token",
-            what: "Owner or maker has no access any more:",
-            remedy: "Make them anew for another owner, or revoke them: `hearthkey token revoke NAME`.",
+            what: "No current owner or maker, because their access has ended:",
+            remedy: "Revoke them, and create new ones for another owner. On the command line: `hearthkey token revoke NAME`.",
             act: Some(RemedyKind::Revoke),
         },
         AboutMany {
@@ -363,8 +363,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::Medium,
             named: &facts.ungiven,
             noun: "credential",
-            what: "Made and never given out:",
-            remedy: "Retire what nothing needs: `hearthkey credential retire NAME --env ENVIRONMENT`.",
+            what: "Never given out:",
+            remedy: "Retire those that nothing needs. On the command line: `hearthkey credential retire NAME --env ENVIRONMENT`.",
             act: Some(RemedyKind::Retire),
         },
         AboutMany {
@@ -372,8 +372,8 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             severity: Severity::High,
             named: &facts.unencrypted,
             noun: "bridge",
-            what: "Are given secrets over the network without encryption:",
-            remedy: "Give them a certificate, and their settings an address that begins with https:// or mqtts://.",
+            what: "Secrets are sent over the network without encryption:",
+            remedy: "Give them a certificate, and set an address that begins with https:// or mqtts://.",
             act: None,
         },
     ]
@@ -478,7 +478,7 @@ mod tests {
             ),
             (
                 Facts {
-                    log_problem: Some("record 5 is not what was signed".into()),
+                    log_problem: Some("record 5 does not match the signature".into()),
                     ..calm()
                 },
                 FindingKind::LogAltered,
@@ -518,11 +518,11 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(
             found[0].what,
-            "Should have renewed and did not: 7 devices: lamp-0, lamp-1, lamp-2, lamp-3, lamp-4 and 2 more."
+            "Missed their renewal: 7 devices: lamp-0, lamp-1, lamp-2, lamp-3, lamp-4 and 2 more."
         );
         assert_eq!(
             found[1].what,
-            "Made and never given out: 1 credential: home/hue/api-key."
+            "Never given out: 1 credential: home/hue/api-key."
         );
         let retire = RemedyAction::new(RemedyKind::Retire, "credential:home/hue/api-key");
         assert_eq!(found[1].action, Some(retire), "one is put right by one act");

@@ -15,7 +15,7 @@ pub enum Power {
         /// What it may do there.
         grants: Grants,
     },
-    /// What a role permits without a second factor, which a token cannot show: for whoever manages the home from
+    /// What a role permits without a second factor, which a token cannot show: for people who manage the home from
     /// elsewhere.
     Mandate(Mandate),
 }

@@ -125,7 +125,7 @@ pub enum InvalidProfile {
     #[error("keys is empty: name at least one of p256, p384, rsa2048")]
     NoKeys,
     /// A key that the gateway never has.
-    #[error("server_key is {0}: it must be p256, or rsa2048 for devices that know nothing else")]
+    #[error("server_key is {0}: it must be p256, or rsa2048 for devices that support nothing else")]
     ServerKey(&'static str),
     /// A topic that is no filter.
     #[error("topic {topic:?}: {why}")]
@@ -141,7 +141,7 @@ pub enum InvalidProfile {
     /// A topic in a place that no profile may give away.
     #[error(
         "topic {0:?} cannot be granted: it must neither begin with /, #, $ or hearthkey/, nor, as a \
-         subscription, reach what the gateway says to one device"
+         subscription, match the gateway's messages to one device"
     )]
     Reserved(String),
 }
@@ -388,7 +388,7 @@ impl Rights {
         )
     }
 
-    /// What a claim may do: send its CSR and hear the answer.
+    /// What a claim may do: send its CSR and receive the answer.
     pub fn claim(claim: &crate::id::ClaimId) -> Self {
         let enroll = hearthkey::enroll(claim);
         Self::new(
@@ -464,7 +464,7 @@ impl Rights {
         use_up(Some(place), &self.published);
     }
 
-    /// Whether a message on this topic may be heard. Nothing is counted.
+    /// Whether a message on this topic may be delivered. Nothing is counted.
     pub fn may_hear(&self, topic: &str) -> bool {
         self.subscribe.iter().any(|filter| filter.matches(topic))
     }

@@ -1,4 +1,4 @@
-//! What a device is told when its request is refused: a code, a message, and what to do.
+//! What a device gets when its request is refused: a code, a message, and what to do.
 
 use serde::Serialize;
 
@@ -59,9 +59,7 @@ impl Code {
             Self::ClaimLocked => "This claim was locked after five wrong secrets.",
             Self::CsrMalformed => "The request is not a certificate signing request in PEM.",
             Self::CsrSignatureInvalid => "The signing request is not signed by the key it carries.",
-            Self::CsrKeyUnsupported => {
-                "The key in the signing request is not of a kind this device may use."
-            }
+            Self::CsrKeyUnsupported => "This device may not use a key of this kind.",
             Self::CsrTooLarge => "The request is larger than 16 KiB.",
             Self::DeviceRevoked => {
                 "This device, or the certificate it used, has been revoked or replaced."
@@ -84,11 +82,10 @@ impl Code {
                 "Ask the operator for a new claim."
             }
             Self::ClaimUsed => {
-                "Send the request again with the key used first, or ask the operator for a new claim; \
-                 if nobody else should know the claim, say so."
+                "Send the request again with the key used first, or ask the operator for a new claim. If nobody else should have this claim, tell the operator."
             }
             Self::CsrMalformed => {
-                "Make it with: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+                "Create it with: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256"
             }
             Self::CsrSignatureInvalid => {
                 "Sign the request with the private key that belongs to it."
@@ -113,7 +110,7 @@ impl Code {
                 "Ask the operator to unseal the gateway, then send the same request again."
             }
             Self::StorageUnavailable => {
-                "Send the same request again later; the operator has to free or mend the disk."
+                "Send the same request again later; the operator has to free space or repair the disk."
             }
             Self::ClockUntrusted => {
                 "Send the same request again later; the operator has to set or confirm the clock."

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// What the decision rests on.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// The device, as it stands now.
+    /// The device, as it is now.
     pub device: &'a Device,
     /// Its profile.
     pub profile: &'a Profile,

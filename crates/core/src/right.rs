@@ -2,7 +2,7 @@
 //!
 //! A narrowing names what is kept of a profile's rights. It only ever takes away: what a profile
 //! does not grant, or grants no more, is not kept by being named. The gateway's own topics, by which
-//! a device renews and hears what it must, are never taken.
+//! a device renews and receives what it must, are never taken.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -38,7 +38,7 @@ pub enum NarrowRefusal {
     #[error("the profile does not grant {0} {1:?}")]
     NotHeld(Verb, String),
     /// Nothing would change.
-    #[error("everything that the profile grants would be kept")]
+    #[error("this would keep everything that the profile grants")]
     Nothing,
 }
 

@@ -53,7 +53,7 @@ const WEEKDAYS: [(&str, Weekday); 7] = [
 
 /// Why a text is no calendar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no calendar: use a weekday, monthly, quarterly or yearly")]
+#[error("{0:?} is not a calendar: use a weekday, monthly, quarterly or yearly")]
 pub struct InvalidCalendar(String);
 
 impl FromStr for Calendar {
@@ -139,7 +139,7 @@ pub struct RotationPolicy {
     /// Whether the gateway begins it by itself, or only says that it is due.
     #[serde(default)]
     pub automatic: bool,
-    /// How long both values live side by side, in milliseconds: the deadline of every dependent.
+    /// How long both values are valid, in milliseconds: the deadline of every dependent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overlap_ms: Option<i64>,
 }
@@ -159,14 +159,14 @@ impl fmt::Display for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Age(age) => write!(f, "its value is {} days old", age.as_s() / 86_400),
-            Self::Calendar(day) => write!(f, "its day was {day}"),
+            Self::Calendar(day) => write!(f, "its due day was {day}"),
             Self::Uses(uses) => write!(f, "its value was given out {uses} times"),
         }
     }
 }
 
 impl RotationPolicy {
-    /// How long both values live side by side.
+    /// How long both values are valid.
     pub fn overlap(&self) -> Span {
         self.overlap_ms.map_or(OVERLAP_DEFAULT, Span::ms)
     }
@@ -196,7 +196,7 @@ impl RotationPolicy {
             return Some(Due::Uses(uses));
         }
         let age = now.since(made_at);
-        // A calendar of one's own stands in for the tier's age.
+        // A calendar of one's own replaces the tier's age.
         let by_age = self.max_age_ms.is_some() || self.calendar.is_none();
         (by_age && age >= self.max_age(tier)).then_some(Due::Age(age))
     }
@@ -269,7 +269,7 @@ pub struct Rotation {
     pub begun_by: String,
     /// When it began.
     pub begun_at: Timestamp,
-    /// How long both values live, if that was said; otherwise as long as the credential's policy has it.
+    /// How long both values are valid, if given; otherwise as long as the credential's policy has it.
     pub overlap: Option<Span>,
     /// When every dependent must have switched; set when the switch begins.
     pub deadline: Option<Timestamp>,
@@ -291,7 +291,7 @@ pub struct Rotation {
     pub ended_at: Option<Timestamp>,
 }
 
-/// Whether the bridge may be told to end the old value: only after the new one was seen to work, or came from the
+/// Whether the bridge may be asked to end the old value: only after the new one was seen to work, or came from the
 /// bridge itself. A value that was typed in, and that nobody can try, ends nothing.
 pub fn may_end_old(new_was_tried: bool, new_was_minted: bool) -> bool {
     new_was_tried || new_was_minted

@@ -35,7 +35,7 @@ pub const SELF: &str = "self";
 /// The value of a token: 256 random bits. It is shown once and stored as a hash.
 ///
 /// As text: `hk1_`, 64 hexadecimal digits, and 8 more that are the first of the SHA-256 of what
-/// stands before them, so that a scanner can tell a token from a lookalike.
+/// precedes them, so that a scanner can tell a token from a lookalike.
 #[derive(Clone)]
 pub struct TokenSecret(Zeroizing<[u8; 32]>);
 
@@ -108,7 +108,7 @@ impl fmt::Display for Binding {
 /// Why a text is no binding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is nothing to bind a token to: write device:ID, or certificate: and the SHA-256 of a \
+    "a token cannot be bound to {0:?}: write device:ID, or certificate: and the SHA-256 of a \
      certificate in hexadecimal"
 )]
 pub struct InvalidBinding(String);
@@ -126,7 +126,7 @@ impl FromStr for Binding {
     }
 }
 
-/// A service token as the registry knows it.
+/// A service token as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Its id.
@@ -135,7 +135,7 @@ pub struct Token {
     pub name: TokenName,
     /// What it may do, and where.
     pub power: Power,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -166,7 +166,7 @@ pub struct TokenRequest {
     pub name: TokenName,
     /// What it may do, and where.
     pub power: Power,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// What it is for.
     pub purpose: String,
@@ -184,10 +184,10 @@ pub struct TokenRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestRefusal {
     /// A life out of bounds.
-    #[error("a token lives from 1 second to 24 hours, and can be renewed for 30 days at most")]
+    #[error("a token is valid for 1 second to 24 hours, and can be renewed for 30 days at most")]
     Lifetime,
     /// Owner or purpose missing or too long.
-    #[error("{0} is required: say it in 1 to 200 characters, on one line")]
+    #[error("{0} is required: 1 to 200 characters, on one line")]
     Text(&'static str),
     /// A name that means something else.
     #[error("a token cannot be called {SELF}: choose another name")]
@@ -243,7 +243,7 @@ impl TokenRequest {
     }
 }
 
-/// Where a token stands.
+/// The state of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It may be used.
@@ -279,7 +279,7 @@ impl Token {
         now.after(self.ttl).min(self.renewable_until())
     }
 
-    /// Where it stands.
+    /// Its state.
     pub fn standing(&self, now: Timestamp) -> Standing {
         if self.revoked_at.is_some() {
             Standing::Revoked

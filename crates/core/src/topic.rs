@@ -13,7 +13,7 @@ pub enum InvalidTopic {
     Shape,
     /// A wildcard where MQTT does not allow one.
     #[error(
-        "in {0:?} a wildcard is misplaced: + stands for a whole level, # for all that follow and comes last"
+        "in {0:?} a wildcard is misplaced: + replaces a whole level, # all that follow and comes last"
     )]
     Wildcard(String),
 }

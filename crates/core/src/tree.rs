@@ -9,7 +9,7 @@ use std::fmt;
 use crate::id::{DeviceId, EnvironmentName, ProfileName};
 use crate::profile::{Profile, TopicRule};
 
-/// Stands in place of an id where it is asked what a rule reaches whatever the device is called. No id has it.
+/// Replaces an id where it is asked what a rule reaches whatever the device is called. No id has it.
 const NOBODY: &str = "\u{1}";
 
 /// A device that takes topics of a profile by its name.
@@ -29,7 +29,7 @@ impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a device called {} gets {}, and the profile {} has {} for its devices",
+            "a device called {} would use {}, which the profile {} reserves with {}",
             self.device, self.by, self.profile, self.rule
         )
     }

@@ -21,7 +21,7 @@ macro_rules! words {
 
         #[doc = concat!("Why a text is no ", $what, ".")]
         #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-        #[error("{text:?} is no {}: use one of {}", $what, [$($word,)+].join(", "))]
+        #[error("{text:?} is an unknown {}: use one of {}", $what, [$($word,)+].join(", "))]
         pub struct $invalid { text: String }
 
         impl FromStr for $name {

@@ -1,7 +1,7 @@
 //! Reads the configurations that homes keep secrets in, so that they can move to the vault.
 //!
 //! Reading is pure: bytes in, a [`Reading`] out. Every entry of the file is either found or left with a reason. A
-//! value lives in a [`Secret`] and stands in no reason, no name and no error. Bounds: [`FILE_MAX_BYTES`],
+//! value lives in a [`Secret`] and is in no reason, no name and no error. Bounds: [`FILE_MAX_BYTES`],
 //! [`ENTRIES_MAX`], [`LINE_MAX_BYTES`] and, for YAML, [`DEPTH_MAX`]; YAML aliases are never expanded.
 
 use std::fmt;

@@ -148,7 +148,7 @@ pub fn key_id_of_pem(pem: &str) -> Option<KeyId> {
     let point = der.strip_prefix(&P256_SPKI_HEAD)?;
     let (x, y) = point.split_at_checked(32)?;
     let (x, y): (&[u8; 32], &[u8; 32]) = (x.try_into().ok()?, y.try_into().ok()?);
-    // Whoever cannot sign with it should hear so now.
+    // A caller that cannot sign with it gets the error now.
     let uncompressed = [&[4][..], x, y].concat();
     aws_lc_rs::signature::ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &uncompressed).ok()?;
     Some(KeyId::of_p256(x, y))

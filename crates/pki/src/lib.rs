@@ -12,8 +12,8 @@
 //! | who holds a private key? | [`key`], `rsa_key` |
 //! | what does a CA say of itself? | [`ca_certificate`] |
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
-//! | which client certificates open the door? | [`verifier`], `shape` |
-//! | how does the door speak TLS? | [`provider`](mod@provider), [`server`] |
+//! | which client certificates are accepted? | [`verifier`], `shape` |
+//! | how does the listener speak TLS? | [`provider`](mod@provider), [`server`] |
 //! | does the bearer of a token hold its key? | [`dpop`] |
 //! | how are certificates handed over as text? | [`trust`] |
 //! | how strong is what a certificate is made with? | [`mod@algorithms`] |

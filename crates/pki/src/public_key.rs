@@ -1,4 +1,4 @@
-//! Which public keys are accepted, in a CSR and at the door.
+//! Which public keys are accepted, in a CSR and at the listener.
 
 use hearthkey_core::key::KeyType;
 use rcgen::{

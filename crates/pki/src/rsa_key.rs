@@ -1,4 +1,4 @@
-//! An RSA key for a server certificate: for devices whose TLS knows no other. CAs and devices' certificates of this home
+//! An RSA key for a server certificate: for devices whose TLS supports no other. CAs and devices' certificates of this home
 //! never rest on it.
 
 use std::fmt;

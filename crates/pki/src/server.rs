@@ -1,4 +1,4 @@
-//! How the door speaks TLS.
+//! How the listener speaks TLS.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum ServerConfigError {
     Tls(#[source] rustls::Error),
 }
 
-/// The configuration of the door: TLS 1.2 and 1.3, client certificates by `verifier`, no
+/// The configuration of the listener: TLS 1.2 and 1.3, client certificates by `verifier`, no
 /// resumption of any kind (a resumed session would never be shown to the verifier).
 ///
 /// `chain` is the server CA and then the root. A client is sent the leaf and the server CA; one
@@ -54,7 +54,7 @@ pub fn server_config(
     configure(shown, verifier, &ALPN)
 }
 
-/// The configuration of the HTTPS listener: as that of the door, for HTTP/1.1 alone. Both may show
+/// The configuration of the HTTPS listener: as that of the listener, for HTTP/1.1 alone. Both may show
 /// one certificate: a client that names its protocol is not let in by the wrong one, and so cannot
 /// be led to mistake one for the other.
 pub fn https_config(

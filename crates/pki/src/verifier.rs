@@ -1,4 +1,4 @@
-//! The door: which client certificates are let in. Stricter than webpki, which accepts a leaf
+//! The listener: which client certificates are let in. Stricter than webpki, which accepts a leaf
 //! without an extended key usage, and asked afresh on every handshake.
 
 use std::collections::HashMap;

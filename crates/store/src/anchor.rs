@@ -31,6 +31,6 @@ pub enum Incident {
     #[error("{0} pages of the database are damaged: restore a backup")]
     Damaged(usize),
     /// A record or a stored hash of the log is not what was signed.
-    #[error("the audit log's record {0} is not what was signed")]
+    #[error("the audit log's record {0} does not match the signature")]
     RecordAltered(u64),
 }

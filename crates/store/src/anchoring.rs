@@ -30,7 +30,7 @@ impl Store {
         self.dir.remove(UNANCHORED_FILE)
     }
 
-    /// What of the revocations that the registry knows the journal does not hold.
+    /// Revocations in the registry that the journal lacks.
     pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
         let mut gaps = JournalGaps {
             missing: !self.journal.is_there(),
@@ -88,7 +88,7 @@ impl Store {
         anchor.is_ok_and(|anchor| anchor.size > newest.map_or(0, |newest| newest.size))
     }
 
-    /// How the anchor file stands to the log now. While there is an incident, it is not written, and that is said there.
+    /// How the anchor file compares with the log now. While there is an incident, it is not written, and that is said there.
     pub fn anchor(&self) -> Result<Anchor, ReadError> {
         let newest = self.checkpoints.borrow().clone();
         let (Some(newest), None) = (newest, self.incident()) else {
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// A person has looked at the incident: once that is on record, the log goes on from where it
-    /// stands. The old anchor stays beside the new one, as evidence.
+    /// is. The old anchor stays beside the new one, as evidence.
     pub async fn accept_incident(&self, record: Change) -> Result<(), CommitError> {
         let writer = locked(&self.writer).clone();
         writer.ok_or(CommitError::Sealed)?.commit(record).await?;

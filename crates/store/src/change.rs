@@ -102,7 +102,7 @@ pub enum Write {
         /// Where it goes.
         to: DeviceState,
     },
-    /// Suspends, retires or revokes a device, wherever it stands; a conflict if it is cut off for longer already.
+    /// Suspends, retires or revokes a device, in whichever state it is; a conflict if it is cut off for longer already.
     CutOff {
         /// The device.
         device: DeviceId,
@@ -393,7 +393,7 @@ fn apply_to_device(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyError
     Ok(())
 }
 
-/// What ends access holds from wherever the device stands by now, except that nothing makes an end milder.
+/// What ends access applies to the current state of the device, except that nothing makes an end milder.
 fn cut_off(tx: &Transaction<'_>, device: &DeviceId, to: DeviceState) -> Result<(), ApplyError> {
     let from = match to {
         DeviceState::Revoked => "1",

@@ -80,7 +80,7 @@ pub(crate) fn only_read(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -CACHE_KIB / 8)
 }
 
-/// Gives the key raw, through the C interface, so that it never stands in SQL text.
+/// Gives the key raw, through the C interface, so that it never is in SQL text.
 #[allow(unsafe_code)] // The one FFI call: rusqlite has no function for it.
 fn set_key(connection: &Connection, key: &DerivedKey) -> rusqlite::Result<()> {
     let raw = Zeroizing::new(format!("x'{}'", hearthkey_core::id::hex(key.bytes())));
@@ -125,7 +125,7 @@ pub(crate) fn empty_log(connection: &Connection) -> bool {
 }
 
 /// Checks every page of the database file against its authentication code. One line for each page that fails. A page
-/// that stands in the write-ahead log alone may fail here: [`damaged`] tells such from damage.
+/// that is in the write-ahead log alone may fail here: [`damaged`] tells such from damage.
 pub(crate) fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("PRAGMA cipher_integrity_check")?;
     let lines = statement.query_map([], |row| row.get(0))?;

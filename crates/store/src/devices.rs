@@ -81,7 +81,7 @@ fn json(names: impl Iterator<Item = String>) -> Value {
 }
 
 impl DeviceFilter {
-    /// The condition, and what stands in it.
+    /// The condition, and what is in it.
     fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = vec!["1".to_owned()];
         let mut values = Vec::new();
@@ -182,7 +182,7 @@ impl Registry<'_> {
         let count = values.len();
         let after = match (slice.sort, slice.after.is_empty()) {
             (SortBy::Id, false) => format!("AND d.name > ?{}", count - 2),
-            // It stands there so that every number has its place.
+            // It is there so that every number has its place.
             _ => format!("AND ?{} IS NOT NULL", count - 2),
         };
         let sql = format!(

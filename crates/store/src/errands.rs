@@ -25,7 +25,7 @@ fn read_errand(row: &Row<'_>) -> rusqlite::Result<Errand> {
 }
 
 impl Registry<'_> {
-    /// The errands whose time has come, at most `limit`: of each place only the oldest, so that it hears its news in order.
+    /// The errands whose time has come, at most `limit`: of each place only the oldest, so that it gets its news in order.
     pub fn due_errands(&self, now: Timestamp, limit: u32) -> Result<Vec<Errand>, ReadError> {
         let sql =
             "SELECT id, credential, environment, place, event, version, deadline, tries, not_before
@@ -66,7 +66,7 @@ pub(crate) fn end(tx: &Transaction<'_>, errand: i64) -> Result<(), ApplyError> {
         .execute([errand])?)
 }
 
-/// A place that is not there any more is told nothing any more.
+/// A place that no longer exists is not notified.
 pub(crate) fn end_of(
     tx: &Transaction<'_>,
     place: &str,

@@ -55,8 +55,8 @@ impl DatabaseFiles {
                 continue;
             }
             return Err(match name {
-                DATABASE_FILE => "the database was taken away or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into(),
-                _ => format!("the file {name} was taken away or replaced while the gateway ran: stop the gateway in order, without killing it, and start it"),
+                DATABASE_FILE => "the database was removed or replaced while the gateway ran: stop the gateway, put the right one back, and start it".into(),
+                _ => format!("the file {name} was removed or replaced while the gateway ran: stop the gateway in order, without killing it, and start it"),
             });
         }
         Ok(())
@@ -97,9 +97,7 @@ impl DataDir {
             Ok(false) => Err(format!(
                 "the data directory {path} was moved or replaced while the gateway ran. Restart it"
             )),
-            Err(error) => Err(format!(
-                "the data directory {path} cannot be looked at: {error}"
-            )),
+            Err(error) => Err(format!("the data directory {path} cannot be read: {error}")),
         }
     }
 
@@ -143,7 +141,7 @@ impl DataDir {
     /// anywhere else before.
     pub(crate) fn begin_anew(&self, marker: &str) {
         if let Err(error) = self.append(marker) {
-            tracing::error!(%error, marker, "that a file was missing is not noted for the next start");
+            tracing::error!(%error, marker, "that a file was missing could not be stored for the next start");
         }
     }
 

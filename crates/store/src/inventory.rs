@@ -23,7 +23,7 @@ pub use filter::Filter;
 pub struct KnownVersion {
     /// Its number.
     pub version: u32,
-    /// Where it stands.
+    /// Its state.
     pub state: VersionState,
     /// The value's fingerprint.
     pub fingerprint: Fingerprint,
@@ -79,7 +79,7 @@ pub struct SealedValue {
     pub expires_at: Option<Timestamp>,
     /// The version.
     pub version: u32,
-    /// Where the version stands.
+    /// The state of the version.
     pub version_state: VersionState,
     /// What the bridge calls it.
     pub remote_id: Option<String>,
@@ -266,7 +266,7 @@ impl Registry<'_> {
     }
 
     /// Sealed values in the order of their credentials, after one of them, at most `limit`: of every
-    /// version whose data key is not destroyed. Of versions with one value, the newest stands for all.
+    /// version whose data key is not destroyed. Of versions with one value, the newest represents all.
     pub fn sealed_values(
         &self,
         after: (&str, &str, u32),

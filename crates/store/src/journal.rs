@@ -244,14 +244,14 @@ impl Pen {
     }
 
     /// A file that was taken away, or replaced, is made anew: a line in a file that has no name would be lost. Of one that
-    /// was shortened nobody knows what it still holds.
+    /// was shortened its content is uncertain.
     fn find_again(&mut self) -> io::Result<()> {
         let known = locked(&self.written).size;
         let is_named = self.dir.is_still(JOURNAL_FILE, &self.file)?;
         if is_named && self.file.metadata()?.len() >= known {
             return Ok(());
         }
-        tracing::error!("the revocation journal was taken away or shortened; it is begun anew");
+        tracing::error!("the revocation journal was removed or shortened; a new one is started");
         self.dir.begin_anew(ANEW_FILE);
         if !is_named {
             self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
@@ -493,7 +493,7 @@ mod tests {
         let whole = Arc::clone(&locked(&journal.written).file);
         let mut pen = Pen {
             dir: Arc::clone(&journal.dir),
-            // A file that cannot be written stands for the disk that is full.
+            // A file that cannot be written simulates a full disk.
             file: Arc::new(File::open(fixture.path()).unwrap()),
             key: fixture.root.journal(&"home-1".parse().unwrap()),
             torn: false,

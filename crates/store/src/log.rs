@@ -218,7 +218,7 @@ pub enum VerifyError {
     },
     /// No record is that long.
     #[error(
-        "line {line} is longer than {RECORD_MAX_BYTES} bytes, which no record is: the file is no export, or was altered. Export again, and keep this file as evidence"
+        "line {line} is longer than {RECORD_MAX_BYTES} bytes, more than a record has: the file is not an export, or was altered. Export again, and keep this file as evidence"
     )]
     TooLong {
         /// The line, from 1.
@@ -231,7 +231,7 @@ pub enum VerifyError {
     NoCheckpoint,
     /// The records hash to another root than the one that was signed.
     #[error(
-        "the records are not those that were signed: at least one was altered. Export again, and keep this file as evidence"
+        "the records do not match the signed checkpoint: at least one was altered. Export again, and keep this file as evidence"
     )]
     Root,
 }

@@ -17,7 +17,7 @@ use crate::writer::log_size;
 
 /// The setting that holds what was found before and accepted by a person.
 pub const ACCEPTED: &str = "log_accepted";
-/// Altered records that are told apart; with more, the log counts as rewritten.
+/// Altered records that are listed; with more, the log counts as rewritten.
 const ALTERED_MAX: usize = 1000;
 
 /// What is wrong with the log.
@@ -319,7 +319,8 @@ mod tests {
             matches!(part, Part::Whole(_)),
             "the tree is what was signed"
         );
-        let told = "the audit log's record 3 is not what was signed, and so it is with 1 others";
+        let told =
+            "the audit log's record 3 does not match the signature, and so it is with 1 others";
         assert_eq!(faults.as_deref(), Some(told));
     }
 
@@ -327,7 +328,7 @@ mod tests {
     async fn a_record_that_is_filed_under_another_object_is_named() {
         let home = Home::with(9).await;
         home.tamper("UPDATE audit SET object = 'device:other' WHERE seq = 4");
-        let told = "the audit log's record 4 is not what was signed";
+        let told = "the audit log's record 4 does not match the signature";
         assert_eq!(home.checked().1.as_deref(), Some(told));
     }
 

@@ -15,7 +15,7 @@ pub const LOOKED_AT_MAX: u64 = 20_000;
 /// Records that are fetched at a time.
 pub(crate) const BATCH: u64 = 500;
 
-/// Which records are looked for: each text must be what stands there, or begin it if it ends with `*`.
+/// Which records are looked for: each text must be what is there, or begin it if it ends with `*`.
 #[derive(Debug, Clone, Default)]
 pub struct RecordFilter {
     /// Who.

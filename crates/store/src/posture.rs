@@ -1,4 +1,4 @@
-//! What the registry knows of a home's posture, and the findings that were accepted.
+//! What the registry has of a home's posture, and the findings that were accepted.
 
 use hearthkey_core::audit::{Outcome, Record};
 use hearthkey_core::credential::{CredentialId, Kind};
@@ -18,7 +18,7 @@ use crate::registry::{ReadError, Registry, Text, time, time_if_any};
 pub struct Acceptance {
     /// The finding's id.
     pub finding: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Why.
     pub reason: String,

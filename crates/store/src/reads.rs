@@ -146,7 +146,7 @@ impl Reads {
         let (mut aside, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         aside.hang |= waited.timed_out();
         if aside.going >= HANGING_MAX {
-            return Err(ReadError("the disk does not answer".into()));
+            return Err(ReadError("the disk does not respond".into()));
         }
         aside.going += 1;
         Ok(Place(self))

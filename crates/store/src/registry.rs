@@ -13,7 +13,7 @@ use crate::vault::SealedSecret;
 
 /// Why a question was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the storage cannot be read: {0}. Mend the disk, or restore a backup")]
+#[error("the storage cannot be read: {0}. Repair the disk, or restore a backup")]
 pub struct ReadError(pub(crate) String);
 
 impl From<rusqlite::Error> for ReadError {
@@ -334,7 +334,7 @@ impl Registry<'_> {
         self.all(sql, [reason.as_str()], |row| row.get(0).map(Fingerprint))
     }
 
-    /// Calls `each` with every certificate that can still play a part at the door: not yet past
+    /// Calls `each` with every certificate that can still play a part at the listener: not yet past
     /// its life and the longest grace.
     pub fn each_certificate_since(
         &self,

@@ -97,12 +97,12 @@ pub enum UnsealError {
     Damaged(String),
     /// The slots file says what this program does not know.
     #[error(
-        "the slots file holds what this program does not know: {0}. A newer Hearthkey has written it: run that one. If none has, restore it from a backup"
+        "the slots file has unknown content: {0}. A newer Hearthkey has written it: run that one. If none has, restore it from a backup"
     )]
     Newer(String),
     /// No slot opens with what was presented.
     #[error(
-        "this does not open the home: no slot fits. Try another passphrase, or the recovery code"
+        "wrong passphrase or recovery code: no slot fits. Try another passphrase, or the recovery code"
     )]
     NoFit,
 }
@@ -112,12 +112,12 @@ pub enum UnsealError {
 pub enum SlotError {
     /// The passphrase is too short or too long.
     #[error(
-        "a passphrase has at least {PASSPHRASE_MIN_CHARS} characters and at most {PASSPHRASE_MAX_BYTES} bytes. Choose a longer one: six random words are good"
+        "a passphrase has at least {PASSPHRASE_MIN_CHARS} characters and at most {PASSPHRASE_MAX_BYTES} bytes. Choose a longer one: six random words are a good choice"
     )]
     Passphrase,
     /// The file cannot be written.
     #[error(
-        "the data directory cannot be written: {0}. Free or mend the disk, or choose another --data-dir"
+        "the data directory cannot be written: {0}. Free space or repair the disk, or choose another --data-dir"
     )]
     Io(#[from] io::Error),
 }
@@ -245,7 +245,7 @@ impl Slots {
 pub fn key_file(data_dir: &Path) -> Option<Way> {
     let content = DataDir::open(data_dir).and_then(|dir| dir.read(KEY_FILE));
     let content = content.unwrap_or_else(|error| {
-        // The home stays sealed, and whoever wonders why finds it in the gateway's messages.
+        // The home stays sealed, and the gateway's messages say why.
         tracing::error!(%error, "the key file cannot be read");
         None
     });

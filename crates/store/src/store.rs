@@ -37,7 +37,7 @@ const DATABASE_FILES: [&str; 4] = [
 pub enum OpenError {
     /// It does not open with this key, or is no database.
     #[error(
-        "the database {0} does not open with this home's key: it is damaged or belongs to another home. Restore a backup"
+        "the database {0} cannot be decrypted with this home's key: it is damaged or belongs to another home. Restore a backup"
     )]
     WrongKey(PathBuf),
     /// Pages fail their authentication.
@@ -50,7 +50,7 @@ pub enum OpenError {
     Unreadable,
     /// A newer program has written it.
     #[error(
-        "the database has schema {found}, and this program knows schemas up to {known}: a newer Hearthkey has written it. Run that one, or restore a backup from before it"
+        "the database has schema {found}, and this program supports schemas up to {known}: a newer Hearthkey has written it. Run that one, or restore a backup from before it"
     )]
     Newer {
         /// The number of the last migration that was applied.
@@ -76,7 +76,7 @@ pub enum OpenError {
         why: String,
     },
     /// It cannot be read or written.
-    #[error("the database cannot be opened: {0}. Free or mend the disk")]
+    #[error("the database cannot be opened: {0}. Free space or repair the disk")]
     Database(#[from] rusqlite::Error),
     /// A file beside it cannot be read or written.
     #[error(

@@ -16,7 +16,7 @@ use crate::vault::{CredentialPlace, SealedSecret};
 pub struct NewVersion {
     /// Its number.
     pub version: u32,
-    /// Where it stands.
+    /// Its state.
     pub state: VersionState,
     /// The value's fingerprint.
     pub fingerprint: Fingerprint,
@@ -100,11 +100,11 @@ pub enum VaultWrite {
     BeginRotation(CredentialId, Rotation),
     /// Keeps how far a rotation is; a conflict if it was not at that step any more.
     Rotate(Step, Rotation),
-    /// A place of use is to be told; from this moment on.
+    /// A place of use is to be notified, from this moment on.
     Tell(News, Timestamp),
-    /// A place is told later; a conflict if that was ended.
+    /// A place is notified later; a conflict if that was ended.
     TellLater(Errand),
-    /// A place has been told, or is given up; a conflict if that was ended.
+    /// A place has been notified, or is given up; a conflict if that was ended.
     Told(i64),
     /// Adds a lease.
     Lease(Lease),
@@ -142,11 +142,11 @@ pub enum VaultWrite {
     KeepTier(String, EnvironmentName, Tier),
     /// Notes a finding, or that it is still there.
     Finding(Finding, Timestamp),
-    /// A finding is no more; a conflict if it was not there.
+    /// A finding no longer exists; a conflict if it was not there.
     Resolved(String, Timestamp),
-    /// A finding is no more, if it was there.
+    /// A finding no longer exists, if it was there.
     Settled(String, Timestamp),
-    /// What was found of one kind on an object, and was seen last before a moment, is no more.
+    /// What was found of one kind on an object, and was seen last before a moment, no longer exists.
     Overtaken {
         /// The object.
         object: String,
@@ -157,7 +157,7 @@ pub enum VaultWrite {
         /// When.
         at: Timestamp,
     },
-    /// Forgets leases, rotations and findings that ended before a moment. What they did stands in the log.
+    /// Forgets leases, rotations and findings that ended before a moment. What they did is in the log.
     ForgetEnded(Timestamp),
     /// Remembers something of a principal.
     Habit(String, String, Timestamp),

@@ -40,7 +40,9 @@ pub enum CommitError {
     #[error("the registry cannot hold the change: {0}. Report it with the gateway's log")]
     Unfit(String),
     /// The database cannot be written.
-    #[error("the storage cannot be written: {0}. Free or mend the disk; no restart is needed")]
+    #[error(
+        "the storage cannot be written: {0}. Free space or repair the disk; no restart is needed"
+    )]
     Unavailable(String),
     /// The storage failed while it was taking the change: whether it has it is not known. Read the facts again.
     #[error(

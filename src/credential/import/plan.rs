@@ -48,7 +48,7 @@ pub(super) async fn plan<'a>(
             Fate::NotAsked
         } else if !names.insert(name.clone()) {
             Fate::Refused(
-                "another entry of this file takes that name: choose one with --rename".to_owned(),
+                "another entry of this file has that name: choose another with --rename".to_owned(),
             )
         } else if let Some(why) = unfit(import, found, &name) {
             Fate::Refused(why)
@@ -61,7 +61,7 @@ pub(super) async fn plan<'a>(
         |name: &String| name.is_empty() || planned.iter().any(|planned| planned.name == *name);
     match import.replace.iter().find(|name| !known(name)) {
         Some(unknown) => Err(Failure::usage(&format!(
-            "{unknown} is none of the names of {}: see them without --take",
+            "{unknown} is not one of the names of {}: run without --take to see them",
             import.file.display()
         ))),
         None => Ok(planned),
@@ -91,10 +91,10 @@ async fn fate(
         Held::Same(as_name) => Fate::Here(format!("the vault has this value as {as_name}")),
         Held::NoValue(why) => Fate::Refused(why.to_owned()),
         Held::Earlier(_) if !replaces => Fate::Here(
-            "the vault has a newer value: put that into the file with `hearthkey credential render`".to_owned(),
+            "the vault has a newer value: write it into the file with `hearthkey credential render`".to_owned(),
         ),
         Held::Other(version) if !replaces => Fate::Differs(format!(
-            "the vault has another value, version {version}: --replace={name} puts this one in its place"
+            "the vault has another value, version {version}: --replace={name} replaces it with this one"
         )),
         Held::Other(_) | Held::Earlier(_) => Fate::Replace("the vault has another value".to_owned()),
     })
@@ -104,7 +104,7 @@ async fn fate(
 fn unfit(import: &Import, found: &Found, name: &str) -> Option<String> {
     let Ok(name) = name.parse::<CredentialName>() else {
         return Some(format!(
-            "{name:?} is no name for a credential: write bridge/key in small letters, digits and dashes"
+            "{name:?} is not a name for a credential: write bridge/key in small letters, digits and dashes"
         ));
     };
     let own = found

@@ -83,7 +83,7 @@ impl Vault {
         let Some(version) = known.version else {
             return Ok(Held::NoValue(match known.custody.as_str() {
                 "external" => {
-                    "the vault records it as kept elsewhere: choose another name with --rename"
+                    "in the vault it is recorded as stored elsewhere: choose another name with --rename"
                 }
                 _ => "the vault has that name, without a value: choose another with --rename",
             }));

@@ -19,7 +19,7 @@ async function invoke<T>(command: string, args: Record<string, unknown>): Promis
     return await tauri.core.invoke<T>(command, args);
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error);
-    // "What it is. What to do": as every error of the program is told.
+    // "What it is. What to do": the shape of every error of the program.
     const [detail = "", remedy = ""] = said.split(/\. (?=[^.]*$)/);
     throw new Problem({ code: "desktop", status: 0, title: text.desktop.failed, detail, remedy });
   }

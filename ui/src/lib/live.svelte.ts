@@ -40,7 +40,7 @@ class Live {
         const cursor = after;
         const query = cursor ? { after: cursor, wait_s: 25 } : {};
         const told = await call((api) => api.GET("/api/v1/events", { params: { query }, signal }));
-        // Before the first answer screens may have been read already, and nobody told what happened since.
+        // Screens may have been loaded before the first answer: what changed since is not reported by it.
         if (!cursor || failed > 0) this.tell({ records: [], connections: true, findings: true, missed: true });
         after = told.next;
         failed = 0;

@@ -26,7 +26,7 @@ class Router {
   /** Goes to a screen; `replace` where going back should not come here again. */
   go(to: string, replace = false): void {
     if (!replace) {
-      // The scrolling of this very moment may not have been told yet.
+      // The latest scroll event may not have been handled yet.
       this.depths.set(this.entry, scrollY);
       this.entry += 1;
     }

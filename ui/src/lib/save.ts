@@ -2,6 +2,7 @@
 import { Problem } from "./api/client";
 import { isDesktop, saveFile } from "./desktop";
 import { notices } from "./notices.svelte";
+import { inBrowser } from "./remedy";
 import { text } from "./text";
 
 export async function save(name: string, content: string): Promise<void> {
@@ -10,7 +11,7 @@ export async function save(name: string, content: string): Promise<void> {
       notices.say(text.desktop.saved(await saveFile(name, content)));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      notices.warn(`${error.message} ${error.detail}. ${error.remedy}`);
+      notices.warn(`${error.message} ${error.detail}. ${inBrowser(error.remedy)}`);
     }
     return;
   }

@@ -51,7 +51,7 @@ class Sessions {
     }
   }
 
-  /** Logs out. Whoever the gateway has not heard is still in, and is told so. */
+  /** Logs out. If the gateway does not respond, the session is still open, and a notice says so. */
   async end(): Promise<void> {
     try {
       await call((api) => api.POST("/api/v1/session/end"));

@@ -74,13 +74,13 @@ const HEADER = "//main//header";
 const state = (words) => window.find(`//main//*[contains(@class, "chip")][normalize-space() = "${words}"]`);
 
 test("a computer without a home is given one, and its recovery code is kept as a file", async () => {
-  await window.sees("A home of your own");
+  await window.sees("Create a home");
   assert.deepEqual(await violations(), []);
   await picture("begin");
-  await window.type("What is the home called?", "Attic");
+  await window.type("Name of the home", "Attic");
   await window.type("Passphrase", PASSPHRASE);
-  await window.type("The same once more", PASSPHRASE);
-  await window.press("Make the home");
+  await window.type("Repeat passphrase", PASSPHRASE);
+  await window.press("Create home");
   await window.sees("Your home's recovery code");
   const code = await window.textOf("//ol//code");
   await window.press("Save as a file");
@@ -90,8 +90,8 @@ test("a computer without a home is given one, and its recovery code is kept as a
   assert.ok((await readFile(file, "utf8")).includes(code));
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   await window.click("//input[@type = 'checkbox']");
-  await window.press("Go on");
-  await window.sees("A home in order, in four steps");
+  await window.press("Continue");
+  await window.sees("Set up in four steps");
   await picture("home");
 });
 
@@ -99,20 +99,20 @@ test("a device is added and comes in while the window looks on", async () => {
   await window.press("Add a device", "//main");
   await window.type("Device", "hall-lamp");
   await window.type("Owner", "anna");
-  await window.type("What it is for", "light in the hall");
-  await window.press("Open a claim", DIALOG);
+  await window.type("Purpose", "light in the hall");
+  await window.press("Create enrollment code", DIALOG);
   await window.sees("Waiting for the device");
   const lines = await window.textOf("//pre[contains(@aria-label, 'with the agent')]");
   await house.agent(/HEARTHKEY_CLAIM='([^']+)'/.exec(lines)[1], "hall-lamp");
-  await window.sees("Enrolled: it has a certificate of its own.");
-  await window.sees("Connected with it.");
-  await window.press("Show the device", DIALOG);
+  await window.sees("Enrolled: the device has its own certificate.");
+  await window.sees("Connected with its certificate.");
+  await window.press("Show device", DIALOG);
   await state("Connected");
 });
 
 test("its seal is checked in the window itself", async () => {
-  await window.press("Verify the seal");
-  await window.sees("whose checkpoint this gateway has signed");
+  await window.press("Verify record");
+  await window.sees("is in the signed log of");
   assert.deepEqual(await violations(), []);
   await picture("device");
 });
@@ -160,7 +160,7 @@ test("the command line shares the home with the window", async () => {
 
 test("an activity is saved as a file, beside what is there", async () => {
   await window.press("Activity", "//nav");
-  await window.press("Export what is shown");
+  await window.press("Export these records");
   await window.sees("hearthkey-activity");
   const names = await readdir(join(directory, "Downloads"));
   assert.ok(names.includes("hearthkey-activity.jsonl"), names.join());
@@ -198,13 +198,13 @@ test("without a display the program says so and ends", () => {
   assert.match(said.stderr, /There is no display to open a window on/);
 });
 
-test("nothing listens but the door of the devices; told to end, the program closes its home and ends in order", async () => {
+test("only the listener for devices is open; asked to end, the program closes its home and exits", async () => {
   await window.close();
   window = null;
   const child = spawn(binary("hearthkey-desktop"), ["--data-dir", house.data, "--mqtt", "127.0.0.1:0"], { env, stdio: "ignore" });
   while (!(await house.cli("status").then(() => true, () => false))) assert.equal(child.exitCode, null);
   // Under the driver, WebKit itself listens for it; here it does not.
-  assert.equal((await listensOn(child.pid)).length, 0, "a sealed home has no door");
+  assert.equal((await listensOn(child.pid)).length, 0, "a sealed home has no listener");
   await promisify(execFile)(binary("hearthkey"), ["--data-dir", house.data, "unseal"], { env: { ...env, HEARTHKEY_PASSPHRASE: PASSPHRASE } });
   assert.equal((await listensOn(child.pid)).length, 1);
   await endOf(child);

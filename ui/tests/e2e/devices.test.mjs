@@ -40,8 +40,8 @@ test("what will happen to many is said before, and who is left out and why", asy
   await dialog().getByText("2 devices will be suspended.").waitFor();
   await dialog().getByText("2 live sessions end.").waitFor();
   await dialog().getByText("1 device cannot be suspended and stays as it is.").waitFor();
-  assert.match(await region("Left out, and why").textContent(), /lamp-c\s*A device that is pending cannot be suspended/);
-  assert.match(await region("What will happen to each").textContent(), /lamp-a\s*It is cut off until it is resumed\. 1 live session ends\./);
+  assert.match(await region("Not included").textContent(), /lamp-c\s*A device that is pending cannot be suspended/);
+  assert.match(await region("What will happen").textContent(), /lamp-a\s*It is disconnected until it is resumed\. 1 live session ends\./);
   assert.deepEqual(await violations(page), []);
 });
 
@@ -73,14 +73,14 @@ test("what failed is said of each device, and can be tried again", async () => {
     await route.continue();
   });
   await dialog().getByRole("button", { name: "Resume", exact: true }).click();
-  await dialog().getByText("1 done, 1 not.").waitFor();
+  await dialog().getByText("1 succeeded, 1 failed.").waitFor();
   await dialog().getByText("lamp-b", { exact: true }).waitFor();
   await dialog().getByText("A device that is revoked cannot be resumed.").waitFor();
   assert.deepEqual(await violations(page), []);
   await page.unroute("**/api/v1/devices/bulk");
-  await dialog().getByText("Done to 1 device").click();
-  await region("Done to 1 device").getByText("Active, 0 sessions dropped").waitFor();
-  await dialog().getByRole("button", { name: "Try that one again" }).click();
+  await dialog().getByText("Succeeded: 1 device").click();
+  await region("Succeeded: 1 device").getByText("Active, 0 sessions dropped").waitFor();
+  await dialog().getByRole("button", { name: "Retry 1 device" }).click();
   await dialog().getByText("0 devices will be resumed.").waitFor();
   assert.ok(await dialog().getByRole("button", { name: "Resume", exact: true }).isDisabled(), "nothing is left that could be done");
   await page.keyboard.press("Escape");
@@ -89,36 +89,36 @@ test("what failed is said of each device, and can be tried again", async () => {
   await row("lamp-a").getByText("Connected").waitFor();
 });
 
-test("where a device comes from is told: who claimed it, from where it came, who approved its key", async () => {
+test("the provenance of a device names who claimed it, its address and who approved its key", async () => {
   const generic = (await house.cli("profile", "show", "generic")).stdout;
   const file = join(house.directory, "careful.toml");
   await writeFile(file, generic.replace(/name = "generic"/, 'name = "careful"').replace("approval = false", "approval = true"));
   await house.cli("profile", "add", file);
   const enrolling = house.agent(await house.claim("front-door", { purpose: "lets people in", profile: "careful" }), "front-door");
   await page.goto(`${house.url}/`);
-  await page.getByRole("link", { name: "Compare and approve" }).click();
-  const waits = page.getByRole("region", { name: "A key waits for your approval" });
+  await page.getByRole("link", { name: "Review key" }).click();
+  const waits = page.getByRole("region", { name: "Key awaiting approval" });
   await waits.waitFor();
   const provenance = page.getByRole("region", { name: "Provenance" });
-  await provenance.getByText("It has not enrolled yet.").waitFor();
+  await provenance.getByText("Not enrolled yet.").waitFor();
   await waits.getByRole("button", { name: "Approve" }).click();
   await enrolling;
   await provenance.getByText("person:anna").waitFor();
   const told = await provenance.locator("dl").first().textContent();
-  assert.match(told, /Claimed by\s*uid:\d+/);
+  assert.match(told, /Code created by\s*uid:\d+/);
   assert.match(told, /From\s*127\.0\.0\.1/);
   assert.match(told, /Profile\s*careful, home/);
   assert.match(told, /Key approved by\s*person:anna/);
-  await provenance.getByRole("button", { name: "Verify the seal" }).click();
-  await provenance.getByText(/is in the log of .* records/).waitFor();
+  await provenance.getByRole("button", { name: "Verify record" }).click();
+  await provenance.getByText(/is in the signed log of .* records/).waitFor();
   assert.deepEqual(await violations(page), []);
-  await page.getByRole("link", { name: "In Activity, with addresses" }).click();
+  await page.getByRole("link", { name: "Show in Activity" }).click();
   await page.locator("main details", { hasText: "device.approve" }).first().waitFor();
 });
 
 test("a device that asked for no approval says so", async () => {
   await page.goto(`${house.url}/devices/lamp-a`);
-  await page.getByText("nobody: its profile asked for no approval").waitFor();
+  await page.getByText("Not required by profile").waitFor();
 });
 
 test("Shift selects also rows that are not here yet, and more than one request is about is not asked for", async () => {

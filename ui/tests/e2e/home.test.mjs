@@ -37,12 +37,12 @@ test("who is connected is listed with where from and since when, and goes when i
 
 test("goals say in words and as a meter how far they are reached, and follow what happens", async () => {
   await house.claim("kitchen-plug");
-  const keys = goal("Every device has a key of its own.");
+  const keys = goal("Every device has its own key");
   await page.getByText("1 of 2 devices.").waitFor();
   assert.deepEqual([await keys.getAttribute("aria-valuenow"), await keys.getAttribute("aria-valuemax")], ["1", "2"]);
-  await page.getByText(/This browser followed the newest record to the checkpoint of \d+ records/).waitFor();
-  await goal("Certificates are renewed in time.").waitFor();
-  assert.equal(await goal("Credentials are rotated before they are too old.").getAttribute("aria-valuetext"), "2 of 2 credentials.");
+  await page.getByText(/Verified in this browser up to record \d+/).waitFor();
+  await goal("Certificates renewed in time").waitFor();
+  assert.equal(await goal("Credentials rotated on schedule").getAttribute("aria-valuetext"), "2 of 2 credentials.");
   await house.cli("credential", "reveal", "ha/token", "--env", "home");
   await page.getByText("1 of 2 credentials.").waitFor();
   assert.deepEqual(await violations(page), []);
@@ -50,9 +50,9 @@ test("goals say in words and as a meter how far they are reached, and follow wha
 
 test("what is due is rotated from where it is said", async () => {
   const due = need("It is due for rotation");
-  await due.getByText("The longer a value lives").waitFor();
+  await due.getByText("The longer a value is used").waitFor();
   await due.getByRole("button", { name: "Rotate now" }).click();
-  await dialog().getByText("Both work until the places of use have switched").waitFor();
+  await dialog().getByText("Both values work until every place of use is updated").waitFor();
   assert.deepEqual(await violations(page), []);
   await dialog().getByRole("button", { name: "Rotate now" }).click();
   await page.getByText("ha/token is being rotated.").waitFor();
@@ -61,7 +61,7 @@ test("what is due is rotated from where it is said", async () => {
 
 test("a value that has leaked is critical, and is ended at once", async () => {
   await house.report({ kind: "leaked", credential: "home/hue/api-key", place: "/srv/notes.txt", what: "line 3" });
-  await page.getByRole("heading", { name: "1 thing needs you now." }).waitFor();
+  await page.getByRole("heading", { name: "1 item needs attention now." }).waitFor();
   const leaked = need("Leaked: found in /srv/notes.txt");
   await leaked.getByText("Critical").waitFor();
   await leaked.getByRole("link", { name: "home/hue/api-key" }).waitFor();
@@ -90,8 +90,8 @@ test("what belongs to somebody who has gone is retired from where it is said", a
 
 test("where more than one step is needed, the right screen is a step away", async () => {
   const key = need("The unlock key is stored next to the data");
-  await key.getByRole("link", { name: "Show how it opens" }).click();
-  await page.getByText("A key file beside the database").first().waitFor();
+  await key.getByRole("link", { name: "Show unlock methods" }).click();
+  await page.getByText("Key file next to the database").first().waitFor();
   await page.goBack();
   await key.waitFor();
 });
@@ -100,22 +100,22 @@ test("a credential is retired on its page, and says what ended with it", async (
   await house.cli("credential", "lease", "hue/api-key", "--env", "home", "--ttl", "1h");
   await page.goto(`${house.url}/vault/in/home/hue/api-key`);
   await page.locator("main header").getByRole("button", { name: "Retire" }).click();
-  await dialog().getByLabel("Why").fill("the bridge is sold");
+  await dialog().getByLabel("Reason").fill("the bridge is sold");
   assert.deepEqual(await violations(page), []);
   await dialog().getByRole("button", { name: "Retire" }).click();
   await page.getByText(/hue\/api-key is retired; 1 lease ended, 0 tokens revoked\./).waitFor();
   await page.locator("main header").getByText("Retired").waitFor();
 });
 
-test("whoever sees a part of the home is told no goals of the whole, and offered nothing they may not do", async () => {
+test("a person limited to an environment sees no goals of the whole home, and no actions without permission", async () => {
   const uma = await house.browser();
   await join_(uma, await invite(page, "uma", "developer", ["lab"]), null);
   await uma.getByRole("heading", { level: 1 }).waitFor();
-  await uma.getByRole("heading", { name: "What needs you" }).waitFor();
+  await uma.getByRole("heading", { name: "Needs action" }).waitFor();
   assert.equal(await uma.locator("[data-goal='anchor'], [data-goal='findings'], [data-goal='log']").count(), 0);
   const udo = await house.browser();
   await join_(udo, await invite(page, "udo", "auditor"), null);
-  await udo.getByRole("meter", { name: "The audit log is whole." }).waitFor();
+  await udo.getByRole("meter", { name: "Audit log verified" }).waitFor();
   assert.equal(await udo.getByRole("button", { name: /Retire|Rotate|Accept/ }).count(), 0);
   assert.deepEqual([...uma.faults, ...udo.faults], []);
 });

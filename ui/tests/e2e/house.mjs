@@ -219,11 +219,11 @@ export async function faketimeLibrary() {
 export async function join_(page, link, name) {
   await page.goto(link);
   if (name) await page.getByLabel("Your name").fill(name);
-  await page.getByRole("button", { name: "Make the passkey" }).click();
+  await page.getByRole("button", { name: "Create passkey" }).click();
   await page.getByRole("heading", { name: "Your recovery kit" }).waitFor();
   const codes = await page.locator("ol code").allTextContents();
-  await page.getByLabel(/I have printed or saved them/).check();
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByLabel(/I've saved these/).check();
+  await page.getByRole("button", { name: "Continue" }).click();
   return codes;
 }
 
@@ -240,7 +240,7 @@ export async function invite(page, name, role, environments = []) {
 
 const axeSource = await readFile(new URL("../../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
-/** What axe finds on a page as it stands, one line each. */
+/** What axe finds on a page, one line each. */
 export async function violations(page) {
   // Not as a script of the page: its policy lets none in that is not the gateway's.
   const { devtools } = page;

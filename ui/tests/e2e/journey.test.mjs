@@ -25,53 +25,53 @@ test("the first owner joins with a passkey and keeps the recovery kit", async ()
   assert.equal(codes.length, 10);
   await page.getByRole("heading", { level: 1 }).waitFor();
   assert.ok(!page.url().includes("#"), "the link's secret is not in the address");
-  await page.getByRole("heading", { name: "A home in order, in four steps" }).waitFor();
+  await page.getByRole("heading", { name: "Set up in four steps" }).waitFor();
 });
 
-test("what is not as it should be is accepted by somebody, and the house is in order", async () => {
+test("what is not as it should be is accepted, and everything is in order", async () => {
   for (const what of ["The unlock key is stored next to the data", "No backup yet"]) {
     const need = page.locator("li", { hasText: what });
-    await need.getByRole("button", { name: "Accept this" }).click();
+    await need.getByRole("button", { name: "Accept risk" }).click();
     const dialog = page.getByRole("dialog");
-    await dialog.getByLabel("Why").fill("it is a journey's home");
-    await dialog.getByRole("button", { name: "Accept this" }).click();
+    await dialog.getByLabel("Reason").fill("it is a journey's home");
+    await dialog.getByRole("button", { name: "Accept risk" }).click();
     await dialog.waitFor({ state: "detached" });
   }
-  await page.getByRole("heading", { name: "The house is in order." }).waitFor();
+  await page.getByRole("heading", { name: "Everything is in order." }).waitFor();
 });
 
 test("a device is added and comes in while the screen looks on", async () => {
   await page.getByRole("link", { name: "Add a device" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Device").fill("hall-lamp");
-  await dialog.getByLabel("What it is for").fill("light in the hall");
-  await dialog.getByRole("button", { name: "Open a claim" }).click();
+  await dialog.getByLabel("Purpose").fill("light in the hall");
+  await dialog.getByRole("button", { name: "Create enrollment code" }).click();
   await dialog.getByText("Waiting for the device").waitFor();
   assert.deepEqual(await violations(page), []);
   const line = await dialog.getByLabel("On a Linux device, with the agent").textContent();
   const claim = /HEARTHKEY_CLAIM='([^']+)'/.exec(line)[1];
   await house.agent(claim, "hall-lamp");
-  await dialog.getByText("Enrolled: it has a certificate of its own.").waitFor();
-  await dialog.getByText("Connected with it.").waitFor();
-  await dialog.getByRole("button", { name: "Show the device" }).click();
+  await dialog.getByText("Enrolled: the device has its own certificate.").waitFor();
+  await dialog.getByText("Connected with its certificate.").waitFor();
+  await dialog.getByRole("button", { name: "Show device" }).click();
   await state("Connected").waitFor();
 });
 
 test("its seal is checked by the browser itself", async () => {
-  await page.getByRole("button", { name: "Verify the seal" }).click();
-  await page.getByText(/is in the log of .* records whose checkpoint this gateway has signed/).waitFor();
+  await page.getByRole("button", { name: "Verify record" }).click();
+  await page.getByText(/is in the signed log of .* records/).waitFor();
 });
 
 test("its rights are narrowed to what it uses, and it comes back with them", async () => {
   await page.getByText(/\d+ uses?,/).first().waitFor();
-  await page.getByRole("button", { name: "Narrow to what is used" }).click();
+  await page.getByRole("button", { name: "Reduce to what is used" }).click();
   const dialog = page.getByRole("dialog");
   assert.deepEqual(await violations(page), []);
-  await dialog.getByRole("button", { name: "Narrow to what is used" }).click();
-  await page.getByText("hall-lamp has what it uses, and nothing else.").waitFor();
-  await page.getByText("taken", { exact: true }).first().waitFor();
+  await dialog.getByRole("button", { name: "Reduce to what is used" }).click();
+  await page.getByText("Permissions of hall-lamp reduced.").waitFor();
+  await page.getByText("removed", { exact: true }).first().waitFor();
   await state("Connected").waitFor();
-  await page.getByRole("button", { name: "Give everything back" }).click();
+  await page.getByRole("button", { name: "Restore all permissions" }).click();
   await page.getByText("never used").first().waitFor();
   await state("Connected").waitFor();
 });
@@ -160,7 +160,7 @@ test("the log says of itself that it is what was signed", async () => {
   await page.goBack();
 });
 
-test("whoever logs out is out, and comes back with the passkey", async () => {
+test("a person logs out, and logs in again with the passkey", async () => {
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in with a passkey" }).click();
   await page.getByRole("heading", { name: "porch" }).waitFor();

@@ -1,4 +1,4 @@
-// What a device may do and has not done for a month is found, and taken from Home; so is a token that is held let go on.
+// What a device may do and has not done for a month is found, and removed from Home; a token that is held is authorized again.
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ reason = "r"
 let house;
 after(() => house?.close());
 
-test("rights that were not used for a month are taken from Home, in one step", { skip }, async () => {
+test("rights that were not used for a month are removed from Home, in one step", { skip }, async () => {
   house = await House.open({ faketime });
   const page = await house.browser();
   await join_(page, house.setup, "anna");
@@ -31,14 +31,14 @@ test("rights that were not used for a month are taken from Home, in one step", {
   await house.sleep("+31d");
   await page.goto(house.url);
   await page.getByRole("button", { name: "Log in with a passkey" }).click();
-  const needs = page.getByRole("region", { name: "What needs you" });
-  const narrow = needs.getByRole("button", { name: "Narrow hall-lamp to what it uses" });
+  const needs = page.getByRole("region", { name: "Needs action" });
+  const narrow = needs.getByRole("button", { name: "Reduce permissions of hall-lamp" });
   await narrow.click();
   const dialog = page.getByRole("dialog");
-  await dialog.getByText("It keeps nothing but what it needs to renew.").waitFor();
+  await dialog.getByText("Only those needed for renewal.").waitFor();
   assert.deepEqual(await violations(page), []);
-  await dialog.getByRole("button", { name: "Narrow to what is used" }).click();
-  await page.getByText("hall-lamp has what it uses, and nothing else.").waitFor();
+  await dialog.getByRole("button", { name: "Reduce to what is used" }).click();
+  await page.getByText("Permissions of hall-lamp reduced.").waitFor();
   await narrow.waitFor({ state: "detached" });
 
   const again = needs.getByRole("button", { name: "Authorize ci again" });

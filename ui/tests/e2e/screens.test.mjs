@@ -31,7 +31,7 @@ let house;
 let page;
 
 async function furnish() {
-  for (const [name, purpose] of [["hall-lamp", "light in the hall"], ["porch-camera", "who is at the door"], ["cellar-pump", "keeps the cellar dry"]]) {
+  for (const [name, purpose] of [["hall-lamp", "light in the hall"], ["porch-camera", "who is at the gate"], ["cellar-pump", "keeps the cellar dry"]]) {
     await house.agent(await house.claim(name, { purpose }), name);
   }
   await house.claim("kitchen-plug", { profile: "tasmota", purpose: "the kettle" });

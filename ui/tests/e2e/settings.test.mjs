@@ -1,4 +1,4 @@
-// Who looks after the home: people come, change and go; ways in are added and taken away; sessions are ended.
+// Who looks after the home: people come, change and go; login methods are added and removed; sessions are ended.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -33,11 +33,11 @@ const dialog = () => page.getByRole("dialog");
 
 test("somebody is invited by a link that is shown once", async () => {
   await page.goto(`${house.url}/settings/people`);
-  await page.getByRole("button", { name: "Invite somebody" }).click();
+  await page.getByRole("button", { name: "Invite a person" }).click();
   await dialog().getByLabel("Name").fill("dora");
   await dialog().getByLabel("Role").selectOption("auditor");
   assert.deepEqual(await violations(page), []);
-  await dialog().getByRole("button", { name: "Invite somebody" }).click();
+  await dialog().getByRole("button", { name: "Invite a person" }).click();
   const link = await dialog().locator("pre").textContent();
   assert.match(link, /\/join#\S+$/);
   assert.deepEqual(await violations(page), []);
@@ -50,27 +50,27 @@ test("they join with a password and an authenticator, in a browser without passk
   const there = await house.browser({ passkeys: false });
   dora.page = there;
   await there.goto(dora.link);
-  await there.getByRole("radio", { name: /With a password and a code/ }).check();
+  await there.getByRole("radio", { name: /Password and code/ }).check();
   await there.getByLabel("Password", { exact: true }).fill("four random words here");
   await there.getByRole("button", { name: "Next" }).click();
   dora.secret = await there.locator("form code").textContent();
   assert.deepEqual(await violations(there), []);
-  await there.getByLabel("The code it shows now").fill(totp(dora.secret));
+  await there.getByLabel("Code from the app").fill(totp(dora.secret));
   await there.getByRole("button", { name: "Finish" }).click();
   await there.getByRole("heading", { name: "Your recovery kit" }).waitFor();
   dora.codes = await there.locator("ol code").allTextContents();
-  assert.ok(await there.getByRole("button", { name: "Go on" }).isDisabled(), "a kit that is not kept lets nobody go on");
-  await there.getByLabel(/I have printed or saved them/).check();
-  await there.getByRole("button", { name: "Go on" }).click();
+  assert.ok(await there.getByRole("button", { name: "Continue" }).isDisabled(), "a kit that is not kept lets nobody go on");
+  await there.getByLabel(/I've saved these/).check();
+  await there.getByRole("button", { name: "Continue" }).click();
   await there.getByRole("link", { name: "Activity" }).waitFor();
 });
 
-test("the list knows of it without being loaded again", async () => {
+test("the list shows it without a reload", async () => {
   await row("dora").getByText("Active").waitFor();
   await row("dora").getByText(/password and code/).waitFor();
 });
 
-test("whoever lost everything gets in with a recovery code, once", async () => {
+test("a person who lost every login method logs in with a recovery code, once", async () => {
   const there = dora.page;
   await there.getByRole("button", { name: "Log out" }).click();
   const enter = async (code) => {
@@ -88,7 +88,7 @@ test("whoever lost everything gets in with a recovery code, once", async () => {
   await enter(dora.codes[1]);
   await there.getByRole("button", { name: "Log out" }).waitFor();
   await there.goto(`${house.url}/settings/you`);
-  await there.getByText("8 codes are left.").waitFor();
+  await there.getByText("8 codes left.").waitFor();
 });
 
 test("a role changes, and what is shown changes with it", async () => {
@@ -99,29 +99,29 @@ test("a role changes, and what is shown changes with it", async () => {
   await row("dora").getByText("Operator").waitFor();
 });
 
-test("a passkey is added, named and taken away", async () => {
+test("a passkey is added, named and removed", async () => {
   await page.goto(`${house.url}/settings/you`);
   await page.getByText("This device").waitFor();
   // The same authenticator makes no second passkey for the same person: another one is plugged in.
   await page.devtools.send("WebAuthn.addVirtualAuthenticator", {
     options: { protocol: "ctap2", transport: "usb", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
   });
-  await page.getByLabel("What to call this passkey").fill("blue key");
+  await page.getByLabel("Passkey name").fill("blue key");
   await page.getByRole("button", { name: "Add a passkey" }).click();
   const key = page.locator("li", { hasText: "blue key" });
-  await key.getByRole("button", { name: "Take away" }).click();
-  await dialog().getByText("It logs nobody in any more.").waitFor();
-  await dialog().getByRole("button", { name: "Take away" }).click();
+  await key.getByRole("button", { name: "Remove" }).click();
+  await dialog().getByText("It can no longer be used to log in.").waitFor();
+  await dialog().getByRole("button", { name: "Remove" }).click();
   await key.waitFor({ state: "detached" });
 });
 
 test("new recovery codes end the old ones", async () => {
-  await page.getByRole("button", { name: "Make new codes" }).click();
+  await page.getByRole("button", { name: "Create new codes" }).click();
   await dialog().locator("ol code").first().waitFor();
   assert.equal(await dialog().locator("ol code").count(), 10);
   assert.deepEqual(await violations(page), []);
-  await dialog().getByLabel(/I have printed or saved them/).check();
-  await dialog().getByRole("button", { name: "Go on" }).click();
+  await dialog().getByLabel(/I've saved these/).check();
+  await dialog().getByRole("button", { name: "Continue" }).click();
   await dialog().waitFor({ state: "detached" });
 });
 
@@ -130,9 +130,9 @@ test("a password is set with a code", async () => {
   await dialog().getByLabel("Password", { exact: true }).fill("another four random words");
   await dialog().getByRole("button", { name: "Next" }).click();
   const secret = await dialog().locator("form code").textContent();
-  await dialog().getByLabel("The code it shows now").fill(totp(secret));
+  await dialog().getByLabel("Code from the app").fill(totp(secret));
   await dialog().getByRole("button", { name: "Finish" }).click();
-  await page.getByText("You have a password with a code.").waitFor();
+  await page.getByText("A password with a code is set.").waitFor();
 });
 
 test("another's session is ended, and they are out", async () => {
@@ -163,12 +163,12 @@ test("the root is downloaded, and its fingerprint is that of the gateway's own m
   assert.equal(file.suggestedFilename(), "hearthkey-root.pem");
 });
 
-test("whoever is ended has no way in", async () => {
+test("a person whose access ended cannot log in", async () => {
   await page.goto(`${house.url}/settings/people`);
   await row("dora").getByRole("button", { name: "End access" }).click();
   await dialog().getByText("end at once").waitFor();
   await dialog().getByRole("button", { name: "End access" }).click();
-  await page.getByText("dora has no access any more.").waitFor();
+  await page.getByText("The access of dora has ended.").waitFor();
   await row("dora").getByText("Ended").waitFor();
 });
 
@@ -207,7 +207,7 @@ test("a line that the browser does not copy is marked, and said so", async () =>
   await page.goto(`${house.url}/settings/trust`);
   await page.evaluate(() => (navigator.clipboard.writeText = () => Promise.reject(new DOMException("no", "NotAllowedError"))));
   await page.getByRole("button", { name: "Copy" }).first().click();
-  await page.getByText("This browser copies nothing by itself.").waitFor();
+  await page.getByText("This browser does not allow copying.").waitFor();
   assert.equal(await page.evaluate(() => getSelection()?.toString()), "hearthkey trust fingerprint");
 });
 
@@ -216,7 +216,7 @@ test("a browser that cannot check a signature says so, and accuses no record", a
   await page.locator("main").getByText("person.change").first().waitFor();
   await page.evaluate(() => (crypto.subtle.importKey = () => Promise.reject(new DOMException("no", "NotSupportedError"))));
   await page.locator("main").getByText("person.change").first().click();
-  await page.getByRole("button", { name: "Check its proof" }).first().click();
+  await page.getByRole("button", { name: "Verify record" }).first().click();
   await page.getByText("This browser cannot check the proof.").waitFor();
   assert.deepEqual(await violations(page), []);
 });
@@ -226,7 +226,7 @@ test("the licenses of what is shipped are shipped", async () => {
   for (const words of ["SIL OPEN FONT LICENSE", "svelte", "uplot"]) assert.ok(told.includes(words), words);
 });
 
-test("whoever cannot be logged out is told that they are still in", async () => {
+test("a person who cannot be logged out sees that they are still logged in", async () => {
   await page.context().setOffline(true);
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByText("You are still logged in.").waitFor();
@@ -239,12 +239,12 @@ test("nothing went wrong in the page on the way", () => {
   assert.deepEqual(faults, []);
 });
 
-test("whoever seals the gateway is told what is known of it", async () => {
+test("a person who seals the gateway sees the state that is known", async () => {
   await page.goto(`${house.url}/settings/gateway`);
   await page.getByRole("button", { name: "Seal the gateway" }).click();
   await dialog().getByRole("button", { name: "Seal the gateway" }).click();
   const sealed = page.getByRole("heading", { name: "The gateway is sealed" });
-  await sealed.or(page.getByText("The gateway does not answer any more.")).waitFor();
+  await sealed.or(page.getByText("The gateway no longer responds.")).waitFor();
   assert.deepEqual(await violations(page), []);
   assert.match((await house.cli("status")).stdout, /sealed/);
 });

@@ -16,13 +16,13 @@ test("a value is revealed after five minutes only by showing the passkey again",
   await house.setClock("+301s");
   await page.goto(`${house.url}/vault/in/home/hue/api-key`);
   await page.getByRole("button", { name: "Reveal" }).click();
-  const dialog = page.getByRole("dialog", { name: "Is it still you?" });
+  const dialog = page.getByRole("dialog", { name: "Confirm it's you" });
   await dialog.waitFor();
   assert.deepEqual(await violations(page), []);
   await page.keyboard.press("Escape");
   await page.getByText("A second factor is needed.").waitFor();
   await page.getByRole("button", { name: "Reveal" }).click();
-  await dialog.getByRole("button", { name: "Show a passkey" }).click();
+  await dialog.getByRole("button", { name: "Use a passkey" }).click();
   await page.locator('pre[aria-label="Value"]').waitFor();
   assert.deepEqual(page.faults, []);
 });

@@ -65,16 +65,16 @@ after(async () => {
   await house?.close();
 });
 
-test("a critical value is shown in the window to whoever says who they are and types a code", async () => {
+test("a critical value is shown in the window after a name and a code", async () => {
   await window.press("Vault", "//nav");
   await window.press("hue/api-key");
-  await window.type("Why", "to look at it");
+  await window.type("Reason", "to look at it");
   await window.press("Reveal", "//main");
-  await window.sees("Is it still you?");
+  await window.sees("Confirm it's you");
   await window.type("Your name", "anna");
   await window.type("Code", "000000");
   await window.press("Confirm", DIALOG);
-  await window.sees("The code does not fit");
+  await window.sees("Wrong code");
   await window.type("Code", code(secret, 1));
   await window.press("Confirm", DIALOG);
   const value = await window.textOf("//pre[@aria-label = 'Value']");

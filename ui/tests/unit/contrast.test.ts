@@ -1,4 +1,4 @@
-/** Every pair of colours that stands on one another, in both themes (WCAG 2.2 §1.4.3, §1.4.11). */
+/** Every pair of a text colour and its background, in both themes (WCAG 2.2 §1.4.3, §1.4.11). */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 

@@ -17,12 +17,12 @@ test("each goal counts what is known, and those that are gone for good do not co
   expect(goalsOf(calm).filter((goal) => !reached(goal)).map((goal) => goal.id)).toEqual(["keys", "rotations"]);
 });
 
-test("what is found is open until somebody answers for it, and says how bad it is", () => {
-  const late = finding("expiring", "high", "Should have renewed and did not: 2 devices: lamp, door.");
+test("what is found is open until it is accepted, and shows its severity", () => {
+  const late = finding("expiring", "high", "Missed their renewal: 2 devices: lamp, door.");
   const posture = { findings: [late, finding("no-backup", "medium", "No backup.")], accepted: [finding("not-anchored", "high", "Missing.")] };
   const goals = goalsOf({ ...calm, posture });
   expect(counted({ ...calm, posture })).toMatchObject({ renewals: [1, 3], findings: [1, 3], anchor: [0, 1] });
-  expect(goals.find((goal) => goal.id === "findings")?.told).toBe("Open: 1 high and 1 medium; 1 answered for.");
+  expect(goals.find((goal) => goal.id === "findings")?.told).toBe("Open: 1 high and 1 medium; 1 accepted.");
 });
 
 test("what is not known is no goal", () => {

@@ -30,7 +30,7 @@ pub struct Gateway {
     desk: Arc<Desk>,
 }
 
-/// What the gateway knows, answers and has seen.
+/// What the gateway has, answers and has seen.
 struct Desk {
     root: CertifiedIssuer<'static, KeyPair>,
     door: Arc<Door>,
@@ -133,13 +133,13 @@ impl Gateway {
         *self.desk.drop_answers.lock().unwrap() += 1;
     }
 
-    /// Sends one more message to whoever subscribes to its topic.
+    /// Sends one more message to the subscribers of its topic.
     pub fn retain_also(&self, topic: &str, payload: &str) {
         let mut retained = self.desk.retained.lock().unwrap();
         retained.push((topic.to_owned(), payload.to_owned()));
     }
 
-    /// Keeps a message for whoever subscribes to its topic.
+    /// Keeps a message for later subscribers of its topic.
     pub fn retain(&self, topic: &str, payload: &str) {
         let mut retained = self.desk.retained.lock().unwrap();
         retained.retain(|(kept, _)| kept != topic);

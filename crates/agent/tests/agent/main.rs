@@ -170,7 +170,7 @@ async fn run_with_hook(
     std::mem::take(&mut *events)
 }
 
-/// What a device that is refused so is told to wait, in milliseconds, and to have done.
+/// How long a device that is refused so has to wait, in milliseconds, and its remedy.
 async fn told_when_refused(why: rustls::CertificateError) -> (u64, String) {
     let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
     enroll(&gateway, temp.path()).await.unwrap();

@@ -35,7 +35,7 @@ impl Drop for House {
 
 /// Where it is installed, or why not.
 fn installed() -> Result<PathBuf, String> {
-    // Told here, and by the stories of the whole program: the script is in the one tree that holds both.
+    // Included here, and in the stories of the whole program: the script is in the one tree that holds both.
     let script = "scripts/home-assistant.sh";
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let mut scripts = above.map(|directory| directory.join(script));

@@ -183,7 +183,7 @@ async fn a_form_and_basic_authentication_are_sent_as_they_should_be() {
     let mut wanted = order("a&b=c/../d");
     wanted.scopes = vec!["read".into(), "write".into()];
     wanted.replaces = Some(held("p&w=1", Some("user")));
-    // The label stands in the query, but a value with steps upwards is never put into a target.
+    // The label is in the query, but a value with steps upwards is never put into a target.
     let error = bridge
         .mint(&wanted, &Progress::ignored())
         .await

@@ -1,4 +1,4 @@
-//! Stories of the bridges, told against real products where they can be had and small servers where not.
+//! Stories of the bridges, run against real products where they can be had and small servers where not.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -149,7 +149,7 @@ async fn the_administrator_is_privileged_and_is_not_ended() {
 
 #[tokio::test]
 async fn an_administrators_password_is_not_told_from_others_by_its_value() {
-    // Nobody listens there, and nobody has to: what is told is told before.
+    // Nobody listens there, and nobody has to: the notification comes before.
     let settings = json!({"url": "mqtt://127.0.0.1:9"}).to_string();
     let authority = Some(secret(ADMIN));
     let bridge = connect_with(BridgeKind::Mosquitto, &settings, authority, BRIEF).unwrap();

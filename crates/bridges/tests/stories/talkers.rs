@@ -56,7 +56,7 @@ impl Peer {
         Self { port, task }
     }
 
-    /// Sends these bytes to whoever connects, and then closes or listens for ever.
+    /// Sends these bytes to each client that connects, then closes or listens for ever.
     async fn raw(bytes: Vec<u8>, closes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -126,7 +126,7 @@ async fn a_house_that_does_not_keep_its_word_is_not_believed() {
         (|_| vec![json!({"canary-minted": true})], "not of the API"),
         (
             |_| vec![json!({"id": 999, "type": "result", "success": true, "result": "x"}); 400],
-            "without answering",
+            "but no answer",
         ),
         (|_| Vec::new(), "did not finish"),
     ];

@@ -104,7 +104,7 @@ async fn serve(
     }
 }
 
-/// The certificate by which the registry knows a device. That it verifies, and that its key is
+/// The certificate by which the registry has a device. That it verifies, and that its key is
 /// there, was for TLS to see.
 fn certificate(tls: &TlsStream<SharedTcp>) -> Option<Fingerprint> {
     let (_, connection) = tls.get_ref();

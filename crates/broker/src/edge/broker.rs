@@ -89,12 +89,12 @@ pub struct Counters {
     pub connections: usize,
     /// Live sessions of devices.
     pub sessions: usize,
-    /// Events since the start that the gateway was not told of, because too many waited.
+    /// Events since the start that were not reported to the gateway, because too many were waiting.
     pub unreported: u64,
 }
 
 /// A running broker. Clones are handles to the same one; [`Broker::stop`] by any of them ends it.
-/// Dropping every handle without that only closes the door: sessions stay until they leave.
+/// Dropping every handle without that only closes the listener: sessions stay until they leave.
 #[derive(Clone)]
 pub struct Broker {
     shared: Arc<Shared>,
@@ -186,7 +186,7 @@ impl Broker {
         if let Some(shared) = Arc::get_mut(&mut shared) {
             shared.busy = config.busy;
         }
-        // Before anybody comes: what may not be heard any more is not waited with.
+        // Before anybody comes: what may no longer be delivered is not waited with.
         shared.recheck();
         let (alive, ended) = mpsc::channel(1);
         let running = Running {
@@ -283,7 +283,7 @@ impl Broker {
         self.shared.recheck()
     }
 
-    /// Forgets what devices have retained where they may not publish any more. Nobody is told: whoever reads it next finds
+    /// Forgets what devices have retained where they may not publish any more. Subscribers are not notified: the next reader finds
     /// nothing.
     pub async fn forget_unfounded(&self, may_publish: impl Fn(&DeviceId, &str) -> bool) {
         let hall = &self.shared.hall;
@@ -423,7 +423,7 @@ impl Shared {
         }
     }
 
-    /// How a device stands, by the access as it is now.
+    /// The state of a device, by the access as it is now.
     fn verdict(&self, device: &DeviceId, bounds: &Bounds) -> Verdict {
         let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
         match access.device(device) {

@@ -26,7 +26,7 @@ use crate::protocol::{Connect, ReasonCode};
 
 /// The longest packet of a claim: a request with its wrapping is a quarter of that.
 const PACKET_MAX_BYTES: usize = 64 * 1024;
-/// A claim has one topic to hear from.
+/// A claim has one topic to subscribe to.
 const SUBSCRIPTIONS_MAX: usize = 16;
 
 /// Connections of one claim at a time: half of those that all claims have.
@@ -246,7 +246,7 @@ async fn run(shared: Arc<Shared>, arrived: Box<Arrived>, claim: ClaimId) {
     cut.now();
 }
 
-/// Serves a claim until its connection ends. `None`: it has been told already.
+/// Serves a claim until its connection ends. `None`: it has been reported already.
 async fn visit(connection: &mut Connection, requests: &mut Requests) -> Option<Departure> {
     loop {
         match connection.next().await {

@@ -229,7 +229,7 @@ fn attach(
         let attached = hall.with(|engine, now_ms| {
             let attached = engine.attach(arrival, now_ms);
             if let Attached::Done { handle } = &attached {
-                // From before this connection. It is told anew, once it is known to be current.
+                // From before this connection. It is sent again, once it is known to be current.
                 engine.drop_left(*handle, &notice);
             }
             attached
@@ -285,7 +285,7 @@ enum End {
 impl Visit {
     async fn serve(&mut self, connection: &mut Connection) -> End {
         let mut turn = connection.greet().await;
-        // Whoever is greeted is announced, also if rights change meanwhile.
+        // A device that got its CONNACK is announced, also if rights change meanwhile.
         while let Some(Turn::Stale) = turn {
             if !self.judge_again(connection) {
                 return End::Cut;
@@ -455,7 +455,7 @@ impl Visit {
             end,
         };
         if self.shared.events.send(closed).await.is_err() {
-            tracing::debug!("the gateway was too busy to hear of the end of a session");
+            tracing::debug!("the gateway was too busy to be notified of the end of a session");
         }
     }
 }

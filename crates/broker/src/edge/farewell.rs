@@ -29,7 +29,7 @@ where
     S: AsyncWrite + Unpin,
 {
     if let Ok(Err(error)) = timeout(FAREWELL, stream.shutdown()).await {
-        tracing::trace!(%error, "a client was gone before its connection was closed");
+        tracing::trace!(%error, "a client disconnected before its connection was closed");
     }
 }
 

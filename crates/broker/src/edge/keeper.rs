@@ -81,7 +81,7 @@ pub(crate) async fn hand_over(
             () = shared.hall.retained.notified() => (false, false),
         };
         if !send(&shared, &sender, all).await {
-            tracing::error!("nobody takes state changes any more: sessions will not survive");
+            tracing::error!("state changes are no longer stored: sessions will not survive");
             return;
         }
         if last {

@@ -52,7 +52,7 @@ pub(crate) struct Requests {
     requester: Requester,
     address: SocketAddr,
     allowance: Allowance,
-    /// A notice is asked for, and the gateway has not been told yet.
+    /// A notice is asked for, and the gateway has not been notified yet.
     is_notice_asked: Arc<AtomicBool>,
 }
 
@@ -119,7 +119,7 @@ impl Requests {
             if shared.events.send(wanted).await.is_err() {
                 tracing::debug!("the gateway was too busy to publish a notice");
             }
-            // The one that is on its way is told after all who have asked by now.
+            // The one that is on its way is sent after all that have asked by now.
             is_asked.store(false, Ordering::Release);
         });
     }

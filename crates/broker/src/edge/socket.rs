@@ -92,7 +92,7 @@ impl AsyncRead for SharedTcp {
             let space = buf.initialize_unfilled();
             let wanted = space.len();
             let mut came = None;
-            // A read that fills less than it could has emptied the socket: the next one would only be told so. It is said
+            // A read that fills less than it could has emptied the socket: the next one would only return that. It is said
             // here, in the same step, so that data that come meanwhile are not missed.
             let read = self.0.try_io(Interest::READABLE, || {
                 let (n, _) = rustix::net::recv(&*self.0, &mut *space, RecvFlags::empty())?;

@@ -181,7 +181,7 @@ impl Engine {
         let oldest = away.min_by_key(|(_, session)| session.away_since_ms);
         if let Some((at, session)) = oldest {
             let (at, key) = (*at, session.key.clone());
-            tracing::info!(owner = ?key.owner, client_id = ?key.client_id, "a session made way for another of its device");
+            tracing::info!(owner = ?key.owner, client_id = ?key.client_id, "a session was replaced by another of its device");
             self.end_session(at);
             if let Some(mut pending) = self.wills.take(&key) {
                 pending.at_ms = pending.at_ms.min(now_ms);
@@ -228,7 +228,7 @@ impl Engine {
             },
             _ => connect.keep_alive_s,
         };
-        // MQTT 3.1.1 knows no window: ours is only there so that not everything is under way at once.
+        // MQTT 3.1.1 has no window: ours is only there so that not everything is under way at once.
         let window = match connect.version {
             Version::V5 => usize::from(connect.receive_max.get()).min(self.bounds.window_max),
             Version::V311 => self.bounds.window_max,
@@ -263,7 +263,7 @@ impl Engine {
             connection,
             ..
         } = arrival;
-        // What was kept for the session is judged by what it may hear now.
+        // What was kept for the session is judged by what it may receive now.
         self.apply_rights(at, &identity, now_ms);
         if let Some(session) = self.sessions.get_mut(at) {
             (session.identity, session.bounds) = (identity, bounds);

@@ -15,7 +15,7 @@ impl Engine {
     /// Retains a message if it asks for that, and hands it to everybody who listens. `by` is the session in whose name it
     /// is said: none if it is the gateway.
     ///
-    /// A message that may not be retained is handed out all the same: its publisher is not there to hear of it.
+    /// A message that may not be retained is handed out all the same: its publisher is not connected to be notified.
     pub(super) fn send_out(&mut self, parcel: &Arc<Parcel>, by: Option<&Key>, now_ms: u64) {
         let from = by.and_then(|key| self.keys.get(key).copied());
         if parcel.retain {

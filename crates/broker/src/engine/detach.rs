@@ -55,7 +55,7 @@ impl Engine {
         bytes
     }
 
-    /// Ends a connection from here. Its client is told why, in the words of its version.
+    /// Ends a connection from here. Its client gets the reason, as its version expresses it.
     pub(super) fn dismiss(&mut self, at: Place, reason: ReasonCode, why: &str, now_ms: u64) {
         let Some(link) = self.detach(at, true, now_ms) else {
             return;
@@ -214,7 +214,7 @@ impl Engine {
     }
 }
 
-/// How the end of a connection is told to the gateway.
+/// How the end of a connection is reported to the gateway.
 pub(crate) fn end_of(reason: ReasonCode) -> SessionEnd {
     match reason {
         ReasonCode::SessionTakenOver => SessionEnd::TakenOver,

@@ -175,7 +175,7 @@ impl World {
             keep_alive_s: choices.one(&[0, 2]),
             will,
         };
-        // The client that had the session hears of it.
+        // The client that had the session is notified.
         let client = self.room.connect(device, client_id, &hello);
         if self.clients.contains_key(&who) {
             self.hear(who);

@@ -43,10 +43,10 @@ pub(crate) struct Standing {
     pub(crate) owner: Owner,
 }
 
-/// How the device of a session stands.
+/// The state of the device of a session.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// It may hear this, and hold so much.
+    /// It may receive this, and hold so much.
     Active {
         rights: Arc<Rights>,
         bounds: SessionBounds,
@@ -193,7 +193,7 @@ impl Engine {
         self.note_change(at.session);
     }
 
-    /// Hands a session what is retained on a topic that it hears, unless that waits for it already.
+    /// Hands a session what is retained on a topic that it is subscribed to, unless that waits for it already.
     pub(crate) fn say_again(&mut self, at: Handle, topic: &str, now_ms: u64) {
         let is_on = |entry: &Entry| entry.parcel.message.topic.as_str() == topic;
         let Some(session) = self.live(at) else { return };

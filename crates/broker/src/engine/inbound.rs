@@ -280,7 +280,7 @@ impl Engine {
         }
     }
 
-    /// Retains a message, within the bounds. False if the publisher was told no, and nothing more is to be done with it:
+    /// Retains a message, within the bounds. False if the publisher was refused, and nothing more is to be done with it:
     /// MQTT 3.1.1, and QoS 0, have no word for that, and the message still goes to those who listen now.
     fn retain(&mut self, at: Handle, parcel: &Arc<Parcel>, publish: &Publish, now_ms: u64) -> bool {
         let Some(session) = self.sessions.get(at.session) else {

@@ -1,4 +1,4 @@
-//! Connections of one device that come while another is there: the gateway is told, and judges whether they are of two machines.
+//! Connections of one device that come while another is there: the gateway is notified, and judges whether they are of two machines.
 
 use hearthkey_core::posture::shared_identity::Machine;
 
@@ -7,7 +7,7 @@ use crate::engine::session::Key;
 use crate::event::{Event, clipped};
 
 impl Engine {
-    /// A client comes from `later` while its device has a connection from `earlier`, which was last heard of at that time.
+    /// A client comes from `later` while its device has a connection from `earlier`, which was last seen at that time.
     pub(super) fn meet(
         &mut self,
         key: &Key,
@@ -34,7 +34,7 @@ impl Engine {
         }
     }
 
-    /// The same beside the other connections of its device: the one that was heard of last counts.
+    /// The same beside the other connections of its device: the one that was seen last counts.
     pub(crate) fn meet_all(&mut self, key: &Key, later: Machine, now_ms: u64) {
         let its = self.sessions_of(&key.owner);
         let others = its.iter().filter_map(|at| {

@@ -1,10 +1,10 @@
 //! How often a device was met by another of its connections, and how much of that is told.
 
-/// So many are told within the time below; more are counted in the next that is.
+/// So many are reported within the time below; more are counted in the next report.
 const TOLD_MAX: u32 = 8;
 const WINDOW_MS: u64 = 10_000;
 
-/// How often that was told of one device lately.
+/// How often that was reported for one device lately.
 #[derive(Debug, Default)]
 pub(crate) struct Meetings {
     since_ms: u64,

@@ -1,5 +1,5 @@
 //! Random clients against the engine and against a plain model of the specification: whatever they do, both must be seen to
-//! do the same. The model keeps lists and looks through all of them each time; it knows nothing of routes, trees or windows
+//! do the same. The model keeps lists and looks through all of them each time; it uses nothing of routes, trees or windows
 //! of bytes.
 
 mod acts;
@@ -58,7 +58,7 @@ impl Both {
         self.model.speak_wills();
     }
 
-    /// Everybody hears what the model says they hear; `first` are the answers that one client gets before that.
+    /// Every client receives what the model predicts; `first` are the answers that one client gets before that.
     fn compare(&mut self, who: Option<usize>, first: Vec<Heard>) {
         let mut first = Some(first);
         for at in 0..CLIENTS.len() {

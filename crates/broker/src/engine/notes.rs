@@ -1,4 +1,4 @@
-//! What the gateway and the log are to hear of, each kind at most once a minute for one owner.
+//! What is to be reported to the gateway and the log, each kind at most once a minute for one owner.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

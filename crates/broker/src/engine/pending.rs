@@ -36,7 +36,7 @@ pub(crate) struct DueWill {
 pub(crate) enum Voice {
     /// In the device's, as far as these rights go.
     Own(Arc<Rights>),
-    /// In the gateway's, where its profile has a place for that: the connection's identity is let in no more.
+    /// In the gateway's, where its profile has a place for that: the connection's identity is no longer admitted.
     Gateway {
         availability: Option<Availability>,
         /// The device itself has been shut out.

@@ -35,7 +35,7 @@ pub(crate) enum Progress {
 pub(crate) enum Asked {
     /// A message that is a request.
     Request { kind: RequestKind, message: Message },
-    /// A subscription that hears the device's notice.
+    /// A subscription that gets the device's notice.
     Notice,
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Retained {
     changed: BTreeSet<Bytes>,
 }
 
-/// A reader of what is retained under one filter. It remembers where it stands and nothing else, so that it costs the
+/// A reader of what is retained under one filter. It remembers where it is and nothing else, so that it costs the
 /// same for ten messages and for ten thousand.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use super::delivery::Alias;
 use super::text::Text;
 
-/// Which topics a client knows by a number. The first topics of a connection get one, until the client's Topic Alias
+/// Which topics a client has a number for. The first topics of a connection get one, until the client's Topic Alias
 /// Maximum or our own bound is reached; later topics are written in full.
 #[derive(Debug)]
 pub struct OutgoingAliases {
@@ -25,7 +25,7 @@ impl OutgoingAliases {
 
     /// How to write this topic now.
     ///
-    /// `Alias::Set` is remembered as told, so the message must be sent; call [`OutgoingAliases::forget`] if it is not.
+    /// `Alias::Set` is remembered as sent, so the message must be sent; call [`OutgoingAliases::forget`] if it is not.
     pub fn assign(&mut self, topic: &Text) -> Alias {
         if self.max == 0 {
             return Alias::None;
@@ -46,7 +46,7 @@ impl OutgoingAliases {
         }
     }
 
-    /// The message that should have told the client the newest alias was not sent: it was too large, or was dropped.
+    /// The message that should have given the client the newest alias was not sent: it was too large, or was dropped.
     pub fn forget(&mut self, topic: &Text) {
         let newest = self.known.len();
         if self

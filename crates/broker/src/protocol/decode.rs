@@ -101,7 +101,7 @@ impl Decoder {
         }
     }
 
-    /// Appends what a client is told about a violation before the connection ends.
+    /// Appends what a client gets about a violation before the connection ends.
     ///
     /// MQTT 5: CONNACK as long as none was sent, DISCONNECT from then on. MQTT 3.1.1: a return code if CONNECT can be
     /// answered at all (§3.1.4), later nothing. A connection that did not begin with CONNECT gets nothing.

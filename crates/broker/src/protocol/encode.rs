@@ -25,7 +25,7 @@ pub struct Encoder {
 pub struct TooLarge {
     /// All of the packet, its fixed header included.
     pub length_bytes: usize,
-    /// What the client takes, or MQTT knows.
+    /// What the client takes, or MQTT allows.
     pub max_bytes: usize,
 }
 
@@ -242,5 +242,5 @@ impl Encoder {
     }
 }
 
-/// The longest packet that MQTT knows, in bytes.
+/// The longest packet that MQTT defines, in bytes.
 const PACKET_MAX_BYTES: usize = VARINT_MAX as usize + 5;

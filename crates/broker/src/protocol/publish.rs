@@ -48,7 +48,7 @@ impl Aliases {
                 .flatten()
                 .ok_or(Violation::protocol(
                     "§3.3.2.3.4",
-                    "a topic alias stands for no topic",
+                    "a topic alias has no topic",
                 ));
         }
         if self.topics.len() <= at {
@@ -187,7 +187,7 @@ fn read_properties(reader: &mut Reader<'_>) -> Result<Found, Violation> {
 }
 
 impl Found {
-    /// What is forwarded, shared with the packet unless something stands in the middle of it.
+    /// What is forwarded, shared with the packet unless something is in the middle of it.
     fn forwarded(&self, body: &Bytes) -> Properties {
         let mut kept: Vec<Range<usize>> = Vec::new();
         let mut at = self.block.start;

@@ -139,7 +139,7 @@ pub(super) struct PropertyReader<'a> {
 const REPEATABLE: [u8; 2] = [0x0b, 0x26];
 
 impl<'a> PropertyReader<'a> {
-    /// Reads the length of the properties; `value` then stands at the first, and ends where they end.
+    /// Reads the length of the properties; `value` then is at the first, and ends where they end.
     pub(super) fn open(packet: &mut Reader<'a>) -> Result<Self, Violation> {
         let length = packet.varint()? as usize;
         let value = Reader::new(packet.take(length)?);

@@ -113,7 +113,7 @@ impl fmt::Display for ReasonCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} ({section}): {reason}")]
 pub struct Violation {
-    /// What an MQTT 5 client is told in CONNACK or DISCONNECT.
+    /// What an MQTT 5 client gets in CONNACK or DISCONNECT.
     pub reason: ReasonCode,
     /// The section or the numbered statement of the specification.
     pub section: &'static str,

@@ -1,4 +1,4 @@
-//! Guests: connections without a certificate.
+//! Connections without a certificate.
 
 use crate::client::{Client, Hello, share};
 use crate::home::{CLAIM, Home};

@@ -154,7 +154,7 @@ async fn who_is_silent_gives_way_to_a_device_of_the_same_network() {
     home.hears(&["Refused", "TooManyConnections"]).await;
     let _second = Client::device(&home, &hall, Hello::v5("hall")).await;
     home.hears(&["Refused", "TooManyConnections"]).await;
-    // Whoever has shown a certificate stays: a third is closed, and the first goes on.
+    // A connection with a certificate stays open: a third is closed, and the first goes on.
     assert!(dial(&home, Some(&lamp)).await.is_err());
     assert_eq!(
         first.publish("home/lamp/state", b"on", false).await.len(),

@@ -1,4 +1,4 @@
-//! Stories of the front door, told over real TLS against a running broker.
+//! Stories of the MQTT listener, run over real TLS against a running broker.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

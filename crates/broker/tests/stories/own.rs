@@ -1,4 +1,4 @@
-//! What the engine promises, told by clients.
+//! What the engine promises, tested by clients.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ async fn nothing_of_a_device_is_taken_after_the_answer_to_its_suspension() {
             .await
             .unwrap();
         let after = format!("hearthkey/v1/trust/after-{round}");
-        // Time for whoever would still be heard.
+        // Time for messages that might still arrive.
         tokio::task::yield_now().await;
         assert!(home.broker.sessions_of(&device).is_empty(), "round {round}");
         home.broker

@@ -129,7 +129,7 @@ async fn a_session_that_is_taken_up_again_is_told_the_present_notice_and_no_olde
         for old in ["third", "fourth"] {
             says(old).await;
         }
-        // Also if nothing has changed since it was told last.
+        // Also if nothing has changed since the last notice.
         for _ in 0..3 {
             let (mut client, present) = Client::connect(&home, Some(&lamp), &hello).await.unwrap();
             assert!(present);

@@ -5,11 +5,11 @@ use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 use crate::token::{Standing, Token};
 
-/// A credential's end is told so long before.
+/// A credential's end is reported so long before.
 pub const CREDENTIAL_TOLD: Span = Span::days(14);
 /// A credential or a token that ends within this is urgent.
 pub const URGENT: Span = Span::days(2);
-/// The end of a token's ceiling is told so long before, or in the last quarter of it, whichever is shorter.
+/// The end of a token's ceiling is reported so long before, or in the last quarter of it, whichever is shorter.
 pub const TOKEN_TOLD: Span = Span::days(7);
 
 fn severity(now: Timestamp, ends: Timestamp) -> Severity {
@@ -29,9 +29,9 @@ pub fn of_credential(
     let object = format!("credential:{id}");
     let finding = Finding::new(FindingKind::Ending, severity(now, ends), object, "");
     Some(finding.saying(
-        format!("It ends on {ends}, and is not given out from then on."),
+        format!("It expires on {ends}. After that it is not given out."),
         format!(
-            "Rotate it before: `hearthkey credential rotate {} --env {}`.",
+            "Rotate it before then. On the command line: `hearthkey credential rotate {} --env {}`.",
             id.name, id.environment
         ),
     ))
@@ -43,7 +43,7 @@ pub fn of_token(token: &Token, now: Timestamp) -> Option<Finding> {
     let object = format!("token:{name}");
     let told = TOKEN_TOLD.min(Span::ms(token.ceiling.as_ms() / 4));
     let remedy = format!(
-        "Authorize it again: `hearthkey token reauthorize {name}`; or revoke it, if nothing needs it: \
+        "Authorize it again, or revoke it if nothing needs it. On the command line: `hearthkey token reauthorize {name}`, \
          `hearthkey token revoke {name}`."
     );
     let (kind, severity, what) = match token.standing(now) {
@@ -51,12 +51,12 @@ pub fn of_token(token: &Token, now: Timestamp) -> Option<Finding> {
         Standing::Held => (
             FindingKind::Expired,
             Severity::Medium,
-            format!("The token {name} cannot be renewed any more since {ends}."),
+            format!("The token {name} can't be renewed since {ends}."),
         ),
         Standing::Live | Standing::Expired if now.after(told) >= ends => (
             FindingKind::Ending,
             Severity::Medium,
-            format!("The token {name} can be renewed until {ends} and no longer."),
+            format!("The token {name} can be renewed only until {ends}."),
         ),
         Standing::Live | Standing::Expired => return None,
     };

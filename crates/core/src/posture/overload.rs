@@ -91,7 +91,7 @@ fn finding(device: &DeviceId, bound: Bound, reached: &Reached) -> Finding {
     finding.saying(
         format!("{device}: {bound} ({when})."),
         format!(
-            "{} This goes away a day after it last happened.",
+            "This finding ends a day after it last happened. {}",
             bound.remedy().replace("DEVICE", device.as_str())
         ),
     )
@@ -118,9 +118,9 @@ mod tests {
         let found = overloads.findings(at(0)).first;
         assert_eq!(
             found[0].what,
-            "lamp: sent a packet that is longer than it may be: the connection was ended (at 1970-01-12T13:46:40Z)."
+            "lamp: sent a packet that is too long: the connection was ended (at 1970-01-12T13:46:40Z)."
         );
-        assert!(found[0].remedy.contains("`[room] packet_max_bytes`"));
+        assert!(found[0].remedy.contains("[room] packet_max_bytes"));
         overloads.reach(&lamp, Bound::Packet, at(3_600));
         overloads.reach(&lamp, Bound::Pace, at(3_600));
         overloads.reach(&device("door"), Bound::Pace, at(3_600));

@@ -66,8 +66,8 @@ impl Privileges {
 }
 
 impl OverPrivileged {
-    /// It, as a finding. A device that was there is narrowed to what it uses; one that was not is kept out until it
-    /// is needed, because what it will use nobody knows.
+    /// Returns the finding. A device that connected is reduced to the rights it used; one that did not is suspended until
+    /// it is needed, because which rights it will use is unknown.
     pub fn finding(&self) -> Finding {
         let (device, days) = (&self.device, UNUSED_FOR.as_s() / 86_400);
         let object = format!("device:{device}");
@@ -80,8 +80,8 @@ impl OverPrivileged {
         if !self.present {
             return finding
                 .saying(
-                    format!("{device} has not been there for {days} days and still holds {}.", count(self.unused.len())),
-                    format!("Suspend it until it is needed: `hearthkey device suspend {device}`; retire it if it has gone."),
+                    format!("{device} has not connected for {days} days and still has {}.", count(self.unused.len())),
+                    format!("Suspend it until it is needed, or retire it if it is gone. On the command line: `hearthkey device suspend {device}`."),
                 )
                 .solved_by(RemedyAction::new(RemedyKind::Suspend, object));
         }
@@ -102,7 +102,7 @@ impl OverPrivileged {
                     count(held),
                     named.join(", ")
                 ),
-                "Narrow it to what it uses: on its page, or with the action of this finding. It can be widened again.",
+                "Reduce its permissions to those it uses. They can be restored at any time.",
             )
             .solved_by(RemedyAction {
                 kind: RemedyKind::Narrow,
@@ -193,7 +193,7 @@ mod tests {
         let away = lamp(None, 0).judge(day(30)).unwrap().finding();
         assert_eq!(
             away.what,
-            "lamp has not been there for 30 days and still holds 2 rights."
+            "lamp has not connected for 30 days and still has 2 rights."
         );
         assert_eq!(away.action.unwrap().kind, RemedyKind::Suspend);
         assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! Somebody with a copy of a device's key takes its session, the device takes it back, and so on. One machine can look like
 //! that, too: it connects again before its lost connection is noticed, it gets another address, its firmware changes. So what
-//! counts is that *both come back*: a machine that has moved on is not heard of under its old address again.
+//! counts is that *both come back*: a machine that has moved on is not seen under its old address again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -77,18 +77,18 @@ pub struct Meeting {
     pub client_id: String,
     /// The machine that was there.
     pub earlier: Machine,
-    /// When something was last heard of that.
+    /// When something was last seen that.
     pub heard_at: Timestamp,
     /// The one that came.
     pub later: Machine,
-    /// How often that happened since it was told last: 1 or more.
+    /// How often that happened since the last report: 1 or more.
     pub times: u32,
 }
 
 /// What is known of one device.
 #[derive(Debug)]
 struct Watched {
-    /// Machines in the order in which they were heard of, none twice in a row.
+    /// Machines in the order in which they were seen, none twice in a row.
     seen: VecDeque<(Timestamp, Machine)>,
     minute_from: Timestamp,
     in_minute: u32,
@@ -103,7 +103,7 @@ pub struct SharedIdentity {
     pub device: DeviceId,
     /// The client id of the later one.
     pub client_id: String,
-    /// The two; the same twice where they cannot be told apart.
+    /// The two; the same twice where they cannot be distinguished.
     pub machines: [Machine; 2],
     /// Takeovers within the last minute.
     pub takeovers: u32,
@@ -139,7 +139,7 @@ impl Watched {
                 *last_at = at.max(*last_at);
                 last.ja4 = last.ja4.or(machine.ja4);
             }
-            // What was heard before the newest is known already.
+            // What was received before the newest is known already.
             Some((last_at, _)) if at < *last_at => {}
             _ => self.seen.push_back((at, machine)),
         }
@@ -347,8 +347,8 @@ impl SharedIdentity {
                     first.address, self.takeovers, self.last_at
                 ),
                 format!(
-                    "If both are yours, give each an identity of its own, or each a client id and their profile a `sessions_max` above 1. \
-                     If there is only one, its network loses it again and again. If neither explains it, {}",
+                    "If both are yours, give each its own identity, or each its own client id and their profile a sessions_max above 1. \
+                     If there is only one, its network keeps losing the connection. If neither explains it: {}",
                     cut_off(device)
                 ),
             );
@@ -371,12 +371,12 @@ impl SharedIdentity {
         };
         about(device, Severity::High, "").saying(
             format!(
-                "Two machines use the identity of {device} by turns: {apart}, last at {}.",
+                "Two machines alternate in using the identity of {device}: {apart}, last at {}.",
                 self.last_at
             ),
             format!(
-                "See which of the two is the device. If you do not know the other, the key of {device} was copied: {} \
-                 If both are yours, give each an identity of its own.",
+                "Find out which of the two is the device. If you do not recognize the other, the key of {device} was copied: {} \
+                 If both are yours, give each its own identity.",
                 cut_off(device)
             ),
         )
@@ -418,8 +418,9 @@ fn program(machine: &Machine) -> String {
 
 fn cut_off(device: &DeviceId) -> String {
     format!(
-        "suspend it at once with `hearthkey device suspend {device}`, then revoke it with `--reason key-compromise` and give the \
-         device a new claim. This goes away seven days after it was last seen, and with a new claim."
+        "suspend it at once, revoke it because its key is compromised, and give the device a new claim. This finding ends \
+         seven days after it was last seen, and with a new claim. On the command line: `hearthkey device suspend {device}`, \
+         then revoke it with `--reason key-compromise`."
     )
 }
 
@@ -457,8 +458,7 @@ pub fn side_by_side(mut sessions: Vec<Present>, now: Timestamp, mut each: Each) 
                         first.address, second.address
                     ),
                     format!(
-                        "If both are yours, give each an identity of its own, so that one can be shut out without the other. If you do \
-                         not know one of them, the key of {device} was copied: {}",
+                        "If both are yours, give each its own identity, so that each can be revoked alone. If you do not recognize one of them, the key of {device} was copied: {}",
                         cut_off(device)
                     ),
                 )

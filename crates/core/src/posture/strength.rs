@@ -1,6 +1,6 @@
 //! Which keys, signatures and values are weaker than what the home issues itself.
 //!
-//! The home issues P-256 with SHA-256: 128 bits of security. What is weaker is told, and measured by NIST
+//! The home issues P-256 with SHA-256: 128 bits of security. What is weaker is reported, and measured by NIST
 //! SP 800-57 part 1 revision 5 (tables 2, 3 and 4) and SP 800-131A revision 2: 112 bits are accepted until the end
 //! of 2030, less is disallowed today.
 
@@ -67,7 +67,7 @@ impl PublicKey {
         match self {
             Self::Rsa(bits) => format!("an RSA key of {bits} bits"),
             Self::Ec(bits) => format!("an elliptic curve key of {bits} bits"),
-            Self::Other => "a key of a kind that this home does not know".into(),
+            Self::Other => "a key of an unknown kind".into(),
         }
     }
 }
@@ -77,7 +77,7 @@ impl PublicKey {
 pub struct Weakness {
     /// What it has, as the rest of a sentence that begins with its name.
     pub what: String,
-    /// How bad.
+    /// The severity.
     pub severity: Severity,
 }
 
@@ -121,16 +121,16 @@ impl Thing {
     fn remedy(&self) -> String {
         match self {
             Self::Device(id) => format!(
-                "Have it renew with a P-256 key, or with RSA of 3072 bits where it knows nothing else: \
+                "Have it renew with a P-256 key, or with RSA of 3072 bits if it supports nothing else. On the command line: \
                  `hearthkey device rotate {id}`."
             ),
             Self::Authority(_) => "Make a new environment, and move its devices there.".into(),
             Self::Profile(_) => {
-                "Take rsa2048 out of its keys and its server_key; a device that knows nothing stronger is refused from then on.".into()
+                "Remove rsa2048 from its keys and its server_key. Devices that support nothing stronger are refused from then on.".into()
             }
-            Self::Bridge(_) => "Give the bridge a certificate of a stronger CA, and its settings that CA.".into(),
+            Self::Bridge(_) => "Give the bridge a certificate from a stronger CA, and put that CA into its settings.".into(),
             Self::Credential(id) => format!(
-                "Give it a longer one: `hearthkey credential rotate {} --env {}`.",
+                "Rotate it to a longer value. On the command line: `hearthkey credential rotate {} --env {}`.",
                 id.name, id.environment
             ),
         }
@@ -173,7 +173,7 @@ pub fn of_certificate(algorithms: Algorithms, now: Timestamp) -> Option<Weakness
             severity: Severity::Critical,
         }),
         Digest::Other => Some(Weakness {
-            what: "is signed over a digest that this home does not know".into(),
+            what: "is signed over an unknown digest".into(),
             severity: Severity::High,
         }),
     })
@@ -199,28 +199,28 @@ pub fn of_key(key: PublicKey, now: Timestamp) -> Option<Weakness> {
     };
     Some(Weakness {
         what: format!(
-            "has {name}: {bits} bits of security where the home's own have {ISSUED_BITS}; {rule}"
+            "has {name}: {bits} bits of security, and the home's own keys have {ISSUED_BITS}; {rule}"
         ),
         severity,
     })
 }
 
-/// What is weak about a profile: that it lets devices bring weaker keys than the home's own, or has the gateway show
+/// What is weak about a profile: that it lets devices use weaker keys than the home's own, or has the gateway use
 /// them one.
 pub fn of_profile(profile: &Profile, now: Timestamp) -> Option<Weakness> {
     let weakness_of = |key: KeyType| {
         let key = match key {
             KeyType::P256 => PublicKey::Ec(256),
             KeyType::P384 => PublicKey::Ec(384),
-            // The least that it stands for.
+            // The least that it represents.
             KeyType::Rsa2048 => PublicKey::Rsa(2048),
         };
         of_key(key, now)
     };
     let brought = profile.keys.iter().find_map(|key| weakness_of(*key));
     let (weakness, verb) = match brought {
-        Some(weakness) => (weakness, "lets devices bring"),
-        None => (weakness_of(profile.server_key)?, "has the gateway show"),
+        Some(weakness) => (weakness, "lets devices use"),
+        None => (weakness_of(profile.server_key)?, "has the gateway use"),
     };
     let what = weakness.what.replacen("has", verb, 1);
     Some(Weakness { what, ..weakness })
@@ -323,7 +323,7 @@ mod tests {
         assert!(
             finding
                 .what
-                .starts_with("The profile p lets devices bring an RSA key of 2048 bits"),
+                .starts_with("The profile p lets devices use an RSA key of 2048 bits"),
             "{}",
             finding.what
         );
@@ -331,7 +331,7 @@ mod tests {
         let shown = profile("[\"p256\"]\nserver_key = \"rsa2048\"");
         let what = of_profile(&shown, today()).unwrap().what;
         assert!(
-            what.starts_with("has the gateway show an RSA key of 2048 bits"),
+            what.starts_with("has the gateway use an RSA key of 2048 bits"),
             "{what}"
         );
     }
@@ -351,7 +351,7 @@ mod tests {
         let weak = of_key(PublicKey::Rsa(2048), today()).unwrap().what;
         assert_eq!(
             weak,
-            "has an RSA key of 2048 bits: 112 bits of security where the home's own have 128; NIST SP 800-57 \
+            "has an RSA key of 2048 bits: 112 bits of security, and the home's own keys have 128; NIST SP 800-57 \
              part 1 allows that until the end of 2030"
         );
     }

@@ -9,24 +9,24 @@ pub fn why(kind: FindingKind) -> &'static str {
             "Anyone who gets it in one environment has it in the other."
         }
         FindingKind::Reused => "One leak exposes both, and neither can be replaced alone.",
-        FindingKind::Leaked => "A value that others may have read protects nothing.",
-        FindingKind::Due => "The longer a value lives, the more places and people have seen it.",
-        FindingKind::Expired => "What needs it has stopped working, or soon will.",
+        FindingKind::Leaked => "A value that others may have read gives no protection.",
+        FindingKind::Due => "The longer a value is used, the more places and people have seen it.",
+        FindingKind::Expired => "Whatever needs it has stopped working, or soon will.",
         FindingKind::Drift => "It can do more than was declared, and so can anyone who steals it.",
         FindingKind::Unmanaged => {
             "A secret in a file has no owner, no end and no record of who read it."
         }
-        FindingKind::RotationHeld => "Two values live until somebody decides.",
+        FindingKind::RotationHeld => "Two values are valid until somebody decides.",
         FindingKind::Leftover => "A value that should be gone may still be accepted.",
-        FindingKind::NotTold => "Its users may go on with a value that ends.",
+        FindingKind::NotTold => "Its users may continue with a value that ends.",
         FindingKind::KeyFile => "Anyone who can read the disk or a backup can unlock the home.",
         FindingKind::NotAnchored => {
-            "A database put back to an earlier state would not have been noticed."
+            "If an older database had been put back, it would not have been detected."
         }
         FindingKind::NoBackup => "If the SD card fails, every device must be enrolled again.",
         FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
-        FindingKind::Expiring => "A device that does not renew drops out of the home.",
-        FindingKind::NeverUsed => "A right that is not used helps only someone who steals it.",
+        FindingKind::Expiring => "A device that does not renew loses its connection.",
+        FindingKind::NeverUsed => "A permission that is not used only helps an attacker.",
         FindingKind::Orphaned => {
             "No one is responsible for it, and a former member may still know it."
         }
@@ -36,17 +36,15 @@ pub fn why(kind: FindingKind) -> &'static str {
             "The longer a key is used, the longer someone who copied it can pass for the device."
         }
         FindingKind::OverPrivileged => {
-            "Someone who takes over the device may do all that it may do, not only what it does."
+            "Someone who takes over the device gets all its permissions, used or not."
         }
-        FindingKind::Ending => "What needs it stops working at that moment, at whatever hour.",
+        FindingKind::Ending => "Whatever needs it stops working at that moment, day or night.",
         FindingKind::AnchorBehind => {
-            "A database put back to an earlier state would be noticed only as far as the anchor goes."
+            "If an older database is put back, it is detected only up to the anchor."
         }
-        FindingKind::Untested => {
-            "Whether a backup can be read is found out either now or when it is needed."
-        }
+        FindingKind::Untested => "A backup that was never tested may fail when it is needed.",
         FindingKind::JournalIncomplete => {
-            "A restored database could let a revoked device in again, and nobody would notice."
+            "After a restore, a revoked device could connect again unnoticed."
         }
         FindingKind::ClockNotTrusted => {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."

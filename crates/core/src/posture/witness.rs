@@ -80,7 +80,7 @@ pub struct JournalOpened {
     pub unwritten: Unwritten,
 }
 
-/// When backups were made and tried, as far as the log knows.
+/// When backups were made and tried, as far as the log can tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backups {
     /// When the newest was made.
@@ -95,14 +95,14 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
         Anchor::Current => return None,
         Anchor::Behind(since) if now < since.after(ANCHOR_LATE) => return None,
         Anchor::Behind(since) => {
-            format!("The anchor file does not hold what the log has got since {since}.")
+            format!("The anchor file lacks the log records since {since}.")
         }
-        Anchor::Missing(_) => "The anchor file is not there.".into(),
+        Anchor::Missing(_) => "The anchor file is missing.".into(),
         Anchor::Foreign(_) => {
-            "The anchor file is not the one of this log: it does not carry this home's signature, or has seen another log.".into()
+            "The anchor file belongs to another log, or is not signed by this home.".into()
         }
     };
-    // Whoever accepts this accepts this, and not what is found after the anchor was written again.
+    // Accepting this one does not accept what is found after the anchor was written again.
     let mark = match anchor {
         Anchor::Foreign(size) => format!("foreign {size}"),
         Anchor::Missing(size) => format!("missing {size}"),
@@ -117,8 +117,8 @@ pub fn of_anchor(anchor: Anchor, object: &str, now: Timestamp) -> Option<Finding
     );
     Some(finding.saying(
         what,
-        "See that checkpoint.anchor in the data directory can be written, and that the disk is not full; the \
-         gateway's own messages name the error. It is written again with the next record.",
+        "Check that checkpoint.anchor in the data directory can be written, and that the disk is not full. The \
+         gateway's messages name the error. The file is written again with the next record.",
     ))
 }
 
@@ -127,10 +127,10 @@ pub fn of_opening_without_anchor(at: Timestamp, object: &str) -> Finding {
     let (kind, at) = (FindingKind::NotAnchored, at.to_string());
     Finding::new(kind, Severity::High, object.to_owned(), &at).saying(
         format!(
-            "The anchor file was missing when the home opened on {at}: a database put back to an earlier state would not have \
-             been seen."
+            "The anchor file was missing when the home was unlocked on {at}: if an older database was put back, this was not \
+             detected."
         ),
-        "Compare the log with a checkpoint that a device or an export holds, then accept this.",
+        "Compare the log with a checkpoint from a device or an export, then accept this.",
     )
 }
 
@@ -140,8 +140,8 @@ impl JournalOpened {
         let mut sentences = Vec::new();
         if let Some(at) = self.missing_at {
             sentences.push(format!(
-                "The revocation journal was missing when the home opened on {at}: what it held and the database does not is not \
-                 known."
+                "The revocation journal was missing when the home was unlocked on {at}: revocations that only the journal had are \
+                 unknown."
             ));
         }
         if self.unterminated {
@@ -179,7 +179,7 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
         return None;
     }
     let what = what.join(" ");
-    // Whoever accepts this accepts this, and not what is found next.
+    // Accepting this one does not accept what is found later.
     let mark = [what.clone(), opened.unwritten.mark(), gaps.unwritten.mark()].concat();
     let finding = Finding::new(
         FindingKind::JournalIncomplete,
@@ -189,15 +189,15 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
     );
     Some(finding.saying(
         what,
-        "Put revocations.journal back from a copy, or revoke each of these devices again: that writes it down anew. Find out \
-         who or what has changed the file, and then accept this.",
+        "Restore revocations.journal from a copy, or revoke each of these devices again, which records it again. Find out \
+         what changed the file, then accept this.",
     ))
 }
 
-/// What waits for a clock that is believed.
+/// What waits until the clock is trusted.
 pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Finding> {
     let since = doubted_since?.to_string();
-    // Whoever accepts this accepts this, and not what the clock does next.
+    // Accepting this one does not accept what the clock does later.
     let finding = Finding::new(
         FindingKind::ClockNotTrusted,
         Severity::High,
@@ -205,14 +205,14 @@ pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Findin
         &since,
     );
     let what = format!(
-        "The machine's clock has not been trusted since {since}: it jumped, or it is behind what the home has recorded. Home time goes on \
-         without it, no certificate is issued, and nothing is rotated or destroyed."
+        "The system clock has not been trusted since {since}: it jumped, or it is behind what the home has recorded. Until it is \
+         trusted again, no certificate is issued, and nothing is rotated or destroyed."
     );
-    let remedy = "Set the machine's clock right, for example with NTP. If it is right already, say so: `hearthkey clock confirm`.";
+    let remedy = "Set the clock, for example with NTP. If it is right already, confirm it in the settings of the gateway. On the command line: `hearthkey clock confirm`.";
     Some(finding.saying(what, remedy))
 }
 
-/// What is wrong with the backups: there is none, it is old, or nobody has tried one.
+/// What is wrong with the backups: there is none, it is old, or none was tested.
 pub fn of_backups(backups: Backups, object: &str, now: Timestamp) -> Option<Finding> {
     let finding = |kind, what: String, remedy: &str| {
         Finding::new(kind, Severity::Medium, object.to_owned(), "").saying(what, remedy)
@@ -221,20 +221,20 @@ pub fn of_backups(backups: Backups, object: &str, now: Timestamp) -> Option<Find
         return Some(finding(
             FindingKind::NoBackup,
             "No backup yet.".into(),
-            "Stop the gateway, copy its data directory, open the copy once; then accept this with the day of the next one.",
+            "Stop the gateway, copy its data directory, and open the copy once. Then accept this until the next backup is due.",
         ));
     };
     if now >= made_at.after(BACKUP_EVERY) {
         return Some(finding(
             FindingKind::NoBackup,
-            format!("The newest backup that is known was made on {made_at}."),
-            "Make another one.",
+            format!("The newest backup was made on {made_at}."),
+            "Make a new one.",
         ));
     }
     let what = match backups.tried_at {
-        None => "No backup was ever verified or restored.".into(),
+        None => "No backup has been verified or restored yet.".into(),
         Some(at) if now >= at.after(BACKUP_TRIED_EVERY) => {
-            format!("The last time that a backup was verified or restored was {at}.")
+            format!("A backup was last verified or restored on {at}.")
         }
         Some(_) => return None,
     };

@@ -11,7 +11,7 @@ use super::{AS_BASE64, Unwritable};
 mod compose;
 mod python;
 
-/// What stands behind the `=` of an entry, and how far it goes.
+/// What follows the `=` of an entry, and how far it goes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The value.

@@ -27,7 +27,7 @@ pub struct Scalar {
     pub text: Zeroizing<String>,
     /// Its tag without `!`, if it has one of its own: `secret`, `include`, `lambda`; `!binary` for one of YAML's own.
     pub tag: Option<String>,
-    /// Whether it stands in quotes or in a block: then it is a text, whatever it looks like.
+    /// Whether it is in quotes or in a block: then it is a text, whatever it looks like.
     pub quoted: bool,
     /// Whether it is an alias: its text is elsewhere.
     pub alias: bool,
@@ -163,7 +163,7 @@ fn separating_tab(line: &str) -> Option<usize> {
 enum Open {
     Mapping {
         key: Option<String>,
-        /// Where the value of each key stands among what was found, and its line.
+        /// The index of the value of each key among what was found, and its line.
         seen: HashMap<String, Range<usize>>,
         /// Where the value of the open key begins, and its line.
         from: usize,
@@ -278,7 +278,7 @@ fn merge(found: &mut [Scalar]) {
     }
 }
 
-/// A tag as it is told, and whether it makes a text of what has it.
+/// A tag as it is reported, and whether it makes a text of what has it.
 fn own_tag(tag: &Tag) -> (Option<String>, bool) {
     match (tag.handle.as_str(), tag.suffix.as_str()) {
         ("!", "") => (None, true),

@@ -68,7 +68,7 @@ const CODE_HOSTS: [&str; 6] = [
     "ghcr.io",
 ];
 
-/// Ends of such names where more stands before: `X-Amz-Signature`, `camera_password`.
+/// Ends of such names where more precedes: `X-Amz-Signature`, `camera_password`.
 const PARAMETER_ENDS: [&str; 7] = [
     "password",
     "passwd",
@@ -188,11 +188,11 @@ fn is_connection(value: &str) -> bool {
         || value.contains(".windows.net") && pairs(';')
 }
 
-/// Whether a key stands where the host's name would, as Apprise writes it, or is the name of a camera's stream.
+/// Whether a key is where the host's name would, as Apprise writes it, or is the name of a camera's stream.
 fn is_key_of_host(address: &Address<'_>) -> bool {
     let mut parts = address.host.split(':');
     let of_host = !address.host.contains('.') && parts.any(is_random);
-    // UniFi Protect: whoever knows the stream's name sees it.
+    // UniFi Protect: anyone who knows the stream's name can see it.
     let (_, port) = address.host.rsplit_once(':').unwrap_or_default();
     let name = address.path.trim_start_matches('/');
     let of_stream = address.scheme.starts_with("rtsp")

@@ -15,7 +15,7 @@ pub(super) fn elsewhere(scalar: &Scalar) -> Option<String> {
         Some(tag) if tag.starts_with("include") => "it refers to another file: import that file",
         Some("lambda") => "it is code, not a value",
         Some("vault") => "it is encrypted by Ansible: decrypt it, then import it",
-        // Of ESPHome: the text as it stands.
+        // Of ESPHome: the text as it is.
         Some("literal") => return in_force(scalar),
         Some(_) => "it has a tag that is not known here: write the value without it",
         None if !scalar.quoted

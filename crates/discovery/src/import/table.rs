@@ -73,7 +73,7 @@ fn check_quotes(text: &str) -> Result<(), (u32, &'static str)> {
             ' ' if begins && chars.peek() == Some(&'"') => {
                 return Err((
                     line,
-                    "a blank stands before the quote of a field: remove it, or the quote belongs to the value",
+                    "there is a blank before the quote of a field: remove it, or the quote belongs to the value",
                 ));
             }
             _ => {}
@@ -90,7 +90,7 @@ fn check_quotes(text: &str) -> Result<(), (u32, &'static str)> {
     }
 }
 
-/// Where each known column stands in the file.
+/// Where each known column is in the file.
 fn places(header: &csv::StringRecord) -> Result<[Option<usize>; 6], &'static str> {
     let mut places = [None; 6];
     for (at, column) in header.iter().enumerate() {

@@ -156,13 +156,13 @@ const FOREIGN_KEYS: [&str; 6] = [
     "chiave",
     "nyckel",
 ];
-/// What stands before `code` where it is none that opens something.
+/// What precedes `code` where it is none that opens something.
 const PLAIN_CODES: [&str; 26] = [
     "country", "zip", "postal", "area", "language", "lang", "currency", "error", "status", "exit",
     "color", "colour", "remote", "ir", "rf", "key", "scan", "product", "model", "region", "dial",
     "http", "source", "qr", "device", "function",
 ];
-/// What stands before `pin` where it is one of a chip.
+/// What precedes `pin` where it is one of a chip.
 const CHIP_PINS: [&str; 33] = [
     "tx",
     "rx",

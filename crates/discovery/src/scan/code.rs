@@ -15,7 +15,7 @@ pub(super) struct Context<'a> {
     pub before: &'a [u8],
     /// From the secret's end to the end of what was looked at.
     pub after: &'a [u8],
-    /// Whether the rule knows a setting by its name only; otherwise the secret has a form of its own, and what follows
+    /// Whether the rule matches a setting by its name only; otherwise the secret has a form of its own, and what follows
     /// it says nothing.
     pub setting: bool,
 }
@@ -152,7 +152,7 @@ pub(super) fn is_no_literal(text: &str, context: &Context<'_>) -> bool {
     }
 }
 
-/// Whether it only stands for a value: `changeme123`, `test_password_1`. A bare `password1` is somebody's password,
+/// Whether it only represents a value: `changeme123`, `test_password_1`. A bare `password1` is somebody's password,
 /// `PASSWORD1` is not.
 fn is_sample(text: &str) -> bool {
     let lower = text.bytes().any(|byte| byte.is_ascii_lowercase());

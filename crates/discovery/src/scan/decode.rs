@@ -1,6 +1,6 @@
 //! Undoing encodings: every stretch of a text that may be encoded is decoded, and looked through again.
 //!
-//! Decoding the text instead of encoding the values finds a value wherever it stands within an encoded text: base64
+//! Decoding the text instead of encoding the values finds a value anywhere within an encoded text: base64
 //! at each of the three alignments (`user:value` too), wrapped over lines, hexadecimal digits in either case, percent-
 //! encoding of whichever characters.
 

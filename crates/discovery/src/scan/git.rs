@@ -90,7 +90,7 @@ impl Repository {
         let above = self.path.parent().unwrap_or(&self.path);
         command
             .env("GIT_CEILING_DIRECTORIES", above)
-            // No transport, whatever the repository's configuration allows: an old git knows no other way, and some run programs.
+            // No transport, whatever the repository's configuration allows: an old git has no other way, and some run programs.
             .env("GIT_ALLOW_PROTOCOL", "")
             .env("GIT_NO_LAZY_FETCH", "1")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
@@ -257,7 +257,7 @@ impl Drop for Answer {
     }
 }
 
-/// Of two errors, the one that says more: git knows better than we do why it stopped.
+/// Of two errors, the one that says more: git can tell better why it stopped.
 pub(super) fn clearer(
     ours: Result<(), GitError>,
     gits: Result<(), GitError>,

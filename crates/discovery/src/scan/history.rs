@@ -33,7 +33,7 @@ struct Arrival {
 impl Scanner {
     /// Reads every object of a repository: of its top directory, a worktree, a submodule or a bare repository.
     ///
-    /// Each leak is told once for each object that holds it, with the commits that brought the object in. Objects
+    /// Each leak is reported once for each object that holds it, with the commits that brought the object in. Objects
     /// that are written meanwhile may or may not be read. A damaged loose object is in [`Scan::skipped`], and so is
     /// what a shallow or partial clone does not have; a damaged pack is an error.
     pub fn history(

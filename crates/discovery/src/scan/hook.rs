@@ -30,7 +30,7 @@ pub struct Installed {
     pub path: PathBuf,
     /// Whether it was there already, and nothing was written.
     pub already: bool,
-    /// Whether it stands outside the repository (`core.hooksPath`), where other repositories may use it, too.
+    /// Whether it is outside the repository (`core.hooksPath`), where other repositories may use it, too.
     pub shared: bool,
 }
 

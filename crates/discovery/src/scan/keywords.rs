@@ -10,7 +10,7 @@ use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, BuildError, MatchError};
 
-/// How much of a keyword the filter knows, in bytes. No keyword is shorter.
+/// How much of a keyword the filter reads, in bytes. No keyword is shorter.
 const BEGIN_BYTES: usize = 3;
 /// Bits of the filter: 4 KiB.
 const FILTER_BITS: u32 = 15;
@@ -58,7 +58,7 @@ impl Keywords {
         })
     }
 
-    /// Hands over every keyword in a text, overlapping ones too: its number and where it stands, in order of their ends.
+    /// Hands over every keyword in a text, overlapping ones too: its number and where it is, in order of their ends.
     pub(super) fn each(&self, text: &[u8], visit: &mut dyn FnMut(usize, Range<usize>)) {
         let mut at = 0;
         while let Some(first) = self.candidate(text, at) {

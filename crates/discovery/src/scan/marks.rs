@@ -4,10 +4,10 @@
 //! and an HMAC-SHA256 over label and value. The scanner hashes every window of a text; where the bits agree, it
 //! computes the HMAC, and only that decides.
 //!
-//! **What a holder of the marks can do.** The marks carry their key, or the scanner could not use them. Whoever has
+//! **What a holder of the marks can do.** The marks carry their key, or the scanner could not use them. A holder of
 //! them can try guesses: each guess of a value costs one HMAC, and the window's bits (12 to 24, fewer the fewer values
 //! there are) sort out wrong guesses sooner, which makes guessing up to 2^bits times cheaper. A random key of 128 bits
-//! stays out of reach; a password that stands in a list of passwords does not. So marks are a secret of their own:
+//! stays out of reach; a password that is in a list of passwords does not. So marks are a secret of their own:
 //! hand them to one scan, over a protected channel, and drop them. The key is fresh for each scan so that marks of two
 //! scans cannot be compared, and so that guesses made against one are of no use against another. The label goes into
 //! the HMAC, so equal values under two labels need two guesses and are not seen to be equal.
@@ -87,7 +87,7 @@ impl fmt::Debug for MarkKey {
 /// What became of a value that was to be marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marked {
-    /// It will be found wherever it stands.
+    /// It will be found wherever it is.
     Yes,
     /// It has fewer than [`VALUE_MIN_BYTES`] bytes: it would be found by chance, so it is not looked for.
     TooShort,
@@ -226,7 +226,7 @@ impl Marks {
     }
 }
 
-/// Marks a value. `label` is how a leak will be told of: `home/hue/api-key v3`.
+/// Marks a value. `label` is how a leak will be reported: `home/hue/api-key v3`.
 ///
 /// Blanks and line ends around the value are left out: a key is leaked without its last newline, too.
 ///

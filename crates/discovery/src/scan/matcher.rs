@@ -172,7 +172,7 @@ impl Matcher {
             let Some(value) = text.get(start..start + mark.length) else {
                 continue;
             };
-            // A value that repeats itself is told of once for each whole copy.
+            // A value that repeats itself is reported once for each whole copy.
             let mut last = sightings.iter().rev().take(4);
             if last.any(|last| {
                 last.mark == index && last.encodings.is_empty() && start < last.start + mark.length

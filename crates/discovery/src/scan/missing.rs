@@ -1,4 +1,4 @@
-//! What a repository knows of and does not have: the rest of a shallow history, objects that were never fetched or
+//! What a repository names and does not contain: the rest of a shallow history, objects that were never fetched or
 //! are lost, submodules that are not checked out.
 
 use std::io;

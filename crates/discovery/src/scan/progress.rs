@@ -1,4 +1,4 @@
-//! How far a scan is, for whoever watches.
+//! How far a scan is, for its observers.
 
 use super::path::FilePath;
 
@@ -15,7 +15,7 @@ pub enum Stage {
     Staged,
 }
 
-/// How far a scan is. Told at least once for each file or object, and at most every MiB within one.
+/// How far a scan is. Reported at least once for each file or object, and at most every MiB within one.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
     /// What it is doing.

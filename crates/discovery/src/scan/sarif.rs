@@ -10,7 +10,7 @@ use super::leak::{Leak, ObjectKind, Place, What};
 use super::path::FilePath;
 use super::rules::{Level, RULES, Rule};
 
-/// The id under which the vault's own values are told of.
+/// The id under which the vault's own values are reported.
 const OWN: &str = "own-value";
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -238,7 +238,7 @@ fn own() -> Descriptor<'static> {
             text: "A value of the vault",
         },
         full_description: Text {
-            text: "A value that the vault keeps stands where it should not. Rotate it.",
+            text: "A value of the vault was found in a file. Rotate it.",
         },
         help_uri: None,
         default_configuration: Configuration { level: "error" },
@@ -277,7 +277,7 @@ fn outcome(leak: &Leak, reason: Option<&str>) -> Outcome {
                 OWN.to_owned(),
                 0,
                 "error",
-                format!("{label} stands here{how}: rotate it"),
+                format!("{label} was found here{how}: rotate it"),
             )
         }
         What::Rule { id, name, excerpt } => {

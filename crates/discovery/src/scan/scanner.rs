@@ -18,7 +18,7 @@ use super::sweep::{Sweeper, Swept};
 pub const FILE_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// The most leaks of the vault's own values in one scan. More are counted, not told.
 pub const OWN_LEAKS_MAX: usize = 10_000;
-/// The most leaks of one rule in one scan. More are counted, not told; other rules have bounds of their own.
+/// The most leaks of one rule in one scan. More are counted, not reported; other rules have bounds of their own.
 pub const RULE_LEAKS_MAX: usize = 2_500;
 /// The most entries of [`Scan::more`]. Beyond them, only the sum is kept.
 const MORE_MAX: usize = 10_000;
@@ -48,14 +48,14 @@ pub struct Scan {
     pub texts: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// How many are told of each rule, and of own values under the empty name.
+    /// How many are reported of each rule, and of own values under the empty name.
     #[serde(skip)]
     told: BTreeMap<String, usize>,
     #[serde(skip)]
     gaps: BTreeMap<Gap, u64>,
 }
 
-/// Leaks of one kind in one place that are counted and not told one by one.
+/// Leaks of one kind in one place that are counted and not reported one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct More {
     /// The rule; none for the vault's own values.

@@ -17,7 +17,7 @@ use super::rules::{BEFORE_BYTES, Match, Patterns, REACH_MAX_BYTES, RULES, excerp
 
 /// How much is read in one round, in bytes.
 const ROUND_BYTES: usize = 1024 * 1024;
-/// What is kept before the overlap, so that patterns see what stands before a match.
+/// What is kept before the overlap, so that patterns see what precedes a match.
 const LEAD_BYTES: usize = 2 * BEFORE_BYTES;
 /// The shortest text in UTF-16 in which known forms are looked for, in bytes of UTF-8.
 const WIDE_MIN_BYTES: usize = 16;
@@ -50,7 +50,7 @@ pub(super) struct Find {
 pub(super) struct Swept {
     pub finds: Vec<Find>,
     pub bytes: u64,
-    /// How many finds are beyond the bound and not told one by one: by rule, and without one for own values.
+    /// How many finds are beyond the bound and not reported one by one: by rule, and without one for own values.
     pub more: BTreeMap<Option<String>, u64>,
     /// What the text begins with.
     pub head: Head,
@@ -202,7 +202,7 @@ impl Sweeper {
         }
         let mut sightings = Vec::new();
         self.matcher.look(text, &mut self.rooms, &mut sightings);
-        // One secret in one place is told of once, as plainly written as it was seen.
+        // One secret in one place is reported once, as plainly written as it was seen.
         sightings.sort_by_key(|one| (one.encodings.len(), one.start));
         let matcher = &self.matcher;
         let mut seen: HashMap<&str, Disjoint> = HashMap::new();

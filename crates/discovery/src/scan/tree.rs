@@ -95,7 +95,7 @@ impl Scanner {
     }
 }
 
-/// What one walk knows.
+/// The state of one walk.
 struct Walker<'a> {
     root: &'a Path,
     /// The root without links.

@@ -1,4 +1,4 @@
-//! A marked value is found however it is written, wherever it stands, and nothing else is.
+//! A marked value is found however it is written, wherever it is, and nothing else is.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn scan_with(scanner: &mut Scanner, text: &[u8]) -> Scan {
     tree(scanner, directory.path())
 }
 
-/// How the one find in a text is told of.
+/// How the one find in a text is reported.
 fn found(text: &[u8]) -> Vec<String> {
     scan_with(&mut scanner(VALUE), text)
         .leaks

@@ -221,7 +221,7 @@ fn compressed_files_pointers_and_links_that_lead_out_are_gaps() {
         .into_iter()
         .filter(|(_, path)| path.starts_with("object "));
     assert_eq!(objects.count(), 3);
-    // What is staged is read, and its gaps are told of.
+    // What is staged is read, and its gaps are reported.
     repository.git(&["rm", "-q", "--cached", "b.gz"]);
     repository.commit("without");
     repository.write("e.gz", b"\x1f\x8b\x08other");

@@ -1,4 +1,4 @@
-//! Stories about other people's files, told to the crate from outside.
+//! Stories about other people's files, run against the crate from outside.
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
 mod accepted;

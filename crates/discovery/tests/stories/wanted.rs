@@ -24,7 +24,7 @@ pub fn scanner(value: &str) -> Scanner {
     Scanner::new(marks(&[(LABEL, value.as_bytes())]), false)
 }
 
-/// A scanner that knows only the rules.
+/// A scanner with only the rules.
 pub fn rules() -> Scanner {
     Scanner::new(marks(&[]), true)
 }

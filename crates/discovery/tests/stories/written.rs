@@ -10,7 +10,7 @@ use crate::wanted::{LABEL, noise, scanner, told, tree};
 /// Quotes, an ampersand, a dollar, a backslash, a space, characters beyond ASCII and beyond the first plane.
 const HOSTILE: &str = "Tr0ub4dor&3'x\"y \\n$1`%ö€😀z";
 
-/// What is told of a value in a text.
+/// What is reported about a value in a text.
 fn found(value: &str, text: &[u8]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("text"), text).unwrap();

@@ -183,7 +183,7 @@ impl Audit {
         at.filter(|_| self.log_problem().is_none())
     }
 
-    /// How the verifying of the log stands.
+    /// The state of the verifying of the log.
     pub(crate) fn log_verified(&self) -> api::LogVerified {
         let problem = self.log_problem();
         let state = locked(&self.log_state);

@@ -13,7 +13,7 @@ mod log_state;
 /// The gateway's own log.
 pub(crate) struct Audit {
     ctx: Arc<Ctx>,
-    /// How the verifying of the log stands.
+    /// The state of the verifying of the log.
     log_state: Mutex<LogState>,
     /// The whole log is to be verified now.
     verify_again: Notify,

@@ -25,7 +25,7 @@ use crate::state::locked;
 /// A path in a record, in characters at most.
 const PATH_SHOWN: usize = 200;
 
-/// Why whoever asked was not let in.
+/// Why the caller was refused.
 pub(crate) enum NotLetIn {
     /// By what came, or did not come, with the request.
     Token(TokenRefusal, String),
@@ -124,7 +124,7 @@ impl Auth {
             token.is_ok_and(|token| self.tokens.token(&token.hash()).is_some())
         };
         if !is_counted && !has_token() {
-            let why = "There were too many failed attempts from this address in this minute.";
+            let why = "There were too many failed attempts from this address within a minute.";
             return Err(self.challenge(NotLetIn::TooOften(why)));
         }
         let evidence = Evidence::read(headers, asked);
@@ -166,7 +166,7 @@ impl Auth {
         let now = self.ctx.now();
         let refuse =
             |token, refusal: TokenRefusal| (token, NotLetIn::Token(refusal, String::new()));
-        // Whoever has shown a certificate that is live no more is not heard as anybody else.
+        // A connection with a certificate that is no longer live is refused, whatever else it presents.
         let admitted = self.admitted(peer.certificate);
         let admitted = admitted.map_err(|refusal| refuse(None, refusal))?;
         let secret = match &evidence.token {
@@ -205,7 +205,7 @@ impl Auth {
                 Remembered::New => {}
                 Remembered::Used => return Err(refuse(Some(token), TokenRefusal::Replayed)),
                 Remembered::NoRoom => {
-                    let why = "More proofs came than can be remembered.";
+                    let why = "There were more proofs than can be stored.";
                     return Err((Some(token), NotLetIn::TooOften(why)));
                 }
             }
@@ -213,7 +213,7 @@ impl Auth {
         Ok(token)
     }
 
-    /// Whose certificate a connection has shown, if it has shown one; refused is one that is live no more.
+    /// Whose certificate a connection has shown, if it has shown one; refused is one that is no longer live.
     fn admitted(&self, shown: Option<Fingerprint>) -> Result<Option<Admitted>, TokenRefusal> {
         let now = self.ctx.now();
         match shown.map(|sha256| self.ctx.access().admit(&sha256, now)) {
@@ -229,9 +229,9 @@ impl Auth {
                 failure: Failure::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     code::RATE_LIMITED,
-                    "This was asked too often.",
+                    "Too many requests failed.",
                     why,
-                    "Wait two minutes, and mend what asks in vain.",
+                    "Wait two minutes, and fix the program that sends them.",
                 ),
                 error: "",
                 nonce: None,
@@ -239,10 +239,10 @@ impl Auth {
             NotLetIn::Token(refusal, why) => {
                 let detail = match refusal {
                     _ if !why.is_empty() => crate::state::failure::sentence(&why),
-                    TokenRefusal::Expired => "Its time is up.".to_owned(),
-                    TokenRefusal::Held => "It may be renewed no more without a person.".to_owned(),
-                    TokenRefusal::Revoked => "It was taken back, for good.".to_owned(),
-                    _ => "A token alone is not enough: its bearer must hold its key.".to_owned(),
+                    TokenRefusal::Expired => "It has expired.".to_owned(),
+                    TokenRefusal::Held => "A person has to authorize it again.".to_owned(),
+                    TokenRefusal::Revoked => "It was revoked permanently.".to_owned(),
+                    _ => "A token alone is not enough: its key is needed, too.".to_owned(),
                 };
                 let nonce = (refusal == TokenRefusal::NeedsNonce)
                     .then(|| locked(&self.tokens.nonces).give(self.ctx.now()));
@@ -257,7 +257,7 @@ impl Auth {
         }
     }
 
-    /// Whether a service that was heard when a request began still would be.
+    /// Whether a service that was accepted when a request began still would be.
     pub(crate) fn still_good(&self, service: &Service) -> Result<(), Failure> {
         let standing = |token: &Token| token.standing(self.ctx.now());
         self.still_heard(service, standing)

@@ -21,7 +21,7 @@ use crate::state::failure::Failure;
 /// Who calls.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
-    /// Whoever sits at the desktop window that has the gateway in its process.
+    /// The person at the desktop window that has the gateway in its process.
     Desktop,
     /// A process on this machine, over the Unix socket.
     Local {
@@ -110,7 +110,7 @@ impl Caller {
         }
     }
 
-    /// The role that the caller has, and where it holds. Whoever is on the socket or at the desktop needs none.
+    /// The role that the caller has, and where it holds. Callers on the socket or at the desktop need none.
     fn mandate(&self) -> Option<&Mandate> {
         match self {
             Self::Desktop | Self::Local { .. } => None,
@@ -119,7 +119,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do this with that credential. Whoever is on the socket or at the desktop is an
+    /// Whether the caller may do this with that credential. A caller on the socket or at the desktop is an
     /// operator; a service may do what its token grants, in its token's environment; who has a role, what
     /// that permits there.
     pub(crate) fn may(&self, action: Action, credential: &CredentialId) -> Result<(), Failure> {
@@ -164,7 +164,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller has whatever a role gives. Whoever is on the socket or at the desktop is told apart from an
+    /// Whether the caller has whatever a role gives. A caller on the socket or at the desktop is distinguished from an
     /// owner by the second factor that only people have.
     pub(crate) fn covers(&self, mandate: &Mandate) -> bool {
         match self {
@@ -184,7 +184,7 @@ impl Caller {
         }
     }
 
-    /// The one environment of a service's grants; none for whoever has no grants.
+    /// The one environment of a service's grants; none for a service without grants.
     pub(crate) fn granted_in(&self) -> Option<&EnvironmentName> {
         match self {
             Self::Service(service) => match &service.token.power {
@@ -209,12 +209,12 @@ impl Caller {
                 code::FORBIDDEN,
                 "This is for services.",
                 "Only a service has a token.",
-                "Ask over HTTPS, with --token-file.",
+                "Use a token over HTTPS. On the command line: `--token-file`.",
             )),
         }
     }
 
-    /// The id of the person or the token; whoever is on the gateway's own machine has none.
+    /// The id of the person or the token; a caller on the gateway's own machine has none.
     pub(crate) fn id(&self) -> Option<String> {
         match self {
             Self::Person(visit) => Some(visit.person.id.clone()),
@@ -231,7 +231,7 @@ impl Caller {
                 StatusCode::FORBIDDEN,
                 code::FORBIDDEN,
                 "This is for people.",
-                "Only a person who has logged in has it.",
+                "Only a logged-in person can use it.",
                 "Log in with a browser.",
             )),
         }
@@ -298,9 +298,9 @@ fn critical(action: Action, credential: &CredentialId) -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "The token does not permit this.",
-        format!("The credential {name} is critical: a pattern does not reach it."),
+        format!("The credential {name} is critical: a pattern does not include it."),
         format!(
-            "Ask an operator for a token that names it: \
+            "Ask an operator for a token that names it. On the command line: \
              `hearthkey token create … --env {environment} --allow {name}:{action}`."
         ),
     )
@@ -310,7 +310,7 @@ fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Fail
     let CredentialId { environment, name } = credential;
     let detail = match token.power.environments().first() {
         Some(own) if *own != environment => format!(
-            "The token {} is good in {own} alone, not in {environment}.",
+            "The token {} is valid only in {own}, not in {environment}.",
             token.name
         ),
         _ => format!("The token {} has no grant {name}:{action}.", token.name),
@@ -321,7 +321,7 @@ fn not_granted(token: &Token, action: Action, credential: &CredentialId) -> Fail
         "The token does not permit this.",
         detail,
         format!(
-            "Ask an operator for a token that does: \
+            "Ask an operator for a token that does. On the command line: \
              `hearthkey token create … --env {environment} --allow {name}:{action}`."
         ),
     )
@@ -396,14 +396,14 @@ pub(crate) mod tests {
         assert_eq!(
             refused.to_string(),
             "The token does not permit this. The token ci has no grant hue/api-key:write. \
-             Ask an operator for a token that does: \
+             Ask an operator for a token that does. On the command line: \
              `hearthkey token create … --env lab --allow hue/api-key:write`."
         );
         let elsewhere = credential("home", "hue/api-key");
         let Failure(refused) = ci.may(Action::Read, &elsewhere).unwrap_err();
         assert_eq!(
             refused.detail,
-            "The token ci is good in lab alone, not in home."
+            "The token ci is valid only in lab, not in home."
         );
     }
 

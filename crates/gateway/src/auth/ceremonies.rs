@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 /// How long an answer may take.
 const LIFETIME: Span = Span::minutes(5);
 /// Ceremonies of strangers at a time, and as many of people who have a session or an invitation. Another one takes the
-/// place of the oldest of whoever has begun the most.
+/// place of the oldest one of the caller that began the most.
 const CEREMONIES_MAX: usize = 512;
 /// Those of one IPv4 address or IPv6 /64. Another one takes the place of the oldest of whichever address there has begun the
 /// most: who floods a network from one address keeps nobody in it from logging in by a passkey.

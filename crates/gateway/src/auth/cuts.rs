@@ -164,7 +164,7 @@ impl End for RoleEnd {
         let people = registry.people()?;
         let mut here = people.iter().filter(|person| person.ended_at.is_none());
         let known = here.find(|person| person.id == self.person);
-        // Whoever is gone has no role.
+        // A person who has left has no role.
         Ok(known.is_none_or(|person| person.mandate == self.taken.then))
     }
 

@@ -27,9 +27,9 @@ pub(crate) fn tokens_have_one_factor() -> Failure {
         StatusCode::FORBIDDEN,
         code::SECOND_FACTOR_NEEDED,
         "A second factor is needed.",
-        "What was asked for shows a secret or gives rights, and a token is one factor, whatever its role.",
-        "Do it in a browser, or on the gateway's own machine; to read one credential, make a token that was granted \
-         that: `hearthkey token create … --allow CREDENTIAL:read`.",
+        "This action shows a secret or grants rights, and a token is one factor, whatever its role.",
+        "Do it in a browser or on the gateway's own machine. To read one credential, use a token with a grant for it. \
+         On the command line: `hearthkey token create … --allow CREDENTIAL:read`.",
     )
 }
 
@@ -41,11 +41,11 @@ pub(crate) fn not_by_itself(credential: &CredentialId) -> Failure {
         code::FORBIDDEN,
         "The token does not permit this.",
         format!(
-            "A pattern adds no credential that is replaced by itself, as {name} would be: a bridge might make its values with a critical authority."
+            "A token with a pattern cannot add {name} with automatic rotation: a bridge might create its values with a critical authority."
         ),
         format!(
-            "Leave --rotate-automatically out, or ask an operator for a token that names it: \
-             `hearthkey token create … --env {environment} --allow {name}:write`."
+            "Ask an operator for a token that names it. On the command line: \
+             `hearthkey token create … --env {environment} --allow {name}:write`, or leave out `--rotate-automatically`."
         ),
     )
 }
@@ -56,8 +56,8 @@ pub(crate) fn not_for_services() -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "This is not open to services.",
-        "A token with grants reaches the credentials that it was granted, and itself.",
-        "Let an operator do it, or use a token with a role: `hearthkey token create … --role ROLE`.",
+        "A token with grants may use only the credentials it was granted, and itself.",
+        "Ask an operator, or use a token with a role. On the command line: `hearthkey token create … --role ROLE`.",
     )
 }
 
@@ -72,8 +72,8 @@ pub(crate) fn elsewhere(token: &Token) -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "The token does not permit this.",
-        format!("The token {} is good in {environment} alone.", token.name),
-        "Ask an operator for a token of that environment: `hearthkey token create … --env ENVIRONMENT`.",
+        format!("The token {} is valid only in {environment}.", token.name),
+        "Ask an operator for a token of that environment. On the command line: `hearthkey token create … --env ENVIRONMENT`.",
     )
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn second_factor_needed() -> Failure {
         StatusCode::FORBIDDEN,
         code::SECOND_FACTOR_NEEDED,
         "A second factor is needed.",
-        "What was asked for shows a secret or gives rights, and none was shown in the last five minutes.",
-        "Show a passkey or a code, then ask again.",
+        "This action shows a secret or grants rights, and none was used in the last five minutes.",
+        "Use a passkey or a code, then try again.",
     )
 }

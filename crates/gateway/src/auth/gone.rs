@@ -58,7 +58,7 @@ impl Gone {
         self.left_of(person.clone()).unwrap_or(person)
     }
 
-    /// A person as they stand: with what is left of their role while another one is not on the disk yet. None if that is
+    /// A person as they stand: with what is left of their role while another one is not saved to disk yet. None if that is
     /// nothing.
     pub(crate) fn left_of(&self, mut person: Person) -> Option<Person> {
         if self.has_all_of(&person) {

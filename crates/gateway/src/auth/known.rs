@@ -1,4 +1,4 @@
-//! Who keeps the place of a connection: whoever has shown who they are on it, for as long as they are let in.
+//! Who keeps the place of a connection: an authenticated caller, for as long as the caller has access.
 
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +45,7 @@ impl Known {
         *known = Some(caller.clone());
     }
 
-    /// Whoever is let in no more keeps no place, whatever is asked on the connection without showing who asks.
+    /// A caller without access keeps no place, whatever is requested on the connection without authentication.
     pub(crate) fn look_again(&self, home: &Auth) {
         let mut known = locked(&self.caller);
         let is_over = |caller: &Caller| home.may_still_ask(caller).is_err();

@@ -76,11 +76,11 @@ fn no_code(caller: &Caller, why: &str, is_there_one: bool) -> Failure {
     failure.0.remedy = match (is_there_one, caller) {
         (false, _) => {
             "Nobody who may do this has an authenticator. Do it in a browser, or set a password with a code there, \
-             under Settings. A home without an owner gets one by `hearthkey person setup-link`, run as root or as \
-             the gateway's own user."
+             under Settings. On the command line: `hearthkey person setup-link`, run as root or as the gateway's own \
+             user, invites the first owner."
         }
         (true, Caller::Desktop) => "Say who you are, and type the code of your authenticator.",
-        (true, _) => "Say who you are with --person NAME, and type the code of your authenticator.",
+        (true, _) => "Enter your name and the code from your authenticator. On the command line: `--person NAME`.",
     }
     .into();
     failure
@@ -90,8 +90,8 @@ fn no_code(caller: &Caller, why: &str, is_there_one: bool) -> Failure {
 pub(crate) fn code_does_not_fit() -> Failure {
     let mut failure = second_factor_needed();
     failure.0.detail =
-        "The code does not fit, has been used, or is of nobody who may do this.".into();
-    failure.0.remedy = "Wait for the next code of your authenticator, and try again. `hearthkey person list` shows who has which role.".into();
+        "Wrong code: it does not fit, has been used, or is not of a person who may do this.".into();
+    failure.0.remedy = "Wait for the next code of your authenticator, and try again. On the command line: `hearthkey person list` shows the roles.".into();
     failure
 }
 

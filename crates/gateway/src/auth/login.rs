@@ -67,9 +67,9 @@ fn failed() -> Failure {
     Failure::new(
         StatusCode::UNAUTHORIZED,
         code::LOGIN_FAILED,
-        "This does not log you in.",
-        "What was shown does not fit together, has been used, or is no longer good.",
-        "Check the name, the password and the code, or use a passkey or a recovery code.",
+        "Login failed.",
+        "Wrong name, password or code.",
+        "Check them and try again, or use a passkey or a recovery code.",
     )
 }
 
@@ -77,8 +77,8 @@ pub(crate) fn too_often() -> Failure {
     Failure::new(
         StatusCode::TOO_MANY_REQUESTS,
         code::RATE_LIMITED,
-        "There were too many attempts.",
-        "Passwords or codes were tried in vain too often, from this network or with this name.",
+        "Too many attempts.",
+        "Too many logins failed from this network or with this name.",
         "Wait five minutes, or use a passkey or a recovery code.",
     )
 }
@@ -87,15 +87,15 @@ pub(crate) fn too_often() -> Failure {
 pub(crate) fn no_passkeys() -> Failure {
     Failure::refused(
         &passkeys::WHY_NONE,
-        "Open the gateway by its name, or use a password with a code.",
+        "Open the gateway at its host name, or use a password with a code.",
     )
 }
 
 /// For a ceremony that is not there, or is another one.
 pub(crate) fn no_such_ceremony() -> Failure {
     Failure::refused(
-        &"this was not begun here, has been answered, or was begun more than five minutes ago",
-        "Begin again.",
+        &"this was not started here, has been answered, or was started more than five minutes ago",
+        "Start again.",
     )
 }
 
@@ -195,7 +195,7 @@ impl Auth {
     }
 
     /// Judges a name that has logged in from there, where everybody else has to wait. That it is judged would tell that
-    /// somebody has it: so a failure is told like them, however long the record of it takes, and the passwords of others
+    /// somebody has it: so a failure is reported like them, however long the record of it takes, and the passwords of others
     /// are not waited for.
     async fn login_where_others_wait(
         &self,
@@ -304,7 +304,7 @@ impl Auth {
         })?)
     }
 
-    /// The step of a code that the authenticator of a person with this id shows now. Whoever has none is given no
+    /// The step of a code that the authenticator of a person with this id shows now. A person without one is given no
     /// other work.
     pub(crate) fn step_of(&self, person: &str, code: &str) -> Option<u64> {
         let secret = self.ctx.store().secret(TOTP, person).ok().flatten();

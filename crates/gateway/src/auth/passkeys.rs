@@ -1,7 +1,7 @@
 //! Passkeys (WebAuthn): one relying party for each DNS name of the gateway.
 //!
 //! A passkey belongs to the name in the browser's address bar and to no other, and to no IP address:
-//! whoever comes by one is told to use a name, or a password with a code.
+//! a browser that uses an address is asked to use a name, or a password with a code.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

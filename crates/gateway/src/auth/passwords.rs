@@ -8,7 +8,7 @@ use hearthkey_core::time::Timestamp;
 use totp_rs::{Builder, Secret};
 use zeroize::Zeroizing;
 
-/// 19 MiB, 2 passes, 1 lane: OWASP's least, because a second factor stands beside it and a Raspberry Pi behind it.
+/// 19 MiB, 2 passes, 1 lane: OWASP's least, because a second factor is beside it and a Raspberry Pi behind it.
 const ARGON2_KIB: u32 = 19 * 1024;
 const ARGON2_PASSES: u32 = 2;
 /// Seconds that a code is good for; one more before and after is taken (RFC 6238 §5.2).

@@ -36,7 +36,7 @@ const AGENT_MAX_CHARS: usize = 160;
 /// A use is noted when the last one that was is this old.
 const NOTED_EVERY: Span = Span::minutes(1);
 
-/// A browser that asks, before anybody knows whose it is.
+/// A browser that asks, before its person is identified.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
     /// Where it asks from.
@@ -82,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for Visitor {
         visitor.ok_or_else(|| {
             Failure::refused(
                 &"only a browser logs in",
-                "Open the gateway's address in a browser; whoever is on this socket is known already.",
+                "Open the gateway's address in a browser. Callers on this socket are identified already.",
             )
         })
     }
@@ -135,25 +135,25 @@ pub(crate) fn forget_cookie() -> Option<HeaderValue> {
     set_cookie("", Span::s(0))
 }
 
-/// For whoever has no session.
+/// For a caller without a session.
 pub(crate) fn not_logged_in(why: &str) -> Failure {
     Failure::new(
         StatusCode::UNAUTHORIZED,
         code::NOT_LOGGED_IN,
         "You are not logged in.",
         why,
-        "Log in, then ask again.",
+        "Log in, then try again.",
     )
 }
 
-/// For whoever has lost a role while a request of theirs was worked on.
+/// For a caller who lost a role during a request.
 fn may_do_less() -> Failure {
     Failure::new(
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "Your role has changed.",
-        "Somebody changed what you may do while this was worked on. Whether it was done, the thing itself shows.",
-        "Load the page again.",
+        "Your permissions changed during this request. It may or may not have been done.",
+        "Reload the page.",
     )
 }
 
@@ -250,7 +250,7 @@ impl Auth {
         }
     }
 
-    /// Whether whoever asked is still let in, now that the answer is there.
+    /// Whether the caller still has access, now that the response is ready.
     pub(crate) fn is_still_in(&self, caller: &Caller) -> Result<(), Failure> {
         match caller {
             Caller::Person(visit) => self.still_here(visit),
@@ -259,7 +259,7 @@ impl Auth {
         }
     }
 
-    /// Whether whoever asked would be let in if they asked now.
+    /// Whether the caller would have access now.
     pub(crate) fn may_still_ask(&self, caller: &Caller) -> Result<(), Failure> {
         match caller {
             Caller::Service(service) => self.still_good(service),
@@ -315,7 +315,7 @@ impl Auth {
         }
     }
 
-    /// Whoever is on the gateway's own machine, without a session.
+    /// A caller on the gateway's own machine, without a session.
     fn local_info(&self, caller: &Caller) -> api::SessionInfo {
         api::SessionInfo {
             home: self.ctx.id().to_string(),

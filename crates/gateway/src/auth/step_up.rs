@@ -22,8 +22,8 @@ fn not_shown() -> Failure {
     Failure::new(
         StatusCode::FORBIDDEN,
         code::SECOND_FACTOR_NEEDED,
-        "This is no second factor of yours.",
-        "What was shown does not fit, or has been used.",
+        "Wrong code or passkey.",
+        "It does not fit, or has been used.",
         "Wait for the next code, or use a passkey.",
     )
 }
@@ -35,10 +35,7 @@ impl Auth {
         let party = party.ok_or_else(no_passkeys)?;
         let known = self.passkeys_left(&visit.person)?;
         let begun = passkeys::begin_step_up(party, &known).ok_or_else(|| {
-            Failure::refused(
-                &"there is no passkey of yours under this name",
-                "Use a code.",
-            )
+            Failure::refused(&"you have no passkey for this host name", "Use a code.")
         })?;
         let (options, state) = begun;
         let ceremony = Ceremony::StepUp(Box::new(state), visit.session.hash);

@@ -27,8 +27,8 @@ const PER_ORIGIN_MAX: u32 = 20;
 const PER_NAME_MAX: u32 = 10;
 /// The window.
 const WINDOW: Span = Span::minutes(5);
-/// When somebody who has to wait is told so, counted from when the whole request was there. A name that is judged all the
-/// same is told the same at the same moment: it is longer than that may take.
+/// When a caller who has to wait gets that answer, counted from when the whole request was there. A name that is judged all the
+/// same gets the same answer at the same moment: it is longer than that may take.
 pub(crate) const HELD_FOR: Duration = Duration::from_millis(1500);
 /// How long a name is judged, and its failure written down, where everybody else has to wait.
 pub(crate) const JUDGED_WITHIN: Duration = Duration::from_millis(1100);

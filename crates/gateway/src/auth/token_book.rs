@@ -39,7 +39,7 @@ struct Uses {
 }
 
 impl TokenBook {
-    /// The tokens as the registry knows them.
+    /// The tokens as the registry has them.
     pub(crate) fn load(store: &Store, now: Timestamp) -> Result<Self, ReadError> {
         let mut uses = Uses::default();
         let mut tokens = HashMap::new();

@@ -1,5 +1,5 @@
 //! A vault that is full, made through the store's own writes: some of what it holds is due, has
-//! expired, or stands in two places.
+//! expired, or is in two places.
 
 use hearthkey_core::credential::{
     Credential, CredentialId, CredentialName, Custody, Kind, Origin, Provenance, State, Tier,

@@ -1,4 +1,4 @@
-//! One act on many devices: what it will do is told before, and each fails by itself.
+//! One act on many devices: its effect is shown before, and each fails by itself.
 //!
 //! Nothing here changes a device: each goes the way that it would go alone.
 
@@ -33,20 +33,20 @@ const NAME_SHOWN: usize = 80;
 pub(crate) enum Unread {
     /// Nothing, and that is said.
     Refuse,
-    /// Devices stand as the gateway knows them without it, as they do for one that is cut off alone.
+    /// Devices are as the gateway has them without it, as for one that is cut off alone.
     AsInForce,
 }
 
 /// The devices of a request that the caller reaches, and why not the others.
 #[derive(Default)]
 pub(crate) struct Named {
-    /// How each stands.
+    /// The state of each.
     pub(crate) found: BTreeMap<DeviceId, Standing>,
     /// Names that are none, unknown, or out of reach, and what is said of them.
     pub(crate) missing: Vec<(String, Failure)>,
 }
 
-/// A device, its environment, where it stands, and how many live certificates it has.
+/// A device, its environment, its state, and how many live certificates it has.
 type Known = (DeviceId, EnvironmentName, DeviceState, u64);
 
 fn registered(known: Vec<(KnownDevice, u64)>) -> Vec<Known> {
@@ -215,7 +215,7 @@ impl Bulk {
         outcome
     }
 
-    /// Rotates or resumes devices, each when the registry has it. Whoever is cut off while some are worked on has nothing
+    /// Rotates or resumes devices, each when the registry has it. A caller whose access ends while some are in progress has nothing
     /// done to the others.
     async fn act_on_each(
         self: &Arc<Self>,

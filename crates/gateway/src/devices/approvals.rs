@@ -1,4 +1,4 @@
-//! Requests that wait for a person: when their key is approved, the answer goes out to whoever
+//! Requests that wait for a person: when their key is approved, the answer is sent to the device that
 //! is still on the line.
 
 use crate::devices::waiting::Waiting;

@@ -238,7 +238,7 @@ impl Devices {
             let why = format!("no open claim of {device} waits with the key {key}");
             return Err(Failure::refused(
                 &why,
-                "Compare the fingerprint with `hearthkey device show`.",
+                "Compare the fingerprint with the one that the gateway shows for the device. On the command line: `hearthkey device show`.",
             ));
         };
         let entry = Entry::new(now, actor, "device.approve", format!("device:{device}"))

@@ -194,7 +194,7 @@ impl Devices {
         Ok(Err(Code::ApprovalRequired.into()))
     }
 
-    /// Commits the certificate, then lets it open the door, then answers.
+    /// Commits the certificate, then lets it be accepted, then answers.
     async fn take_in(
         &self,
         guest: &Guest<'_>,

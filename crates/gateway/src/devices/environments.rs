@@ -77,12 +77,12 @@ impl Devices {
     ) -> Result<(), Failure> {
         let name: EnvironmentName = name.parse().map_err(|error| Failure::invalid(&error))?;
         if self.ctx.issuer(&name).is_some() {
-            let why = format!("there is an environment {name} already");
+            let why = format!("there is already an environment {name}");
             return Err(Failure::refused(&why, "Choose another name."));
         }
         if self.environments().len() >= ENVIRONMENTS_MAX {
             let why = format!("a home has {ENVIRONMENTS_MAX} environments at most");
-            return Err(Failure::refused(&why, "Use one of those there are."));
+            return Err(Failure::refused(&why, "Use an existing one."));
         }
         let _trees = self.trees.write().await;
         let mut with_it = self.environment_names();

@@ -20,14 +20,14 @@ use crate::state::clock::Stopwatch;
 use crate::state::endings::Ending;
 use crate::state::failure::Failure;
 
-/// For what would give access to a thing whose end is not on the disk yet.
+/// For what would give access to a thing whose end is not saved to disk yet.
 pub(crate) fn still_ending(object: &str) -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::STORAGE,
-        "Its access has ended, and that is not on the disk yet.",
-        format!("The end of the access of {object} is still being written down."),
-        "Free or mend the disk, and try again; no restart is needed.",
+        "Its access has ended, but this is not saved to disk yet.",
+        format!("The end of the access of {object} is still being saved."),
+        "Free space or repair the disk, and try again. No restart is needed.",
     )
 }
 
@@ -37,7 +37,7 @@ impl Devices {
         known.ok_or_else(|| Failure::not_found("device", device))
     }
 
-    /// The certificates of a device that could open the door now or in their grace.
+    /// The certificates of a device that could connect now or in their grace.
     pub(crate) fn live_certificates(
         &self,
         device: &DeviceId,
@@ -50,19 +50,19 @@ impl Devices {
         Ok(live.map(|certificate| certificate.fingerprint).collect())
     }
 
-    /// A device as it stands: what has been cut off in memory is so, whether or not the registry has it yet.
+    /// A device as it is: what has been cut off in memory is so, whether or not the registry has it yet.
     pub(crate) fn lay_cuts_over(&self, known: &mut KnownDevice) {
         known.device.state = self.state_of(&known.device);
     }
 
-    /// Where a device stands, cut off in memory or not.
+    /// The state of a device, cut off in memory or not.
     pub(crate) fn state_of(&self, device: &Device) -> DeviceState {
         let state = self.ctx.access().device(&device.id).map(|its| its.state);
         let cut = state.filter(|state| *state == DeviceState::Suspended || state.is_over());
         cut.unwrap_or(device.state)
     }
 
-    /// Where a device stands, as it is in force.
+    /// The state of a device, as it is in force.
     pub(crate) fn standing(&self, device: &DeviceId) -> Result<DeviceState, Failure> {
         let state = self.ctx.access().device(device).map(|known| known.state);
         match state {
@@ -198,7 +198,7 @@ impl Devices {
             let why = format!("the device {device} is {}", state.as_str());
             return Err(Failure::refused(
                 &why,
-                "Only an active device can renew: resume it, or open a claim.",
+                "Only an active device can renew. Resume it, or open a claim.",
             ));
         }
         let now = self.ctx.now();

@@ -1,4 +1,4 @@
-//! Somebody without a certificate shows a claim and its secret at the door.
+//! Somebody without a certificate shows a claim and its secret at the listener.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Devices {
             claim: id.clone(),
             locks,
         });
-        // Whether or not the disk takes it: else whoever fills the disk guesses for as long as they like.
+        // Whether or not it can be stored: otherwise an attacker who fills the disk can guess without limit.
         self.ctx
             .access_mut()
             .amend_claim(id, |claim| claim.count_wrong_try(locks));

@@ -123,11 +123,11 @@ impl Devices {
         let actor = permit.actor_at_home(Act::ProfileChange)?.clone();
         let profile = Profile::parse(&toml).map_err(|error| {
             let mut failure = Failure::invalid(&error);
-            failure.0.remedy = "Correct it and try again; `hearthkey profile show generic` prints a whole profile to start from.".into();
+            failure.0.remedy = "Correct it and try again. On the command line: `hearthkey profile show generic` prints a complete profile to start from.".into();
             failure
         })?;
         let name = profile.name.clone();
-        // Its name stands in the text, not in the path.
+        // Its name is in the text, not in the path.
         let expected = expects(&format!("profile:{name}"))?;
         let names = self.profile_names();
         let built_in = self
@@ -139,7 +139,7 @@ impl Devices {
         }
         if names.len() >= PROFILES_MAX && !names.contains(&name.to_string()) {
             let why = format!("a home has {PROFILES_MAX} profiles at most");
-            return Err(Failure::refused(&why, "Change one of those there are."));
+            return Err(Failure::refused(&why, "Change an existing one."));
         }
         let _trees = self.trees.write().await;
         let mut with_it = self.ctx.all_profiles();
@@ -148,7 +148,7 @@ impl Devices {
         if let Some(taken) = self.newly_taken(&with_it, &self.environment_names())? {
             return Err(Failure::refused(
                 &taken,
-                "Give the profile's topics another level, or retire that device and claim it by another id.",
+                "Give the profile's topics another level, or retire that device and enroll it under another id.",
             ));
         }
         let entry = Entry::new(
@@ -200,7 +200,7 @@ impl Devices {
     }
 
     /// Makes or forgets the RSA server certificate when what the profiles ask for has changed. What does not work out
-    /// now is tried again within the hour; the profile stands all the same.
+    /// now is tried again within the hour; the profile is stored nevertheless.
     async fn renew_tls_for_profiles(&self) {
         let needed = self
             .ctx

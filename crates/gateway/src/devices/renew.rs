@@ -132,7 +132,7 @@ impl Devices {
         }
     }
 
-    /// Commits the successor, then lets it open the door beside its predecessor, then answers.
+    /// Commits the successor, then admits it beside its predecessor, then answers.
     async fn succeed(
         &self,
         renewer: &Renewer<'_>,

@@ -399,7 +399,7 @@ struct Found {
     environment: Option<EnvironmentName>,
     /// Whether the registry has every certificate as revoked.
     knows_all: bool,
-    /// Whether the revocation holds as far as the registry knows the device.
+    /// Whether the revocation holds as far as the registry has the device.
     holds: bool,
     /// Whether the device has had a claim or a certificate since: what was revoked is another life.
     began_anew: bool,

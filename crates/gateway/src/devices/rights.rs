@@ -154,7 +154,10 @@ impl Devices {
         let keep = keep.collect::<Result<Vec<Right>, Failure>>()?;
         let taken = granted.len().saturating_sub(keep.len());
         let narrowing = decide(&granted, keep).map_err(|error| {
-            Failure::refused(&error, "Look at its rights again, and choose among them.")
+            Failure::refused(
+                &error,
+                "Look at its permissions again, and choose from them.",
+            )
         })?;
         let object = format!("device:{device}");
         if !self.ctx.endings().has_room(&object, &actor.name) {

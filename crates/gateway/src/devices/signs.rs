@@ -132,7 +132,7 @@ impl Devices {
         };
         let change = Change::default().write(Write::Setting(SETTING, kept));
         if let Err(error) = self.ctx.commit(change).await {
-            tracing::warn!(%error, "a finding that is over could not be forgotten yet");
+            tracing::warn!(%error, "a finding that has ended could not be removed yet");
         }
     }
 

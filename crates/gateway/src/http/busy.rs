@@ -14,7 +14,7 @@ pub(crate) fn busy() -> Failure {
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
         "The gateway is busy.",
-        format!("It works on {REQUESTS_MAX} requests at a time."),
-        "Ask again in a second.",
+        format!("It handles {REQUESTS_MAX} requests at a time."),
+        "Try again in a second.",
     )
 }

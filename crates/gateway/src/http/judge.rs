@@ -77,7 +77,7 @@ fn not_for_people() -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "This is not open to people in a browser.",
-        "It is for services with a token, or for whoever is on the gateway's own machine.",
+        "It is for services with a token, and for people on the gateway's own machine.",
         "Use the command line there.",
     )
 }
@@ -86,8 +86,8 @@ fn people_judge_this() -> Failure {
     Failure::new(
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
-        "This is for a person to judge.",
-        "It lets a device in, widens what devices may do, or says that something unusual is as it should be; that outlives a token.",
+        "Only a person can do this.",
+        "It admits a device, widens permissions, or accepts something unusual. Its effect outlives a token.",
         "Do it in a browser, or on the gateway's own machine.",
     )
 }
@@ -97,8 +97,8 @@ fn not_for_tokens() -> Failure {
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "This is not open to a token with a role.",
-        "It concerns a person in a browser, or what a service does with credentials that it was granted.",
-        "Do it in a browser, or with a token that has grants: `hearthkey token create … --allow`.",
+        "It is for a person in a browser, or for a service with grants to credentials.",
+        "Do it in a browser, or with a token that has grants. On the command line: `hearthkey token create … --allow`.",
     )
 }
 

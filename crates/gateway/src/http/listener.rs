@@ -1,8 +1,8 @@
 //! The HTTPS listener: bounds, TLS and HTTP/1.1 around the one router.
 //!
-//! It accepts by itself, as the MQTT door does, because what matters here comes before HTTP: places
+//! It accepts by itself, as the MQTT listener does, because what matters here comes before HTTP: places
 //! are counted before TLS, a handshake has its own time, and every new one takes the newest
-//! certificate while the connections there are go on. HTTP itself is hyper's: HTTP/2 with whoever
+//! certificate while the connections there are go on. HTTP itself is hyper's: HTTP/2 with clients that
 //! asks for it by ALPN, which browsers do, and HTTP/1.1 with everybody else.
 
 use crate::auth::peer::Peer;
@@ -112,7 +112,7 @@ impl Listener {
             let config = Arc::clone(&tls.borrow());
             tokio::spawn(connection.serve(stream, config, app.clone()));
         }
-        // The port is free for whoever opens the home again.
+        // The port is free for the next gateway of the home.
         drop((tcp, alive));
         while ended.recv().await.is_some() {}
     }

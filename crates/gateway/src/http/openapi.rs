@@ -61,11 +61,11 @@ fn headers_of(method: &HttpMethod, policy: Option<&Policy>) -> Vec<Parameter> {
     };
     let mut headers = Vec::new();
     if policy.is_some_and(|policy| policy.thing().is_some() || policy.names_in_body) {
-        let says = "The `ETag` of what was looked at; refused with 412 if it has changed since";
+        let says = "The `ETag` that was read; refused with 412 if the thing has changed since";
         headers.push(header("if-match", says, None));
     }
     if policy.is_some_and(|policy| policy.creates) {
-        let says = "Names the request: the same one within an hour is answered as before";
+        let says = "Names the request: a repeat within an hour gets the same response";
         headers.push(header(KEY.as_str(), says, Some(KEY_MAX_BYTES)));
     }
     headers
@@ -74,20 +74,20 @@ fn headers_of(method: &HttpMethod, policy: Option<&Policy>) -> Vec<Parameter> {
 /// What goes wrong, by the status that says so (RFC 9110 §15), and what it is called in the contract.
 #[rustfmt::skip] // A table.
 const FAILURES: [(&str, &str, &str); 14] = [
-    ("400", "Invalid", "The request cannot be understood"),
-    ("401", "Unknown", "Nobody is known who asks: there is no session, or no token that is good"),
-    ("403", "Forbidden", "Whoever asks may not, or must show a second factor first"),
+    ("400", "Invalid", "The request is not valid"),
+    ("401", "Unknown", "The caller is not authenticated: there is no session and no valid token"),
+    ("403", "Forbidden", "The caller may not, or must use a second factor first"),
     ("404", "Missing", "There is no such thing"),
-    ("408", "Slow", "The body did not come in time"),
-    ("409", "Refused", "A rule forbids it as things stand"),
-    ("412", "Changed", "It is not what it was when it was looked at"),
+    ("408", "Slow", "The body took too long"),
+    ("409", "Refused", "A rule forbids it in the current state"),
+    ("412", "Changed", "It has changed since it was read"),
     ("413", "TooLong", "The body is too long"),
-    ("415", "NotJson", "The body is not said to be JSON"),
+    ("415", "NotJson", "The body is not declared as JSON"),
     ("421", "Misdirected", "The request is for another host"),
-    ("422", "Unfit", "A part of the body is not of the form it must have, or the Idempotency-Key belongs to another request"),
-    ("429", "TooOften", "It was asked too often"),
-    ("502", "Bridge", "A bridge did not do it, or could not be asked"),
-    ("503", "Unavailable", "The gateway is sealed or busy, or its storage takes nothing"),
+    ("422", "Unfit", "A part of the body has the wrong form, or the Idempotency-Key belongs to another request"),
+    ("429", "TooOften", "Too many requests"),
+    ("502", "Bridge", "A bridge failed or could not be reached"),
+    ("503", "Unavailable", "The gateway is sealed or busy, or its storage fails"),
 ];
 
 /// The ways in which an operation can fail, by their statuses.

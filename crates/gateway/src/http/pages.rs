@@ -41,7 +41,7 @@ pub(crate) async fn serve(request: Request) -> Response {
         let body = axum::response::Html(WITHOUT_INTERFACE);
         return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     }
-    // A path without an extension is a screen: the interface knows which.
+    // A path without an extension is a screen: the interface decides which.
     let is_screen = !path.rsplit('/').next().unwrap_or_default().contains('.');
     let name = if is_screen { PAGE } else { path };
     file(name, request.headers())

@@ -26,7 +26,7 @@ const CONTRACT: &str = "/api/v1/openapi.json";
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Hearthkey",
-    description = "The home's private certificate authority, MQTT front door and credential vault."
+    description = "The home's private certificate authority, MQTT server and credential vault."
 ))]
 struct Contract;
 

@@ -1,4 +1,4 @@
-//! The Unix socket: bounds and HTTP/1.1 around the one router, for whoever is on the gateway's own machine.
+//! The Unix socket: bounds and HTTP/1.1 around the one router, for callers on the gateway's own machine.
 //!
 //! Descriptors are what all listeners share. So connections are counted here too, and one on which nothing goes on is
 //! closed: a program that leaves its connections open takes none from devices.
@@ -103,7 +103,7 @@ async fn speak(stream: UnixStream, peer: Peer, place: Place, app: Router) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection on the socket ended badly");
+        tracing::debug!(%error, "a connection on the socket failed");
     }
 }
 

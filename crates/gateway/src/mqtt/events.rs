@@ -25,7 +25,7 @@ use crate::state::device_actor;
 
 /// Events that are worked on at the same time. More wait in the broker's own queue.
 const AT_ONCE: usize = 256;
-/// Refusals at the door that are recorded in a minute. The rest is counted, so that a hostile
+/// Refusals at the listener that are recorded in a minute. The rest is counted, so that a hostile
 /// neighbor cannot fill the disk.
 pub(crate) const REFUSALS_PER_MINUTE: u32 = 240;
 
@@ -250,7 +250,7 @@ impl RefusalBook {
         self.recorded += 1;
         let (name, object) = match &who {
             Some(Who::Device(device)) => (format!("device:{device}"), format!("device:{device}")),
-            // Whoever showed it need not hold its key.
+            // The client that sent it may not hold its key.
             Some(Who::Certificate(sha256)) => ("unknown".into(), format!("certificate:{sha256}")),
             Some(Who::Claim(claim)) => (format!("claim:{claim}"), format!("claim:{claim}")),
             None => ("unknown".into(), "door".into()),

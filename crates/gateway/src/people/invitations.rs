@@ -52,8 +52,8 @@ pub(crate) enum Way {
 
 fn not_invited() -> Failure {
     Failure::refused(
-        &"this link has been used, has ended, or is not of this home",
-        "Ask an owner for another one. For a new home, `hearthkey person setup-link` prints one on the gateway's machine.",
+        &"this link has been used, has ended, or belongs to another home",
+        "Ask an owner for a new link. On the command line: `hearthkey person setup-link` prints one for a new home.",
     )
 }
 
@@ -121,8 +121,8 @@ impl People {
         match self.ctx.http() {
             Some(_) => Ok(()),
             None => Err(Failure::refused(
-                &"the gateway runs without --http, so no link to it can be opened",
-                "Run the gateway with --http ADDR:PORT, then invite them.",
+                &"the gateway serves no web address, so a link to it cannot be opened",
+                "Start the gateway with a web address, then invite them. On the command line: `--http ADDR:PORT`.",
             )),
         }
     }
@@ -138,7 +138,7 @@ impl People {
         (invitation, self.link("join", &token))
     }
 
-    /// Whom an open invitation is for, if whoever made it may still invite people: not if they were sent away since, also
+    /// Whom an open invitation is for, if its maker may still invite people: not if they were sent away since, also
     /// when the registry does not have that yet.
     fn invited(&self, hash: &Fingerprint, now: Timestamp) -> Result<Option<Person>, ReadError> {
         let person = self
@@ -315,7 +315,7 @@ impl People {
         let party = self.auth.people.passkeys.under(authority);
         let party = party.ok_or_else(no_passkeys)?;
         let (id, data) = passkeys::finish_registration(party, credential, state)
-            .map_err(|why| Failure::refused(&why, "Begin again, or use another passkey."))?;
+            .map_err(|why| Failure::refused(&why, "Start again, or use another passkey."))?;
         Ok(StoredPasskey {
             id,
             person: person.to_owned(),
@@ -351,7 +351,10 @@ impl People {
         password: &str,
     ) -> Result<(NewPassword, String, String), Failure> {
         fit_password(name, password).map_err(|error| {
-            Failure::refused(&error, "Choose another: four random words are good.")
+            Failure::refused(
+                &error,
+                "Choose another. Four random words are a good choice.",
+            )
         })?;
         let stretching = self.auth.people.stretching.acquire().await;
         let _stretching = stretching.map_err(|error| Failure::internal(&error))?;
@@ -516,7 +519,7 @@ impl People {
 
 pub(crate) fn wrong_code() -> Failure {
     Failure::refused(
-        &"this is not the code that belongs to the secret shown, or the clocks differ",
-        "Begin again, and type the six digits that the authenticator shows now.",
+        &"wrong code for this secret, or the clocks differ",
+        "Start again, and type the six digits that the authenticator shows now.",
     )
 }

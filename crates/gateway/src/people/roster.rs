@@ -23,7 +23,7 @@ use crate::state::failure::{Failure, sentence};
 fn last_owner() -> Failure {
     Failure::refused(
         &"a home keeps at least one owner who can log in",
-        "Make somebody else an owner first.",
+        "Make another person an owner first.",
     )
 }
 
@@ -89,8 +89,8 @@ impl People {
         self.auth.shown_here(caller, needed, second_factor).await
     }
 
-    /// An invitation replaces somebody's password and codes. Whoever could read the home's files anyway sends one without
-    /// showing a code, for it may be the only authenticator that was lost; others of the socket's group do not, and whoever
+    /// An invitation replaces somebody's password and codes. A user who could read the home's files anyway sends one without
+    /// showing a code, for it may be the only authenticator that was lost; others of the socket's group do not, and a user who
     /// sits at the window shows one.
     async fn shown_to_invite_again(
         &self,
@@ -162,8 +162,11 @@ impl People {
         owners_matter(caller, &[&mandate])?;
         self.has_pages()?;
         if self.ctx.store().read(|registry| registry.people())?.len() >= PEOPLE_MAX {
-            let why = format!("a home knows {PEOPLE_MAX} people at most");
-            return Err(Failure::refused(&why, "Change the role of one there is."));
+            let why = format!("a home has {PEOPLE_MAX} people at most");
+            return Err(Failure::refused(
+                &why,
+                "Change the role of an existing person.",
+            ));
         }
         let shown = self
             .shown_for_roles(caller, &[&mandate], request.second_factor)
@@ -185,7 +188,7 @@ impl People {
         owners_matter(caller, &[&Mandate::owner()])?;
         self.has_pages()?;
         let link = self.setup_link()?.ok_or_else(|| {
-            Failure::refused(&"the home has an owner", "Let an owner invite people.")
+            Failure::refused(&"the home has an owner", "Ask an owner to invite people.")
         })?;
         Ok(api::Invited {
             name: None,
@@ -225,7 +228,7 @@ impl People {
         let before = self.person_named(name)?;
         let mandate = self.mandate(&request.role, &request.environments)?;
         owners_matter(caller, &[&before.mandate, &mandate])?;
-        // Whoever only takes something away shows no code for it.
+        // Removing something needs no code.
         let shown = match before.mandate.covers(&mandate) {
             true => None,
             false => {
@@ -371,8 +374,8 @@ fn owners_matter(caller: &Caller, mandates: &[&Mandate]) -> Result<(), Failure> 
             StatusCode::FORBIDDEN,
             code::FORBIDDEN,
             "This is for an owner.",
-            "On the gateway's machine, owners are looked after by root and by the gateway's own user alone.",
-            "Let an owner do it in the interface, or run the command as root.",
+            "On the gateway's machine, only root and the gateway's own user may manage owners.",
+            "Ask an owner to do it in the interface. On the command line: run the command as `root`.",
         )),
         false => Ok(()),
     }
@@ -387,13 +390,15 @@ fn is_of_the_group(caller: &Caller) -> bool {
 fn second_factor_needed_of_owner(why: &str) -> Failure {
     let mut failure = second_factor_needed();
     failure.0.detail = sentence(&why);
-    failure.0.remedy = "Let an owner do it in the interface, or run the command as root.".into();
+    failure.0.remedy =
+        "Ask an owner to do it in the interface. On the command line: run the command as `root`."
+            .into();
     failure
 }
 
 fn taken(name: &str) -> Failure {
     Failure::refused(
-        &format!("there is somebody named {name} already"),
+        &format!("there is already a person {name}"),
         "Choose another name, or invite them again.",
     )
 }

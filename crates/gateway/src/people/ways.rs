@@ -59,7 +59,7 @@ impl People {
             .read(|registry| registry.passkeys_of(&person.id))?;
         if known.len() >= PASSKEYS_MAX {
             let why = format!("a person has {PASSKEYS_MAX} passkeys at most");
-            return Err(Failure::refused(&why, "Take away one that is not used."));
+            return Err(Failure::refused(&why, "Remove one that is not used."));
         }
         let (options, state) =
             passkeys::begin_registration(party, &person.id, &person.name, &known)
@@ -114,8 +114,8 @@ impl People {
         };
         if ways.passkeys.len() == 1 && !ways.password {
             return Err(Failure::refused(
-                &"it is your last way in",
-                "Add another passkey, or a password, first.",
+                &"it is your last login method",
+                "Add another passkey or a password first.",
             ));
         }
         let entry = self
@@ -164,7 +164,7 @@ impl People {
     }
 
     /// Sets a password, once a code has shown that the authenticator holds its secret. Every other session of the
-    /// person ends: whoever changes a password may have reason to. So they end first, whether or not the disk takes the
+    /// person ends: a person who changes a password may have a reason to. So they end first, whether or not the disk takes the
     /// password; one that was begun meanwhile ends with it.
     pub(crate) async fn set_password(
         &self,

@@ -28,7 +28,7 @@ fn accepted(acceptance: &Acceptance) -> api::AcceptanceView {
 }
 
 impl Posture {
-    /// Everything that is not as it should be, as far as the caller may see it; what is accepted stands apart.
+    /// Everything that is not as it should be, as far as the caller may see it; what is accepted is separate.
     pub(crate) fn posture(&self, caller: &Caller) -> Result<api::Posture, Failure> {
         let now = self.ctx.now();
         let mut views = self.vault.findings(caller)?.findings;
@@ -64,7 +64,7 @@ impl Posture {
         Ok(posture)
     }
 
-    /// Accepts a finding: somebody answers for it, for a reason, until a day.
+    /// Accepts a finding: a person is responsible for it, for a reason, until a day.
     pub(crate) async fn accept_finding(
         &self,
         caller: &Caller,
@@ -82,7 +82,7 @@ impl Posture {
         if until.is_some_and(|until| until <= now || until > now.after(ACCEPTED_MAX)) {
             return Err(Failure::refused(
                 &"a finding is accepted until a moment within the next two years",
-                "Name another day, or none.",
+                "Choose another day, or none.",
             ));
         }
         let actor = caller.actor();

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 #[derive(Default)]
 pub(crate) struct Judged {
     pub(super) last: Mutex<Option<Last>>,
-    /// Whoever holds it judges.
+    /// Held by the task that judges.
     pub(super) turn: Mutex<()>,
     /// Somebody has looked since.
     pub(super) looked: Notify,

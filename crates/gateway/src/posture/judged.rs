@@ -2,7 +2,7 @@
 //!
 //! Finding it looks at every device. In a home of thousands that would be the dearest part of every look at the interface,
 //! which looks whenever anything happens. So there it is done beside the requests, after somebody has looked and once in a
-//! while; whoever waits for what happens is told when something else was found.
+//! while; callers that wait for events are notified when the findings change.
 
 use crate::posture::book::Last;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::state::locked;
 
 /// From so many devices on a home is judged beside the requests; a smaller one with each.
 const LARGE: u64 = 1000;
-/// A large home is judged this often also while nobody looks, so that what is told first is not old.
+/// A large home is judged this often also while nobody looks, so that the first answer is not old.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a home rests after it was judged: 50 ms for each thousand devices, so that one of a hundred thousand is judged
@@ -80,7 +80,7 @@ impl Posture {
         Ok(last)
     }
 
-    /// Judges the home if it is large, and tells whoever waits when something else is found than before; gives the
+    /// Judges the home if it is large, and notifies waiting callers when the findings have changed; gives the
     /// number of its devices.
     fn judge_if_large(&self) -> u64 {
         let devices = self.ctx.store().read(|registry| registry.device_count());
@@ -96,7 +96,7 @@ impl Posture {
             }
             Ok(_) => {}
             Err(error) => {
-                // Whoever looks next is not told what was found before, but that it fails.
+                // The next reader gets the error, not the earlier findings.
                 *locked(&self.judged.last) = None;
                 tracing::error!(%error, "the home could not be judged");
             }

@@ -70,7 +70,7 @@ fn of_der(der: &[u8], now: Timestamp) -> Option<Weakness> {
 }
 
 impl Posture {
-    /// What is weaker than what the home issues. Requests with keys that no rule knows were refused when they came, so
+    /// What is weaker than what the home issues. Requests with keys that no rule covers were refused when they came, so
     /// of devices this finds those with short RSA keys; and the CAs are the home's own.
     pub(super) fn weak(&self, registry: &Registry<'_>, now: Timestamp) -> Result<Each, ReadError> {
         let mut each = Each::default();

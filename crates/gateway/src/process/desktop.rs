@@ -49,7 +49,7 @@ impl Desktop {
         }
     }
 
-    /// Answers the window: a page of the interface, or what the home answers whoever sits at it.
+    /// Answers the window: a page of the interface, or the home's response to the person at the window.
     pub async fn answer(&self, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
         let mut request = request.map(|body| Body::from(Bytes::from(body)));
         // A custom scheme takes bodies as they are, and keeps nothing.
@@ -135,8 +135,8 @@ fn no_home(data_dir: &std::path::Path) -> Failure {
         StatusCode::NOT_FOUND,
         code::NO_HOME,
         "There is no home on this computer yet.",
-        format!("{} holds none.", data_dir.display()),
-        "Make one, or start the window with --data-dir and the directory that holds yours.",
+        format!("{} contains none.", data_dir.display()),
+        "Create one. On the command line: start the window with `--data-dir` to open another directory.",
     )
 }
 
@@ -144,7 +144,7 @@ fn unopened(error: &RunError) -> Failure {
     let text = error.to_string();
     let (detail, remedy) = text
         .rsplit_once(". ")
-        .unwrap_or((&text, "Look at what the program has said on standard error"));
+        .unwrap_or((&text, "Read the messages of the program on standard error"));
     let code = match error {
         RunError::Running(_) => code::HOME_IN_USE,
         _ => code::UNOPENED_HOME,
@@ -152,7 +152,7 @@ fn unopened(error: &RunError) -> Failure {
     Failure::new(
         StatusCode::CONFLICT,
         code,
-        "The home does not open.",
+        "The home cannot be unlocked.",
         sentence(&detail),
         sentence(&remedy),
     )

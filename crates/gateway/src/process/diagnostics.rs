@@ -87,7 +87,7 @@ impl Log {
 
 impl Counts {
     fn write_all(&self, heard: &Receiver<Said>, mut to: impl Write) {
-        // Whoever does not take it does not keep the gateway from going on.
+        // A reader that does not read does not block the gateway.
         for said in heard {
             match said {
                 Said::Text(text) => {
@@ -113,7 +113,9 @@ impl Write for Log {
         let before = lost.swap(0, Ordering::Relaxed);
         let mut whole = match before {
             0 => Vec::new(),
-            _ => format!("{before} messages before this one were lost: nobody took them\n").into(),
+            _ => {
+                format!("{before} messages before this one were lost: they were not read\n").into()
+            }
         };
         whole.extend_from_slice(text);
         let length = whole.len();
@@ -142,7 +144,7 @@ fn directives(verbose: u8, service: bool) -> &'static str {
 }
 
 /// Libraries may print whole packets and headers when they debug, and secrets with them: of theirs,
-/// nothing below `info` is told, whatever RUST_LOG asks for.
+/// nothing below `info` is logged, whatever RUST_LOG asks for.
 fn may_be_told(target: &str, level: &tracing::Level) -> bool {
     target.starts_with("hearthkey") || *level <= tracing::Level::INFO
 }
@@ -185,7 +187,7 @@ mod tests {
         log.clone().finish();
         drop(log);
         let all = reader.join().unwrap().unwrap();
-        let told = "3 messages before this one were lost: nobody took them\nnow";
+        let told = "3 messages before this one were lost: they were not read\nnow";
         assert!(all.ends_with(told), "{}", all.trim_start_matches('x'));
     }
 

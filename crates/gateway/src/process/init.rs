@@ -27,7 +27,7 @@ use crate::state::clock::machine_time;
 use crate::state::new_serial;
 use crate::trust::published::issuing;
 
-/// The longest name of a home, in bytes: it stands in the root's subject.
+/// The longest name of a home, in bytes: it is in the root's subject.
 const NAME_MAX_BYTES: usize = 49;
 /// The environments that a new home begins with.
 const FIRST_ENVIRONMENTS: [&str; 2] = ["home", "lab"];
@@ -113,7 +113,7 @@ pub enum InitError {
 }
 
 /// What a key file does not protect from.
-pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: whoever can read the disk or the card \
+pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: anyone who can read the disk or the card \
      can open everything. Use a passphrase where that matters.";
 
 /// Makes a new home in a data directory that holds none.

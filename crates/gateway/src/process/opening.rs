@@ -59,7 +59,7 @@ pub enum HomeError {
     Broker(#[from] hearthkey_broker::StartError),
 }
 
-/// Where and as whom a home opens its door.
+/// Where and as whom a home opens its listener.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     pub(crate) data_dir: PathBuf,

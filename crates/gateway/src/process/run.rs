@@ -1,4 +1,4 @@
-//! The gateway as a process: sealed or not, with its socket, until it is told to end.
+//! The gateway as a process: sealed or not, with its socket, until it is asked to stop.
 
 mod sealing;
 
@@ -147,7 +147,7 @@ fn keep_out_of_core_dumps() {
     }
 }
 
-/// A gateway that runs in this process: its doors are open, and its socket answers.
+/// A gateway that runs in this process: its listeners are open, and its socket answers.
 pub(crate) struct Running {
     process: Arc<Process>,
     serving: JoinHandle<()>,
@@ -260,7 +260,7 @@ impl Process {
             let hosts = Hosts::new(home.ctx.hosts(), address);
             let front = Front::new(Arc::clone(&home), Arc::clone(&self.gateway), hosts);
             let guarded = middleware::from_fn_with_state(front, guard);
-            // To the end, so that whoever hangs up at once is written down all the same.
+            // To the end, so that a client that disconnects at once is recorded, too.
             let app = router(Arc::clone(&self.gateway))
                 .layer(guarded)
                 .layer(middleware::from_fn(linger))

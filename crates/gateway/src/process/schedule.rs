@@ -126,7 +126,7 @@ impl Home {
             change.writes.extend(self.trust.publish_crl(&ca).await);
         }
         if let Err(error) = self.ctx.commit(change).await {
-            tracing::warn!(%error, "the minute's housekeeping could not be kept");
+            tracing::warn!(%error, "the housekeeping of this minute could not be stored");
         }
         if let Err(error) = self.renew_tls_when_due(now).await {
             tracing::error!(%error, "the server certificate could not be renewed");
@@ -147,7 +147,7 @@ impl Home {
         let text = self.ctx.now().to_string();
         let change = Change::default().write(Write::Setting("last_time", text.into_bytes()));
         if let Err(error) = self.ctx.commit(change).await {
-            tracing::warn!(%error, "the time could not be noted");
+            tracing::warn!(%error, "the time could not be stored");
         }
     }
 }

@@ -44,7 +44,7 @@ impl Witness {
             Self::Anchor => store.note_missing_anchor(),
         };
         if let Err(error) = noted {
-            tracing::warn!(%error, reason = self.reason(), "it will be told once more");
+            tracing::warn!(%error, reason = self.reason(), "it will be reported again");
         }
     }
 
@@ -67,12 +67,12 @@ impl Witness {
         match timeout(PATIENCE, store.commit(change)).await {
             Ok(Ok(_)) => self.is_noted(store),
             Ok(Err(error)) => {
-                tracing::error!(%error, reason = self.reason(), "what was missing could not be written down");
+                tracing::error!(%error, reason = self.reason(), "what was missing could not be stored");
             }
             Err(_) => {
                 tracing::error!(
                     reason = self.reason(),
-                    "the disk hangs: it will be told once more"
+                    "the disk hangs: it will be reported again"
                 );
             }
         }
@@ -80,7 +80,7 @@ impl Witness {
     }
 }
 
-/// The journal lacked what the registry knows. It is given that again, so that nothing is amiss the next time; that it was is
+/// The journal lacked what the registry has. It is given that again, so that nothing is amiss the next time; that it was is
 /// in the log.
 pub(crate) async fn gaps_are_recorded(
     store: &Store,
@@ -97,6 +97,8 @@ pub(crate) async fn gaps_are_recorded(
     match timeout(PATIENCE, store.commit(Change::record(entry))).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::error!(%error, "what the journal lacked could not be recorded"),
-        Err(_) => tracing::error!("the disk hangs: what the journal lacked is not recorded yet"),
+        Err(_) => tracing::error!(
+            "the disk does not respond: what the journal lacked is not recorded yet"
+        ),
     }
 }

@@ -61,7 +61,7 @@ pub(crate) trait End: Send + Sync {
     /// It is in the registry now.
     fn written(&self) {}
 
-    /// The registry does not take it, because of what it knows. Returns whether it is given up then, and takes back what was
+    /// The registry does not take it, because of its state. Returns whether it is given up then, and takes back what was
     /// done in memory.
     fn is_refused(&self) -> bool {
         false
@@ -87,7 +87,7 @@ impl Decision {
 /// What ends, and how.
 type Key = (String, String);
 
-/// The ends of access that are not on the disk yet. They are bounded by the things that can end, the same end of the same
+/// The ends of access that are not saved to disk yet. They are bounded by the things that can end, the same end of the same
 /// thing being one, and by [`REPLACED_MAX`] of each caller.
 pub(crate) struct Endings {
     pub(super) pending: Mutex<HashMap<Key, Pending>>,
@@ -108,7 +108,7 @@ pub(super) struct Pending {
 pub(super) struct Begun {
     pub(super) end: Box<dyn End>,
     pub(super) key: Key,
-    /// The one that it replaces, if that is not on the disk yet.
+    /// The one that it replaces, if that is not saved to disk yet.
     pub(super) before: Option<watch::Receiver<bool>>,
     pub(super) durable: watch::Sender<bool>,
 }
@@ -142,7 +142,7 @@ pub(crate) async fn all_in_time(all: impl Iterator<Item = &mut Ending>) {
             let _ = ending.0.wait_for(|durable| *durable).await;
         }
     };
-    // What is not durable by then is told so.
+    // What is not durable by then is reported as such.
     let _ = timeout(PATIENCE, each).await;
 }
 
@@ -199,7 +199,7 @@ impl Endings {
             durable,
         };
         if self.begun.send(begun).is_err() {
-            tracing::error!("an end of access cannot be written down: the home is closed");
+            tracing::error!("an end of access cannot be stored: the home is closed");
         }
         Ending(told)
     }
@@ -222,7 +222,7 @@ impl Endings {
         }
     }
 
-    /// How many are not on the disk yet.
+    /// How many are not saved to disk yet.
     pub(crate) fn pending(&self) -> usize {
         locked(&self.pending).len()
     }
@@ -240,7 +240,7 @@ impl Endings {
         }
     }
 
-    /// Whether an end of a thing is not on the disk yet.
+    /// Whether an end of a thing is not saved to disk yet.
     pub(crate) fn is_pending(&self, object: &str) -> bool {
         let pending = locked(&self.pending);
         pending.keys().any(|(its, _)| its == object)
@@ -283,7 +283,7 @@ impl Endings {
         };
         let none_left = async {
             while let Some(mut told) = of_it() {
-                // It is taken off the list before this is told, and when its task ends.
+                // It is taken off the list before this is reported, and when its task ends.
                 if told.wait_for(|durable| *durable).await.is_err() {
                     return;
                 }

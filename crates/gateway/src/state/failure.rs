@@ -33,9 +33,9 @@ impl Failure {
         Self::new(
             StatusCode::BAD_REQUEST,
             code::INVALID,
-            "The request cannot be understood.",
+            "The request is not valid.",
             sentence(error),
-            "Correct it and try again; --help names what is expected.",
+            "Correct it and try again. On the command line: `--help` shows what is expected.",
         )
     }
 
@@ -58,26 +58,34 @@ impl Failure {
             format!("There is no {kind} {name}."),
             match kind {
                 "log record" => "The log of this home is shorter.".to_owned(),
-                "log checkpoint" => "The log of this home has no record.".to_owned(),
-                _ => format!("This home knows no {kind} of that name."),
+                "log checkpoint" => "The log of this home has no records.".to_owned(),
+                _ => format!("This home has no {kind} of that name."),
             },
             match kind {
                 "device" | "profile" | "environment" | "credential" | "bridge" | "token" => {
-                    format!("See what there is with `hearthkey {kind} list`.")
+                    format!("Check the name. On the command line: `hearthkey {kind} list`.")
                 }
-                "person" => "See who there is with `hearthkey person list`.".to_owned(),
-                "session" => "See what there is with `hearthkey person sessions`.".to_owned(),
-                "finding" => "See what there is with `hearthkey check`.".to_owned(),
-                "lease" => "See what there is with `hearthkey credential leases`.".to_owned(),
-                "log record" => "See the newest with `hearthkey log tail`.".to_owned(),
+                "person" => {
+                    "Check the name. On the command line: `hearthkey person list`.".to_owned()
+                }
+                "session" => "It may have ended. On the command line: `hearthkey person sessions`."
+                    .to_owned(),
+                "finding" => {
+                    "It may be fixed already. On the command line: `hearthkey check`.".to_owned()
+                }
+                "lease" => "It may have ended. On the command line: `hearthkey credential leases`."
+                    .to_owned(),
+                "log record" => {
+                    "Choose a smaller number. On the command line: `hearthkey log tail`.".to_owned()
+                }
                 _ => "Check the name or the number, and try again.".to_owned(),
             },
         )
     }
 
-    /// A rule forbids it as things stand.
+    /// A rule forbids it in the current state.
     pub(crate) fn refused(error: &dyn std::fmt::Display, remedy: &str) -> Self {
-        let title = "This cannot be done as things stand.";
+        let title = "Not possible in the current state.";
         Self::new(
             StatusCode::CONFLICT,
             code::REFUSED,
@@ -87,27 +95,27 @@ impl Failure {
         )
     }
 
-    /// A fault of the gateway itself. Details go to its own log.
+    /// An error in the gateway itself. Details go to its messages.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "an internal fault");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             code::INTERNAL,
             "The gateway failed.",
-            "What happened is in its own log.",
-            "Look there, and report it if it happens again.",
+            "The error is in the gateway's messages.",
+            "Report it if it happens again, with those messages.",
         )
     }
 
-    /// A stored value does not open.
+    /// A stored value cannot be decrypted.
     pub(crate) fn unopened(error: &hearthkey_store::vault::UnsealError) -> Self {
-        tracing::error!(%error, "a stored value does not open");
+        tracing::error!(%error, "a stored value cannot be decrypted");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             code::UNOPENED,
-            "A stored value does not open.",
+            "A stored value cannot be decrypted.",
             sentence(error),
-            "Do not trust this database: find out who changed it, then restore a backup.",
+            "Do not trust this database. Find out what changed it, then restore a backup.",
         )
     }
 
@@ -116,7 +124,7 @@ impl Failure {
         Self::new(
             StatusCode::BAD_GATEWAY,
             code::BRIDGE,
-            "The bridge did not do it.",
+            "The bridge failed.",
             sentence(error),
             error.remedy(),
         )
@@ -127,8 +135,8 @@ impl Failure {
             StatusCode::SERVICE_UNAVAILABLE,
             code::SEALED,
             "The gateway is sealed.",
-            "Its keys are not in memory, so it can answer `status` and `unseal` only.",
-            "Open it with `hearthkey unseal`.",
+            "Its keys are not in memory, so it only reports its status and can be unsealed.",
+            "Unseal it on its own machine. On the command line: `hearthkey unseal`.",
         )
     }
 }
@@ -157,38 +165,38 @@ impl From<CommitError> for Failure {
             CommitError::Conflict => (
                 StatusCode::CONFLICT,
                 code::CONFLICT,
-                "Something else changed this at the same moment.",
-                "Look at how it stands now, and try again.",
+                "Something else changed this at the same time.",
+                "Look at it again, then retry.",
             ),
             CommitError::Changed => (
                 StatusCode::PRECONDITION_FAILED,
                 code::CHANGED_MEANWHILE,
                 "It has changed since you looked.",
-                "Look at it again, and decide anew.",
+                "Look at it again, then decide.",
             ),
             CommitError::Unknown(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 code::STORAGE,
-                "The storage failed, and it is not known whether the change was stored.",
-                "Free or mend the disk, and look whether it happened before you try again.",
+                "The storage failed. The change may or may not be stored.",
+                "Free space or repair the disk, and check whether the change is there before you try again.",
             ),
             CommitError::Unfit(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 code::INTERNAL,
-                "The registry cannot hold this change, so nothing was changed.",
-                "Report it, with the lines that the gateway logged.",
+                "The registry cannot store this change. Nothing was changed.",
+                "Report it, with the gateway's messages.",
             ),
             CommitError::Unavailable(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 code::STORAGE,
-                "The change could not be stored, so nothing was changed.",
-                "Free or mend the disk, and try again; no restart is needed.",
+                "The change could not be stored. Nothing was changed.",
+                "Free space or repair the disk, and try again. No restart is needed.",
             ),
             CommitError::ReadOnly(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 code::READ_ONLY,
-                "The home is read-only, so nothing was changed.",
-                "See `hearthkey status`, find out what happened, then run `hearthkey log accept --reason WHY`.",
+                "The home is read-only. Nothing was changed.",
+                "Find out what happened, then accept it on the gateway's machine. On the command line: `hearthkey status`, `hearthkey log accept --reason WHY`.",
             ),
         };
         let detail = match &error {
@@ -209,7 +217,7 @@ impl From<ReadError> for Failure {
             code::STORAGE,
             "The registry could not be read.",
             sentence(&error),
-            "Mend the disk, or restore a backup.",
+            "Repair the disk, or restore a backup.",
         )
     }
 }

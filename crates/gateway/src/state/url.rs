@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// A host as it stands in a URL: IPv6 addresses in brackets.
+/// A host as it is in a URL: IPv6 addresses in brackets.
 pub(crate) fn bracketed(host: &str) -> String {
     match host.parse() {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),

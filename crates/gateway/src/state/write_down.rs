@@ -14,7 +14,7 @@ use crate::state::{Ctx, locked};
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Tries after which a failure is told once more.
+/// Tries after which a failure is logged again.
 const TOLD_EVERY: u64 = 60;
 
 /// How a try ended.
@@ -40,7 +40,7 @@ pub(crate) async fn keep_writing_down(ctx: Arc<Ctx>) {
             },
             Some(ended) = tasks.join_next() => {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "an end of access was not written down");
+                    tracing::error!(%error, "an end of access was not stored");
                 }
             }
             _ = stopping.wait_for(|stop| *stop) => break,
@@ -54,7 +54,7 @@ pub(crate) async fn keep_writing_down(ctx: Arc<Ctx>) {
     // What is being written gets to its end, unless the disk hangs.
     let rest = async { while tasks.join_next().await.is_some() {} };
     if timeout(PATIENCE, rest).await.is_err() {
-        tracing::error!("some ends of access are not on the disk: they held in memory only");
+        tracing::error!("some ends of access were not saved to disk: they were in memory only");
     }
 }
 
@@ -83,14 +83,14 @@ async fn write_down(ctx: Arc<Ctx>, begun: Begun) {
     };
     let (journaled, registered) =
         tokio::join!(journaling, ctx.keep_registering(end, stopping.clone()));
-    // What is left because the home closes is told as it is: not durable.
+    // What is left because the home closes is reported as not durable.
     if (journaled && registered) || !*ctx.stopping.borrow() {
         locked(&ctx.endings.pending).remove(&key);
     }
     durable.send_replace(journaled && registered);
 }
 
-/// Whether a failure is told, after so many others: a full disk is not filled with the word of it.
+/// Whether a failure is logged, after so many others: its messages must not fill a full disk.
 fn is_told(tried: u64) -> bool {
     tried == 0 || tried.is_multiple_of(TOLD_EVERY)
 }

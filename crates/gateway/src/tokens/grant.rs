@@ -128,8 +128,8 @@ fn may_give(caller: &Caller, power: &Power) -> Result<(), Failure> {
             StatusCode::FORBIDDEN,
             code::FORBIDDEN,
             "Your role does not permit this.",
-            format!("The role {mandate} reaches further than your own."),
-            "Ask an owner of the home to do it, or take a role that reaches less far.",
+            format!("The role {mandate} has more permissions than your own."),
+            "Ask an owner of the home to do it, or choose a role with fewer permissions.",
         )),
         _ => Ok(()),
     }
@@ -178,7 +178,7 @@ impl Tokens {
                 let why = format!("the device {device} belongs to {}", known.environment);
                 Err(Failure::refused(
                     &why,
-                    "Make the token in that environment.",
+                    "Create the token in that environment.",
                 ))
             }
             None => Err(Failure::not_found("device", device)),
@@ -249,7 +249,7 @@ impl Tokens {
             return Err(Failure::refused(&why, "Revoke those that are not needed."));
         }
         if alive.any(|token| token.name == request.name) {
-            let why = format!("there is a token {} already", request.name);
+            let why = format!("there is already a token {}", request.name);
             let remedy = "Choose another name, or revoke that one first.";
             return Err(Failure::refused(&why, remedy));
         }
@@ -338,7 +338,7 @@ impl Tokens {
     /// Renews the token that asks.
     pub(crate) async fn renew_self(&self, service: &Service) -> Result<api::TokenSelf, Failure> {
         let _turn = self.auth.tokens.turn.lock().await;
-        // As it stands now: it may have been revoked while this waited for its turn.
+        // As it is now: it may have been revoked while this waited for its turn.
         let gone = || Failure::not_found("token", &service.token.name);
         let token = self
             .auth
@@ -352,13 +352,13 @@ impl Tokens {
         let now = self.ctx.now();
         let why = match token.standing(now) {
             Standing::Live | Standing::Expired => None,
-            Standing::Held => Some("it can be renewed no more"),
+            Standing::Held => Some("it can no longer be renewed"),
             Standing::Revoked => Some("it has been revoked"),
         };
         if let Some(why) = why {
             return Err(Failure::refused(
-                &format!("the token {} stays as it is: {why}", token.name),
-                "Authorize it again with `hearthkey token reauthorize`, or make a new one.",
+                &format!("the token {} was not renewed: {why}", token.name),
+                "Authorize it again, or create a new one. On the command line: `hearthkey token reauthorize`.",
             ));
         }
         let mut renewed = token.clone();
@@ -377,7 +377,7 @@ impl Tokens {
         may_give(caller, &token.power)?;
         if token.revoked_at.is_some() {
             let why = format!("the token {} has been revoked", token.name);
-            return Err(Failure::refused(&why, "Make a new one."));
+            return Err(Failure::refused(&why, "Create a new one."));
         }
         let now = self.ctx.now();
         let mut renewed = Token::clone(&token);

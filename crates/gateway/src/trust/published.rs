@@ -145,7 +145,7 @@ impl Trust {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, %device, "a notice is owed: its facts could not be read");
+                tracing::error!(%error, %device, "a notice is pending: its facts could not be read");
                 // Tried again with the next minute.
                 locked(&self.owed_notices).insert(device.clone());
             }

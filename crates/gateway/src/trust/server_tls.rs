@@ -1,4 +1,4 @@
-//! What the door and the HTTPS listener speak TLS with: the gateway's own certificates, made, kept, renewed, forgotten.
+//! The TLS configuration of the MQTT and HTTPS listeners: the gateway's own certificates, made, kept, renewed, forgotten.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,7 +30,7 @@ pub(crate) const RSA_LEAF: &str = "server/leaf-rsa";
 
 pub(crate) type Issuers = HashMap<EnvironmentName, Arc<CertificateAuthority>>;
 
-/// What the door and the HTTPS listener speak TLS with.
+/// The TLS configuration of the MQTT and HTTPS listeners.
 pub(crate) struct Doors {
     pub(crate) mqtt: Arc<ServerConfig>,
     pub(crate) https: Arc<ServerConfig>,
@@ -109,7 +109,7 @@ impl ServerTls<'_> {
     }
 
     /// The RSA certificate, if a profile asks for one. Its key stays as long as it is asked for: a device that cannot
-    /// verify ECDSA knows the gateway by that key alone.
+    /// verify ECDSA can verify the gateway by that key alone.
     async fn rsa_leaf(
         &self,
         server: &CertificateAuthority,

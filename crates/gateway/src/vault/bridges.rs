@@ -98,8 +98,11 @@ fn drift(
             .collect(),
     };
     let what = match (privileged, beyond.is_empty()) {
-        (Some(why), _) => format!("It may do everything: {why}."),
-        (None, false) => format!("It may do more than was declared: {}.", beyond.join(", ")),
+        (Some(why), _) => format!("It has every permission: {why}."),
+        (None, false) => format!(
+            "It has more permissions than declared: {}.",
+            beyond.join(", ")
+        ),
         (None, true) => return None,
     };
     let finding = Finding::new(
@@ -110,7 +113,7 @@ fn drift(
     );
     Some(finding.saying(
         what,
-        "Have the bridge issue one with fewer rights, give it with `hearthkey credential rotate`, or declare what it needs with `hearthkey credential change --scope`.",
+        "Have the bridge issue one with fewer rights and enter it, or declare the rights it needs. On the command line: `hearthkey credential rotate`, `hearthkey credential change --scope`.",
     ))
 }
 
@@ -128,10 +131,10 @@ async fn offer_pin(bridge: &Bridge) -> Option<Failure> {
     match certificate_pin(settings.get("url")?.as_str()?).await {
         Ok(pin) => Some(Failure::refused(
             &format!(
-                "the bridge's certificate is not known yet; the one that it shows now has the SHA-256 {pin}"
+                "the bridge's certificate is not pinned yet; its current one has the SHA-256 {pin}"
             ),
             &format!(
-                "If you are sure that this is your bridge, say so: add --set pin_sha256={pin}."
+                "If you are sure that this is your bridge, set its pin_sha256 to {pin}. On the command line: `--set pin_sha256={pin}`."
             ),
         )),
         Err(error) => Some(Failure::bridge(&error)),
@@ -221,7 +224,7 @@ impl Vault {
         let probe: CredentialId =
             self.credential_id(&request.environment, &format!("{}/x", request.name))?;
         if OWN_BRIDGES.contains(&probe.name.bridge()) {
-            let why = format!("{} is a name of the gateway's own", request.name);
+            let why = format!("{} is a reserved name of the gateway", request.name);
             return Err(Failure::invalid(&why));
         }
         let authority = request.authority.as_deref().map(str::parse).transpose();
@@ -249,7 +252,7 @@ impl Vault {
         let needed = Needed {
             act: Act::BridgeChange,
             environment: Some(&bridge.environment),
-            why: "a bridge is where values and its authority go",
+            why: "values and the bridge's authority are sent to its address",
         };
         let shown = self.auth.shown_here(caller, needed, second_factor).await?;
         // Where its authority goes is seen in the log, and when it goes elsewhere.
@@ -285,7 +288,7 @@ impl Vault {
             .filter(|bridge| !self.ctx.endings().is_pending(&bridge_object(bridge)))
             .map(|bridge| match self.connected(bridge.clone()) {
                 Ok(connected) => view(&connected),
-                // It is listed all the same, with what stands in the way.
+                // It is listed all the same, with what prevents it.
                 Err(failure) => {
                     let abilities = api::AbilitiesView {
                         cannot: vec![failure.0.detail],

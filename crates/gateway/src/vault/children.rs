@@ -1,6 +1,6 @@
 //! Children: values that a bridge makes for one lease, and that end with it.
 //!
-//! The lease is on record before its child is asked for, so that a child that nobody knows of cannot be left
+//! The lease is on record before its child is asked for, so that a child that is not recorded cannot be left
 //! behind: a lease without a known child is one whose answer was lost, and its child is taken back by its label.
 
 use crate::vault::child_left::ChildLeft;
@@ -20,7 +20,7 @@ use crate::vault::Vault;
 use crate::vault::bridges::Connected;
 use crate::vault::leases::{Row, row_of};
 
-const GONE: &str = "its bridge is not connected any more";
+const GONE: &str = "its bridge is no longer connected";
 
 /// While this lives, the child of a lease is being made, and nobody else looks for it.
 pub(crate) struct Lending<'a> {
@@ -91,7 +91,7 @@ impl Vault {
             Ok(_) => Ok(()),
             Err(CommitError::Conflict) => Err(Failure::refused(
                 &"the lease was ended while the bridge made its value",
-                "Ask for another one, if you may.",
+                "Take a new lease if you still need it.",
             )),
             Err(error) => Err(error.into()),
         }
@@ -141,7 +141,7 @@ impl Vault {
         };
         if let Err(failure) = ended {
             let why = failure.0.detail;
-            tracing::warn!(lease = lease.id, why, "a lease without a value lasts on");
+            tracing::warn!(lease = lease.id, why, "a lease without a value continues");
         }
     }
 
@@ -183,7 +183,11 @@ impl Vault {
         let closed = self.close_lease(&child.lease, &by, now, left.clone()).await;
         if let Err(failure) = closed {
             let (lease, why) = (&child.lease.id, failure.0.detail);
-            tracing::warn!(lease, why, "what became of a child is not written down yet");
+            tracing::warn!(
+                lease,
+                why,
+                "the outcome of a lease's own value is not stored yet"
+            );
             child.left = Some(left);
             locked(&self.children_left).push(child);
         }
@@ -193,13 +197,13 @@ impl Vault {
     async fn end_held(&self, lease: &Lease, held: &Held) -> Option<String> {
         let ended = match self.bridge_of(&lease.credential) {
             Ok(Some(bridge)) => revoked(&bridge, held).await,
-            Ok(None) => Ok(Some(format!("a child works on: {GONE}"))),
+            Ok(None) => Ok(Some(format!("a lease's own value still works: {GONE}"))),
             Err(failure) => Err(failure),
         };
         ended.unwrap_or_else(|failure| {
             let remote = held.remote_id.as_deref().unwrap_or("without an id");
             Some(format!(
-                "the bridge calls it {remote:?}. {}",
+                "its id at the bridge is {remote:?}. {}",
                 failure.0.detail
             ))
         })
@@ -208,11 +212,11 @@ impl Vault {
     /// Ends the child of a lease at the bridge; gives what is left to do by hand.
     pub(crate) async fn end_child(&self, lease: &Lease) -> Result<Option<String>, Failure> {
         if self.is_being_made(&lease.id) {
-            // Whoever is making it takes it back when it sees that the lease has ended, and says so. A gateway that is
+            // The task that creates it takes it back when it sees that the lease has ended, and reports it. A gateway that is
             // killed before leaves this.
             let label = self.child_label(lease);
             return Ok(Some(format!(
-                "its bridge was making a value by the name {label:?}"
+                "its bridge was creating a value named {label:?}"
             )));
         }
         let environment = &lease.credential.environment;
@@ -230,7 +234,7 @@ impl Vault {
             remote_id: lease.remote_id.clone(),
         };
         match self.bridge_of(&lease.credential)? {
-            None => Ok(Some(format!("the child works on: {GONE}"))),
+            None => Ok(Some(format!("its own value still works: {GONE}"))),
             Some(bridge) => revoked(&bridge, &held).await,
         }
     }
@@ -253,7 +257,7 @@ impl Vault {
         if !bridge.abilities.ends_lost {
             let label = order.label;
             return Ok(Some(format!(
-                "the bridge may have a value by the name {label:?}, whose answer was lost"
+                "the bridge may have a value named {label:?}, whose response was lost"
             )));
         }
         let minted = bridge.connector.mint(&order, &Progress::ignored()).await;

@@ -213,13 +213,13 @@ impl Vault {
             if !shared.is_empty() {
                 entry = entry.with("shared_with", shared.clone());
                 if !actor.sees_the_whole_home() {
-                    // It is not told what else there is, nor whether it guessed right.
+                    // It does not learn what else exists, or whether it guessed right.
                     shared.clear();
                 }
             }
             if !shared.is_empty() {
                 warnings.push(format!(
-                    "The same value is in {}. Give each its own: `hearthkey credential rotate {} --env {}`.",
+                    "The same value is in {}. Rotate it so that each has its own. On the command line: `hearthkey credential rotate {} --env {}`.",
                     shared.join(", "),
                     id.name,
                     id.environment
@@ -242,7 +242,7 @@ impl Vault {
                     "there is a credential {} in {} already",
                     id.name, id.environment
                 );
-                let remedy = "Choose another name, give it a new value with `hearthkey credential rotate`, or retire it first.";
+                let remedy = "Choose another name, rotate the existing one, or retire it first. On the command line: `hearthkey credential rotate`.";
                 return Err(Failure::refused(&why, remedy));
             }
             committed => committed?,
@@ -357,12 +357,12 @@ impl Vault {
         if request.location.is_some() || request.replaced {
             if credential.custody != Custody::External {
                 return Err(Failure::refused(
-                    &format!("the value of {} lies in this vault", id.name),
-                    "Give it a new one with `hearthkey credential rotate`.",
+                    &format!("the value of {} is stored in this vault", id.name),
+                    "Rotate it. On the command line: `hearthkey credential rotate`.",
                 ));
             }
             if let Some(location) = request.location {
-                let location = checked_text("place where it lies", &location)?;
+                let location = checked_text("place where it is stored", &location)?;
                 entry = entry.with("location", location.clone());
                 credential.location = Some(location);
             }
@@ -455,7 +455,7 @@ impl Vault {
             .await;
         (!cut.is_empty()).then(|| {
             format!(
-                "{} is critical from now on. What named it without a second factor is revoked, make it anew: {}.",
+                "{} is critical from now on. Tokens that named it without a second factor are revoked; create them again: {}.",
                 id.name,
                 cut.join(", ")
             )
@@ -494,7 +494,7 @@ fn ended_already(credential: &Credential, now: Timestamp) -> Option<String> {
     let ended = credential.expires_at.filter(|ends| *ends <= now)?;
     let Credential { id, .. } = credential;
     Some(format!(
-        "It ended at {ended}, and is not given out. For a later end: `hearthkey credential change {} --env {} --expires TIME`.",
+        "It ended at {ended}, and is not given out. A later end can be set. On the command line: `hearthkey credential change {} --env {} --expires TIME`.",
         id.name, id.environment
     ))
 }
@@ -502,15 +502,16 @@ fn ended_already(credential: &Credential, now: Timestamp) -> Option<String> {
 /// What the home keeps for itself is shown, and no more is done with it as a credential.
 fn keeps_itself(name: &CredentialName) -> Failure {
     let remedy = match name.bridge() {
-        "device" => {
-            "What can be done with a device and its certificates: `hearthkey device --help`."
-        }
-        "token" => "What can be done with a service's token: `hearthkey token --help`.",
+        "device" => "Manage the device instead. On the command line: `hearthkey device --help`.",
+        "token" => "Manage the token instead. On the command line: `hearthkey token --help`.",
         _ => {
-            "It is made, used and replaced by the gateway alone, and given to nobody. See it with `hearthkey credential show`."
+            "Only the gateway creates, uses and replaces it. On the command line: `hearthkey credential show`."
         }
     };
-    Failure::refused(&format!("{name} is one of the home's own"), remedy)
+    Failure::refused(
+        &format!("{name} is one of the home's own keys or certificates"),
+        remedy,
+    )
 }
 
 pub(crate) fn not_active(id: &CredentialId) -> Failure {
@@ -519,6 +520,6 @@ pub(crate) fn not_active(id: &CredentialId) -> Failure {
             "the credential {} in {} is retired",
             id.name, id.environment
         ),
-        "Add it anew with `hearthkey credential add` if it is needed again.",
+        "Add it again if it is needed. On the command line: `hearthkey credential add`.",
     )
 }

@@ -42,8 +42,8 @@ impl Vault {
             .read(|registry| registry.children_at(name, &bridge.environment))?;
         if children > 0 && !retire {
             return Err(Failure::refused(
-                &format!("{children} of its values are lent, and only {name} can end them"),
-                "End them first (see `hearthkey credential leases`, `hearthkey credential end-lease`), or add --retire.",
+                &format!("{children} of its values are leased, and only {name} can end them"),
+                "End them first, or retire its credentials with it. On the command line: `hearthkey credential leases`, `hearthkey credential end-lease`, or add `--retire`.",
             ));
         }
         let mut its = self
@@ -124,12 +124,12 @@ fn still_needed(bridge: &Bridge) -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::STORAGE,
-        "Its credentials are out of use, and that is not on the disk yet.",
+        "Its credentials are retired, but this is not saved to disk yet.",
         format!(
-            "Nothing of them is given out any more. {} stays connected until their values are ended there.",
+            "They are no longer given out. {} stays connected until their values are ended there.",
             bridge.name
         ),
-        "Free or mend the disk, and disconnect it again; no restart is needed.",
+        "Free space or repair the disk, and disconnect it again. No restart is needed.",
     )
 }
 

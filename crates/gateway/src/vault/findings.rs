@@ -1,4 +1,4 @@
-//! What is wrong with the inventory: what follows from it as it stands, and what was noted.
+//! What is wrong with the inventory: what follows from it as it is, and what was noted.
 
 use crate::auth::permit::Permit;
 use crate::vault::reports::REPORTS_MAX;
@@ -52,7 +52,7 @@ pub(crate) fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
 fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
     let id = &known.credential.id;
     let rotate = format!(
-        "Run `hearthkey credential rotate {} --env {}`.",
+        "Rotate it. On the command line: `hearthkey credential rotate {} --env {}`.",
         id.name, id.environment
     );
     let mut findings = Vec::new();
@@ -83,19 +83,19 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     let finding = Finding::new(kind, severity, object(first), &names.join(" "));
     Some(finding.saying(
         format!("The same value is in {}.", names.join(", ")),
-        "Give each its own: rotate all but one.",
+        "Rotate all but one, so that each has its own.",
     ))
 }
 
-/// Whether the caller may know that these hold one value. It names them all, so it is for whoever may see them all; and
-/// not for whoever writes values without reading them, who could guess one until it is found to be equal.
+/// Whether the caller may know that these hold one value. It names them all, so it is for callers who may see them all; and
+/// not for callers who may write values without reading them, because they could guess until a value is equal.
 fn may_know_equal(caller: &Caller, holders: &[(CredentialId, Tier)]) -> bool {
     let may = |action, (id, tier): &(CredentialId, Tier)| caller.reaches(action, id, *tier).is_ok();
     let every = |action| holders.iter().all(|holder| may(action, holder));
     let writes_one = holders
         .iter()
         .any(|(id, _)| caller.may(Action::Write, id).is_ok());
-    // What a pattern does not reach is not told to its bearer, who may know somebody who writes.
+    // What a pattern does not include is not shown to its bearer, who may cooperate with a writer.
     let by_pattern = |(id, tier): &(CredentialId, Tier)| {
         *tier == Tier::Critical && !caller.is_named(Action::Read, id)
     };
@@ -186,7 +186,7 @@ impl Vault {
             self.permitted(caller, Action::List, id).await?;
         }
         let now = self.ctx.now();
-        // What a service says stands beside what others say, and does not replace it.
+        // A service's report is kept beside those of others, and does not replace them.
         let reporter = caller.service().ok().map(|service| service.actor().name);
         let mark = |of: &str| match &reporter {
             Some(reporter) => format!("{reporter} {of}"),
@@ -201,21 +201,21 @@ impl Vault {
         {
             return Err(Failure::refused(
                 &format!("{reporter} has reported {REPORTS_MAX} findings within the hour"),
-                "Look at them with `hearthkey check`, and mend what reports them.",
+                "Review them, and fix the program that reports them. On the command line: `hearthkey check`.",
             ));
         }
         let finding = match (kind, &credential) {
             (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &mark(&place)).saying(
                 format!("Leaked: found in {place}: {what}."),
-                format!("Rotate now: `hearthkey credential rotate {} --env {} --overlap 0s`, then take it out of there.", id.name, id.environment),
+                format!("Rotate it now, then remove it from there. On the command line: `hearthkey credential rotate {} --env {} --overlap 0s`.", id.name, id.environment),
             ),
             (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, somewhere, &mark(&what)).saying(
                 format!("Possible secret found: {what}."),
-                "Find out whose it is, have it replaced, and take it out of there.",
+                "Find out what it is for, replace it, and remove it from there.",
             ),
             (FindingKind::Unmanaged, _) => Finding::new(kind, Severity::Medium, somewhere, &mark(&what)).saying(
                 format!("A secret is kept there and not in the vault: {what}."),
-                "Take it in with `hearthkey credential import`, or with `hearthkey credential add`.",
+                "Store it in the vault. On the command line: `hearthkey credential import` or `hearthkey credential add`.",
             ),
             _ => return Err(Failure::invalid(&"only leaked and unmanaged are reported")),
         };
@@ -246,7 +246,7 @@ impl Vault {
         let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {
             let id: String = id.chars().take(40).collect();
             let mut failure = Failure::not_found("finding", &id);
-            failure.0.remedy = "See what there is with `hearthkey check`. What is looked at anew each time goes away with its cause, or is accepted with --accept until a day that you name.".into();
+            failure.0.remedy = "Findings that are checked again each time end when their cause is fixed, or can be accepted until a day. On the command line: `hearthkey check`, with `--accept` to accept one.".into();
             return Err(failure);
         };
         let now = self.ctx.now();

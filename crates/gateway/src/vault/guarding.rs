@@ -72,8 +72,8 @@ impl Vault {
                     "{} is the name of a credential of the tier {}, whose values are still kept",
                     new.id.name, earlier.credential.tier
                 ),
-                "Give it that tier, choose another name, or wait until those values are destroyed: \
-                 `hearthkey credential show` says when.",
+                "Give it that tier, choose another name, or wait until those values are destroyed. On the command line: \
+                 `hearthkey credential show` shows when.",
             )),
         }
     }
@@ -95,7 +95,7 @@ impl Vault {
         let judged = self.or_shown(caller, &new.id, guarded, shown).await;
         judged.map_err(|mut failure| {
             failure.0.detail = format!(
-                "The authority that makes the values of {} is critical, and so is what it makes: give it the tier critical, or show a second factor.",
+                "The authority that makes the values of {} is critical, and so are its values: give the credential the tier critical, or use a second factor.",
                 new.id.name
             );
             failure
@@ -255,7 +255,7 @@ impl Vault {
         Ok(effective_tier(lent, authority, is_child))
     }
 
-    /// The end that a new value takes over from the one that it replaces: none, if whoever replaces it may move that.
+    /// The end that a new value takes over from the one that it replaces: none, if the caller may change the end.
     pub(super) fn end_that_stays(
         &self,
         caller: &Caller,
@@ -281,7 +281,7 @@ impl Vault {
         judged.await.map(drop).map_err(|mut failure| {
             let id = &credential.id;
             failure.0.remedy = format!(
-                "`hearthkey credential change {} --env {} --tier critical`; or do it in a browser.",
+                "Do it in a browser. On the command line: `hearthkey credential change {} --env {} --tier critical`.",
                 id.name, id.environment
             );
             failure
@@ -295,8 +295,8 @@ pub(super) fn may_say_scopes(caller: &Caller, credential: &Credential) -> Result
     match caller.is_service() && !credential.scopes.is_empty() {
         false => Ok(()),
         true => Err(Failure::refused(
-            &"a token does not say what a credential may do",
-            "Leave --scope out; a person says it on the gateway's own machine, or over HTTPS.",
+            &"a token may not set the scopes of a credential",
+            "A person can set scopes on the gateway's own machine or over HTTPS. On the command line: leave out `--scope`.",
         )),
     }
 }
@@ -313,7 +313,7 @@ pub(super) fn may_replace_itself(caller: &Caller, credential: &Credential) -> Re
 
 impl Vault {
     /// Whether the caller may say what a value is called at its bridge: the gateway changes and ends there, with an
-    /// authority of its own, what it is told the name of.
+    /// authority of its own, what is named to it.
     pub(super) fn may_name_remote(
         &self,
         caller: &Caller,
@@ -322,13 +322,13 @@ impl Vault {
         match remote_id.is_some() && caller.is_service() {
             false => Ok(()),
             true => Err(Failure::refused(
-                &"a token does not say what a value is called at its bridge",
-                "Leave --remote-id out; a person says it on the gateway's own machine, or over HTTPS.",
+                &"a token may not set the id of a value at its bridge",
+                "A person can set it on the gateway's own machine or over HTTPS. On the command line: leave out `--remote-id`.",
             )),
         }
     }
 
-    /// One thing at a bridge belongs to one credential: whoever has another one replaced would get that thing's value.
+    /// One value at a bridge belongs to one credential: a caller who rotates another one would get this value.
     pub(super) fn refuse_remote_of_another(
         &self,
         id: &CredentialId,
@@ -345,7 +345,7 @@ impl Vault {
             None => Ok(()),
             Some(other) => Err(Failure::refused(
                 &format!(
-                    "{remote_id:?} is what its bridge calls a value of {}",
+                    "{remote_id:?} is the id of a value of {} at its bridge",
                     other.name
                 ),
                 "Give the id of this credential's own value, or leave it out.",

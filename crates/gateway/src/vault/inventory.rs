@@ -172,7 +172,7 @@ impl Vault {
             let mut views = self.page(filter, after, limit + 1)?;
             return Ok(cut(&mut views, limit));
         }
-        // Who sees a part is told of that, and that it goes on only if it goes on among that.
+        // Callers limited to some environments get only those rows, and a cursor that stays within them.
         let own = caller.granted_in();
         let mut views = Vec::new();
         let mut after = after.to_owned();

@@ -1,4 +1,4 @@
-//! Leases: hand-outs that end by themselves, listed, and ended by whoever gave or holds them.
+//! Leases: hand-outs that end by themselves, listed, and ended by their giver or holder.
 
 use crate::vault::slow_places::{SLOW_MAX, SLOW_PER_CALLER_MAX};
 use std::collections::HashMap;
@@ -42,7 +42,8 @@ const AT_BRIDGE: Duration = Duration::from_secs(300);
 /// When a lease is tried again whose bridge did not answer.
 const RETRY: Span = Span::minutes(1);
 /// What is left to do when the value itself was lent.
-const VALUE_LENT: &str = "the value itself was lent and works on: rotate the credential to end it";
+const VALUE_LENT: &str =
+    "the value itself was given out and still works: rotate the credential to end it";
 
 /// Leases that end one after the other: those whose children one bridge ends, or those of an environment that have none.
 pub(super) type Row = (EnvironmentName, String);
@@ -113,9 +114,9 @@ fn not_ended_yet(lease: &Lease) -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::STORAGE,
-        "The end of the lease is not on the disk yet.",
-        format!("The lease {} ends once the disk takes its end.", lease.id),
-        "Free or mend the disk; no restart is needed.",
+        "The end of the lease is not saved to disk yet.",
+        format!("The lease {} ends once this is saved.", lease.id),
+        "Free space or repair the disk. No restart is needed.",
     )
 }
 
@@ -125,9 +126,9 @@ fn waiting_for_bridges() -> Failure {
         code::BUSY,
         "The gateway is busy.",
         format!(
-            "{SLOW_MAX} leases, {SLOW_PER_CALLER_MAX} of one caller, or {OF_BRIDGE_MAX} of one bridge, wait for a value to be made."
+            "{SLOW_MAX} leases, {SLOW_PER_CALLER_MAX} of one caller, or {OF_BRIDGE_MAX} of one bridge, are waiting for a value."
         ),
-        "Ask again in a minute.",
+        "Try again in a minute.",
     )
 }
 
@@ -165,7 +166,7 @@ impl Vault {
         let shown = self
             .shown_for(caller, critical, request.second_factor)
             .await?;
-        // Bridges may take their time: whoever waits for them leaves room for the others.
+        // Bridges may be slow: requests that wait for them leave room for others.
         let comes_over_network = matches!(caller, Caller::Service(_) | Caller::Person(_));
         let _slow = match bridge.is_some() && comes_over_network {
             true => {
@@ -248,7 +249,7 @@ impl Vault {
             true => Ok(()),
             false => Err(Failure::refused(
                 &format!("{holder} holds {HELD_MAX} leases already"),
-                "End those that are not needed with `hearthkey credential end-lease`, or lend for a shorter time.",
+                "End those that are not needed, or take leases for a shorter time. On the command line: `hearthkey credential end-lease`.",
             )),
         }
     }
@@ -339,10 +340,10 @@ impl Vault {
         tracing::warn!(lease = lease.id, why, "a lease could not be ended yet");
         locked(&self.late_leases).insert(lease.id.clone(), now.after(RETRY));
         if lease.child {
-            let why = format!("its time has come, and it is tried again each minute: {why}");
+            let why = format!("it has expired, and ending it is retried every minute: {why}");
             let write = child_left(lease, Some(&why), now);
             if let Err(error) = self.ctx.commit(Change::default().vault(write)).await {
-                tracing::warn!(%error, lease = lease.id, "that a child lives on is not written down");
+                tracing::warn!(%error, lease = lease.id, "that a lease's own value still works is not stored");
             }
         }
     }
@@ -459,10 +460,7 @@ fn child_left(lease: &Lease, left: Option<&str>, now: Timestamp) -> VaultWrite {
         return VaultWrite::Settled(finding.id, now);
     };
     let what = finding.saying(
-        format!(
-            "A value that was lent, by the lease {}, may still work.",
-            lease.id
-        ),
+        format!("The value of the lease {} may still work.", lease.id),
         format!("End it at the bridge by hand: {what}."),
     );
     VaultWrite::Finding(what, now)

@@ -11,14 +11,14 @@ pub(super) fn lost(id: &CredentialId, version: u32, label: &str, known: Option<&
     let mark = format!("lost {version}");
     let end = match known {
         Some(known) => format!(
-            "If the bridge has values by the name {label:?} with other ids than {known:?}, end them there by hand."
+            "If the bridge has values named {label:?} with other ids than {known:?}, end them there by hand."
         ),
         None => format!(
-            "If the bridge has more than one value by the name {label:?}, end all but the newest there by hand."
+            "If the bridge has more than one value named {label:?}, end all but the newest there by hand."
         ),
     };
     Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
-        "Its bridge may have made a value whose answer was lost.",
+        "Its bridge may have created a value whose response was lost.",
         end,
     )
 }
@@ -28,9 +28,9 @@ pub(super) fn lost(id: &CredentialId, version: u32, label: &str, known: Option<&
 pub(super) fn unheard(id: &CredentialId, rotation: i64, label: &str) -> Finding {
     let mark = format!("lost by rotation {rotation}");
     Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
-        "Its bridge may have made a value whose answer was lost.",
+        "Its bridge may have created a value whose response was lost.",
         format!(
-            "If the bridge has values by the name {label:?} besides the one in use, end them there by hand."
+            "If the bridge has values named {label:?} other than the one in use, end them there by hand."
         ),
     )
 }
@@ -39,7 +39,7 @@ pub(super) fn unheard(id: &CredentialId, rotation: i64, label: &str) -> Finding 
 pub(super) fn leftover(id: &CredentialId, version: u32, what: &str) -> Finding {
     let mark = version.to_string();
     Finding::new(FindingKind::Leftover, Severity::High, object(id), &mark).saying(
-        format!("Version {mark} may still work although it is out of use."),
+        format!("Version {mark} is retired, but may still work."),
         what,
     )
 }

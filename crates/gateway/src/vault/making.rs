@@ -36,15 +36,17 @@ pub(crate) async fn make(kind: Kind) -> Result<Secret, Failure> {
         Kind::ZigbeeKey => return shaped(BridgeKind::Zigbee2mqtt).await,
         _ => {
             return Err(Failure::refused(
-                &format!("the gateway cannot make a value of the kind {kind}: only its issuer can"),
-                "Have it issued, and give its value with --from-file FILE or -.",
+                &format!(
+                    "the gateway cannot create a value of the kind {kind}: only its issuer can"
+                ),
+                "Have it issued, and enter its value. On the command line: `--from-file FILE` or `-`.",
             ));
         }
     };
     Secret::text(&text).map_err(|error| Failure::internal(&error))
 }
 
-/// Letters and digits only, so that it stands in any file, URL and shell; each with equal chance.
+/// Letters and digits only, so that it is in any file, URL and shell; each with equal chance.
 fn password() -> Zeroizing<String> {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = Zeroizing::new(String::with_capacity(PASSWORD_CHARS));
@@ -59,7 +61,7 @@ fn password() -> Zeroizing<String> {
     text
 }
 
-/// A value whose shape its connector knows, and which needs no system to be asked.
+/// A value whose shape its connector supports, and which needs no system to be asked.
 async fn shaped(kind: BridgeKind) -> Result<Secret, Failure> {
     let connector = connect(kind, "{}", None)?;
     let order = MintOrder {

@@ -94,30 +94,30 @@ impl Vault {
             match self.elsewhere(caller, &id)? {
                 Some(other) => found.add(
                     format!("it is in {other} and not in {environment}"),
-                    format!("Add one of its own to {environment}: environments share no keys."),
+                    format!("Add a separate one to {environment}: environments share no keys."),
                 ),
                 None => found.add(
                     format!("there is no such credential in {environment}, or this caller may not see it"),
-                    format!("Add it with `hearthkey credential add {} --env {environment}`, or have the token allow {}:list.", id.name, id.name),
+                    format!("Add it, or have the token allow {}:list. On the command line: `hearthkey credential add {} --env {environment}`.", id.name, id.name),
                 ),
             }
             return Ok(found);
         };
         let credential = &known.credential;
         let rotate = format!(
-            "Run `hearthkey credential rotate {} --env {environment}`.",
+            "Rotate it. On the command line: `hearthkey credential rotate {} --env {environment}`.",
             id.name
         );
         if credential.state != State::Active {
             found.add(
                 format!("it is {}", credential.state),
-                "Take it out of the manifest, or add it anew.",
+                "Remove it from the manifest, or add it again.",
             );
         }
         if credential.owner.trim().is_empty() {
             found.add(
                 "it has no owner",
-                "Name one with `hearthkey credential change --owner`.",
+                "Assign an owner. On the command line: `hearthkey credential change --owner`.",
             );
         }
         if credential.custody == Custody::Vault && known.current.is_none() {
@@ -132,8 +132,8 @@ impl Vault {
         if let Some(declared) = &entry.scopes {
             if known.found_scopes.is_none() && credential.scopes.is_empty() {
                 found.add(
-                    "its rights are not known",
-                    "Have its bridge asked with `hearthkey bridge test`, or declare them with `hearthkey credential change --scope`.",
+                    "its rights are unknown",
+                    "Test its bridge, or declare its scopes. On the command line: `hearthkey bridge test`, `hearthkey credential change --scope`.",
                 );
             }
             let held = known.found_scopes.as_ref().unwrap_or(&credential.scopes);
@@ -149,7 +149,7 @@ impl Vault {
                     beyond.join(", ")
                 };
                 found.add(
-                    format!("it is broader than declared: it may do {what}"),
+                    format!("it has more scopes than declared: {what}"),
                     "Have one with fewer rights issued, or declare the scopes that the feature needs.",
                 );
             }

@@ -1,6 +1,6 @@
 //! By what a scanner recognizes the vault's own values, without learning them (R14).
 //!
-//! The key is fresh for each scan, so that marks of two scans cannot be compared. Whoever holds marks can
+//! The key is fresh for each scan, so that marks of two scans cannot be compared. A holder of marks can
 //! try guesses against them: a value that can be guessed is not protected by them. That is why they are
 //! given to those only who may read the value itself, and why it is on record.
 
@@ -55,7 +55,7 @@ impl Vault {
                 *version,
             );
             for (id, version, sealed) in page {
-                // A mark lets its holder try guesses: it is for whoever may have the value.
+                // A mark lets its holder try guesses: it is for callers who may read the value.
                 if caller.may(Action::Read, &id).is_err() || !self.reads(caller, &id, version)? {
                     continue;
                 }
@@ -63,7 +63,7 @@ impl Vault {
                 let label = format!("{id} v{version}");
                 let Ok(value) = value else {
                     not_marked.push(format!(
-                        "{label} does not open: it is damaged, or was moved"
+                        "{label} cannot be decrypted: it is damaged, or was moved"
                     ));
                     continue;
                 };
@@ -71,7 +71,7 @@ impl Vault {
                     Marked::Yes => marked += 1,
                     Marked::TooShort => not_marked.push(format!("{label} is shorter than 8 bytes")),
                     Marked::TooPlain => {
-                        not_marked.push(format!("{label} is a row of the same few characters"))
+                        not_marked.push(format!("{label} repeats the same few characters"))
                     }
                     Marked::BadLabel | Marked::Full => {
                         not_marked.push(format!("there are too many values for {label}"))

@@ -37,7 +37,7 @@ impl Terms {
             grace.map_err(|error: hearthkey_core::time::InvalidSpan| Failure::invalid(&error))?;
         let grace = grace.unwrap_or(KEPT);
         if grace > GRACE_MAX {
-            return Err(Failure::invalid(&"the grace is a year at most"));
+            return Err(Failure::invalid(&"the grace period is at most a year"));
         }
         let reason = request.reason.as_deref();
         let reason = reason
@@ -177,7 +177,7 @@ impl Vault {
                     ),
                 };
                 let again = format!(
-                    "{by_hand}, as long as the name is not in use again, run `hearthkey credential retire {} --env {}` once more.",
+                    "{by_hand}, while its name is not in use, retire it again. On the command line: `hearthkey credential retire {} --env {}`.",
                     id.name, id.environment
                 );
                 let finding = leftover(id, version.version, &again);
@@ -233,13 +233,13 @@ impl Vault {
         let unsettled = match self.ctx.store().read(|registry| registry.retired_in_part()) {
             Ok(unsettled) => unsettled,
             Err(error) => {
-                tracing::error!(%error, "what is left of retired credentials could not be read");
+                tracing::error!(%error, "the rest of retired credentials could not be read");
                 return;
             }
         };
         for id in unsettled {
             if let Err(failure) = self.settle_out_of_use(&id).await {
-                tracing::warn!(credential = %id, why = failure.0.detail, "a retired credential is not settled yet");
+                tracing::warn!(credential = %id, why = failure.0.detail, "a retired credential is not completely ended yet");
             }
         }
     }

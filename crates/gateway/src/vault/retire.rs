@@ -118,7 +118,7 @@ impl Vault {
             revoked_at_bridge: 0,
             shred_at: shred_at.to_string(),
             by_hand: vec![
-                "Free or mend the disk: what the credential has opened is ended once the disk takes its end."
+                "Free space or repair the disk: leases and tokens of the credential are ended once this is saved."
                     .to_owned(),
             ],
         };
@@ -133,7 +133,7 @@ impl Vault {
             };
             let ended = home.end_what_it_opened(&actor, &id, shred_at, &live).await;
             if let Err(failure) = ended {
-                tracing::warn!(credential = %id, why = failure.0.detail, "what a retired credential has opened is not all ended: retire it again");
+                tracing::warn!(credential = %id, why = failure.0.detail, "leases or tokens of a retired credential are not all ended: retire it again");
             }
         });
         Ok(retired)
@@ -159,7 +159,7 @@ impl Vault {
                     Ok(live) => return Some(live),
                     Err(failure) if !is_told => {
                         is_told = true;
-                        tracing::warn!(credential = %id, why = failure.0.detail, "a retired credential is not settled yet");
+                        tracing::warn!(credential = %id, why = failure.0.detail, "a retired credential is not completely ended yet");
                     }
                     Err(_) => {}
                 }
@@ -204,10 +204,10 @@ impl Vault {
                 .credential
                 .used_by
                 .iter()
-                .map(|place| format!("Take it out of {place}.")),
+                .map(|place| format!("Remove it from {place}.")),
         );
         if let Some(location) = &known.credential.location {
-            by_hand.push(format!("Destroy what lies here: {location}."));
+            by_hand.push(format!("Destroy the value stored here: {location}."));
         }
         by_hand.dedup();
         if shred_at <= now {
@@ -238,7 +238,7 @@ impl Vault {
         if only_here.is_empty() && elsewhere_too.is_empty() {
             return Err(Failure::refused(
                 &format!("no credential is used in {place:?}"),
-                "See where they are used with `hearthkey credential list --json`, or in the register.",
+                "Check their places of use in the inventory. On the command line: `hearthkey credential list --json`.",
             ));
         }
         // All of it is judged before a part of it is done.
@@ -377,7 +377,7 @@ impl Vault {
                     }
                     Ok(Revoked::ByHand(what)) => what,
                     Err(error) => format!(
-                        "{error}. End version {} at the bridge by hand; or, as long as the name is not in use again, run `hearthkey credential retire {} --env {}` once more.",
+                        "{error}. End version {} at the bridge by hand; or retire it again while its name is not in use. On the command line: `hearthkey credential retire {} --env {}`.",
                         version.version, id.name, id.environment
                     ),
                 },

@@ -40,7 +40,7 @@ fn not_live(id: &CredentialId, sealed: &SealedValue) -> Failure {
             "version {} of {} is {}",
             sealed.version, id.name, sealed.version_state
         ),
-        "Ask for the current version, or bring this one back with `hearthkey credential rollback`.",
+        "Use the current version, or roll back to this one. On the command line: `hearthkey credential rollback`.",
     )
 }
 
@@ -61,7 +61,7 @@ impl Vault {
         } = request;
         if names.is_empty() || names.len() > NAMES_MAX {
             let why = format!(
-                "{} credentials are asked for; 1 to {NAMES_MAX} are possible",
+                "{} credentials are requested; 1 to {NAMES_MAX} are possible",
                 names.len()
             );
             return Err(Failure::invalid(&why));
@@ -129,10 +129,10 @@ impl Vault {
         self.record_refused(caller, "no_reason", entry).await;
         Err(Failure::refused(
             &format!(
-                "the credential {} is critical: whoever reveals it says why",
+                "the credential {} is critical: revealing it needs a reason",
                 id.name
             ),
-            "Add --reason WHY, or use `hearthkey credential run`, which shows it to one program only.",
+            "Give a reason. On the command line: `--reason WHY`, or `hearthkey credential run`, which gives it to one program only.",
         ))
     }
 
@@ -207,7 +207,7 @@ impl Vault {
     ) -> Result<Permit, Failure> {
         self.is_granted(caller, action, id).await?;
         self.environment(id.environment.as_str())?;
-        // Whatever it is now, in use or not: what comes after it stands for the same.
+        // Whatever it is now, in use or not: what comes after it represents the same.
         let known = self.ctx.store().read(|registry| registry.credential(id))?;
         let tier = match known {
             Some(known) => {
@@ -259,7 +259,7 @@ impl Vault {
         };
         reached.map_err(|mut failure| {
             failure.0.detail = format!(
-                "The authority that makes the values of {} is critical: a pattern does not reach it.",
+                "The authority that makes the values of {} is critical: a pattern does not include it.",
                 id.name
             );
             failure
@@ -282,7 +282,7 @@ impl Vault {
         Ok(self.ctx.store().read(tier)?)
     }
 
-    /// A place of use is told of rotations by the authority of its bridge: no pattern has a critical one speak.
+    /// A place of use is notified of rotations by the authority of its bridge: no pattern has a critical one speak.
     pub(super) async fn reaches_places(
         &self,
         caller: &Caller,
@@ -297,7 +297,7 @@ impl Vault {
                 let reached = self.reached(caller, action, id, tier).await;
                 reached.map_err(|mut failure| {
                     failure.0.detail = format!(
-                        "{place} is told of rotations by a critical authority: a pattern does not reach it."
+                        "{place} is notified of rotations by a critical authority: a pattern does not include it."
                     );
                     failure
                 })?;
@@ -370,7 +370,7 @@ impl Vault {
                     "the credential {} in {} has expired",
                     id.name, id.environment
                 ),
-                "Give it a new value with `hearthkey credential rotate`, or a later end with `hearthkey credential change --expires`.",
+                "Rotate it, or set a later end. On the command line: `hearthkey credential rotate`, `hearthkey credential change --expires`.",
             ));
         }
         if !sealed.version_state.is_live() {
@@ -414,14 +414,14 @@ impl Vault {
         if let Some(location) = known.credential.location {
             return Failure::refused(
                 &format!("the value of {} is not in this vault", id.name),
-                &format!("It lies here: {location}."),
+                &format!("It is stored here: {location}."),
             );
         }
         match version {
             Some(version) => Failure::not_found("version", &format!("{version} of {id}")),
             None => Failure::refused(
                 &format!("the credential {} has no value", id.name),
-                "Give it one with `hearthkey credential rotate`; `hearthkey credential show` says what became of it.",
+                "Rotate it to give it one. On the command line: `hearthkey credential rotate`; `hearthkey credential show` lists its versions.",
             ),
         }
     }

@@ -100,7 +100,7 @@ impl Vault {
                         Ok(true) => {}
                         Ok(false) => return,
                         Err(failure) => {
-                            tracing::warn!(%environment, why = failure.0.detail, "values could not be sealed anew; tried again when the home opens or is asked");
+                            tracing::warn!(%environment, why = failure.0.detail, "values could not be sealed again; retried when the home is unlocked or on request");
                             return;
                         }
                     }
@@ -131,7 +131,7 @@ impl Vault {
                 Ok(value) => value,
                 // One that is damaged keeps the others from nothing; it stays under its old key.
                 Err(error) => {
-                    tracing::error!(%error, ?place, "a value cannot be sealed anew");
+                    tracing::error!(%error, ?place, "a value cannot be sealed again");
                     continue;
                 }
             };

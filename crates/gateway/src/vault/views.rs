@@ -40,7 +40,7 @@ pub(crate) fn policy(view: &RotationPolicyView) -> Result<RotationPolicy, Failur
     let overlap = span(&view.overlap)?;
     if overlap.is_some_and(|overlap| overlap > OVERLAP_MAX) {
         return Err(Failure::invalid(
-            &"two values live side by side for 90 days at most",
+            &"two values can be valid for 90 days at most",
         ));
     }
     let on = view.on.as_deref().map(str::parse).transpose();

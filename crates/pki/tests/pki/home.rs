@@ -1,4 +1,4 @@
-//! A home to test with: its CAs, its devices, and what its door knows.
+//! A home to test with: its CAs, its devices, and what its verifier accepts.
 
 use std::sync::{Arc, RwLock};
 
@@ -64,7 +64,7 @@ impl Home {
         ))
     }
 
-    /// A leaf for the device `lamp`, as the home issues it, known at the door.
+    /// A leaf for the device `lamp`, as the home issues it, known at the listener.
     pub fn enroll(&self, key: &SigningKey) -> Issued {
         let issued = self
             .issuing
@@ -74,7 +74,7 @@ impl Home {
         issued
     }
 
-    /// Makes a certificate known at the door, as one of the active device `lamp`.
+    /// Makes a certificate known at the listener, as one of the active device `lamp`.
     pub fn admit(&self, der: &[u8], not_after: Timestamp) {
         let lamp: DeviceId = "lamp".parse().unwrap();
         let mut access = self.access.write().unwrap();
@@ -96,7 +96,7 @@ impl Home {
         );
     }
 
-    /// A certificate that the issuing CA's key has signed, whatever it says, known at the door.
+    /// A certificate that the issuing CA's key has signed, whatever it says, known at the listener.
     pub fn forge(&self, key: &SigningKey, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
         let mut params = leaf_params();
         change(&mut params);

@@ -13,7 +13,7 @@ use crate::home::{Home, now, serial};
 
 use SignatureScheme as S;
 
-/// Knows the server by its certificate alone, and verifies what is signed with these schemes.
+/// Verifies the server by its certificate alone, and verifies what is signed with these schemes.
 #[derive(Debug)]
 struct Knows {
     leaf: Vec<u8>,
@@ -57,7 +57,7 @@ impl ServerCertVerifier for Knows {
     }
 }
 
-/// The two certificates of a door, and the door with both or with the usual one alone.
+/// The two certificates of a listener, and the listener with both or with the usual one alone.
 struct Doors {
     home: Home,
     usual: Vec<u8>,

@@ -1,4 +1,4 @@
-//! How the door speaks TLS.
+//! How the listener speaks TLS.
 
 use std::net::IpAddr;
 use std::sync::Arc;

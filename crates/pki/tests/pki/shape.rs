@@ -1,4 +1,4 @@
-//! The shape of a device's certificate: what this home writes, and nothing else, whoever has signed it.
+//! The shape of a device's certificate: what this home writes, and nothing else, with any signer.
 
 use hearthkey_pki::{ClientRefusal, SigningKey, read_csr};
 use rcgen::{
@@ -9,7 +9,7 @@ use rcgen::{
 use crate::home::{Home, now, order};
 
 /// Why a certificate is refused that differs in this from what the home writes, though its CA has signed it and the
-/// home knows it.
+/// home has it.
 fn refused(change: impl FnOnce(&mut CertificateParams)) -> ClientRefusal {
     let home = Home::new();
     let der = home.forge(&SigningKey::generate().unwrap(), change);

@@ -222,7 +222,7 @@ fn nothing_is_committed_to_a_log_that_was_taken_away_and_nothing_is_lost() {
         [Err(CommitError::Unavailable(told))] => told,
         other => panic!("{other:?}"),
     };
-    assert!(told.contains("hearthkey.db-wal was taken away"), "{told}");
+    assert!(told.contains("hearthkey.db-wal was removed"), "{told}");
     // As when the gateway stops.
     let (connection, _) = fixture.state.open.take().unwrap();
     connection

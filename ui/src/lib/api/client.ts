@@ -24,7 +24,7 @@ export class Problem extends Error {
   }
 }
 
-/** Nobody answers: the network, or the gateway, is away. */
+/** No response: the network or the gateway is down. */
 export function unreachable(): Problem {
   return new Problem({ code: "unreachable", status: 0, ...text.unreachable });
 }
@@ -32,15 +32,15 @@ export function unreachable(): Problem {
 type Guards = {
   /** What the session's writes carry. */
   csrf: () => string | null;
-  /** The session is over. */
+  /** The session has ended. */
   onLoggedOut: () => void;
-  /** Asks the person for a second factor; true once it has been shown. */
+  /** Asks the person for a second factor; true once it has been accepted. */
   onSecondFactor: () => Promise<boolean>;
 };
 
 let guards: Guards = { csrf: () => null, onLoggedOut: () => {}, onSecondFactor: async () => false };
 
-/** Tells the client of the session it works for. */
+/** Sets the session that the client works for. */
 export function guardBy(given: Guards): void {
   guards = given;
 }
@@ -65,7 +65,7 @@ function problemIn(answer: Answer<unknown>): Problem {
 }
 
 /**
- * Asks the gateway. `ask` is called again, once, after a second factor was shown; whoever shows one says `asksForOne = false`.
+ * Asks the gateway. `ask` is called again, once, after a second factor was used. A call that itself uses one passes `asksForOne = false`.
  *
  * @throws Problem whatever goes wrong
  */

@@ -3115,7 +3115,7 @@ export interface components {
         SecretValue: string;
         /** @description Who is asking, and what they may do. */
         SessionInfo: {
-            /** @description `person`, or `local` for whoever is on the socket or at the desktop window. */
+            /** @description `person`, or `local` for callers on the socket or at the desktop window. */
             caller: string;
             /** @description What writes of this session carry as `x-hearthkey-csrf`; none where there is no cookie. */
             csrf?: string | null;
@@ -3129,7 +3129,7 @@ export interface components {
             home: string;
             /** @description The acts that it permits somewhere. */
             may: string[];
-            /** @description The person's name, or that of whoever is on the gateway's own machine. */
+            /** @description The person's name, or that of the user on the gateway's own machine. */
             name: string;
             /** @description The role, or `local`. */
             role: string;
@@ -3220,7 +3220,7 @@ export interface components {
             environments?: string[];
             /** @description What to call it. */
             name: string;
-            /** @description Who answers for it; whoever makes it, if nobody else is named. */
+            /** @description Who is responsible for it; its maker, if nobody is named. */
             owner?: string | null;
             /** @description The P-256 public key of its bearer, in PEM. */
             public_key?: string | null;
@@ -3386,7 +3386,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Whoever asks may not, or must show a second factor first (RFC 9457) */
+        /** @description The caller may not, or must use a second factor first (RFC 9457) */
         Forbidden: {
             headers: {
                 [name: string]: unknown;

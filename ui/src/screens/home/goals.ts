@@ -16,7 +16,7 @@ export type Goal = {
 
 export type Known = {
   devices: Schemas["DeviceSummary"];
-  /** What is found in the whole home; none for whoever sees a part of it. */
+  /** Findings of the whole home; none for a person limited to some environments. */
   posture: Schemas["Posture"] | null;
   /** Credentials in use, and how many of them are due. */
   credentials: { active: number; due: number } | null;

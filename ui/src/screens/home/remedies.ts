@@ -24,7 +24,7 @@ export type Remedy = { words: string } & (
 export type Named = { noun: "device" | "credential" | "token"; names: string[]; count: number };
 
 /**
- * What a finding about many things names, like `Made and never used: 2 tokens: ci, nightly.` The contract has the names
+ * What a finding about many things names, like `Never used: 2 tokens: ci, nightly.` The contract has the names
  * in this sentence alone; one that reads otherwise names nothing, and then nothing is offered.
  */
 export function namedIn({ object, what }: Need): Named | null {

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 
 use super::{bounds_told, lasting, say, texts, two};
 
-/// What was told of machines that met: where each came from, and how often.
+/// What was reported about machines that met: where each came from, and how often.
 fn met(room: &mut Room) -> Vec<(u8, u64, u8, u32)> {
     let host = |machine: Machine| match machine.address {
         std::net::IpAddr::V4(address) => address.octets()[3],

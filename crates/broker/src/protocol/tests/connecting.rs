@@ -306,7 +306,7 @@ fn a_connect_is_bounded_before_it_is_read() {
     }
 }
 
-/// What a client is told when its first bytes are wrong.
+/// What a client gets when its first bytes are wrong.
 fn answer(bytes: &[u8], connack_sent: bool) -> Vec<u8> {
     let mut decoder = Decoder::new(LIMITS);
     let mut buffer = BytesMut::from(bytes);

@@ -1,4 +1,4 @@
-//! What stands beside a rule and is allowed: the decoder is strict, not narrow.
+//! What is beside a rule and is allowed: the decoder is strict, not narrow.
 
 use super::build::{
     V5, V311, connect, decode, decode_after_connect, packet, properties, protocol, string_property,

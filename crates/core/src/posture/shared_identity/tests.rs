@@ -17,7 +17,7 @@ pub(super) fn lamp() -> DeviceId {
     "lamp".parse().unwrap()
 }
 
-/// Each of these machines in turn takes the session of the one before, which was heard a second ago; `s` apart.
+/// Each of these machines in turn takes the session of the one before, which was active a second ago; `s` apart.
 fn relay(known: &mut SharedIdentities, machines: &[Machine], s: i64) -> usize {
     let mut told = 0;
     for (n, pair) in machines.windows(2).enumerate() {
@@ -82,7 +82,7 @@ fn two_that_come_back_by_turns_are_two_by_address_or_by_program() {
     let finding = found(&[here, there, here, there], 120).unwrap();
     assert_eq!(
         finding.what,
-        "Two machines use the identity of lamp by turns: 10.0.0.1 and 10.0.0.2, last at 1970-01-12T13:52:40Z."
+        "Two machines alternate in using the identity of lamp: 10.0.0.1 and 10.0.0.2, last at 1970-01-12T13:52:40Z."
     );
     assert!(finding.remedy.contains("`hearthkey device suspend lamp`"));
     assert_eq!(finding.severity, Severity::High);

@@ -64,7 +64,7 @@ fn quoted(body: &str, quote: char) -> Option<(Zeroizing<String>, usize)> {
     None
 }
 
-/// The escapes of a double-quoted value. `\$` becomes `$$`, which stands for `$` in what follows.
+/// The escapes of a double-quoted value. `\$` becomes `$$`, which represents `$` in what follows.
 fn escapes(inner: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(2 * inner.len()));
     let mut rest = inner;

@@ -101,7 +101,7 @@ fn block_end(text: &[u8], first: usize) -> usize {
     end
 }
 
-/// Hands over every byte of the block with the place that it comes from, until it is told to stop.
+/// Hands over every byte of the block with the place that it comes from, until it is asked to stop.
 fn each(source: &[u8], style: Style, visit: &mut dyn FnMut(usize, u8) -> bool) {
     let lines = || source.split_inclusive(|byte| *byte == b'\n');
     let Some(deep) = lines().find(|line| !is_blank(line)).map(indentation) else {

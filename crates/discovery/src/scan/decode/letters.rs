@@ -145,7 +145,7 @@ fn from_hex(digits: &[u8], bytes: &mut Vec<u8>) {
     );
 }
 
-/// Where the character at a position stands, others left out.
+/// The place of the character at a position, others left out.
 pub(super) fn nth_kept(source: &[u8], n: usize) -> usize {
     let mut kept = source
         .iter()

@@ -36,7 +36,7 @@ pub(super) fn stretch(
     }
 }
 
-/// Whether what stands at a place belongs to no stretch of an alphabet that is four sixths of `SPAN` long.
+/// Whether what is at a place belongs to no stretch of an alphabet that is four sixths of `SPAN` long.
 ///
 /// Words of a text are about as long as a step is, so that one character says little, and a branch on it is taken by
 /// chance. A long stretch has four in a row of seven places around the middle, a sixth of the span from one another.

@@ -38,7 +38,7 @@ fn unfit_body(max_bytes: usize) -> Failure {
     Failure::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         code::INVALID,
-        "The request cannot be understood.",
+        "The request is not valid.",
         format!("Its body is cut short, or longer than {max_bytes} bytes."),
         "Send less.",
     )
@@ -48,8 +48,8 @@ fn slow_body() -> Failure {
     Failure::new(
         StatusCode::REQUEST_TIMEOUT,
         code::TIMED_OUT,
-        "The request did not come in time.",
+        "The request took too long.",
         format!("Its body may take {} seconds.", BODY_TIMEOUT.as_secs()),
-        "Send it faster.",
+        "Send it again, faster.",
     )
 }

@@ -27,7 +27,7 @@ const DISCARDED_MAX_BYTES: usize = 4 * 1024 * 1024;
 const DISCARDED_FOR: Duration = Duration::from_secs(5);
 /// What is thrown away after the answer has gone out, in bytes: a stream that is reset at once takes its answer with it.
 const DISCARDED_AFTER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long: as long as a connection on which nothing goes on stays, because a client that stands still for some seconds
+/// How long: as long as a connection on which nothing goes on stays, because a client that pauses for some seconds
 /// would lose the answer it has not read yet.
 const DISCARDED_AFTER_FOR: Duration = IDLE_TIMEOUT;
 
@@ -58,7 +58,7 @@ pub(crate) async fn linger(request: Request, next: Next) -> Response {
 struct End(oneshot::Receiver<()>);
 
 impl End {
-    /// Resolves once nothing more of the body is waited for. Whoever has the body has to let go of it first.
+    /// Resolves once nothing more of the body is waited for. The holder of the body has to drop it first.
     async fn reached(self) {
         // The other end is dropped, and says nothing.
         let _ = self.0.await;

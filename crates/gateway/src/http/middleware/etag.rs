@@ -1,6 +1,6 @@
-//! The version of a thing, for whoever changes it after having looked (RFC 9110 §13.1.1).
+//! The version of a thing, for callers who change it after reading it (RFC 9110 §13.1.1).
 //!
-//! Everything that is decided about a thing is recorded, so the number of the newest record about it stands for what was
+//! Everything that is decided about a thing is recorded, so the number of the newest record about it represents what was
 //! decided when somebody looked. It is the `ETag` of the thing; a write that carries it as `If-Match` is refused once
 //! there is a newer one. What is merely seen, like the last address of a device, or refused, makes no version.
 
@@ -112,8 +112,8 @@ fn changed(thing: &str) -> Failure {
         StatusCode::PRECONDITION_FAILED,
         code::CHANGED_MEANWHILE,
         "It has changed since you looked.",
-        format!("What If-Match names is not the newest version of {thing}. Nothing was done."),
-        "Look at it again, and decide anew.",
+        format!("If-Match does not name the newest version of {thing}. Nothing was done."),
+        "Look at it again, then decide.",
     )
 }
 

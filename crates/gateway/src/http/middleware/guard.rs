@@ -1,4 +1,4 @@
-//! What stands before every request over HTTPS: its name, its origin, its bearer, its bounds.
+//! What runs before every request over HTTPS: its name, its origin, its bearer, its bounds.
 //!
 //! The order is the point. Nothing is looked up for a request under a strange name, no body is kept
 //! of a stranger, and no handler runs that is not open to services.
@@ -272,7 +272,7 @@ impl Front {
         }
     }
 
-    /// Lets the router answer, once the whole body is there, and whoever asked is judged by what holds then.
+    /// Lets the router answer, once the whole body is there, and checks the caller by the rights at that time.
     async fn run(
         &self,
         request: Request,
@@ -283,7 +283,7 @@ impl Front {
         let pattern = pattern.as_ref().map_or("", MatchedPath::as_str);
         let policy = self.policy(request.method(), Some(pattern)).copied();
         if policy.is_some_and(|policy| policy.waits) {
-            // Whoever waits there works on nothing, and has places of their own.
+            // A waiting request uses no worker, and has places of its own.
             return Ok(next.run(bare(request)).await);
         }
         let name = caller.identity();
@@ -297,7 +297,7 @@ impl Front {
         let own = self.callers.enter(name).ok_or_else(busy_with_you)?;
         let _place = self.places.try_acquire().map_err(|_| busy())?;
         let mut response = next.run(request).await;
-        // Whoever was cut off while this waited, for the disk or for a bridge, learns nothing more.
+        // A caller whose access ended while this waited for the disk or a bridge gets no result.
         if response.status().is_success() {
             self.home.auth.is_still_in(caller)?;
         }
@@ -305,7 +305,7 @@ impl Front {
         Ok(response)
     }
 
-    /// Judges a request whose body has come as if it came now: whoever was cut off, or may do less, since its head came has
+    /// Judges a request whose body has come as if it came now: a caller whose access ended or was reduced since its head came has
     /// nothing done any more.
     fn judge_again(
         &self,
@@ -454,7 +454,7 @@ fn misdirected(why: Misdirected) -> Failure {
         code::MISDIRECTED,
         "The request is not for this gateway.",
         detail,
-        "Use a name that the gateway was started with as --host, and its port.",
+        "Use a name and the port that the gateway was started with. On the command line: `--host` sets them.",
     )
 }
 
@@ -463,9 +463,9 @@ fn cross_origin() -> Failure {
         StatusCode::FORBIDDEN,
         code::CROSS_ORIGIN,
         "A page in a browser may not do this.",
-        "A write in the name of a person comes from a page of this gateway, and says so in its Origin header; \
-         one in the name of a service comes from no page.",
-        "Open the gateway's own address in the browser, or ask from a program with a token.",
+        "A person's write must come from a page of this gateway, with its Origin header; \
+         a service's write must not come from a page.",
+        "Open the gateway's own address in the browser, or use a program with a token.",
     )
 }
 
@@ -474,8 +474,8 @@ fn csrf() -> Failure {
         StatusCode::FORBIDDEN,
         code::CSRF,
         "The request does not come from your page.",
-        "A write carries in x-hearthkey-csrf what GET /api/v1/session answers as csrf.",
-        "Load the page again.",
+        "A write must carry the csrf value of GET /api/v1/session in x-hearthkey-csrf.",
+        "Reload the page.",
     )
 }
 
@@ -484,7 +484,7 @@ fn busy_with_you() -> Failure {
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
         "The gateway is busy with your other requests.",
-        format!("It works on {PER_CALLER_MAX} requests of one caller at a time."),
-        "Wait for their answers, then ask again.",
+        format!("It handles {PER_CALLER_MAX} requests of one caller at a time."),
+        "Wait for their responses, then try again.",
     )
 }

@@ -83,9 +83,9 @@ pub enum InvalidHost {
     /// There is nothing.
     #[error("a --host is empty. {NAME_IT}")]
     Empty,
-    /// It stands for every address of this machine, or for many machines.
+    /// It represents every address of this machine, or many machines.
     #[error(
-        "{0} stands for many addresses, and nothing can connect to it. Use it for --mqtt and --http alone. {NAME_IT}"
+        "{0} means many addresses, and nothing can connect to it. Use it for --mqtt and --http alone. {NAME_IT}"
     )]
     Wildcard(String),
     /// There is more than a name: a scheme, a port or a path.

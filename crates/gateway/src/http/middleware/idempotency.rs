@@ -1,4 +1,4 @@
-//! The same answer to the same request: whoever did not hear it may ask again, and nothing is made twice
+//! The same answer to the same request: a client that did not receive it may retry, and nothing is made twice
 //! (draft-ietf-httpapi-idempotency-key-header-07).
 //!
 //! Answers are kept in memory, for they may hold a secret that is shown once. A home that was sealed or started anew has
@@ -190,9 +190,9 @@ fn underway() -> Failure {
     Failure::new(
         StatusCode::CONFLICT,
         code::CONFLICT,
-        "The same request is still being worked on.",
-        "Another one with its Idempotency-Key came before it and has no answer yet.",
-        "Ask again in a second.",
+        "The same request is still in progress.",
+        "An earlier one with the same Idempotency-Key is still in progress.",
+        "Try again in a second.",
     )
 }
 
@@ -200,9 +200,9 @@ fn too_many() -> Failure {
     Failure::new(
         StatusCode::TOO_MANY_REQUESTS,
         code::RATE_LIMITED,
-        "Too many requests of yours are being worked on.",
-        format!("{PER_CALLER_MAX} with an Idempotency-Key have no answer yet."),
-        "Ask again in a second.",
+        "Too many of your requests are in progress.",
+        format!("{PER_CALLER_MAX} with an Idempotency-Key are in progress."),
+        "Try again in a second.",
     )
 }
 
@@ -211,7 +211,7 @@ fn of_another() -> Failure {
         StatusCode::UNPROCESSABLE_ENTITY,
         code::KEY_REUSED,
         "The Idempotency-Key belongs to another request.",
-        "It came with another path or body within the last hour.",
+        "It was used with another path or body within the last hour.",
         "Use a new key for each new request.",
     )
 }

@@ -11,7 +11,7 @@ use crate::state::failure::Failure;
 #[derive(Clone, Copy)]
 pub(crate) struct Arrived(pub(crate) Stopwatch);
 
-/// What was begun is done, also if whoever asked has gone: between a commit and what follows from
+/// What was begun is finished, also if the caller has disconnected: between a commit and what follows from
 /// it in memory there is no way out. The first of all layers, so that it notes when the request arrived.
 pub(crate) async fn to_the_end(mut request: axum::extract::Request, next: Next) -> Response {
     let arrived = Arrived(Stopwatch::start());

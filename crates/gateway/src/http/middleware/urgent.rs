@@ -28,9 +28,9 @@ pub(crate) fn too_many_ends() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
-        "Too many of your requests that end access are being worked on.",
-        format!("{PER_CALLER_MAX} have no answer yet. This one was not begun."),
-        "Ask again in a second, or name many devices in one request.",
+        "Too many of your requests that end access are in progress.",
+        format!("{PER_CALLER_MAX} are in progress. This one was not started."),
+        "Try again in a second, or name many devices in one request.",
     )
 }
 

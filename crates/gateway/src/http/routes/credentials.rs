@@ -457,7 +457,7 @@ async fn posture(
     Ok(Json(gateway.home()?.posture.posture(&caller)?))
 }
 
-/// Accepts a finding: somebody answers for it.
+/// Accepts a finding: a person is responsible for it.
 #[utoipa::path(post, path = "/api/v1/findings/{id}/accept", params(("id" = String, Path)), request_body = api::AcceptanceRequest, responses((status = 200, body = api::Posture)))]
 async fn accept(
     State(gateway): Gate,
@@ -555,7 +555,7 @@ fn programs_are_local(visit: &Visit) -> Failure {
             "A command bridge runs a program on the gateway's machine, and {} may be on another.",
             visit.person.name
         ),
-        "Connect it on that machine: `hearthkey bridge connect command …`.",
+        "Connect it on that machine. On the command line: `hearthkey bridge connect command …`.",
     )
 }
 

@@ -81,7 +81,7 @@ async fn open_claim(
     Json(request): Json<api::ClaimRequest>,
 ) -> Answer<api::ClaimOpened> {
     let home = gateway.home()?;
-    // So that an unknown one is not found, whoever asks.
+    // So that an unknown one is reported as not found to every caller.
     home.vault.environment(&request.environment)?;
     Ok(Json(home.devices.open_claim(&caller, &request).await?))
 }

@@ -30,7 +30,7 @@ type Gate = State<Arc<Gateway>>;
 
 /// The longest wait, in seconds.
 const WAIT_MAX_S: u64 = 30;
-/// Records in one answer at most. Whoever is further behind fetches anew what it shows.
+/// Records in one answer at most. A client that is further behind reloads what it shows.
 const RECORDS_MAX: u32 = 200;
 
 /// The routes of this file.
@@ -43,7 +43,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 #[derive(Deserialize, IntoParams)]
 struct EventsQuery {
-    /// The cursor: `next` of the answer before. Without one, the present is told at once.
+    /// The cursor: `next` of the answer before. Without one, the current state is returned at once.
     after: Option<String>,
     /// How long to wait for something, in seconds, 30 at most.
     wait_s: Option<u64>,
@@ -102,7 +102,7 @@ async fn events(
         };
         return Ok(Json(present).into_response());
     };
-    let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is no cursor"))?;
+    let after = Cursor::parse(after).ok_or_else(|| Failure::invalid(&"this is not a cursor"))?;
     let wait = Duration::from_secs(query.wait_s.unwrap_or(25).min(WAIT_MAX_S));
     let place = served.waiters.enter(&caller).ok_or_else(too_many)?;
     // Whether something came or the time was up: the answer tells.
@@ -118,11 +118,11 @@ fn too_many() -> Failure {
     Failure::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::BUSY,
-        "Too many wait already.",
+        "Too many callers are waiting.",
         format!(
             "The gateway holds {WAITING_MAX} waits of people, and as many of services, {PER_CALLER_MAX} of one caller."
         ),
-        "Ask again in a few seconds.",
+        "Try again in a few seconds.",
     )
 }
 

@@ -115,9 +115,9 @@ impl Home {
                 kind: "approval".into(),
                 severity: "high".into(),
                 object: format!("device:{}", device.id),
-                what: "Its key waits for an approval.".into(),
-                why: "It stays outside until somebody has compared the key.".into(),
-                remedy: format!("Compare it with what the device shows, then run `hearthkey device approve {}`.", device.id),
+                what: "Its key is waiting for approval.".into(),
+                why: "It cannot connect until its key is compared and approved.".into(),
+                remedy: format!("Compare its fingerprint with the one on the device, then approve it. On the command line: `hearthkey device approve {}`.", device.id),
                 remedy_action: None,
             })
         });

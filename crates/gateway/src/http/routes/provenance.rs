@@ -23,7 +23,7 @@ use crate::http::gateway::Gateway;
 use crate::http::routes::events::event;
 use crate::state::failure::Failure;
 
-/// Records that are told of one device.
+/// Records that are listed for one device.
 const HISTORY_MAX: usize = 100;
 
 /// The routes of this file.

@@ -52,11 +52,11 @@ impl Process {
             }
             error @ RunError::Moved(_) => Failure::refused(
                 &error,
-                "Stop the gateway, and start it on the directory that is its own.",
+                "Stop the gateway, and start it with its own directory.",
             ),
             RunError::Home(error) => {
                 tracing::error!(%error, "the home could not be unsealed");
-                Failure::refused(&error, "Then unseal it again.")
+                Failure::refused(&error, "Fix that, then unseal it again.")
             }
             error => Failure::internal(&error),
         })?;
@@ -97,7 +97,7 @@ fn guessed_too_often() -> Failure {
     Failure::new(
         StatusCode::TOO_MANY_REQUESTS,
         code::RATE_LIMITED,
-        "There were too many attempts.",
+        "Too many attempts.",
         "Words that open nothing were tried too often by this user, or from this network.",
         "Wait five minutes. Other users of this machine are not held up by it.",
     )
@@ -110,7 +110,7 @@ fn ends_left(count: usize) -> Failure {
         count => format!("{count} ends of access are"),
     };
     Failure::refused(
-        &format!("{ends} not on the disk yet, and would be undone when the home is unsealed"),
-        "Free or mend the disk, then seal it. If it must be closed at once, stop the gateway: what is not on the disk then is let in again.",
+        &format!("{ends} not saved to disk yet, and would be undone when the home is unsealed"),
+        "Free space or repair the disk, then seal it. If it must be closed at once, stop the gateway: access that was ended but not saved is then restored.",
     )
 }

@@ -42,7 +42,7 @@ fn lies_elsewhere(id: &CredentialId) -> Failure {
     Failure::refused(
         &format!("the value of {} is not in this vault", id.name),
         &format!(
-            "Replace it where it lies, then say so: `hearthkey credential change {} --env {} --replaced`.",
+            "Replace it where it is stored, then mark it as replaced. On the command line: `hearthkey credential change {} --env {} --replaced`.",
             id.name, id.environment
         ),
     )
@@ -96,7 +96,7 @@ impl Vault {
         let overlap = overlap.map_err(|error| Failure::invalid(&error))?;
         if overlap.is_some_and(|overlap| overlap > OVERLAP_MAX) {
             return Err(Failure::invalid(
-                &"two values live side by side for 90 days at most",
+                &"two values can be valid for 90 days at most",
             ));
         }
         self.may_name_remote(caller, request.remote_id.as_deref())?;
@@ -125,8 +125,8 @@ impl Vault {
         };
         if is_longer && (caller.is_service() || is_critical && !is_fresh()?) {
             return Err(Failure::refused(
-                &"two values live side by side no longer than the credential's schedule has it",
-                "Leave --overlap out, or take a shorter one; a person changes the schedule.",
+                &"two values can be valid no longer than the credential's schedule allows",
+                "Use the overlap of the schedule, or a shorter one. A person can change the schedule. On the command line: leave out `--overlap`.",
             ));
         }
         let told = (id, known.credential.used_by.as_slice());
@@ -151,7 +151,9 @@ impl Vault {
             .transpose();
         let value = value.map_err(|error| Failure::invalid(&error))?;
         let value = match (value, request.generate) {
-            (Some(_), true) => return Err(Failure::invalid(&"a value is either given or made")),
+            (Some(_), true) => {
+                return Err(Failure::invalid(&"a value is either given or generated"));
+            }
             (Some(value), false) => NewValue::Here(value, Origin::Entered, remote_id),
             (None, true) => NewValue::Here(
                 making::make(known.credential.kind).await?,
@@ -182,7 +184,7 @@ impl Vault {
             if let Some(cost) = bridge.abilities.cost.filter(|_| !accept_cost) {
                 return Err(Failure::refused(
                     &format!("rotating {} has a cost: {cost}", credential.id.name),
-                    "If that is what you want, say it again with --accept-cost.",
+                    "If you accept the cost, confirm it. On the command line: `--accept-cost`.",
                 ));
             }
             return Ok(NewValue::FromBridge);
@@ -196,10 +198,10 @@ impl Vault {
         }
         Err(Failure::refused(
             &format!(
-                "nobody can make a new value for {}: no bridge is connected that can",
+                "a new value for {} cannot be created: no connected bridge can do it",
                 credential.id.name
             ),
-            "Have a new one issued and give it with --from-file FILE or -; or let the gateway make one with --generate; or connect the bridge with `hearthkey bridge connect`.",
+            "Have a new one issued and enter it, let the gateway generate one, or connect the bridge. On the command line: `--from-file FILE` or `-`, `--generate`, or `hearthkey bridge connect`.",
         ))
     }
 
@@ -226,14 +228,14 @@ impl Vault {
         } else {
             let remedy = match step {
                 Step::Switch => {
-                    "End the old value sooner with --overlap 0s; or undo it with `hearthkey credential rollback`."
+                    "End the old value now, or roll back. On the command line: `--overlap 0s`, or `hearthkey credential rollback`."
                 }
                 _ => {
-                    "See how far it is with `hearthkey credential show`; undo it with `hearthkey credential rollback`."
+                    "Wait until it has ended, or roll back. On the command line: `hearthkey credential show`, `hearthkey credential rollback`."
                 }
             };
             let why = format!(
-                "a rotation of {} is on its way: its next step is {}",
+                "a rotation of {} is in progress: its next step is {}",
                 id.name,
                 step.as_str()
             );
@@ -258,7 +260,7 @@ impl Vault {
         let leave = |change: Change, version: u32, what: &str| {
             change.vault(VaultWrite::Finding(leftover(id, version, what), now))
         };
-        const BY_HAND: &str = "If the bridge still takes it, end it there by hand.";
+        const BY_HAND: &str = "If the bridge still accepts it, end it there by hand.";
         for known in self.ctx.store().read(|registry| registry.versions(id))? {
             let of_it = [running.from_version, running.to_version].contains(&Some(known.version));
             let to = match known.state {
@@ -291,7 +293,7 @@ impl Vault {
         running.step = Step::Undone;
         running.ended_at = Some(now);
         running.notes.push(format!(
-            "given up by {}: another value was given",
+            "canceled by {}: another value was given",
             actor.name
         ));
         let entry = Entry::new(now, actor.clone(), "rotation.give_up", object(id))
@@ -339,7 +341,7 @@ impl Vault {
         let now = self.ctx.now();
         if beginning.by_itself && views::due(&known, now).is_none() {
             return Err(Failure::refused(
-                &format!("the credential {} is not due any more", id.name),
+                &format!("the credential {} is no longer due", id.name),
                 "Nothing needs to be done.",
             ));
         }
@@ -381,12 +383,11 @@ impl Vault {
             self.refuse_same(id, &version)?;
             let shared = self.shared_with(id, &version)?;
             if !shared.is_empty() {
-                // A rotation is shown to whoever may list the credential: with whom it shares stays in the record, and a
-                // service is not told whether it guessed right.
+                // A rotation is shown to callers who may list the credential: which others share its value stays in the record, and a
+                // service does not learn whether it guessed right.
                 if actor.sees_the_whole_home() {
                     rotation.notes.push(
-                        "the same value is in other credentials: `hearthkey check` names them"
-                            .into(),
+                        "other credentials have the same value; the findings name them".into(),
                     );
                 }
                 entry = entry.with("shared_with", shared);
@@ -405,8 +406,8 @@ impl Vault {
         match self.ctx.commit(change).await {
             Err(CommitError::Conflict) => {
                 return Err(Failure::refused(
-                    &format!("something else changed {} at the same moment", id.name),
-                    "See how it stands with `hearthkey credential show`.",
+                    &format!("something else changed {} at the same time", id.name),
+                    "Look at it again, then retry. On the command line: `hearthkey credential show`.",
                 ));
             }
             committed => committed?,
@@ -442,7 +443,7 @@ impl Vault {
             None => Ok(()),
             Some(known) => Err(Failure::refused(
                 &format!(
-                    "this is the value that {} has already, as version {}",
+                    "{} already has this value, as version {}",
                     id.name, known.version
                 ),
                 "Give a new one.",
@@ -495,7 +496,7 @@ impl Vault {
         let _turn = self.credential_turns.of(id).await;
         let Some(mut rotation) = self.ctx.store().read(|registry| registry.rotation(id))? else {
             return Err(Failure::refused(
-                &format!("no rotation of {} is on its way", id.name),
+                &format!("no rotation of {} is in progress", id.name),
                 "Nothing needs to be done.",
             ));
         };
@@ -507,15 +508,15 @@ impl Vault {
             );
             return Err(Failure::refused(
                 &why,
-                "Confirm when the step is switch: from then on the new value is given out.",
+                "Confirm at the step switch, when the new value is given out.",
             ));
         }
         if !rotation.dependents.iter().any(|known| known == dependent) {
             let known = rotation.dependents.join(", ");
-            let why = format!("{dependent:?} is none of the places that use {}", id.name);
+            let why = format!("{dependent:?} is not a place of use of {}", id.name);
             let remedy = match known.as_str() {
                 "" => {
-                    "It has none, and nothing to confirm: the rotation ends at its deadline.".into()
+                    "It has no places of use to confirm. The rotation ends at its deadline.".into()
                 }
                 _ => format!("They are: {known}."),
             };

@@ -124,7 +124,7 @@ impl Vault {
         match taken {
             Ok(()) | Err(Hindrance::Changed) => true,
             Err(Hindrance::Storage(why)) => {
-                tracing::warn!(credential = %id, why, "a rotation waits for the storage");
+                tracing::warn!(credential = %id, why, "a rotation is waiting for the storage");
                 tokio::time::sleep(STORAGE_WAIT).await;
                 false
             }
@@ -192,8 +192,8 @@ impl Vault {
                 "",
             );
             let finding = finding.saying(
-                format!("Its rotation waits at the step {}: {why}", rotation.step.as_str()),
-                format!("Put that right, then run `hearthkey credential rotate {} --env {}` again; or give it another value with --from-file FILE or -.", facts.id.name, facts.id.environment),
+                format!("Its rotation is held at the step {}: {why}", rotation.step.as_str()),
+                format!("Fix that, then rotate again; or enter another value. On the command line: `hearthkey credential rotate {} --env {}`, with `--from-file FILE` or `-` for another value.", facts.id.name, facts.id.environment),
             );
             change = change.vault(VaultWrite::Finding(finding, facts.now));
         }
@@ -225,7 +225,7 @@ impl Vault {
         }
     }
 
-    /// Remembers what a bridge tells while it works, for whoever looks.
+    /// Keeps what a bridge reports while it works, for readers of its progress.
     pub(super) fn listening(&self, id: &CredentialId) -> Progress {
         let (says, id) = (Arc::clone(&self.bridge_says), id.clone());
         Progress::new(move |step| {

@@ -1,7 +1,7 @@
 //! Telling places of use of rotations: those that are connected bridges and can be told.
 //!
-//! What is to be told is kept with the step that makes it true, so that neither a crash nor a place that is down loses
-//! it. Being told is not having switched: a place confirms as always.
+//! A pending notification is stored with the step that makes it true, so that neither a crash nor a place that is down loses
+//! it. A notification is not a switch: a place confirms as always.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::vault::Vault;
 use crate::vault::bridge_places::BridgePlaces;
 use crate::vault::credentials::object;
 
-/// Errands that are looked at at a time: one for each place, also those that are being told and hang.
+/// Errands that are looked at at a time: one for each place, also those that do not respond.
 const DUE_MAX: u32 = 1000;
 
-/// Tells the places that are to be told, until the home closes.
+/// Notifies the places of use, until the home closes.
 pub(crate) async fn tell_the_places(home: Arc<Vault>) {
     let mut stopping = home.ctx.stopping().subscribe();
     let telling = async {
@@ -45,7 +45,7 @@ pub(crate) async fn tell_the_places(home: Arc<Vault>) {
             {
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::error!(%error, "what is to be told could not be read");
+                    tracing::error!(%error, "the pending notifications could not be read");
                     continue;
                 }
             };
@@ -66,18 +66,18 @@ pub(crate) async fn tell_the_places(home: Arc<Vault>) {
             }
         }
     };
-    // What is given up half-way is told when the home opens.
+    // A notification that was interrupted is sent when the home opens.
     tokio::select! {
         () = telling => {}
         _ = stopping.wait_for(|stop| *stop) => {}
     }
 }
 
-/// Why a place has not heard.
+/// Why a place was not notified.
 enum Deaf {
     /// It gave no answer, or a wrong one.
     NotNow(String),
-    /// It cannot be told at all.
+    /// It cannot be notified at all.
     Never(String),
 }
 
@@ -101,16 +101,16 @@ fn not_told(news: &News, why: &str) -> Finding {
     let (place, event, version) = (&news.place, news.event, news.version);
     finding.saying(
         format!(
-            "{place} could not be told that version {version} is the current one ({event}): {why}"
+            "{place} could not be notified of the current version {version} ({event}): {why}"
         ),
         format!(
-            "Put that right: it is told again for an hour. Or have {place} fetch the value by hand."
+            "Fix that: the notification is retried for an hour. Or have {place} fetch the value by hand."
         ),
     )
 }
 
 impl Vault {
-    /// With the errands to the places that use a credential and can be told of what has become of its rotation.
+    /// With the errands to the places that use a credential and can be notified about its rotation.
     pub(super) fn with_news(
         &self,
         change: Change,
@@ -123,7 +123,7 @@ impl Vault {
                 .ctx
                 .store()
                 .read(|registry| registry.bridge(place, &id.environment));
-            // What stands in the way of one that is connected is found when it is told.
+            // What prevents one that is connected is found when it is notified.
             bridge.ok().flatten().is_some_and(|bridge| {
                 let connected = self.connected(bridge);
                 connected.map_or(true, |connected| connected.abilities.notify)
@@ -149,14 +149,14 @@ impl Vault {
             .store()
             .read(|registry| registry.bridge(&news.place, environment));
         let bridge = bridge.map_err(|error| Deaf::NotNow(error.to_string()))?;
-        let bridge = bridge.ok_or_else(|| Deaf::Never("it is not connected any more".into()))?;
+        let bridge = bridge.ok_or_else(|| Deaf::Never("it is no longer connected".into()))?;
         let connected = self
             .connected(bridge)
             .map_err(|failure| Deaf::NotNow(failure.0.detail))?;
         Ok(connected.connector.notify(news).await?)
     }
 
-    /// Tells a place, once it is on record that it is being told, and when it would be told again: a gateway that can
+    /// Notifies a place, once the attempt and the time of the next one are stored: a gateway that can
     /// write nothing down tells nothing over and over.
     async fn tell(&self, errand: &Errand) {
         let news = &errand.news;
@@ -174,7 +174,7 @@ impl Vault {
             Err(error) => Err(error),
         };
         if let Err(error) = kept {
-            tracing::warn!(%error, place = news.place, "what becomes of telling a place cannot be kept");
+            tracing::warn!(%error, place = news.place, "the outcome of a notification cannot be stored");
         }
     }
 

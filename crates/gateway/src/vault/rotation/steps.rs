@@ -112,7 +112,7 @@ impl Facts {
 
 pub(super) fn neither(new: &str, old: &str) -> Hindrance {
     Hindrance::Stuck(format!(
-        "neither value works: of the new one the bridge says {new:?}, of the old one {old:?}"
+        "neither value works: the bridge answers {new:?} for the new one and {old:?} for the old one"
     ))
 }
 
@@ -165,7 +165,7 @@ impl Vault {
         if in_place && facts.rotation.from_version.is_some() {
             note(
                 &mut next,
-                "the bridge ended the value before when it made the new one",
+                "the bridge ended the old value when it created the new one",
             );
         }
         let entry = facts
@@ -188,7 +188,7 @@ impl Vault {
     async fn have_made(&self, facts: &Facts, version: u32) -> Result<Untaken, Hindrance> {
         let Some(bridge) = &facts.bridge else {
             return Err(Hindrance::NotDone(
-                "the bridge is not connected any more. Connect it again".into(),
+                "the bridge is no longer connected. Connect it again".into(),
             ));
         };
         let id = &facts.id;
@@ -240,7 +240,7 @@ impl Vault {
             .store()
             .read(|registry| registry.sealed_value(&facts.id, Some(version)));
         let Some(sealed) = sealed.map_err(Failure::from)? else {
-            return Ok(Some(Verified::Fails("its value is gone".into())));
+            return Ok(Some(Verified::Fails("its value is missing".into())));
         };
         let held = self.held(&facts.id, &sealed)?;
         Ok(Some(bridge.connector.verify(&held).await?))
@@ -249,7 +249,7 @@ impl Vault {
     /// The new value is tried. If it works, it is the current one from here on, and the old one lives beside it.
     async fn take_verify(&self, facts: &Facts) -> Result<(), Hindrance> {
         let Some(to) = facts.rotation.to_version else {
-            return Err(Hindrance::Stuck("there is no new value to try".into()));
+            return Err(Hindrance::Stuck("there is no new value to test".into()));
         };
         let verdict = self.works(facts, to).await?;
         let turn = self.credential_turns.of(&facts.id).await;
@@ -291,16 +291,13 @@ impl Vault {
             if ends.is_some() && next.other_expires_at.is_none() {
                 note(
                     &mut next,
-                    "when the new value ends is not known: say it with `hearthkey credential change --expires`",
+                    "the end of the new value is unknown: set when it expires",
                 );
             }
             next.other_expires_at = ends;
         }
         if verdict.is_none() {
-            note(
-                &mut next,
-                "the new value was not tried: no connected bridge can",
-            );
+            note(&mut next, "not tested: no bridge connected");
         }
         let change =
             change.vault(facts.move_version(to, VersionState::Pending, VersionState::Current));
@@ -316,7 +313,7 @@ impl Vault {
             if let Err(failure) = self.ask(bridge, &known).await {
                 tracing::warn!(
                     why = failure.0.detail,
-                    "what a new value may do is not known"
+                    "the scopes of a new value are unknown"
                 );
             }
         }
@@ -375,7 +372,7 @@ impl Vault {
         let left = match rotation::may_end_old(tried, minted(to)) {
             true => self.end_version(facts, from).await?,
             false if facts.bridge.is_some() => Some(format!(
-                "version {from} was not ended, because nobody could try the new value: see that it works, then end the old one there by hand"
+                "version {from} was not ended, because the new value was not tested: check that it works, then end the old one there by hand"
             )),
             false => self.end_version(facts, from).await?,
         };
@@ -401,7 +398,7 @@ impl Vault {
         Ok(())
     }
 
-    /// With the end of a rotation, what was found before it began is no more: that it waits, and that its old value leaked.
+    /// With the end of a rotation, what was found before it began no longer exists: that it waits, and that its old value leaked.
     fn overtaken(&self, mut change: Change, facts: &Facts) -> Change {
         for (kind, seen_before) in [
             (FindingKind::RotationHeld, facts.now.after(Span::s(1))),
@@ -417,7 +414,7 @@ impl Vault {
         change
     }
 
-    /// Whether the bridge knows a value by a name that another version in use goes by, too: ending it there ends that one.
+    /// Whether the bridge has a value under a name that another version in use goes by, too: ending it there ends that one.
     pub(super) fn is_in_use_at_bridge(
         &self,
         id: &CredentialId,
@@ -442,7 +439,7 @@ impl Vault {
     ) -> Result<Option<String>, Hindrance> {
         let Some(bridge) = &facts.bridge else {
             return Ok(Some(format!(
-                "version {version} is not given out any more; if its issuer still takes it, end it there by hand"
+                "version {version} is no longer given out; if its issuer still accepts it, end it there by hand"
             )));
         };
         let sealed = self
@@ -463,7 +460,7 @@ impl Vault {
             return Ok(match bridge.abilities.verify {
                 true if matches!(bridge.connector.verify(&held).await?, Verified::Fails(_)) => None,
                 _ => Some(format!(
-                    "version {version} was not ended, because its bridge knows it by the same name as the value in use; see there that it works no more"
+                    "version {version} was not ended, because it has the same id at its bridge as the value in use; check there that it no longer works"
                 )),
             });
         }

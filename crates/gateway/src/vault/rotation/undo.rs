@@ -56,11 +56,8 @@ impl Vault {
         let step = rotation.step;
         if step == Step::Mint && rotation.asked && self.replaces_in_place(id)? {
             return Err(Failure::refused(
-                &format!(
-                    "the bridge is making a new value of {} in place of the one before",
-                    id.name
-                ),
-                "Wait until it has; or give another value with `hearthkey credential rotate --from-file FILE`.",
+                &format!("the bridge is replacing the value of {}", id.name),
+                "Wait until it has, or enter another value. On the command line: `hearthkey credential rotate --from-file FILE`.",
             ));
         }
         if !caller
@@ -81,23 +78,23 @@ impl Vault {
                         id.name,
                         step.as_str()
                     ),
-                    "Wait until it has ended, then run this again: the value before is brought back as a new version.",
+                    "Wait until it has ended, then roll back again: the earlier value becomes a new version.",
                 ));
             }
         };
         if self.is_ended_by_minting(id, rotation.to_version)? {
             return Err(Failure::refused(
                 &format!(
-                    "the bridge ended the value of {} before when it made the new one",
+                    "the bridge ended the earlier value of {} when it created the new one",
                     id.name
                 ),
-                "Wait until the rotation has ended, then replace the new value with `hearthkey credential rotate`.",
+                "Wait until the rotation has ended, then rotate again. On the command line: `hearthkey credential rotate`.",
             ));
         }
         if rotation.from_version.is_none() {
             return Err(Failure::refused(
-                &format!("the credential {} had no value before", id.name),
-                "Retire it with `hearthkey credential retire` if it is not wanted.",
+                &format!("the credential {} has no earlier value", id.name),
+                "Retire it if it is not needed. On the command line: `hearthkey credential retire`.",
             ));
         }
         let now = self.ctx.now();
@@ -146,7 +143,7 @@ impl Vault {
         let nothing = || {
             Failure::refused(
                 &format!("no earlier value of {} is kept", id.name),
-                "Replaced values are kept for 7 days. Give a new one with `hearthkey credential rotate`.",
+                "Replaced values are kept for 7 days. Rotate to a new one. On the command line: `hearthkey credential rotate`.",
             )
         };
         let last = last.ok_or_else(nothing)?;
@@ -157,7 +154,7 @@ impl Vault {
                     "version {} of {} was ended at its bridge",
                     last.version, id.name
                 ),
-                "Have a new one made with `hearthkey credential rotate`.",
+                "Rotate to a new value. On the command line: `hearthkey credential rotate`.",
             ));
         }
         let sealed = self
@@ -220,7 +217,7 @@ impl Vault {
         });
         note(
             &mut back,
-            format!("not undone: the value before does not work any more ({old})"),
+            format!("not undone: the earlier value no longer works ({old})"),
         );
         Ok(Some(back))
     }

@@ -88,7 +88,10 @@ impl Vault {
                 return;
             }
             Err(failure) => {
-                tracing::warn!(why = failure.0.detail, "what was made cannot be looked for");
+                tracing::warn!(
+                    why = failure.0.detail,
+                    "the created value cannot be looked up"
+                );
                 return;
             }
         }
@@ -106,7 +109,7 @@ impl Vault {
                     .remote_id
                     .as_deref()
                     .unwrap_or("without an id");
-                let what = format!("The bridge calls it {remote:?}. {what}");
+                let what = format!("Its id at the bridge is {remote:?}. {what}");
                 VaultWrite::Finding(leftover(id, untaken.version, &what), now)
             }
             _ => VaultWrite::Settled(leftover(id, untaken.version, "").id, now),
@@ -114,7 +117,7 @@ impl Vault {
         let ended = matches!(untaken.fate, Fate::Ended);
         let mut change = Change::record(entry.with("ended", ended)).vault(write);
         if !untaken.one_was_lost {
-            // It is the one that was not heard of.
+            // It is the one that was unknown.
             let unheard = unheard(id, rotation, "");
             change = change.vault(VaultWrite::Settled(unheard.id, now));
         } else {
@@ -125,7 +128,7 @@ impl Vault {
         match self.ctx.commit(change).await {
             Ok(_) => drop(locked(&self.minted).remove(&rotation)),
             Err(error) => {
-                tracing::warn!(%error, credential = %id, "what was made is not written down yet")
+                tracing::warn!(%error, credential = %id, "the created value is not stored yet")
             }
         }
     }
@@ -148,7 +151,7 @@ impl Vault {
             Ok(Some(bridge)) => bridge,
             Ok(None) => {
                 return Fate::Left(
-                    "Its bridge is not connected any more: end it there by hand.".into(),
+                    "Its bridge is no longer connected: end it there by hand.".into(),
                 );
             }
             Err(failure) => return Fate::Left(failure.0.detail),
@@ -162,7 +165,7 @@ impl Vault {
             Ok(false) => {}
             Ok(true) => {
                 return Fate::Left(
-                    "It goes by the same name there as the value in use: see there which of the two works, and give that one with `hearthkey credential rotate --from-file FILE`.".into(),
+                    "The bridge lists it under the same name as the value in use. Check there which of the two works, and enter that one. On the command line: `hearthkey credential rotate --from-file FILE`.".into(),
                 );
             }
             Err(failure) => return Fate::Left(failure.0.detail),
