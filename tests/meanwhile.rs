@@ -29,7 +29,7 @@ async fn begin(front: &Front, browser: &Browser<'_>, request: (&str, &str), body
     begin_as(front, &shown, request, body).await
 }
 
-/// The same, for whoever shows these headers.
+/// The same, with these headers.
 async fn begin_as(front: &Front, shown: &str, (method, path): (&str, &str), body: &Value) -> Begun {
     let body = body.to_string();
     let head = format!(

@@ -122,6 +122,9 @@ fn modules(crate_name: &str) -> BTreeMap<String, String> {
     };
     let files = files_below(src.to_str().unwrap()).into_iter();
     let files = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    // Tests in files of their own name what they try.
+    let is_test = |path: &PathBuf| path.ends_with("tests.rs") || path.ends_with("testing.rs");
+    let files = files.filter(|path| !is_test(path));
     files.filter_map(of_file).collect()
 }
 
@@ -219,14 +222,6 @@ fn named_by(module: &str, code: &str, modules: &BTreeMap<String, String>) -> BTr
             }
         }
     });
-    // What a room's own file takes from its parts: `use part::Thing`.
-    let parts = code.lines().filter_map(|line| {
-        let line = line.trim_start_matches("pub(crate) ");
-        let (part, _) = line.strip_prefix("use ")?.split_once("::")?;
-        let named: Vec<&str> = module.split("::").chain([part]).collect();
-        modules.contains_key(&named.join("::")).then_some(named)
-    });
-    let whole = whole.chain(parts);
     let file = |path: Vec<&str>| {
         let mut prefixes = (1..=path.len())
             .rev()
@@ -237,6 +232,20 @@ fn named_by(module: &str, code: &str, modules: &BTreeMap<String, String>) -> BTr
         .filter_map(file)
         .filter(|named| named != module)
         .collect()
+}
+
+/// The parts that a room's own file (`mod.rs`) takes things from: `use part::Thing`.
+fn parts_named_by(
+    module: &str,
+    code: &str,
+    modules: &BTreeMap<String, String>,
+) -> BTreeSet<String> {
+    let parts = code.lines().filter_map(|line| {
+        let line = line.trim_start_matches("pub(crate) ");
+        let (part, _) = line.strip_prefix("use ")?.split_once("::")?;
+        Some(format!("{module}::{part}"))
+    });
+    parts.filter(|part| modules.contains_key(part)).collect()
 }
 
 /// Files that name each other in a circle cannot be understood, or moved, one at a time.
@@ -259,6 +268,12 @@ fn no_files_of_a_crate_name_each_other_in_a_circle() {
             .iter()
             .map(|(name, code)| (name, named_by(name, code, &modules)))
             .collect();
+        // The files of its rooms hold the rooms' state: what that is made of must not name the room again.
+        if crate_name == "gateway" {
+            for (name, named) in &mut left {
+                named.extend(parts_named_by(name, &modules[*name], &modules));
+            }
+        }
         assert!(left.values().any(|named| !named.is_empty()), "{crate_name}");
         loop {
             let free = |named: &BTreeSet<String>| !named.iter().any(|name| left.contains_key(name));

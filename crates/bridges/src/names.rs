@@ -1,6 +1,6 @@
 //! The addresses of a bridge's name.
 //!
-//! The system's resolver is asked on a thread that cannot be called back: whoever gives up waiting leaves it behind. So each
+//! The system's resolver is asked on a thread that cannot be called back: a caller that gives up waiting leaves it behind. So each
 //! look-up holds a place until the resolver has answered, and a resolver that hangs holds these few threads and no more.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::limits::{LOOK_UP_PLACE_WAIT, LOOK_UPS_MAX};
 /// Places for look-ups of all bridges together.
 static PLACES: Semaphore = Semaphore::const_new(LOOK_UPS_MAX);
 
-/// The addresses of a host. Has no bound of its own but for the place: whoever asks puts one around the whole exchange.
+/// The addresses of a host. Has no bound of its own but for the place: the caller puts one around the whole exchange.
 pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);

@@ -56,7 +56,10 @@ impl Issuance {
                 0 => before,
                 _ => value(n)?,
             };
-            let version = self.home.vault.new_version(&id, 1, &value, &actor, now);
+            let version = self
+                .home
+                .vault
+                .new_version(&id, 1, &value, &actor.name, now);
             let version = version.map_err(|failure| BenchError::Refused(failure.0.to_string()))?;
             change = change
                 .vault(VaultWrite::Add(credential(id.clone(), n, now)))

@@ -40,6 +40,8 @@ pub(crate) mod revoke;
 pub(crate) mod rights;
 pub(crate) mod sighting;
 pub(crate) mod signs;
+#[cfg(test)]
+mod tests;
 pub(crate) mod views;
 pub(crate) mod waiting;
 

@@ -1,20 +1,26 @@
 //! A home for unit tests of use cases: real files in a temporary directory, a clock that is set by hand, and a broker that
 //! nobody can connect to. No socket is opened and nothing runs beside the test but what writes down ends of access.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hearthkey_broker::Broker;
+use hearthkey_api::{ClaimOpened, ClaimRequest};
+use hearthkey_broker::{Broker, ClaimAnswer};
+use hearthkey_core::audit::Record;
+use hearthkey_core::id::{ClaimId, Fingerprint};
 use hearthkey_core::role::{Act, Role};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::Store;
+use hearthkey_store::log_search::RecordFilter;
 use hearthkey_store::slots::{Slots, key_file};
 use tempfile::TempDir;
 
 use crate::auth::caller::Caller;
 use crate::auth::caller::tests::role_token;
 use crate::auth::permit::Permit;
+use crate::devices::enroll::Guest;
 use crate::home::Home;
 use crate::process::init::{InitSlot, init};
 use crate::process::loading::Loaded;
@@ -24,6 +30,17 @@ use crate::state::keep_writing_down;
 
 /// When homes of tests begin: 2026-11-01T00:00:00Z.
 const BEGINS_S: i64 = 1_793_491_200;
+
+/// Where devices of tests come from.
+pub(crate) const DEVICE: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 50_000);
+
+/// A CSR with a new key, in PEM.
+pub(crate) fn csr() -> Vec<u8> {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let asked = rcgen::CertificateParams::default().serialize_request(&key);
+    asked.unwrap().pem().unwrap().into_bytes()
+}
 
 /// The caller on the gateway's own machine.
 pub(crate) const HERE: Caller = Caller::Local { uid: 0, pid: None };
@@ -129,6 +146,53 @@ impl TestHome {
     /// Lets time go by.
     pub(crate) fn wait(&self, span: Span) {
         self.clock_ms.fetch_add(span.as_ms(), Ordering::Relaxed);
+    }
+
+    /// Opens a claim for a device of the generic profile, and gives its id and secret.
+    pub(crate) async fn claim(&self, device: &str, environment: &str) -> ClaimOpened {
+        let asked = ClaimRequest {
+            device: device.into(),
+            profile: "generic".into(),
+            environment: environment.into(),
+            owner: "anna".into(),
+            purpose: "a test".into(),
+            lifetime: "15m".into(),
+        };
+        self.devices.open_claim(&HERE, &asked).await.unwrap()
+    }
+
+    /// Enrolls a device: a claim, its secret, a key of its own. Gives its certificate's fingerprint.
+    pub(crate) async fn enroll(&self, device: &str, environment: &str) -> Fingerprint {
+        let claim = self.claim(device, environment).await;
+        let id: ClaimId = claim.claim.parse().unwrap();
+        let presented = self.devices.present(&id, claim.secret.as_bytes(), DEVICE);
+        assert_eq!(presented.await, ClaimAnswer::Admitted);
+        let guest = Guest {
+            claim: &id,
+            address: DEVICE,
+            connection: 1,
+        };
+        let outcome = self.devices.enroll(&guest, &csr(), false).await;
+        let answer = outcome.unwrap_or_else(|rejection| panic!("{rejection:?}"));
+        let device = device.parse().unwrap();
+        let certificates = self.ctx.store();
+        let certificates = certificates.read(|registry| registry.certificates_of(&device, 1));
+        assert!(!answer.is_empty());
+        certificates.unwrap()[0].fingerprint
+    }
+
+    /// The records of the audit log whose action is this, the oldest first.
+    pub(crate) fn records(&self, action: &str) -> Vec<Record> {
+        let filter = RecordFilter {
+            action: Some(action.to_owned()),
+            ..RecordFilter::default()
+        };
+        let size = self.audit.log_size();
+        let store = self.ctx.store();
+        let found = store.read(|registry| registry.search_records(&filter, (0, size), 1000));
+        let newest_first = found.unwrap().records;
+        let read = |(_, leaf): &(u64, Vec<u8>)| serde_json::from_slice(leaf).unwrap();
+        newest_first.iter().rev().map(read).collect()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

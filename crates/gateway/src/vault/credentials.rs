@@ -111,7 +111,7 @@ impl Vault {
         id: &CredentialId,
         version: u32,
         value: &Secret,
-        by: &Actor,
+        by: &str,
         at: Timestamp,
     ) -> Result<NewVersion, Failure> {
         let epoch = self
@@ -128,7 +128,7 @@ impl Vault {
             origin: Origin::Entered,
             remote_id: None,
             at,
-            by: by.name.clone(),
+            by: by.to_owned(),
             sealed: vault.seal_credential(&place, epoch.unwrap_or(1), value),
         })
     }
@@ -205,7 +205,8 @@ impl Vault {
             Source::Elsewhere(_) | Source::FromBridge => None,
         };
         if let Some((value, remote_id)) = given {
-            let mut version = self.new_version(&id, self.next_version(&id)?, value, &actor, now)?;
+            let mut version =
+                self.new_version(&id, self.next_version(&id)?, value, &actor.name, now)?;
             version.origin = credential.provenance.origin;
             self.refuse_remote_of_another(&id, remote_id.as_deref())?;
             version.remote_id = remote_id;

@@ -350,7 +350,11 @@ impl Vault {
 
     /// Ends every lease that somebody holds, because they may nothing any more. Gives how many could not be ended now,
     /// and end in their time.
-    pub(crate) async fn end_leases_of(self: &Arc<Self>, holder: &str, by: &Actor) -> usize {
+    pub(in crate::vault) async fn end_leases_of(
+        self: &Arc<Self>,
+        holder: &str,
+        by: &Actor,
+    ) -> usize {
         let leases = match self
             .ctx
             .store()
@@ -393,7 +397,7 @@ impl Vault {
     }
 
     /// Ends a lease: its child at the bridge first, then here. Gives what is left to do by hand.
-    pub(crate) async fn finish_lease(
+    pub(in crate::vault) async fn finish_lease(
         &self,
         lease: &Lease,
         actor: &Actor,
@@ -416,7 +420,7 @@ impl Vault {
     }
 
     /// Writes down that a lease has ended, and what is left of its child.
-    pub(crate) async fn close_lease(
+    pub(in crate::vault) async fn close_lease(
         &self,
         lease: &Lease,
         actor: &Actor,

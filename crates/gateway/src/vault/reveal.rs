@@ -427,7 +427,13 @@ impl Vault {
     }
 
     /// Counts a gift.
-    pub(crate) fn used(&self, change: Change, given: &Opened, by: &Actor, at: Timestamp) -> Change {
+    pub(in crate::vault) fn used(
+        &self,
+        change: Change,
+        given: &Opened,
+        by: &Actor,
+        at: Timestamp,
+    ) -> Change {
         change.vault(VaultWrite::Used {
             credential: given.id.clone(),
             version: given.sealed.version,
@@ -437,7 +443,7 @@ impl Vault {
     }
 
     /// Adds to the records of a change what is unusual about it.
-    pub(crate) fn noticing(
+    pub(in crate::vault) fn noticing(
         &self,
         mut change: Change,
         actor: &Actor,

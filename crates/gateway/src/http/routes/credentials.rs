@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::http::policy::{Thing, act, here, services};
-use crate::http::route::{Route, route};
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
-use hearthkey_api::{self as api, code};
+use hearthkey_api::{self as api};
 use hearthkey_core::credential::{Action, CredentialId, OWN_BRIDGES};
 use hearthkey_core::role::Act;
 use hearthkey_store::inventory::Filter;
@@ -15,8 +12,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use crate::auth::caller::{Caller, Visit};
+use crate::auth::caller::Caller;
 use crate::http::gateway::Gateway;
+use crate::http::policy::{Thing, act, here, services};
+use crate::http::route::{Route, route};
 use crate::state::failure::Failure;
 use crate::vault::credentials::{named, parsed};
 
@@ -56,23 +55,6 @@ pub(crate) fn routes() -> Vec<Route> {
             act(Act::CredentialReveal).in_environment().for_services(),
         ),
         route(
-            routes!(lease),
-            act(Act::CredentialLease)
-                .of(Thing::Credential)
-                .granted(Action::Lease),
-        ),
-        route(
-            routes!(leases),
-            act(Act::CredentialRead).anywhere().for_services(),
-        ),
-        route(
-            routes!(end_lease),
-            act(Act::CredentialRead)
-                .judged_by_use_case()
-                .for_services()
-                .ends_at_bridge(),
-        ),
-        route(
             routes!(rotate),
             act(Act::CredentialRotate)
                 .of(Thing::Credential)
@@ -106,46 +88,13 @@ pub(crate) fn routes() -> Vec<Route> {
             act(Act::CredentialRead).in_environment(),
         ),
         route(routes!(marks), services().anywhere()),
-        route(
-            routes!(findings),
-            act(Act::FindingRead).anywhere().for_services(),
-        ),
-        route(routes!(report), services().anywhere()),
-        route(
-            routes!(resolve),
-            act(Act::FindingAccept).judged_by_use_case(),
-        ),
-        route(routes!(posture), act(Act::FindingRead).anywhere()),
-        route(
-            routes!(accept),
-            act(Act::FindingAccept).judged_by_use_case(),
-        ),
-        route(
-            routes!(reopen),
-            act(Act::FindingAccept).judged_by_use_case(),
-        ),
-        route(
-            routes!(check_manifest),
-            act(Act::CredentialRead).anywhere().for_services(),
-        ),
-        route(routes!(bridges), act(Act::BridgeRead).anywhere()),
-        route(
-            routes!(connect_bridge),
-            act(Act::BridgeChange).anywhere().creates(),
-        ),
-        route(
-            routes!(test_bridge),
-            act(Act::BridgeChange).in_environment(),
-        ),
-        route(
-            routes!(disconnect_bridge),
-            act(Act::BridgeChange).in_environment().ends_at_bridge(),
-        ),
     ]
 }
 
 /// The credential that a path names, whether there is one or not: that is for who may to know.
-fn id((environment, bridge, key): (String, String, String)) -> Result<CredentialId, Failure> {
+pub(super) fn id(
+    (environment, bridge, key): (String, String, String),
+) -> Result<CredentialId, Failure> {
     named(&environment, &format!("{bridge}/{key}"))
 }
 
@@ -280,40 +229,6 @@ async fn reveal(
     ))
 }
 
-/// Lends a credential for a time: a child of it where the bridge can mint one.
-#[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/lease", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::LeaseRequest, responses((status = 200, body = api::Leased)))]
-async fn lease(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(path): Named,
-    Json(request): Json<api::LeaseRequest>,
-) -> Answer<api::Leased> {
-    let home = gateway.home()?;
-    let id = id(path)?;
-    Ok(Json(home.vault.lend(&caller, &id, request).await?))
-}
-
-/// Lists the leases that have not ended: an operator's all, a service's own.
-#[utoipa::path(get, path = "/api/v1/leases", responses((status = 200, body = api::LeaseList)))]
-async fn leases(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-) -> Answer<api::LeaseList> {
-    Ok(Json(gateway.home()?.vault.leases(&caller)?))
-}
-
-/// Ends a lease now.
-#[utoipa::path(post, path = "/api/v1/leases/{lease}/end", params(("lease" = String, Path)), responses((status = 200, body = api::LeaseView)))]
-async fn end_lease(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(lease): Path<String>,
-) -> Answer<api::LeaseView> {
-    Ok(Json(
-        gateway.home()?.vault.end_lease(&caller, &lease).await?,
-    ))
-}
-
 /// Begins a rotation, or goes on with one that waits for a person.
 #[utoipa::path(post, path = "/api/v1/environments/{environment}/credentials/{bridge}/{key}/rotate", params(("environment" = String, Path), ("bridge" = String, Path), ("key" = String, Path)), request_body = api::RotateRequest, responses((status = 200, body = api::RotationView)))]
 async fn rotate(
@@ -406,186 +321,6 @@ async fn rewrapped(
     Path(environment): Path<String>,
 ) -> Answer<api::RewrapView> {
     Ok(Json(gateway.home()?.vault.rewrap_progress(&environment)?))
-}
-
-/// What is wrong with the inventory, the worst first.
-#[utoipa::path(get, path = "/api/v1/findings", responses((status = 200, body = api::FindingList)))]
-async fn findings(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-) -> Answer<api::FindingList> {
-    Ok(Json(gateway.home()?.vault.findings(&caller)?))
-}
-
-/// Notes what a scan or an import saw.
-#[utoipa::path(post, path = "/api/v1/findings", request_body = api::FindingReport, responses((status = 200, body = api::FindingView)))]
-async fn report(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Json(request): Json<api::FindingReport>,
-) -> Answer<api::FindingView> {
-    Ok(Json(
-        gateway
-            .home()?
-            .vault
-            .report_finding(&caller, request)
-            .await?,
-    ))
-}
-
-/// Says that a finding was seen to.
-#[utoipa::path(post, path = "/api/v1/findings/{id}/resolve", params(("id" = String, Path)), request_body = api::AcceptRequest, responses((status = 200, body = api::FindingList)))]
-async fn resolve(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Json(request): Json<api::AcceptRequest>,
-) -> Answer<api::FindingList> {
-    let home = gateway.home()?;
-    home.vault
-        .resolve_finding(&caller.permitted(Act::FindingAccept)?, &id, &request.reason)
-        .await?;
-    Ok(Json(home.vault.findings(&caller)?))
-}
-
-/// What is not as it should be in the whole home, and what of it was accepted.
-#[utoipa::path(get, path = "/api/v1/posture", responses((status = 200, body = api::Posture)))]
-async fn posture(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-) -> Answer<api::Posture> {
-    Ok(Json(gateway.home()?.posture.posture(&caller)?))
-}
-
-/// Accepts a finding: a person is responsible for it.
-#[utoipa::path(post, path = "/api/v1/findings/{id}/accept", params(("id" = String, Path)), request_body = api::AcceptanceRequest, responses((status = 200, body = api::Posture)))]
-async fn accept(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Json(request): Json<api::AcceptanceRequest>,
-) -> Answer<api::Posture> {
-    let home = gateway.home()?;
-    Ok(Json(
-        home.posture.accept_finding(&caller, &id, &request).await?,
-    ))
-}
-
-/// Takes the acceptance of a finding back.
-#[utoipa::path(post, path = "/api/v1/findings/{id}/reopen", params(("id" = String, Path)), responses((status = 200, body = api::Posture)))]
-async fn reopen(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Answer<api::Posture> {
-    let home = gateway.home()?;
-    Ok(Json(home.posture.reopen_finding(&caller, &id).await?))
-}
-
-/// Checks the credentials that a repository's features use.
-#[utoipa::path(post, path = "/api/v1/manifest/check", request_body = api::Manifest, responses((status = 200, body = api::ManifestChecked)))]
-async fn check_manifest(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Json(manifest): Json<api::Manifest>,
-) -> Answer<api::ManifestChecked> {
-    Ok(Json(
-        gateway.home()?.vault.check_manifest(&caller, &manifest)?,
-    ))
-}
-
-/// Lists the bridges and what each can do.
-#[utoipa::path(get, path = "/api/v1/bridges", responses((status = 200, body = api::BridgeList)))]
-async fn bridges(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-) -> Answer<api::BridgeList> {
-    let mut list = gateway.home()?.vault.bridges()?;
-    list.bridges.retain(|bridge| {
-        let environment = bridge.environment.parse();
-        environment.is_ok_and(|name| caller.permit(Act::BridgeRead, &name).is_ok())
-    });
-    Ok(Json(list))
-}
-
-/// Connects a bridge, or changes how it is reached.
-#[utoipa::path(post, path = "/api/v1/bridges", request_body = api::BridgeRequest, responses((status = 200, body = api::BridgeView)))]
-async fn connect_bridge(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Json(request): Json<api::BridgeRequest>,
-) -> Answer<api::BridgeView> {
-    if let Ok(visit) = caller.person()
-        && request.kind == hearthkey_bridges::BridgeKind::Command.as_str()
-    {
-        return Err(programs_are_local(visit));
-    }
-    Ok(Json(
-        gateway
-            .home()?
-            .vault
-            .connect_bridge(&caller, request)
-            .await?,
-    ))
-}
-
-/// Asks a bridge about each of its credentials.
-#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/test", params(("environment" = String, Path), ("name" = String, Path)), responses((status = 200, body = api::BridgeTested)))]
-async fn test_bridge(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path((environment, name)): Path<(String, String)>,
-) -> Answer<api::BridgeTested> {
-    Ok(Json(
-        gateway
-            .home()?
-            .vault
-            .test_bridge(&caller.permitted(Act::BridgeChange)?, &environment, &name)
-            .await?,
-    ))
-}
-
-/// For a person who would have the gateway run a program of their choice.
-fn programs_are_local(visit: &Visit) -> Failure {
-    Failure::new(
-        StatusCode::FORBIDDEN,
-        code::FORBIDDEN,
-        "This is not open to people in a browser.",
-        format!(
-            "A command bridge runs a program on the gateway's machine, and {} may be on another.",
-            visit.person.name
-        ),
-        "Connect it on that machine. On the command line: `hearthkey bridge connect command …`.",
-    )
-}
-
-#[derive(Deserialize, IntoParams)]
-struct DisconnectQuery {
-    /// Whether its credentials are retired with it.
-    #[serde(default)]
-    retire: bool,
-}
-
-/// Disconnects a bridge.
-#[utoipa::path(post, path = "/api/v1/environments/{environment}/bridges/{name}/disconnect", params(("environment" = String, Path), ("name" = String, Path), DisconnectQuery), responses((status = 200, body = api::Disconnected)))]
-async fn disconnect_bridge(
-    State(gateway): Gate,
-    Extension(caller): Extension<Caller>,
-    Path((environment, name)): Path<(String, String)>,
-    Query(query): Query<DisconnectQuery>,
-) -> Answer<api::Disconnected> {
-    Ok(Json(
-        gateway
-            .home()?
-            .vault
-            .disconnect_bridge(
-                &caller.permitted(Act::BridgeChange)?,
-                &environment,
-                &name,
-                query.retire,
-            )
-            .await?,
-    ))
 }
 
 /// Retires what is used in one place only, and takes the place out of everything else.

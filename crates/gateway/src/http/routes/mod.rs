@@ -1,9 +1,12 @@
 //! The routes: parse, ask one use case, answer.
 
+pub(crate) mod bridges;
 pub(crate) mod bulk;
 pub(crate) mod credentials;
 pub(crate) mod devices;
 pub(crate) mod events;
+pub(crate) mod findings;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod overview;
 pub(crate) mod people;

@@ -1,7 +1,7 @@
 //! Sealing and unsealing a gateway that runs.
 //!
 //! Guesses at the words that open the home have a budget, as those at logins have: a user of this machine one of their own, and
-//! whoever comes over a network one of that network and one that all of them share, so that they hold up nobody here.
+//! callers over a network one of that network and one that all of them share, so that they hold up nobody here.
 
 use axum::http::StatusCode;
 use hearthkey_api::code;

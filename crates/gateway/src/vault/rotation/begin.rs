@@ -379,7 +379,8 @@ impl Vault {
             .because(rotation.reason.clone())
             .with("from_version", rotation.from_version);
         if let NewValue::Here(value, origin, remote_id) = value {
-            let mut version = self.new_version(id, self.next_version(id)?, &value, &actor, now)?;
+            let mut version =
+                self.new_version(id, self.next_version(id)?, &value, &actor.name, now)?;
             self.refuse_same(id, &version)?;
             let shared = self.shared_with(id, &version)?;
             if !shared.is_empty() {
@@ -417,7 +418,7 @@ impl Vault {
     }
 
     /// Has the bridge make the first value of a credential.
-    pub(crate) async fn begin_first(
+    pub(in crate::vault) async fn begin_first(
         &self,
         actor: Actor,
         known: &KnownCredential,

@@ -151,7 +151,7 @@ impl Vault {
             remote_id,
             lifetime,
         } = &made.minted;
-        let mut added = self.new_version(id, version, value, &Actor::gateway(), facts.now)?;
+        let mut added = self.new_version(id, version, value, &Actor::gateway().name, facts.now)?;
         added.state = VersionState::Pending;
         added.origin = Origin::Minted;
         added.remote_id.clone_from(remote_id);

@@ -1,0 +1,71 @@
+//! Use cases of devices, on a home that nobody can reach.
+
+use hearthkey_core::device::DeviceState;
+use hearthkey_core::id::DeviceId;
+use hearthkey_core::role::Act;
+use hearthkey_core::time::Span;
+
+use crate::process::testing::{TestHome, here, operator_in};
+use crate::state::clock::Stopwatch;
+
+fn id(device: &str) -> DeviceId {
+    device.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_enrolls_is_active_and_known_by_its_certificate() {
+    let home = TestHome::new().await;
+    let certificate = home.enroll("lamp", "home").await;
+    assert_eq!(
+        home.devices.standing(&id("lamp")).unwrap(),
+        DeviceState::Active
+    );
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_ok());
+    assert_eq!(home.records("device.enroll").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_device_is_out_at_once_and_comes_back_when_it_is_resumed() {
+    let home = TestHome::new().await;
+    let certificate = home.enroll("lamp", "home").await;
+    let permit = here(Act::DeviceChange);
+    let out = home
+        .devices
+        .suspend(&permit, &id("lamp"), Stopwatch::start())
+        .unwrap();
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_err());
+    assert!(out.ending.durable_in_time().await);
+    let state = home.devices.resume(&permit, &id("lamp")).await.unwrap();
+    assert_eq!(state, DeviceState::Active);
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leave_for_one_environment_takes_no_device_of_another() {
+    let home = TestHome::new().await;
+    home.enroll("lamp", "home").await;
+    let permit = operator_in("lab", Act::DeviceChange);
+    let refused = home
+        .devices
+        .suspend(&permit, &id("lamp"), Stopwatch::start());
+    assert_eq!(refused.err().unwrap().0.code, "not_found");
+    assert_eq!(
+        home.devices.standing(&id("lamp")).unwrap(),
+        DeviceState::Active
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_suspended_is_so_when_the_home_is_opened_again() {
+    let home = TestHome::new().await;
+    let certificate = home.enroll("lamp", "home").await;
+    let permit = here(Act::DeviceChange);
+    let out = home
+        .devices
+        .suspend(&permit, &id("lamp"), Stopwatch::start())
+        .unwrap();
+    assert!(out.ending.durable_in_time().await);
+    home.wait(Span::hours(1));
+    let home = home.reopened().await;
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_err());
+}
