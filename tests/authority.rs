@@ -91,7 +91,7 @@ async fn an_authority_that_a_critical_one_made_is_as_critical_and_so_is_what_it_
     let wide = ["*:read", "*:rotate", "*:lease", "*:list"];
     let wide = token(&rig, &front, "wide", &wide).await;
     let reveal = of("reveal", "sys/mine", &["--reason", "x"]);
-    let why = "a pattern does not reach it";
+    let why = "a pattern does not include it";
     is_refused(&rig, &wide, &reveal, why).await;
     is_refused(&rig, &wide, &of("rotate", "sys/mine", &[]), why).await;
     // Nothing of that ends with a bridge, nor with the word by which one is asked.

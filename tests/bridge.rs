@@ -357,7 +357,7 @@ async fn a_bridge_that_cannot_end_a_value_says_what_is_left_to_do() {
         leftover["what"]
             .as_str()
             .unwrap()
-            .contains("Version 1 may still work")
+            .contains("Version 1 is retired, but may still work")
     );
     let id = leftover["id"].as_str().unwrap();
     told(

@@ -169,7 +169,7 @@ async fn a_journal_that_is_gone_is_a_finding_until_its_devices_are_written_down_
     rig.start().await;
     let found = journal_findings(&rig).await;
     for said in [
-        "was missing when the home opened",
+        "was missing when the home was unlocked",
         "2 revoked or retired devices",
     ] {
         assert!(found[0].contains(said), "{found:?}");
@@ -285,7 +285,7 @@ async fn a_home_that_a_newer_program_has_written_is_not_opened_nor_unsealed_and_
         .unwrap();
     drop(database);
     assert_eq!(rig.fails_to_start().await, Some(1));
-    let why = "he database has schema 999, and this program knows schemas up to ";
+    let why = "he database has schema 999, and this program supports schemas up to ";
     assert!(rig.failure().contains(why), "{}", rig.failure());
     // Without its key file it waits for words.
     let (key, away) = (

@@ -22,7 +22,8 @@ use hearthkey_store::slots::{Slots, key_file};
 
 use crate::devices::enroll::Guest;
 use crate::home::Home;
-use crate::process::opening::{Door, HomeError, open};
+use crate::process::loading::{Door, HomeError};
+use crate::process::opening::open;
 use crate::state::new_serial;
 
 pub use credentials::{credential_name, has_expired};

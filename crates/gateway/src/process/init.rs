@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::devices::environments::keep_authority;
 use crate::process::data_dir::check_data_dir;
-use crate::process::opening::HomeError;
+use crate::process::loading::HomeError;
 use crate::process::socket::{SocketError, rehearse};
 use crate::state::clock::machine_time;
 use crate::state::new_serial;

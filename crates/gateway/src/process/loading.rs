@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use hearthkey_broker::{Broker, StateRow};
@@ -10,12 +11,13 @@ use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReaso
 use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{DeviceId, Fingerprint, HomeId, ProfileName, SerialNumber};
 use hearthkey_core::posture::witness::JournalOpened;
-use hearthkey_core::profile::{Newer, Profile, built_in_texts, newer};
+use hearthkey_core::profile::{InvalidProfile, Newer, Profile, built_in_texts, newer};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::journal::{Replay, Revocation};
-use hearthkey_store::{Opened, Store};
+use hearthkey_store::registry::ReadError;
+use hearthkey_store::{CommitError, OpenError, Opened, Store};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
@@ -28,7 +30,6 @@ use crate::devices::revoke::{Replayed, replayed};
 use crate::home::Home;
 use crate::mqtt::events::broker_rows;
 use crate::posture;
-use crate::process::opening::{Door, HomeError};
 use crate::process::witnesses::{Witness, gaps_are_recorded};
 use crate::state::clock::Clock;
 use crate::state::{Ctx, Parts};
@@ -36,6 +37,50 @@ use crate::trust::Trust;
 use crate::trust::authority::{TrustError, load_authority};
 use crate::trust::published::issuing;
 use crate::trust::server_tls::{Issuers, ServerTls};
+
+/// Why a home does not open.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each carries the message of its cause.
+pub enum HomeError {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("a profile in the registry is damaged: {0}. Restore a backup")]
+    Profile(#[from] InvalidProfile),
+    #[error(
+        "{address} cannot be listened on: {source}. Choose another --mqtt address, or end what uses it"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error(
+        "{address} cannot be listened on: {source}. Choose another --http address, or end what uses it"
+    )]
+    ListenHttp {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the broker cannot start: {0}")]
+    Broker(#[from] hearthkey_broker::StartError),
+}
+
+/// Where and as whom a home opens its listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Door {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) mqtt: SocketAddr,
+    pub(crate) http: Option<SocketAddr>,
+    pub(crate) connections_max: Option<u32>,
+    pub(crate) hosts: Vec<String>,
+    /// Whether a key file opens the home.
+    pub(crate) key_file: bool,
+}
 
 /// A home that nobody can reach yet.
 pub(crate) struct Loaded {

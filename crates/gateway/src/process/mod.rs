@@ -4,7 +4,7 @@ pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;
 pub(crate) mod init;
-mod loading;
+pub(crate) mod loading;
 pub(crate) mod opening;
 mod outbox;
 pub(crate) mod run;

@@ -1,75 +1,27 @@
 //! Opening a home: from a root key to a running door.
 
-use crate::state::keep_writing_down;
 use crate::state::locked;
-use crate::trust::authority::TrustError;
+use crate::state::write_down::keep_writing_down;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
 use hearthkey_core::id::{EnvironmentName, HomeId};
-use hearthkey_core::profile::InvalidProfile;
 use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_pki::CaRole;
+use hearthkey_store::Store;
 use hearthkey_store::change::Change;
 use hearthkey_store::keys::RootKey;
-use hearthkey_store::registry::ReadError;
-use hearthkey_store::{CommitError, OpenError, Store};
 use tokio::time::timeout;
 
 use crate::home::Home;
 use crate::http::listener;
 use crate::mqtt::events::{remember, work};
-use crate::process::loading::Loaded;
+use crate::process::loading::{Door, HomeError, Loaded};
 use crate::process::{outbox, schedule};
 use crate::state::clock::Clock;
 use crate::state::endings::PATIENCE;
-
-/// Why a home does not open.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // Each carries the message of its cause.
-pub enum HomeError {
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error("a profile in the registry is damaged: {0}. Restore a backup")]
-    Profile(#[from] InvalidProfile),
-    #[error(
-        "{address} cannot be listened on: {source}. Choose another --mqtt address, or end what uses it"
-    )]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
-    #[error(
-        "{address} cannot be listened on: {source}. Choose another --http address, or end what uses it"
-    )]
-    ListenHttp {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
-    #[error("the broker cannot start: {0}")]
-    Broker(#[from] hearthkey_broker::StartError),
-}
-
-/// Where and as whom a home opens its listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Door {
-    pub(crate) data_dir: PathBuf,
-    pub(crate) mqtt: SocketAddr,
-    pub(crate) http: Option<SocketAddr>,
-    pub(crate) connections_max: Option<u32>,
-    pub(crate) hosts: Vec<String>,
-    /// Whether a key file opens the home.
-    pub(crate) key_file: bool,
-}
 
 /// Opens a home and starts all that runs in it.
 pub(crate) async fn open(

@@ -23,10 +23,10 @@ use crate::auth::permit::Permit;
 use crate::devices::enroll::Guest;
 use crate::home::Home;
 use crate::process::init::{InitSlot, init};
+use crate::process::loading::Door;
 use crate::process::loading::Loaded;
-use crate::process::opening::Door;
 use crate::state::clock::Clock;
-use crate::state::keep_writing_down;
+use crate::state::write_down::keep_writing_down;
 
 /// When homes of tests begin: 2026-11-01T00:00:00Z.
 const BEGINS_S: i64 = 1_793_491_200;

@@ -30,10 +30,9 @@ pub(crate) mod keyed_locks;
 mod lock;
 pub(crate) mod shares;
 pub(crate) mod url;
-mod write_down;
+pub(crate) mod write_down;
 
 pub(crate) use lock::locked;
-pub(crate) use write_down::keep_writing_down;
 
 /// What all areas of an unsealed home share.
 pub(crate) struct Ctx {

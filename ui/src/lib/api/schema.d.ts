@@ -701,7 +701,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Accepts a finding: somebody answers for it. */
+        /** Accepts a finding: a person is responsible for it. */
         post: operations["post_findings_id_accept"];
         delete?: never;
         options?: never;
@@ -1735,7 +1735,7 @@ export interface components {
             cost?: string | null;
             /** @description Make a new value. */
             mint: boolean;
-            /** @description Be told of rotations of what is used there. */
+            /** @description Be notified of rotations of what is used there. */
             notify: boolean;
             /** @description End a value. */
             revoke: boolean;
@@ -1751,7 +1751,7 @@ export interface components {
         };
         /** @description `POST /api/v1/findings/{id}/accept`. */
         AcceptanceRequest: {
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description Why. */
             reason: string;
@@ -1764,7 +1764,7 @@ export interface components {
             at: string;
             /** @description Who said so. */
             by: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description Why. */
             reason: string;
@@ -1791,7 +1791,7 @@ export interface components {
             kind: string;
             /** @description Its name: the first part of its credentials' names. */
             name: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description What it is for. */
             purpose: string;
@@ -1835,7 +1835,7 @@ export interface components {
             kind: string;
             /** @description Its name. */
             name: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description What it is for. */
             purpose: string;
@@ -1851,7 +1851,7 @@ export interface components {
             certificates: number;
             /** @description The device. */
             device: string;
-            /** @description Where it stands now. */
+            /** @description Its state now. */
             from: string;
             /**
              * Format: int64
@@ -1999,7 +1999,7 @@ export interface components {
             environment: string;
             /** @description How long the claim may be used, like `15m`. */
             lifetime: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description Its profile. */
             profile: string;
@@ -2046,7 +2046,7 @@ export interface components {
             expires_at?: string | null;
             /** @description Where the value lies, of one that is only recorded. */
             location?: string | null;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner?: string | null;
             /** @description What it is for. */
             purpose?: string | null;
@@ -2105,7 +2105,7 @@ export interface components {
             location?: string | null;
             /** @description Its name: `bridge/key`. */
             name: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description What it is for. */
             purpose: string;
@@ -2144,7 +2144,7 @@ export interface components {
             location?: string | null;
             /** @description Its name: `bridge/key`. */
             name: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description Whether the bridge says that it may do everything. */
             privileged: boolean;
@@ -2189,7 +2189,7 @@ export interface components {
             durable: boolean;
             /** @description Sessions that were dropped. */
             sessions_dropped: number;
-            /** @description Where it stands now. */
+            /** @description Its state now. */
             state: string;
         };
         /** @description `GET /api/v1/devices`. */
@@ -2252,7 +2252,7 @@ export interface components {
             last_address?: string | null;
             /** @description When it was last connected. */
             last_seen_at?: string | null;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description Its profile. */
             profile: string;
@@ -2346,11 +2346,11 @@ export interface components {
             /** @description Whether devices came or went. */
             connections: boolean;
             /**
-             * @description Whether something else is found about the home than before. Told of homes of a thousand devices and more, which are
+             * @description Whether something else is found about the home than before. Reported for homes of a thousand devices and more, which are
              *     judged beside the requests.
              */
             findings: boolean;
-            /** @description Whether more happened than is told: fetch anew what is shown. */
+            /** @description Whether more happened than is listed: reload what is shown. */
             missed: boolean;
             /** @description The cursor to ask with next. */
             next: string;
@@ -2386,7 +2386,7 @@ export interface components {
             remedy_action?: components["schemas"]["RemedyAction"] | null;
             /** @description `critical`, `high` or `medium`. */
             severity: string;
-            /** @description Since when it is known; none if it follows from the inventory as it stands. */
+            /** @description Since when it is known; none if it follows from the inventory as it is. */
             since?: string | null;
             /** @description What is wrong. */
             what: string;
@@ -2833,7 +2833,10 @@ export interface components {
             code: string;
             /** @description Why. */
             detail: string;
-            /** @description What to do about it. */
+            /**
+             * @description What to do about it. A sentence with a command or a flag in backticks is for the command line; other interfaces
+             *     leave it out.
+             */
             remedy: string;
             /**
              * Format: int32
@@ -2919,7 +2922,7 @@ export interface components {
             leases_ended: number;
             /** @description The credential. */
             name: string;
-            /** @description Values that the bridge was told to end. */
+            /** @description Values that the bridge was asked to end. */
             revoked_at_bridge: number;
             /** @description When its data keys are destroyed. */
             shred_at: string;
@@ -3031,7 +3034,7 @@ export interface components {
             accept_cost?: boolean;
             /** @description Whether the gateway is to make the value in the shape of its kind, though a bridge is connected. */
             generate?: boolean;
-            /** @description How long both values live side by side, if not as the policy says. */
+            /** @description How long both values are valid, if not as the policy says. */
             overlap?: string | null;
             /** @description Why. */
             reason?: string | null;
@@ -3052,7 +3055,7 @@ export interface components {
             every?: string | null;
             /** @description On these days: a weekday, `monthly`, `quarterly` or `yearly`; at midnight UTC. */
             on?: string | null;
-            /** @description How long both values live side by side, like `24h`. */
+            /** @description How long both values are valid, like `24h`. */
             overlap?: string | null;
         };
         /** @description A rotation. */
@@ -3280,7 +3283,7 @@ export interface components {
             made_by: string;
             /** @description What it is called. */
             name: string;
-            /** @description Who answers for it. */
+            /** @description Who is responsible for it. */
             owner: string;
             /** @description What it is for. */
             purpose: string;
@@ -3368,7 +3371,7 @@ export interface components {
         };
     };
     responses: {
-        /** @description A bridge did not do it, or could not be asked (RFC 9457) */
+        /** @description A bridge failed or could not be reached (RFC 9457) */
         Bridge: {
             headers: {
                 [name: string]: unknown;
@@ -3377,7 +3380,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description It is not what it was when it was looked at (RFC 9457) */
+        /** @description It has changed since it was read (RFC 9457) */
         Changed: {
             headers: {
                 [name: string]: unknown;
@@ -3395,7 +3398,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The request cannot be understood (RFC 9457) */
+        /** @description The request is not valid (RFC 9457) */
         Invalid: {
             headers: {
                 [name: string]: unknown;
@@ -3422,7 +3425,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is not said to be JSON (RFC 9457) */
+        /** @description The body is not declared as JSON (RFC 9457) */
         NotJson: {
             headers: {
                 [name: string]: unknown;
@@ -3431,7 +3434,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A rule forbids it as things stand (RFC 9457) */
+        /** @description A rule forbids it in the current state (RFC 9457) */
         Refused: {
             headers: {
                 [name: string]: unknown;
@@ -3440,7 +3443,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body did not come in time (RFC 9457) */
+        /** @description The body took too long (RFC 9457) */
         Slow: {
             headers: {
                 [name: string]: unknown;
@@ -3458,7 +3461,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description It was asked too often (RFC 9457) */
+        /** @description Too many requests (RFC 9457) */
         TooOften: {
             headers: {
                 [name: string]: unknown;
@@ -3467,7 +3470,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The gateway is sealed or busy, or its storage takes nothing (RFC 9457) */
+        /** @description The gateway is sealed or busy, or its storage fails (RFC 9457) */
         Unavailable: {
             headers: {
                 [name: string]: unknown;
@@ -3476,7 +3479,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A part of the body is not of the form it must have, or the Idempotency-Key belongs to another request (RFC 9457) */
+        /** @description A part of the body has the wrong form, or the Idempotency-Key belongs to another request (RFC 9457) */
         Unfit: {
             headers: {
                 [name: string]: unknown;
@@ -3485,7 +3488,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Nobody is known who asks: there is no session, or no token that is good (RFC 9457) */
+        /** @description The caller is not authenticated: there is no session and no valid token (RFC 9457) */
         Unknown: {
             headers: {
                 [name: string]: unknown;
@@ -3678,7 +3681,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -3717,7 +3720,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -3825,7 +3828,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -4063,7 +4066,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4104,7 +4107,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4173,7 +4176,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4208,7 +4211,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4243,7 +4246,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4312,7 +4315,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4347,7 +4350,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4382,7 +4385,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4441,7 +4444,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -4578,7 +4581,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4622,7 +4625,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4666,7 +4669,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4710,7 +4713,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4754,7 +4757,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4792,7 +4795,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -4931,7 +4934,7 @@ export interface operations {
     get_events: {
         parameters: {
             query?: {
-                /** @description The cursor: `next` of the answer before. Without one, the present is told at once. */
+                /** @description The cursor: `next` of the answer before. Without one, the current state is returned at once. */
                 after?: string | null;
                 /** @description How long to wait for something, in seconds, 30 at most. */
                 wait_s?: number | null;
@@ -5714,7 +5717,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -6146,9 +6149,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -6670,7 +6673,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Names the request: the same one within an hour is answered as before */
+                /** @description Names the request: a repeat within an hour gets the same response */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -6789,7 +6792,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -6824,7 +6827,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
@@ -6859,7 +6862,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of what was looked at; refused with 412 if it has changed since */
+                /** @description The `ETag` that was read; refused with 412 if the thing has changed since */
                 "if-match"?: string;
             };
             path: {
