@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { PATIENCE_MS, binary, endOf } from "./house.mjs";
 
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf";
@@ -90,9 +91,17 @@ export class Window {
     return found[ELEMENT];
   }
 
+  /** Clicks as soon as it can be clicked: what has just been drawn may be on its way to its place, or be drawn anew. */
   async click(xpath) {
-    const element = await this.find(xpath);
-    await this.ask("POST", `${this.session}/element/${element}/click`, {});
+    for (let left = 50; ; left -= 1) {
+      const element = await this.find(xpath);
+      try {
+        return await this.ask("POST", `${this.session}/element/${element}/click`, {});
+      } catch (error) {
+        if (left === 0 || !/not interactable|stale element|intercepted/.test(error.message)) throw error;
+        await sleep(100);
+      }
+    }
   }
 
   async type(label, text) {
