@@ -224,6 +224,24 @@ async fn an_auditors_token_reads_and_changes_nothing_and_a_developers_gives_no_v
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_developer_destroys_nothing_at_once_and_learns_no_number_of_another_environment() {
+    let (rig, front) = home().await;
+    for (device, environment) in [("lamp", "home"), ("plug", "home"), ("probe", "lab")] {
+        told(&rig, &claim(device, environment)).await;
+    }
+    added(&rig, "ci/key", "lab", b"two", &[]).await;
+    let role = ["--role", "developer", "--env", "lab"];
+    let developer = Away::with(&rig, &front, "bench", &role).await;
+    assert_eq!(developer.does(&["status"]).await["devices"], 1);
+    assert_eq!(told(&rig, &["status"]).await["devices"], 3);
+    let retire = ["credential", "retire", "ci/key", "--env", "lab"];
+    let at_once = [&retire[..], &["--grace", "0s"]].concat();
+    assert_eq!(developer.may_not(&at_once).await, "refused");
+    let in_a_day = [&retire[..], &["--grace", "1d"]].concat();
+    developer.does(&in_a_day).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_makes_a_token_that_reaches_further_than_they_do_themselves() {
     let (rig, front) = home().await;
     let create = |more: &[&str]| -> Vec<String> {

@@ -20,6 +20,7 @@ mod connection;
 mod device;
 mod farewell;
 mod hall;
+mod handshake;
 mod hello;
 mod keeper;
 mod memory;

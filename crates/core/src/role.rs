@@ -4,6 +4,7 @@
 //! and a role can be limited to some of them; the others concern the whole home. What is not in
 //! the table is not allowed.
 
+use crate::time::Span;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -248,7 +249,18 @@ impl fmt::Display for Mandate {
     }
 }
 
+/// What a developer leaves of a credential that they retire: until then another role can take the value back.
+pub const DEVELOPERS_GRACE: Span = Span::days(1);
+
 impl Mandate {
+    /// The shortest time after which a value may be destroyed that this role takes out of use.
+    pub fn shortest_grace(&self) -> Span {
+        match self.role {
+            Role::Developer => DEVELOPERS_GRACE,
+            _ => Span::ms(0),
+        }
+    }
+
     /// A role in these environments; in all of them if none are named.
     pub fn new(
         role: Role,
@@ -386,6 +398,15 @@ mod tests {
             ],
         ),
     ];
+
+    #[test]
+    fn a_developer_destroys_nothing_at_once() {
+        let lab = BTreeSet::from(["lab".parse().unwrap()]);
+        let developer = Mandate::new(Role::Developer, lab.clone()).unwrap();
+        assert_eq!(developer.shortest_grace(), DEVELOPERS_GRACE);
+        let operator = Mandate::new(Role::Operator, lab).unwrap();
+        assert_eq!(operator.shortest_grace(), Span::ms(0));
+    }
 
     #[test]
     fn each_role_may_do_what_is_said_of_it_and_nothing_else() {

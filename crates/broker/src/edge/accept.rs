@@ -20,11 +20,12 @@ use tokio_rustls::server::TlsStream;
 
 use crate::edge::arrived::Arrived;
 use crate::edge::farewell::farewell;
+use crate::edge::handshake;
 use crate::edge::hello::{self, HelloError};
 use crate::edge::shared::{Incoming, Shared};
 use crate::edge::socket::SharedTcp;
 use crate::edge::{claim, device, short_records};
-use crate::event::{Refusal, Who, clipped};
+use crate::event::{Refusal, Who};
 use crate::gate::Place;
 use crate::limits::Limits;
 use crate::protocol::{Decoder, DecoderLimits};
@@ -162,7 +163,7 @@ async fn greet(
             if let Some(tcp) = tcp {
                 farewell(tcp, &[]).await;
             }
-            let refusal = Refusal::Handshake(clipped(&error.to_string()));
+            let refusal = Refusal::Handshake(handshake::why(&error));
             return Err((shown.map(Who::Certificate), refusal));
         }
         Err(_) => return Err((None, Refusal::Timeout)),

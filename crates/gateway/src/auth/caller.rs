@@ -13,7 +13,7 @@ use hearthkey_core::id::{EnvironmentName, Fingerprint};
 use hearthkey_core::person::{Person, WebSession};
 use hearthkey_core::power::{Beyond, Power};
 use hearthkey_core::role::{Act, Mandate, Scope};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::token::Token;
 
 use crate::state::failure::Failure;
@@ -144,6 +144,11 @@ impl Caller {
                 None => crate::auth::forbidden::not_for_services(),
             }),
         }
+    }
+
+    /// The shortest time after which a value may be destroyed that the caller takes out of use.
+    pub(crate) fn shortest_grace(&self) -> Span {
+        self.mandate().map_or(Span::ms(0), Mandate::shortest_grace)
     }
 
     /// The refusal of what the caller may do nowhere.

@@ -45,7 +45,7 @@ mod leftovers;
 mod making;
 mod manifest;
 mod marks;
-mod out_of_use;
+pub(crate) mod out_of_use;
 mod reports;
 mod retire;
 mod reveal;

@@ -1,6 +1,7 @@
 //! A credential goes out of use: in memory at once, and written down then, see [`crate::state::endings`]. What it leaves behind, its
 //! versions and a rotation that runs, is settled once that is on the disk.
 
+use crate::auth::caller::Caller;
 use crate::vault::leftovers::leftover;
 use hearthkey_api::RetireRequest;
 use hearthkey_core::audit::{Actor, Entry};
@@ -45,6 +46,21 @@ impl Terms {
             .transpose()?;
         Ok(Self { grace, reason })
     }
+}
+
+/// Whether a caller may have the value destroyed so soon.
+pub(crate) fn judge_grace(caller: &Caller, request: &RetireRequest) -> Result<(), Failure> {
+    let (asked, shortest) = (Terms::of(request)?.grace, caller.shortest_grace());
+    if asked < shortest {
+        return Err(Failure::refused(
+            &format!(
+                "your role keeps a retired value for {} hours at least",
+                shortest.as_ms() / 3_600_000
+            ),
+            "Ask for a longer grace period, or ask an operator or owner to retire it.",
+        ));
+    }
+    Ok(())
 }
 
 /// A credential that is out of use.

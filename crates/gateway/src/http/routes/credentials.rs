@@ -18,6 +18,7 @@ use crate::http::policy::{Thing, act, here, services};
 use crate::http::route::{Route, route};
 use crate::state::failure::Failure;
 use crate::vault::credentials::{named, parsed};
+use crate::vault::out_of_use::judge_grace;
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Gate = State<Arc<Gateway>>;
@@ -291,6 +292,7 @@ async fn retire(
     let home = gateway.home()?;
     let id = id(path)?;
     caller.permit(Act::CredentialRetire, &id.environment)?;
+    judge_grace(&caller, &request)?;
     let permit = caller.permitted(Act::CredentialRetire)?;
     home.vault
         .credential_id(id.environment.as_str(), id.name.as_str())?;

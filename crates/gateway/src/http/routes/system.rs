@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use hearthkey_api as api;
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Scope};
 use utoipa_axum::routes;
 
 use crate::auth::caller::Caller;
@@ -30,8 +30,15 @@ pub(crate) fn routes() -> Vec<Route> {
 
 /// How the gateway is; also while it is sealed.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = api::Status)))]
-async fn status(State(gateway): Gate) -> Answer<api::Status> {
-    Ok(Json(gateway.keeper()?.status()))
+async fn status(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Answer<api::Status> {
+    let mut status = gateway.keeper()?.status();
+    // Callers limited to some environments learn nothing of how much there is in others.
+    if let (Some(Scope::These(these)), Ok(home)) = (caller.scope(Act::HomeRead), gateway.home()) {
+        let these: Vec<_> = these.iter().cloned().collect();
+        let theirs = home.devices.device_summary(Some(&these));
+        (status.devices, status.sessions) = (theirs.total, theirs.connected as usize);
+    }
+    Ok(Json(status))
 }
 
 /// Drops every key from memory, and every session.
