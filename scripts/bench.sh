@@ -1,9 +1,11 @@
 #!/bin/sh
 # Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about seven minutes.
 set -eu
+# Each by itself: the program is measured as it is shipped, without the features that its measurements need.
 cargo build --locked --release --quiet
+cargo build --locked --release --quiet --package hearthkey-bench
 target="${CARGO_TARGET_DIR:-target}"
-bench() { "$target/release/hearthkey" bench "$@" --json; }
+bench() { "$target/release/hearthkey-bench" "$@"; }
 
 bench issue --concurrency 1 --count 5000
 bench issue --concurrency 16 --count 20000

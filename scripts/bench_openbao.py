@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""OpenBao's pki/sign under the load of `hearthkey bench issue`: raft storage, stored certificates,
+"""OpenBao's pki/sign under the load of `hearthkey-bench issue`: raft storage, stored certificates,
 an audit file, sixteen keep-alive connections on loopback. Prints one JSON value.
 
 Usage: bench_openbao.py BAO_BINARY COUNT CONCURRENCY

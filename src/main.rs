@@ -7,14 +7,6 @@
 //! 3 a scan found something; `credential run` ends as its command did, or with 126 or 127 if there is none to run.
 
 mod audience;
-mod bench;
-mod bench_http;
-mod bench_openbao;
-mod bench_peer;
-mod bench_screens;
-mod bench_traffic;
-mod bench_vault;
-mod bench_wire;
 mod bridge;
 mod check;
 mod claim;
@@ -138,8 +130,6 @@ enum Command {
     Log(log::Log),
     /// Print the HTTP contract, as OpenAPI 3.1.
     Openapi,
-    /// Measure issuing, connecting, publishing, revoking, reading or listing on this machine.
-    Bench(bench::Bench),
     /// Show how it works: a temporary home with real devices on loopback, end to end.
     Demo(demo::Demo),
     /// Print the completion script of a shell.
@@ -230,7 +220,6 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Trust(command) => command.obey(context).await,
             Command::Log(command) => command.obey(context).await,
             Command::Openapi => contract(context),
-            Command::Bench(bench) => bench.obey(context).await,
             Command::Demo(demo) => demo.obey(context).await,
             Command::Completions(completions) => completions.obey(context, self::command()),
             Command::Man(manual) => manual.obey(context, self::command()),

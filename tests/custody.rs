@@ -15,7 +15,7 @@ use crate::rotation::{at_step, current, rotate};
 use crate::vault::{added, home, records, refused, told};
 
 /// The database of a home that does not run, as somebody has it who holds its keys.
-fn stolen(rig: &Rig) -> Store {
+pub fn stolen(rig: &Rig) -> Store {
     let slots = Slots::read(&rig.data_dir).unwrap();
     let root = slots.unseal(&key_file(&rig.data_dir).unwrap()).unwrap();
     Store::open(&rig.data_dir, root, slots.home())

@@ -76,6 +76,7 @@ mod secrets;
 mod server;
 mod service;
 mod setback;
+mod shipped;
 mod siege;
 mod soak;
 mod stock;

@@ -1,10 +1,11 @@
 //! How a home is kept: what is found, why it matters, and who accepts it.
 
 use hearthkey_api::Events;
-use hearthkey_gateway::bench::Issuance;
+use hearthkey_store::change::{Change, Write};
 use serde_json::Value;
 
-use crate::guest::{add_profile, new_key, request};
+use crate::custody::stolen;
+use crate::guest::add_profile;
 use crate::rig::{Rig, json, until};
 
 /// What `check` says of the inventory. Every home of these stories has a key file and no backup, and is said to.
@@ -139,13 +140,27 @@ async fn what_belongs_to_somebody_who_has_gone_is_found() {
     assert_eq!(of_inventory(&rig).await, serde_json::json!([]));
 }
 
+/// Adds so many devices to the database of a home that does not run, all like its first one.
+async fn fill(rig: &Rig, count: usize) {
+    let store = stolen(rig);
+    let first = store.read(|registry| registry.devices("", 1)).unwrap();
+    let mut change = Change::default();
+    for n in 0..count {
+        let mut device = first[0].device.clone();
+        device.id = format!("stored-{n}").parse().unwrap();
+        change.writes.push(Write::Device(device));
+    }
+    store.commit(change).await.unwrap();
+    store.close();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_home_is_judged_beside_the_requests_and_whoever_waits_is_told_what_changed() {
     let mut rig = Rig::new().await;
-    let seeding = Issuance::open(&rig.data_dir).await.unwrap();
-    let csr = request(&new_key(), "seed");
-    seeding.seed("stored", 1_000, csr.as_bytes()).await.unwrap();
-    seeding.close().await;
+    rig.start().await;
+    rig.claim("lamp").await.unwrap();
+    rig.stop().await;
+    fill(&rig, 1_000).await;
     rig.start().await;
     assert_eq!(kinds(&check(&rig, &[]).await), ["key-file", "no-backup"]);
     let client = rig.client();

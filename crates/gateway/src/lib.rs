@@ -17,11 +17,12 @@
 
 mod audit;
 mod auth;
-pub mod bench;
 mod bulk;
 mod devices;
 mod home;
 mod http;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod mqtt;
 mod people;
 mod posture;

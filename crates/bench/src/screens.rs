@@ -1,27 +1,19 @@
 //! What the screens of the interface ask, in a home that is full.
 
 use hearthkey_api::SOCKET_FILE;
-use hearthkey_gateway::bench::Issuance;
 use serde_json::json;
 
-use crate::bench::{Found, csrs};
-use crate::bench_peer::{failed, make_directory, make_home, start_gateway};
-use crate::bench_vault::{Inventory, load_average};
+use crate::clock::Stopwatch;
 use crate::failure::Failure;
-use crate::stopwatch::Stopwatch;
+use crate::found::Found;
+use crate::issuing::full;
+use crate::program::Program;
+use crate::vault::{Inventory, load_average};
 
 /// Each request of each screen, one after the other over the socket, with so many devices.
-pub async fn screens(count: usize, stored: usize) -> Result<Found, Failure> {
-    let cannot = |error: hearthkey_gateway::bench::BenchError| failed("seeding failed", &error);
-    let directory = make_directory()?;
-    let home = make_home(directory.path()).await?;
-    let issuance = Issuance::open(&home).await.map_err(cannot)?;
-    issuance
-        .seed("stored", stored, &csrs(1)?[0])
-        .await
-        .map_err(cannot)?;
-    issuance.close().await;
-    let gateway = start_gateway(&home).await?;
+pub async fn screens(program: &Program, count: usize, stored: usize) -> Result<Found, Failure> {
+    let (_directory, home) = full(program, stored).await?;
+    let gateway = program.start(&home).await?;
     let mut inventory = Inventory::of(&home.join(SOCKET_FILE), gateway).await?;
     let middle = stored / 2;
     let list = "/api/v1/devices?limit=100";

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::bench_http::{Http, HttpError, Way, drive, request};
-use crate::bench_peer::{Process, failed, free_port};
-use crate::failure::Failure;
-use crate::stopwatch::Stopwatch;
+use crate::clock::Stopwatch;
+use crate::failure::{Failure, failed};
+use crate::http::{Http, HttpError, Way, drive, request};
+use crate::process::{Process, free_port};
 
 /// A running OpenBao that has been initialized.
 pub struct OpenBao {
@@ -19,10 +19,6 @@ pub struct OpenBao {
     /// How it is reached.
     pub way: Way,
     token: String,
-}
-
-fn odd(error: HttpError) -> Failure {
-    failed("OpenBao refused the request", &error)
 }
 
 impl OpenBao {
@@ -82,7 +78,9 @@ impl OpenBao {
         let watch = Stopwatch::start();
         loop {
             match self.call(method, path, body).await {
-                Err(error) if watch.elapsed().as_secs() > 20 => return Err(odd(error)),
+                Err(error) if watch.elapsed().as_secs() > 20 => {
+                    return Err(failed("OpenBao refused the request", &error));
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 Ok(answer) => return Ok(answer),
             }
@@ -115,7 +113,7 @@ impl OpenBao {
                 body.as_bytes(),
             ));
         }
-        drive(&self.way, lists).await.map_err(odd)?;
+        drive(&self.way, lists).await?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use hearthkey_store::change::Change;
 use hearthkey_store::keys::random;
 use hearthkey_store::vault_change::VaultWrite;
 
-use super::{BATCH, BenchError, Issuance};
+use super::{BATCH, Issuance, MeasureError};
 
 /// Credentials of one bridge.
 const KEYS_PER_BRIDGE: usize = 100;
@@ -38,11 +38,11 @@ pub fn has_expired(n: usize) -> bool {
 
 impl Issuance {
     /// Stores `count` credentials with a value each, in the environment `home`.
-    pub async fn add_credentials(&self, count: usize) -> Result<(), BenchError> {
-        let missing = || BenchError::Missing("room for such a credential");
+    pub async fn add_credentials(&self, count: usize) -> Result<(), MeasureError> {
+        let missing = || MeasureError::Missing("room for such a credential");
         let value = |n: usize| {
             let text = hearthkey_core::id::hex(random::<32>().as_slice());
-            Secret::new(text.into_bytes().into()).map_err(|_| BenchError::Refused(n.to_string()))
+            Secret::new(text.into_bytes().into()).map_err(|_| MeasureError::Refused(n.to_string()))
         };
         let now = self.home.ctx.now();
         let actor = hearthkey_core::audit::Actor::gateway();
@@ -60,7 +60,8 @@ impl Issuance {
                 .home
                 .vault
                 .new_version(&id, 1, &value, &actor.name, now);
-            let version = version.map_err(|failure| BenchError::Refused(failure.0.to_string()))?;
+            let version =
+                version.map_err(|failure| MeasureError::Refused(failure.0.to_string()))?;
             change = change
                 .vault(VaultWrite::Add(credential(id.clone(), n, now)))
                 .vault(VaultWrite::Version(id, version));

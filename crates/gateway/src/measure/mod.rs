@@ -1,5 +1,7 @@
 //! The issuing journey without the wire, to be measured: a CSR in, a durable certificate out. And a
 //! home that is full, for measurements from outside.
+//!
+//! Only with the feature `measure`, which `hearthkey-bench` turns on: the program has none of it.
 
 mod credentials;
 
@@ -34,7 +36,7 @@ const BATCH: usize = 512;
 /// Why a measurement did not take place.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each carries the message of its cause.
-pub enum BenchError {
+pub enum MeasureError {
     #[error(transparent)]
     Home(#[from] HomeError),
     #[error(transparent)]
@@ -58,9 +60,9 @@ pub struct Prepared(ClaimId);
 
 impl Issuance {
     /// Opens the home of a data directory that has a key file.
-    pub async fn open(data_dir: &Path) -> Result<Self, BenchError> {
+    pub async fn open(data_dir: &Path) -> Result<Self, MeasureError> {
         let slots = Slots::read(data_dir)?;
-        let way = key_file(data_dir).ok_or(BenchError::Missing("key file"))?;
+        let way = key_file(data_dir).ok_or(MeasureError::Missing("key file"))?;
         let door = Door {
             data_dir: data_dir.to_owned(),
             mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -74,20 +76,20 @@ impl Issuance {
             .parse()
             .ok()
             .and_then(|name| home.ctx.profile(&name));
-        let profile = profile.ok_or(BenchError::Missing("generic profile"))?;
+        let profile = profile.ok_or(MeasureError::Missing("generic profile"))?;
         Ok(Self { home, profile })
     }
 
-    fn device(&self, name: &str) -> Result<Device, BenchError> {
+    fn device(&self, name: &str) -> Result<Device, MeasureError> {
         let label = |text: &str| text.to_owned();
         Ok(Device {
             id: name
                 .parse()
-                .map_err(|_| BenchError::Missing("room for such a name"))?,
+                .map_err(|_| MeasureError::Missing("room for such a name"))?,
             state: DeviceState::Pending,
             environment: "home"
                 .parse()
-                .map_err(|_| BenchError::Missing("environment"))?,
+                .map_err(|_| MeasureError::Missing("environment"))?,
             profile: self.profile.name.clone(),
             owner: label("bench"),
             purpose: label("bench"),
@@ -108,7 +110,7 @@ impl Issuance {
     }
 
     /// Opens `count` claims for as many new devices.
-    pub async fn prepare(&self, prefix: &str, count: usize) -> Result<Vec<Prepared>, BenchError> {
+    pub async fn prepare(&self, prefix: &str, count: usize) -> Result<Vec<Prepared>, MeasureError> {
         let mut prepared = Vec::with_capacity(count);
         let mut change = Change::default();
         for n in 0..count {
@@ -132,7 +134,7 @@ impl Issuance {
     }
 
     /// The whole journey for one CSR, as a device's request makes it.
-    pub async fn issue(&self, prepared: &Prepared, csr: &[u8]) -> Result<(), BenchError> {
+    pub async fn issue(&self, prepared: &Prepared, csr: &[u8]) -> Result<(), MeasureError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let guest = Guest {
             claim: &prepared.0,
@@ -142,7 +144,7 @@ impl Issuance {
         let outcome = self.home.devices.enroll(&guest, csr, false).await;
         outcome
             .map(drop)
-            .map_err(|rejection| BenchError::Refused(rejection.message.to_owned()))
+            .map_err(|rejection| MeasureError::Refused(rejection.message.to_owned()))
     }
 
     fn order(
@@ -150,8 +152,8 @@ impl Issuance {
         device: &DeviceAccess,
         claim: &Claim,
         csr: &[u8],
-    ) -> Result<IssuanceOrder, BenchError> {
-        let key = read_csr(csr).map_err(|refusal| BenchError::Refused(refusal.to_string()))?;
+    ) -> Result<IssuanceOrder, MeasureError> {
+        let key = read_csr(csr).map_err(|refusal| MeasureError::Refused(refusal.to_string()))?;
         let facts = Facts {
             claim,
             device,
@@ -160,12 +162,12 @@ impl Issuance {
         };
         match decide(&facts, key, new_serial(), self.home.ctx.now()) {
             Decision::Issue(order) => Ok(order),
-            other => Err(BenchError::Refused(format!("{other:?}"))),
+            other => Err(MeasureError::Refused(format!("{other:?}"))),
         }
     }
 
     /// Reads CSRs, decides and signs in memory, on this thread alone; nothing is kept.
-    pub fn sign_in_memory(&self, csrs: &[Vec<u8>], count: usize) -> Result<(), BenchError> {
+    pub fn sign_in_memory(&self, csrs: &[Vec<u8>], count: usize) -> Result<(), MeasureError> {
         let device = self.device("in-memory")?;
         let (claim, device) = (self.claim(&device), self.access_of(&device));
         for csr in csrs.iter().cycle().take(count) {
@@ -173,13 +175,13 @@ impl Issuance {
             self.home
                 .devices
                 .sign(order)
-                .map_err(|r| BenchError::Refused(r.message.to_owned()))?;
+                .map_err(|r| MeasureError::Refused(r.message.to_owned()))?;
         }
         Ok(())
     }
 
     /// Stores `count` certificates of as many devices, all with the DER of one that was signed.
-    pub async fn seed(&self, prefix: &str, count: usize, csr: &[u8]) -> Result<(), BenchError> {
+    pub async fn seed(&self, prefix: &str, count: usize, csr: &[u8]) -> Result<(), MeasureError> {
         let mut change = Change::default();
         let model = self.device("model")?;
         let order = self.order(&self.access_of(&model), &self.claim(&model), csr)?;
@@ -187,7 +189,7 @@ impl Issuance {
             .home
             .devices
             .sign(order)
-            .map_err(|r| BenchError::Refused(r.message.into()))?;
+            .map_err(|r| MeasureError::Refused(r.message.into()))?;
         for n in 0..count {
             let device = Device {
                 state: DeviceState::Active,
@@ -211,13 +213,13 @@ impl Issuance {
     }
 
     /// The CA that signs the devices of `home`, in PEM, for a peer that verifies them itself.
-    pub fn issuer_pem(&self) -> Result<String, BenchError> {
+    pub fn issuer_pem(&self) -> Result<String, MeasureError> {
         let environment = self.device("any")?.environment;
         let issuer = self
             .home
             .ctx
             .issuer(&environment)
-            .ok_or(BenchError::Missing("issuing CA"))?;
+            .ok_or(MeasureError::Missing("issuing CA"))?;
         Ok(issuer.certificate().pem())
     }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use serde_json::json;
 
-use crate::bench::{Found, odd};
-use crate::bench_peer::{Broker, Stage, enroll, failed, local};
-use crate::bench_wire::{Wire, WireError, identity};
+use crate::clock::Stopwatch;
 use crate::failure::Failure;
-use crate::stopwatch::Stopwatch;
+use crate::found::Found;
+use crate::mosquitto;
+use crate::process::{Broker, local};
+use crate::program::Program;
+use crate::stage::{Stage, enroll};
+use crate::wire::{Wire, WireError, identity};
 
 /// Nothing more comes after so long.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -40,18 +43,15 @@ struct Heard {
 
 impl Traffic {
     /// Everybody publishes at the same time, everything reaches every subscriber.
-    pub async fn publish(self) -> Result<Found, Failure> {
-        let stage = Stage::open().await?;
-        let (peer, identities) = stage.broker(self.publishers, self.is_peer).await?;
+    pub async fn publish(self, program: &Program) -> Result<Found, Failure> {
+        let stage = Stage::open(program).await?;
+        let (peer, identities) = mosquitto::beside(&stage, self.publishers, self.is_peer).await?;
         let hubs = hubs(&stage, self.subscribers, peer.is_some()).await?;
         let broker = peer.as_ref().unwrap_or(&stage.gateway);
         let mut subscribers = Vec::new();
         for n in 0..self.subscribers {
             let mut subscriber = connect(broker, &hubs, ("hub", n)).await?;
-            subscriber
-                .subscribe("devices/#", self.qos)
-                .await
-                .map_err(odd)?;
+            subscriber.subscribe("devices/#", self.qos).await?;
             subscribers.push(subscriber);
         }
         let mut publishers = Vec::new();
@@ -73,13 +73,12 @@ impl Traffic {
             .map(|(n, wire)| tokio::spawn(speak(wire, n, how)))
             .collect();
         for task in speaking {
-            let said = task.await.map_err(|e| failed("a task panicked", &e))?;
-            said.map_err(odd)?;
+            task.await??;
         }
         let said_s = watch.elapsed().as_secs_f64();
         let (mut delivered, mut seconds) = (0, f64::EPSILON);
         for task in listening {
-            let heard = task.await.map_err(|e| failed("a task panicked", &e))?;
+            let heard = task.await?;
             delivered += heard.messages;
             seconds = heard.seconds.max(seconds);
         }
@@ -99,22 +98,22 @@ impl Traffic {
     }
 
     /// One device retains messages, another one reads all of them.
-    pub async fn retained(self) -> Result<Found, Failure> {
-        let stage = Stage::open().await?;
-        let (peer, identities) = stage.broker(1, self.is_peer).await?;
+    pub async fn retained(self, program: &Program) -> Result<Found, Failure> {
+        let stage = Stage::open(program).await?;
+        let (peer, identities) = mosquitto::beside(&stage, 1, self.is_peer).await?;
         let hubs = hubs(&stage, 1, peer.is_some()).await?;
         let broker = peer.as_ref().unwrap_or(&stage.gateway);
         let mut publisher = connect(broker, &identities, ("d", 0)).await?;
         for n in 0..self.count {
             let topic = format!("devices/d-0/{n}");
-            publisher.retain(&topic, &PAYLOAD).await.map_err(odd)?;
+            publisher.retain(&topic, &PAYLOAD).await?;
         }
         let mut reader = connect(broker, &hubs, ("hub", 0)).await?;
         let rss_before_kib = broker.process.rss_kib();
         broker.process.forget_peak();
         let cpu = broker.process.cpu_us();
         let watch = Stopwatch::start();
-        reader.subscribe("devices/#", self.qos).await.map_err(odd)?;
+        reader.subscribe("devices/#", self.qos).await?;
         let all = u64::from(self.count);
         let heard = listen(reader, all, watch).await;
         let details = json!({
@@ -139,7 +138,7 @@ async fn connect(
 ) -> Result<Wire, Failure> {
     let name = format!("{kind}-{n}");
     let wire = Wire::connect(broker.address, local(n), &identities[n], &name);
-    wire.await.map_err(odd)
+    Ok(wire.await?)
 }
 
 /// Devices that subscribe to everything, and whom they trust.
@@ -164,8 +163,8 @@ async fn hubs(
         hubs.push(match is_peer {
             false => own,
             true => {
-                let trust = stage.directory.path().join("mosquitto/server.crt");
-                identity(&directory, &trust).map_err(odd)?
+                let trust = stage.directory.path().join(mosquitto::SERVER_FILE);
+                identity(&directory, &trust)?
             }
         });
     }

@@ -5,31 +5,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hearthkey_api::{ProofKey, SOCKET_FILE, TokenCreated, TokenRequest};
-use hearthkey_gateway::bench::{Issuance, credential_name, has_expired};
+use hearthkey_gateway::measure::{Issuance, credential_name, has_expired};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bench::{Found, Latency};
-use crate::bench_http::{Http, HttpError, Way, drive, request};
-use crate::bench_openbao::OpenBao;
-use crate::bench_peer::{
-    Broker, Process, failed, make_directory, make_home, start_gateway, start_gateway_with_https,
-};
-use crate::failure::Failure;
-use crate::stopwatch::Stopwatch;
+use crate::clock::Stopwatch;
+use crate::failure::{Failure, failed};
+use crate::found::{Found, Latency};
+use crate::http::{Http, Way, drive, request};
+use crate::openbao::OpenBao;
+use crate::process::{Broker, Process};
+use crate::program::{Program, make_directory};
 
 /// Both sides take turns, so that neither has the better half of the time.
 const ROUNDS: usize = 3;
 /// The n-th read is of the credential so many steps on; prime, so that every one is read.
 const STEP: usize = 7919;
 const REVEAL: &str = "/api/v1/environments/home/reveal";
-
-fn odd(error: HttpError) -> Failure {
-    failed("a client failed", &error)
-}
 
 /// What reading found on one side.
 #[derive(Default)]
@@ -54,7 +50,7 @@ impl Reading {
         lists: Vec<Vec<Vec<u8>>>,
     ) -> Result<(), Failure> {
         let before = process.cpu_us();
-        let (seconds, us) = drive(way, lists).await.map_err(odd)?;
+        let (seconds, us) = drive(way, lists).await?;
         self.cpu_us += process.cpu_us() - before;
         self.seconds += seconds;
         self.us.extend(us);
@@ -109,25 +105,29 @@ fn local_reveal(name: &str) -> Vec<u8> {
     request("POST", REVEAL, head, &reveal_body(name))
 }
 
-async fn filled(directory: &Path, stored: usize) -> Result<std::path::PathBuf, Failure> {
-    let cannot = |error: hearthkey_gateway::bench::BenchError| failed("seeding failed", &error);
-    let home = make_home(directory).await?;
-    let issuance = Issuance::open(&home).await.map_err(cannot)?;
-    issuance.add_credentials(stored).await.map_err(cannot)?;
+async fn filled(
+    program: &Program,
+    directory: &Path,
+    stored: usize,
+) -> Result<std::path::PathBuf, Failure> {
+    let home = program.make_home(directory).await?;
+    let issuance = Issuance::open(&home).await?;
+    issuance.add_credentials(stored).await?;
     issuance.close().await;
     Ok(home)
 }
 
 /// Reads values, and the same of OpenBao if there is one, in turns.
 pub async fn read(
+    program: &Program,
     count: usize,
     concurrency: usize,
     stored: usize,
     openbao: Option<&Path>,
 ) -> Result<Found, Failure> {
     let directory = make_directory()?;
-    let home = filled(directory.path(), stored).await?;
-    let gateway = start_gateway(&home).await?;
+    let home = filled(program, directory.path(), stored).await?;
+    let gateway = program.start(&home).await?;
     let way = Way::Unix(home.join(SOCKET_FILE));
     let peer = match openbao {
         Some(program) => Some(OpenBao::start(program, &directory.path().join("openbao")).await?),
@@ -143,11 +143,9 @@ pub async fn read(
     };
     // Once through beforehand, so that neither side is measured cold.
     let warm = count / 4;
-    drive(&way, shared_out(warm, concurrency, ours))
-        .await
-        .map_err(odd)?;
+    drive(&way, shared_out(warm, concurrency, ours)).await?;
     if let Some(peer) = &peer {
-        drive(&peer.way, theirs(peer, warm)).await.map_err(odd)?;
+        drive(&peer.way, theirs(peer, warm)).await?;
     }
     let (mut own, mut other) = (Reading::default(), Reading::default());
     for _ in 0..ROUNDS {
@@ -176,13 +174,14 @@ pub async fn read(
 /// Reads values over HTTPS, each connection as a service with a token and a key of its own. The
 /// proofs are signed beforehand: a service does that on a machine of its own.
 pub async fn read_over_https(
+    program: &Program,
     count: usize,
     concurrency: usize,
     stored: usize,
 ) -> Result<Found, Failure> {
     let directory = make_directory()?;
-    let home = filled(directory.path(), stored).await?;
-    let (gateway, https) = start_gateway_with_https(&home).await?;
+    let home = filled(program, directory.path(), stored).await?;
+    let (gateway, https) = program.start_with_https(&home).await?;
     let client = hearthkey_api::Client::new(&home);
     let authority = format!("localhost:{}", https.port());
     let mut services = Vec::with_capacity(concurrency);
@@ -205,7 +204,7 @@ pub async fn read_over_https(
             services[worker].reveal(&picked(n, stored), &nonce)
         });
         if round == 0 {
-            drive(&way, lists).await.map_err(odd)?;
+            drive(&way, lists).await?;
         } else {
             reading.go_on(&gateway.process, &way, lists).await?;
         }
@@ -280,12 +279,9 @@ impl Service {
 
     /// What the gateway wants in proofs right after its start.
     async fn nonce(&self, way: &Way) -> Result<String, Failure> {
-        let mut http = Http::connect(way).await.map_err(odd)?;
+        let mut http = Http::connect(way).await?;
         let refused = http.exchange(&self.ask(&credential_name(0), None)).await;
-        let nonce = refused
-            .map_err(odd)?
-            .header("dpop-nonce")
-            .map(str::to_owned);
+        let nonce = refused?.header("dpop-nonce").map(str::to_owned);
         nonce.ok_or_else(|| failed("no nonce", &"the gateway gave none"))
     }
 }
@@ -315,10 +311,10 @@ pub fn load_average() -> f64 {
 }
 
 /// Lists, searches, shows and checks an inventory that is full, over the socket.
-pub async fn list(count: usize, stored: usize) -> Result<Found, Failure> {
+pub async fn list(program: &Program, count: usize, stored: usize) -> Result<Found, Failure> {
     let directory = make_directory()?;
-    let home = filled(directory.path(), stored).await?;
-    let gateway = start_gateway(&home).await?;
+    let home = filled(program, directory.path(), stored).await?;
+    let gateway = program.start(&home).await?;
     let mut inventory = Inventory::of(&home.join(SOCKET_FILE), gateway).await?;
     let (some, name) = (count.div_ceil(10), credential_name(stored / 2));
     let list = "/api/v1/credentials";
@@ -344,7 +340,7 @@ pub async fn list(count: usize, stored: usize) -> Result<Found, Failure> {
     for _ in 0..some {
         let watch = Stopwatch::start();
         let listed = inventory.all(&of_many).await?;
-        us.push(watch.elapsed().as_micros() as u64);
+        us.push(watch.elapsed_us());
         if listed < stored {
             return Err(failed("the list has an end too soon", &listed));
         }
@@ -381,8 +377,7 @@ pub struct Inventory {
 impl Inventory {
     /// The gateway behind a socket.
     pub async fn of(socket: &Path, gateway: Broker) -> Result<Self, Failure> {
-        let http = Http::connect(&Way::Unix(socket.to_owned())).await;
-        let http = http.map_err(odd)?;
+        let http = Http::connect(&Way::Unix(socket.to_owned())).await?;
         Ok(Self { http, gateway })
     }
 
@@ -398,11 +393,7 @@ impl Inventory {
 
     async fn get(&mut self, path: &str) -> Result<Vec<u8>, Failure> {
         let asked = request("GET", path, "host: hearthkey\r\n", b"");
-        self.http
-            .exchange(&asked)
-            .await
-            .and_then(|answer| answer.done())
-            .map_err(odd)
+        Ok(self.http.exchange(&asked).await?.done()?)
     }
 
     /// How long a request takes that is made so often, and how much it answers.
@@ -412,7 +403,7 @@ impl Inventory {
         for _ in 0..count {
             let watch = Stopwatch::start();
             bytes = self.get(path).await?.len();
-            us.push(watch.elapsed().as_micros() as u64);
+            us.push(watch.elapsed_us());
         }
         Ok(in_ms(Latency::of(us).as_ref(), bytes))
     }
@@ -427,9 +418,8 @@ impl Inventory {
         }
         let (mut listed, mut after) = (0, String::new());
         loop {
-            let body = self
-                .get(&format!("{path}&after={}", crate::url_path::encode(&after)))
-                .await?;
+            let after_it = utf8_percent_encode(&after, NON_ALPHANUMERIC);
+            let body = self.get(&format!("{path}&after={after_it}")).await?;
             let page: Page = serde_json::from_slice(&body)
                 .map_err(|error| failed("a page cannot be read", &error))?;
             listed += page.credentials.len();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::stopwatch::Stopwatch;
+use crate::clock::Stopwatch;
 
 /// Why the client gave up.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +181,7 @@ pub async fn drive(way: &Way, lists: Vec<Vec<Vec<u8>>>) -> Result<(f64, Vec<u64>
                 for request in &list {
                     let watch = Stopwatch::start();
                     http.exchange(request).await?.done()?;
-                    us.push(watch.elapsed().as_micros() as u64);
+                    us.push(watch.elapsed_us());
                 }
                 Ok::<_, HttpError>(us)
             })
