@@ -1,5 +1,10 @@
 //! How a write is applied, or why it is not.
 
+use hearthkey_core::time::Timestamp;
+use rusqlite::{ToSql, Transaction, params};
+
+use crate::vault::{SealedSecret, SecretName};
+
 /// Why a write did not happen.
 #[derive(Debug)]
 pub(crate) enum ApplyError {
@@ -37,4 +42,36 @@ pub(crate) fn misplaced(write: &dyn std::fmt::Debug) -> Result<(), ApplyError> {
     let name = name.split(|c: char| !c.is_alphanumeric()).next();
     let name = name.unwrap_or_default();
     Err(ApplyError::Defect(format!("{name} was not written")))
+}
+
+/// Runs a statement, and tells how many rows it changed.
+pub(crate) fn run(
+    tx: &Transaction<'_>,
+    sql: &str,
+    params: &[&dyn ToSql],
+) -> Result<usize, ApplyError> {
+    Ok(tx.prepare_cached(sql)?.execute(params)?)
+}
+
+/// Adds a sealed value in the row that it was sealed for.
+pub(crate) fn seal(
+    tx: &Transaction<'_>,
+    row: SecretName<'_>,
+    sealed: &SealedSecret,
+    at: Timestamp,
+) -> Result<(), ApplyError> {
+    run(
+        tx,
+        "INSERT INTO secret VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            row.kind,
+            row.name,
+            row.version,
+            sealed.epoch,
+            sealed.wrapped,
+            sealed.sealed,
+            at.as_ms()
+        ],
+    )?;
+    Ok(())
 }

@@ -6,8 +6,8 @@
 //!
 //! | question | module |
 //! | --- | --- |
-//! | how does a home open? | [`slots`], [`keys`] |
-//! | what can be changed? | [`change`] |
+//! | how does a home open? | [`slots`], [`keys`], `examination` |
+//! | what can be changed, and how is that written? | [`change`], `change_apply` |
 //! | what is known? | [`registry`], [`devices`], [`tokens`], [`people`] |
 //! | what was written down, and is it whole? | [`log`], [`log_check`], [`log_search`], [`log_count`], [`anchor`], [`journal`] |
 //! | how are the files beside the database opened and replaced? | [`files`] |
@@ -18,10 +18,12 @@ pub mod anchor;
 mod anchoring;
 mod apply;
 pub mod change;
+mod change_apply;
 mod connection;
 pub mod devices;
 mod effect;
 mod errands;
+mod examination;
 pub mod files;
 pub mod inventory;
 pub mod journal;
@@ -30,6 +32,7 @@ pub mod log;
 pub mod log_check;
 pub mod log_count;
 pub mod log_search;
+mod open_error;
 pub mod people;
 pub mod posture;
 mod reads;

@@ -7,7 +7,7 @@ use hearthkey_core::audit::{Outcome, Record};
 use hearthkey_core::time::Timestamp;
 use serde::Deserialize;
 
-use crate::change::NEWEST_DECISION;
+use crate::change_apply::NEWEST_DECISION;
 use crate::registry::{ReadError, Registry};
 
 /// Records that are looked at for one answer, at most.

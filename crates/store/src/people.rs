@@ -6,8 +6,11 @@ use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
 
-use crate::apply::{ApplyError, misplaced, one};
+use crate::apply::{ApplyError, misplaced, one, run};
 use crate::registry::{Json, ReadError, Registry, Text, time, time_if_any};
+pub use passkeys::StoredPasskey;
+
+mod passkeys;
 
 /// What can be changed about people.
 #[derive(Debug)]
@@ -73,23 +76,6 @@ pub enum PersonWrite {
         /// Begun before.
         begun: Timestamp,
     },
-}
-
-/// A passkey as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPasskey {
-    /// The credential id.
-    pub id: Vec<u8>,
-    /// The person's id.
-    pub person: String,
-    /// What the person calls it.
-    pub label: String,
-    /// Public key and counter, in JSON.
-    pub data: String,
-    /// When it was added.
-    pub created_at: Timestamp,
-    /// When it was last used.
-    pub last_used_at: Option<Timestamp>,
 }
 
 /// What a person has to log in with, beside passkeys.
@@ -193,49 +179,10 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), App
             params![person, hash.0, at.as_ms()],
         )
         .and_then(one),
-        PersonWrite::Passkey(_) | PersonWrite::PasskeyUsed { .. } | PersonWrite::EndPasskey(..) => {
-            apply_to_passkey(tx, write)
-        }
+        PersonWrite::Passkey(passkey) => passkeys::add(tx, passkey),
+        PersonWrite::PasskeyUsed { id, data, at } => passkeys::used(tx, id, data, *at),
+        PersonWrite::EndPasskey(person, id) => passkeys::end(tx, person, id),
         _ => apply_to_session(tx, write),
-    }
-}
-
-fn run(
-    tx: &Transaction<'_>,
-    sql: &str,
-    params: &[&dyn rusqlite::ToSql],
-) -> Result<usize, ApplyError> {
-    Ok(tx.prepare_cached(sql)?.execute(params)?)
-}
-
-fn apply_to_passkey(tx: &Transaction<'_>, write: &PersonWrite) -> Result<(), ApplyError> {
-    match write {
-        PersonWrite::Passkey(passkey) => run(
-            tx,
-            "INSERT OR IGNORE INTO passkey (id, person, label, data, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                passkey.id,
-                passkey.person,
-                passkey.label,
-                passkey.data,
-                passkey.created_at.as_ms()
-            ],
-        )
-        .and_then(one),
-        PersonWrite::PasskeyUsed { id, data, at } => run(
-            tx,
-            "UPDATE passkey SET data = ?2, last_used_at = ?3 WHERE id = ?1",
-            params![id, data, at.as_ms()],
-        )
-        .and_then(one),
-        PersonWrite::EndPasskey(person, id) => run(
-            tx,
-            "DELETE FROM passkey WHERE id = ?2 AND person = ?1",
-            params![person, id],
-        )
-        .and_then(one),
-        other => misplaced(other),
     }
 }
 
@@ -426,19 +373,6 @@ const SESSION: &str = "web_session.hash, web_session.id, web_session.person,
     web_session.created_at, web_session.last_used_at, web_session.fresh_until,
     web_session.address, web_session.agent";
 
-const PASSKEY: &str = "SELECT id, person, label, data, created_at, last_used_at FROM passkey";
-
-fn read_passkey(row: &Row<'_>) -> rusqlite::Result<StoredPasskey> {
-    Ok(StoredPasskey {
-        id: row.get(0)?,
-        person: row.get(1)?,
-        label: row.get(2)?,
-        data: row.get(3)?,
-        created_at: time(row, 4)?,
-        last_used_at: time_if_any(row, 5)?,
-    })
-}
-
 impl Registry<'_> {
     /// Everybody, those whose access has ended last, in the order of their names.
     pub fn people(&self) -> Result<Vec<Person>, ReadError> {
@@ -499,17 +433,6 @@ impl Registry<'_> {
             row.get::<_, i64>(0)
         })?;
         Ok(found.is_some())
-    }
-
-    /// A person's passkeys, the oldest first.
-    pub fn passkeys_of(&self, person: &str) -> Result<Vec<StoredPasskey>, ReadError> {
-        let sql = format!("{PASSKEY} WHERE person = ?1 ORDER BY created_at, id");
-        self.all(&sql, [person], read_passkey)
-    }
-
-    /// The passkey with this credential id.
-    pub fn passkey(&self, id: &[u8]) -> Result<Option<StoredPasskey>, ReadError> {
-        self.one(&format!("{PASSKEY} WHERE id = ?1"), [id], read_passkey)
     }
 
     /// The session with this hash, and whose it is.

@@ -7,22 +7,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::HomeId;
 use hearthkey_core::time::Timestamp;
-use rusqlite::{Connection, ffi};
-use tlog_tiles::{Hash, HashReader, tree_hash};
+use rusqlite::Connection;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
+use crate::examination::{
+    check_in_background, examine_log, is_full, is_large, migrate, open_checked, stored_checkpoint,
+};
 use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
+pub use crate::open_error::OpenError;
 use crate::reads::Readers;
 use crate::registry::{ReadError, Registry};
 use crate::vault::{SecretName, Vault};
-use crate::writer::{CommitError, Committed, StoredHashes, Writer, log_size};
+use crate::writer::{CommitError, Committed, StoredHashes, Writer};
 
 /// The database, and what SQLite keeps beside it.
 const DATABASE_FILES: [&str; 4] = [
@@ -31,71 +34,6 @@ const DATABASE_FILES: [&str; 4] = [
     "hearthkey.db-shm",
     "hearthkey.db-journal",
 ];
-
-/// Why a home's database does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It does not open with this key, or is no database.
-    #[error(
-        "the database {0} cannot be decrypted with this home's key: it is damaged or belongs to another home. Restore a backup"
-    )]
-    WrongKey(PathBuf),
-    /// Pages fail their authentication.
-    #[error("{0} pages of the database are damaged. Restore a backup")]
-    Damaged(usize),
-    /// A page that describes the database fails its authentication, so that the others cannot be checked.
-    #[error(
-        "some pages of the database are damaged, among them one that describes it. Restore a backup"
-    )]
-    Unreadable,
-    /// A newer program has written it.
-    #[error(
-        "the database has schema {found}, and this program supports schemas up to {known}: a newer Hearthkey has written it. Run that one, or restore a backup from before it"
-    )]
-    Newer {
-        /// The number of the last migration that was applied.
-        found: i64,
-        /// The number of the last that this program has.
-        known: i64,
-    },
-    /// A newer program has written into the revocation journal.
-    #[error(
-        "the revocation journal holds {0} lines that this program does not understand: a newer Hearthkey has written them. Run that one, or restore a backup from before it"
-    )]
-    NewerJournal(usize),
-    /// It is older, and a migration failed.
-    #[error(
-        "the database cannot be brought from schema {found} to {known}: {why}. Free the disk if it is full; otherwise restore a backup"
-    )]
-    Migration {
-        /// The number of the last migration that was applied.
-        found: i64,
-        /// The number of the last that this program has.
-        known: i64,
-        /// Why.
-        why: String,
-    },
-    /// It cannot be read or written.
-    #[error("the database cannot be opened: {0}. Free space or repair the disk")]
-    Database(#[from] rusqlite::Error),
-    /// A file beside it cannot be read or written.
-    #[error(
-        "the data directory cannot be used: {0}. Check that every file in it is a file and belongs to this user, as the directory does"
-    )]
-    Io(#[from] std::io::Error),
-    /// A part is missing.
-    #[error("the database has no {0}. Restore a backup")]
-    Missing(&'static str),
-    /// A stored secret does not open.
-    #[error(transparent)]
-    Secret(#[from] crate::vault::UnsealError),
-    /// A question was not answered.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The log key cannot be read.
-    #[error(transparent)]
-    LogKey(#[from] crate::log::InvalidKey),
-}
 
 /// What opening a home brought to light.
 pub struct Opened {
@@ -167,7 +105,7 @@ impl Store {
                 at: now,
             },
         ] {
-            crate::change::apply(&transaction, &write).map_err(|error| match error {
+            crate::change_apply::apply(&transaction, &write).map_err(|error| match error {
                 crate::apply::ApplyError::Database(error) => OpenError::Database(error),
                 _ => OpenError::Missing("room for a new home"),
             })?;
@@ -372,86 +310,6 @@ const LOG_KEY: SecretName<'static> = SecretName {
     version: 1,
 };
 
-/// Brings the schema up to date. One that is newer than this program is left as it is.
-fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
-    let (found, known) = (connection::schema(connection)?, connection::SCHEMA);
-    // No program of ours writes a negative number; one that does is not known here, either.
-    if found < 0 || found > known {
-        return Err(OpenError::Newer { found, known });
-    }
-    connection::migrate(connection).map_err(|error| OpenError::Migration {
-        found,
-        known,
-        why: match error {
-            // Without the text of the migration.
-            rusqlite::Error::SqlInputError { msg, .. } => msg,
-            error => error.to_string(),
-        },
-    })
-}
-
-fn open_checked(path: &Path, key: &DerivedKey) -> Result<Connection, OpenError> {
-    let connection = connection::open(path, key, Use::Write).map_err(|error| {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase) => OpenError::WrongKey(path.to_owned()),
-            Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Unreadable,
-            _ => OpenError::Database(error),
-        }
-    })?;
-    if is_large(path) {
-        return Ok(connection);
-    }
-    // What a crash has left half moved into the file would look like damage there.
-    let damaged = match connection::empty_log(&connection) {
-        true => connection::integrity(&connection)?.len(),
-        false => connection::damaged(&connection)?,
-    };
-    match damaged {
-        0 => Ok(connection),
-        damaged => Err(OpenError::Damaged(damaged)),
-    }
-}
-
-/// Whether it is room that was lacking, for the database or for the index of its log.
-fn is_full(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error().map(|error| error.extended_code);
-    matches!(code, Some(ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE))
-}
-
-/// A database beyond this size is checked while the home already serves: 128 MiB take about a
-/// quarter of a second.
-const CHECKED_AT_ONCE_MAX_BYTES: u64 = 128 * 1024 * 1024;
-
-fn is_large(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|file| file.len() > CHECKED_AT_ONCE_MAX_BYTES)
-}
-
-/// Checks every page of a large database. What is found makes the store read-only.
-fn check_in_background(
-    path: PathBuf,
-    key: Arc<DerivedKey>,
-    read_only: Arc<Mutex<Option<Incident>>>,
-) {
-    let check = move || {
-        let damaged = connection::open(&path, &key, Use::Read)
-            .and_then(|connection| connection::damaged(&connection));
-        match damaged {
-            Ok(0) => tracing::info!("every page of the database is whole"),
-            Ok(pages) => {
-                tracing::error!(pages, "pages of the database are damaged");
-                locked(&read_only).get_or_insert(Incident::Damaged(pages));
-            }
-            Err(error) => tracing::error!(%error, "the database could not be checked"),
-        }
-    };
-    if let Err(error) = std::thread::Builder::new()
-        .name("store-check".into())
-        .spawn(check)
-    {
-        tracing::error!(%error, "the database is not being checked");
-    }
-}
-
 fn open_log_key(registry: &Registry<'_>, vault: &Vault) -> Result<Zeroizing<String>, OpenError> {
     let missing = OpenError::Missing("log key");
     let Some((version, sealed)) = registry.secret(LOG_KEY.kind, LOG_KEY.name)? else {
@@ -462,49 +320,6 @@ fn open_log_key(registry: &Registry<'_>, vault: &Vault) -> Result<Zeroizing<Stri
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(missing),
     }
-}
-
-fn stored_checkpoint(connection: &Connection, vkey: &str) -> Option<SignedCheckpoint> {
-    let note: Vec<u8> = connection
-        .query_row("SELECT note FROM checkpoint", [], |row| row.get(0))
-        .ok()?;
-    open_checkpoint(&note, vkey).ok()
-}
-
-/// Compares the log with its own checkpoint and with the anchor outside the database.
-fn examine_log(
-    connection: &Connection,
-    dir: &DataDir,
-    vkey: &str,
-) -> Result<Option<Incident>, OpenError> {
-    let size = log_size(connection)?;
-    let hashes = StoredHashes(connection);
-    let root_at = |size: u64| -> Option<Hash> { tree_hash(size, &hashes).ok() };
-    if size > 0 {
-        let own = stored_checkpoint(connection, vkey);
-        if own.is_none_or(|own| own.size != size || root_at(size) != Some(Hash(own.root))) {
-            return Ok(Some(Incident::Rewritten(size)));
-        }
-        let record = Registry(connection).last_record()?.unwrap_or_default();
-        let stored = hashes.read_hashes(&[tlog_tiles::stored_hash_index(0, size - 1)]);
-        if stored.ok() != Some(vec![tlog_tiles::record_hash(&record)]) {
-            return Ok(Some(Incident::RecordAltered(size - 1)));
-        }
-    }
-    let Some(anchor) = dir.read(ANCHOR_FILE)? else {
-        return Ok(None);
-    };
-    Ok(match open_checkpoint(&anchor, vkey) {
-        Err(_) => Some(Incident::AnchorAltered),
-        Ok(anchor) if anchor.size > size => Some(Incident::RolledBack {
-            log: size,
-            anchor: anchor.size,
-        }),
-        Ok(anchor) if root_at(anchor.size) != Some(Hash(anchor.root)) => {
-            Some(Incident::Rewritten(anchor.size))
-        }
-        Ok(_) => None,
-    })
 }
 
 /// The time of the newest record, or the time that was last noted, whichever is later.

@@ -7,8 +7,8 @@ use hearthkey_core::time::{Span, Timestamp};
 use rusqlite::{Transaction, params};
 use serde::Serialize;
 
-use crate::apply::{ApplyError, misplaced, one};
-use crate::vault::{CredentialPlace, SealedSecret};
+use crate::apply::{ApplyError, misplaced, one, run, seal};
+use crate::vault::CredentialPlace;
 use crate::vault_change::{NewVersion, VaultWrite};
 use crate::{errands, tiers};
 
@@ -48,12 +48,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
                     "UPDATE lease SET remote_id = ?2 WHERE id = ?1 AND ended_at IS NULL",
                 )?
                 .execute((lease, remote_id))?)?;
-            seal(
-                tx,
-                &CredentialPlace::of_lease(environment, lease),
-                sealed,
-                *at,
-            )
+            let place = CredentialPlace::of_lease(environment, lease);
+            seal(tx, place.row(), sealed, *at)
         }
         VaultWrite::EndLease {
             lease,
@@ -73,14 +69,14 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), Appl
         VaultWrite::Bridge(..)
         | VaultWrite::Disconnect(..)
         | VaultWrite::KeepTier(..)
-        | VaultWrite::Finding(..)
-        | VaultWrite::Resolved(..)
-        | VaultWrite::Settled(..)
-        | VaultWrite::Overtaken { .. }
         | VaultWrite::ForgetEnded(..)
         | VaultWrite::Habit(..)
         | VaultWrite::KekEpoch(..)
         | VaultWrite::Reseal { .. } => apply_to_surroundings(tx, write),
+        VaultWrite::Finding(..)
+        | VaultWrite::Resolved(..)
+        | VaultWrite::Settled(..)
+        | VaultWrite::Overtaken { .. } => apply_to_finding(tx, write),
     }
 }
 
@@ -158,7 +154,8 @@ fn add_version(tx: &Transaction<'_>, id: &CredentialId, v: &NewVersion) -> Resul
     if v.state == VersionState::Current {
         starts_anew(tx, id)?;
     }
-    seal(tx, &CredentialPlace::of(id, v.version), &v.sealed, v.at)
+    let place = CredentialPlace::of(id, v.version);
+    seal(tx, place.row(), &v.sealed, v.at)
 }
 
 /// Another version is current: its uses count from nothing, and no bridge has been asked.
@@ -171,32 +168,25 @@ fn starts_anew(tx: &Transaction<'_>, id: &CredentialId) -> Result<(), ApplyError
     Ok(())
 }
 
-fn seal(
-    tx: &Transaction<'_>,
-    place: &CredentialPlace,
-    sealed: &SealedSecret,
-    at: Timestamp,
-) -> Result<(), ApplyError> {
-    let row = place.row();
-    tx.prepare_cached("INSERT INTO secret VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            row.kind,
-            row.name,
-            row.version,
-            sealed.epoch,
-            sealed.wrapped,
-            sealed.sealed,
-            at.as_ms()
-        ])?;
-    Ok(())
-}
-
 /// Crypto-shredding: without its data key, copies of the value alone are noise. The limits: docs/SECURITY.md.
 fn destroy(tx: &Transaction<'_>, place: &CredentialPlace) -> Result<(), ApplyError> {
     let row = place.row();
     tx.prepare_cached("DELETE FROM secret WHERE kind = ?1 AND name = ?2 AND version = ?3")?
         .execute((row.kind, row.name, row.version))?;
     Ok(())
+}
+
+fn shred(tx: &Transaction<'_>, id: &CredentialId, version: u32) -> Result<(), ApplyError> {
+    let sql = format!(
+        "UPDATE credential_version SET state = 'destroyed', ended_at = coalesce(ended_at, created_at)
+         WHERE credential = {CREDENTIAL} AND version = ?3"
+    );
+    one(tx.prepare_cached(&sql)?.execute(params![
+        id.name.as_str(),
+        id.environment.as_str(),
+        version
+    ])?)?;
+    destroy(tx, &CredentialPlace::of(id, version))
 }
 
 fn apply_to_credential(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), ApplyError> {
@@ -262,18 +252,7 @@ fn apply_to_credential(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), A
                 to.as_str(),
                 shred_at.map(Timestamp::as_ms),
             ])?),
-        VaultWrite::Shred(credential, version) => {
-            let sql = format!(
-                "UPDATE credential_version SET state = 'destroyed', ended_at = coalesce(ended_at, created_at)
-                 WHERE credential = {CREDENTIAL} AND version = ?3"
-            );
-            one(tx.prepare_cached(&sql)?.execute(params![
-                credential.name.as_str(),
-                credential.environment.as_str(),
-                version
-            ])?)?;
-            destroy(tx, &CredentialPlace::of(credential, *version))
-        }
+        VaultWrite::Shred(credential, version) => shred(tx, credential, *version),
         VaultWrite::Expires(credential, at) => one(tx
             .prepare_cached(
                 "UPDATE credential SET expires_at = ?3 WHERE name = ?1 AND environment = ?2",
@@ -404,50 +383,6 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
         VaultWrite::KeepTier(bridge, environment, tier) => {
             tiers::keep(tx, bridge, environment, *tier)?;
         }
-        VaultWrite::Finding(finding, at) => {
-            tx.prepare_cached(
-                "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, NULL)
-                 ON CONFLICT (id) DO UPDATE SET severity = ?3, what = ?5, remedy = ?6, last_seen = ?7,
-                     resolved_at = NULL",
-            )?
-            .execute(params![
-                finding.id,
-                finding.kind.as_str(),
-                finding.severity.as_str(),
-                finding.object,
-                finding.what,
-                finding.remedy,
-                at.as_ms(),
-            ])?;
-        }
-        VaultWrite::Resolved(id, at) => one(tx
-            .prepare_cached(
-                "UPDATE finding SET resolved_at = ?2 WHERE id = ?1 AND resolved_at IS NULL",
-            )?
-            .execute(params![id, at.as_ms()])?)?,
-        VaultWrite::Settled(id, at) => {
-            tx.prepare_cached(
-                "UPDATE finding SET resolved_at = ?2 WHERE id = ?1 AND resolved_at IS NULL",
-            )?
-            .execute(params![id, at.as_ms()])?;
-        }
-        VaultWrite::Overtaken {
-            object,
-            kind,
-            seen_before,
-            at,
-        } => {
-            tx.prepare_cached(
-                "UPDATE finding SET resolved_at = ?4
-                 WHERE object = ?1 AND kind = ?2 AND last_seen < ?3 AND resolved_at IS NULL",
-            )?
-            .execute(params![
-                object,
-                kind.to_string(),
-                seen_before.as_ms(),
-                at.as_ms()
-            ])?;
-        }
         VaultWrite::ForgetEnded(before) => {
             for sql in [
                 "DELETE FROM lease WHERE ended_at < ?1",
@@ -490,4 +425,53 @@ fn apply_to_surroundings(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(),
         other => return misplaced(other),
     }
     Ok(())
+}
+
+fn apply_to_finding(tx: &Transaction<'_>, write: &VaultWrite) -> Result<(), ApplyError> {
+    match write {
+        VaultWrite::Finding(finding, at) => {
+            tx.prepare_cached(
+                "INSERT INTO finding VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, NULL)
+                 ON CONFLICT (id) DO UPDATE SET severity = ?3, what = ?5, remedy = ?6, last_seen = ?7,
+                     resolved_at = NULL",
+            )?
+            .execute(params![
+                finding.id,
+                finding.kind.as_str(),
+                finding.severity.as_str(),
+                finding.object,
+                finding.what,
+                finding.remedy,
+                at.as_ms(),
+            ])?;
+        }
+        VaultWrite::Resolved(id, at) => one(resolve(tx, id, *at)?)?,
+        VaultWrite::Settled(id, at) => {
+            resolve(tx, id, *at)?;
+        }
+        VaultWrite::Overtaken {
+            object,
+            kind,
+            seen_before,
+            at,
+        } => {
+            tx.prepare_cached(
+                "UPDATE finding SET resolved_at = ?4
+                 WHERE object = ?1 AND kind = ?2 AND last_seen < ?3 AND resolved_at IS NULL",
+            )?
+            .execute(params![
+                object,
+                kind.to_string(),
+                seen_before.as_ms(),
+                at.as_ms()
+            ])?;
+        }
+        other => return misplaced(other),
+    }
+    Ok(())
+}
+
+fn resolve(tx: &Transaction<'_>, finding: &str, at: Timestamp) -> Result<usize, ApplyError> {
+    let sql = "UPDATE finding SET resolved_at = ?2 WHERE id = ?1 AND resolved_at IS NULL";
+    run(tx, sql, params![finding, at.as_ms()])
 }

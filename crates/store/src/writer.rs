@@ -9,7 +9,8 @@ use tlog_tiles::{Error as TlogError, Hash, HashReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::apply::ApplyError;
-use crate::change::{Change, apply, check};
+use crate::change::Change;
+use crate::change_apply::{apply, check};
 use crate::connection::{self, Use};
 use crate::files::{DataDir, DatabaseFiles};
 use crate::keys::DerivedKey;

@@ -66,7 +66,8 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::change::{Write, apply};
+    use crate::change::Write;
+    use crate::change_apply::apply;
     use crate::connection::{self, Use};
     use crate::keys::RootKey;
     use crate::registry::Registry;

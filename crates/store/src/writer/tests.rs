@@ -4,7 +4,8 @@ use hearthkey_core::id::{Fingerprint, HomeId};
 use hearthkey_core::time::Timestamp;
 
 use super::*;
-use crate::change::{NEWEST_DECISION, Write};
+use crate::change::Write;
+use crate::change_apply::NEWEST_DECISION;
 use crate::keys::RootKey;
 use crate::log::{open_checkpoint, verify_export};
 
