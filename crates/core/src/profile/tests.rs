@@ -1,4 +1,5 @@
 use super::*;
+use crate::right::Narrowing;
 
 #[test]
 fn a_text_that_is_no_profile_is_refused_in_one_line_that_names_the_place() {

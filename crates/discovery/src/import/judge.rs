@@ -167,125 +167,92 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_is_judged_by_its_name_and_then_by_its_value() {
-        for (name, value, verdict) in [
-            (
-                "wifi_password",
-                "correct horse",
-                Verdict::Secret("wifi-key"),
-            ),
-            (
-                "WIFI_SSID",
-                "attic",
-                Verdict::Plain("it is a name, not a secret"),
-            ),
-            ("mqttPassword", "pw1", Verdict::Secret("password")),
-            ("HUE_API_KEY", "abc123", Verdict::Secret("api-key")),
-            ("ha_token", "abc", Verdict::Secret("api-token")),
-            ("network_key", "01020304", Verdict::Secret("zigbee-key")),
-            (
-                "api_encryption_key",
-                "q1w2",
-                Verdict::Secret("encryption-key"),
-            ),
-            (
-                "latitude",
-                "52.5",
-                Verdict::Plain("it is a place, not a secret"),
-            ),
-            ("alarm_code", "4711", Verdict::Secret("password")),
-            (
-                "token_lifetime",
-                "30",
-                Verdict::Plain("it is a setting, not a secret"),
-            ),
-            (
-                "password_file",
-                "x.txt",
-                Verdict::Plain("it is a path, not a secret"),
-            ),
-            (
-                "wifi_password",
-                "${WIFI}",
-                Verdict::Plain("it refers to a value that is kept elsewhere"),
-            ),
-            (
-                "db_url",
-                "postgres://ha:s3cr3t!@db/ha",
-                Verdict::Secret("other"),
-            ),
-            (
-                "db_url",
-                "postgres://db/ha",
-                Verdict::Plain("it is an address, not a secret"),
-            ),
-            (
-                "tx_pin",
-                "GPIO16",
-                Verdict::Plain("it is a pin of a chip, not a secret"),
-            ),
-            (
-                "pin",
-                "4",
-                Verdict::Plain("it is a pin of a chip, not a secret"),
-            ),
-            ("pin", "4711", Verdict::Secret("password")),
-            (
-                "code_source",
-                "light.attic_2",
-                Verdict::Plain("it is the id of an entity, not a secret"),
-            ),
-            (
-                "service_uuid",
-                "4fafc201-1fb5-459e-8fcc-c5c9c331914b",
-                Verdict::Plain("it is a name, not a secret"),
-            ),
-            (
-                "where",
-                "home/attic/sensor01/temperature2",
-                Verdict::Unclear,
-            ),
+    fn a_secret_is_told_by_its_name_and_then_by_its_value() {
+        for (name, value, kind) in [
+            ("wifi_password", "correct horse", "wifi-key"),
+            ("mqttPassword", "pw1", "password"),
+            ("HUE_API_KEY", "abc123", "api-key"),
+            ("ha_token", "abc", "api-token"),
+            ("network_key", "01020304", "zigbee-key"),
+            ("api_encryption_key", "q1w2", "encryption-key"),
+            ("alarm_code", "4711", "password"),
+            ("db_url", "postgres://ha:s3cr3t!@db/ha", "other"),
+            ("pin", "4711", "password"),
             (
                 "camera_url",
                 "http://cam/snapshot.cgi?user=admin&pwd=Sommer2024",
-                Verdict::Secret("other"),
+                "other",
             ),
-            ("NASPASS", "x7", Verdict::Secret("password")),
-            (
-                "tls",
-                "-----BEGIN EC PRIVATE KEY-----\nMIGH\n",
-                Verdict::Secret("other"),
-            ),
-            (
-                "tls_key",
-                "-----BEGIN CERTIFICATE-----\nMIIB\n",
-                Verdict::Plain("it is a certificate or a public key, and public"),
-            ),
-            ("blob", "q8Zr2mT0vX4kLp7Yc1Wd9", Verdict::Secret("other")),
-            ("greeting", "hello", Verdict::Unclear),
+            ("NASPASS", "x7", "password"),
+            ("tls", "-----BEGIN EC PRIVATE KEY-----\nMIGH\n", "other"),
+            ("blob", "q8Zr2mT0vX4kLp7Yc1Wd9", "other"),
             (
                 "command",
                 "tunnel run --token eyJhIjoiMTIzNDU2Nzg5In0=",
-                Verdict::Secret("other"),
+                "other",
             ),
             (
                 "command",
                 "curl -H 'Authorization: Bearer q8Zr2mT0vX4kLp7Y' http://nas/",
-                Verdict::Secret("other"),
+                "other",
             ),
+            ("irk", "0x12", "other"),
+            ("bindkey", "231d39c1d7cc1ab1aee224cd096db932", "api-key"),
+        ] {
+            assert_eq!(judge(name, value), Verdict::Secret(kind), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_told_with_the_reason() {
+        for (name, value, why) in [
+            ("WIFI_SSID", "attic", "it is a name, not a secret"),
+            ("latitude", "52.5", "it is a place, not a secret"),
+            ("token_lifetime", "30", "it is a setting, not a secret"),
+            ("password_file", "x.txt", "it is a path, not a secret"),
+            (
+                "wifi_password",
+                "${WIFI}",
+                "it refers to a value that is kept elsewhere",
+            ),
+            (
+                "db_url",
+                "postgres://db/ha",
+                "it is an address, not a secret",
+            ),
+            ("tx_pin", "GPIO16", "it is a pin of a chip, not a secret"),
+            ("pin", "4", "it is a pin of a chip, not a secret"),
+            (
+                "code_source",
+                "light.attic_2",
+                "it is the id of an entity, not a secret",
+            ),
+            (
+                "service_uuid",
+                "4fafc201-1fb5-459e-8fcc-c5c9c331914b",
+                "it is a name, not a secret",
+            ),
+            (
+                "tls_key",
+                "-----BEGIN CERTIFICATE-----\nMIIB\n",
+                "it is a certificate or a public key, and public",
+            ),
+        ] {
+            assert_eq!(judge(name, value), Verdict::Plain(why), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn what_neither_name_nor_value_tell_is_unclear() {
+        for (name, value) in [
+            ("where", "home/attic/sensor01/temperature2"),
+            ("greeting", "hello"),
             (
                 "args",
                 "run --token-file /run/secrets/t1 --password ${PASSWORD1} --level 12345678",
-                Verdict::Unclear,
-            ),
-            ("irk", "0x12", Verdict::Secret("other")),
-            (
-                "bindkey",
-                "231d39c1d7cc1ab1aee224cd096db932",
-                Verdict::Secret("api-key"),
             ),
         ] {
-            assert_eq!(judge(name, value), verdict, "{name}={value}");
+            assert_eq!(judge(name, value), Verdict::Unclear, "{name}={value}");
         }
     }
 }
