@@ -7,17 +7,21 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fchown, fstat, openat, renameat, unlinkat};
-use rustix::io::Errno;
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::fs::{OFlags, fchmod, renameat};
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::checkpoint::SeenCheckpoint;
-use crate::explain::{Explain, Explanation};
 use crate::fingerprint::Fingerprint;
 use crate::moment::Moment;
 use crate::payload::Window;
+pub use error::DirectoryError;
+use error::at;
+use files::{Lock, PRIVATE, create, open_directory, open_file, remove};
+
+mod error;
+mod files;
 
 pub(crate) const KEY: &str = "device.key";
 pub(crate) const CERTIFICATE: &str = "device.crt";
@@ -27,9 +31,6 @@ pub(crate) const TRUST: &str = "trust.pem";
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 
-/// For its owner alone.
-const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
-
 /// A device's directory.
 #[derive(Debug)]
 pub(crate) struct DeviceDirectory {
@@ -37,18 +38,6 @@ pub(crate) struct DeviceDirectory {
     /// Held while a process may write: two writers would tear the slots apart. It is a file that nobody else can open: what
     /// others can read, they can lock.
     _lock: Option<Lock>,
-}
-
-/// An exclusive lock. It is given back by name, not by closing the file: a child process that is just being started
-/// may hold a copy of the file.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // If this fails, closing the file gives the lock back a moment later.
-        let _ = self.0.unlock();
-    }
 }
 
 /// What the device remembers beside its key, certificate and roots.
@@ -73,72 +62,6 @@ pub(crate) struct State {
     /// The hook has not ended well since then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) hook_owed: bool,
-}
-
-/// Why the device's directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// A file could not be read, written or renamed.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// Others can put files into the directory, or have put a key there, or can read the key.
-    #[error("{}: {why}", path.display())]
-    NotPrivate {
-        /// The directory or the key.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-        /// What mends it.
-        remedy: String,
-    },
-    /// Another process uses the directory.
-    #[error("another hearthkey-agent is using {}", path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The directory holds no enrolled device.
-    #[error("{} holds no enrolled device", path.display())]
-    NotEnrolled {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A file is there and does not hold what it should.
-    #[error("{} is damaged: {why}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl Explain for DirectoryError {
-    fn explain(&self) -> Explanation {
-        let remedy = match self {
-            Self::NotPrivate { remedy, .. } => remedy.as_str(),
-            Self::Io { .. } => {
-                "Check that the directory is on a disk with room and belongs to the user the agent runs as"
-            }
-            Self::InUse { .. } => "Stop the other agent first, or give this one its own directory",
-            Self::NotEnrolled { .. } => {
-                "Open a claim for the device at the gateway and run hearthkey-agent enroll with it"
-            }
-            Self::Damaged { .. } => {
-                "Restore the file from a backup, or enroll again with a new claim and --replace"
-            }
-        };
-        Explanation::new(
-            "The device's directory cannot be used",
-            self.to_string(),
-            remedy,
-        )
-    }
 }
 
 impl DeviceDirectory {
@@ -346,59 +269,14 @@ fn closed_to_writers(path: &Path, mode: u32) -> Result<(), DirectoryError> {
     })
 }
 
-fn open_directory(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
-}
-
-/// Opens a file of a directory to write, for its owner alone, and creates it if it is not there.
-fn create(directory: &File, name: &str, more: OFlags) -> io::Result<File> {
-    // Without waiting, so that a pipe of this name holds nobody up.
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = flags | OFlags::CLOEXEC | more;
-    let file = regular(openat(directory, name, flags, PRIVATE)?.into())?;
-    // What root makes anew in a user's directory is that user's: otherwise the agent that runs as that user could not read it
-    // the next time.
-    let owner = fstat(directory)?;
-    if more.contains(OFlags::EXCL) && geteuid().is_root() && owner.st_uid != 0 {
-        let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-        fchown(&file, Some(user), Some(group))?;
-    }
-    Ok(file)
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    regular(rustix::fs::open(path, flags, Mode::empty())?.into())
-}
-
-/// The file, if it is a regular file: reading a pipe or a device would wait for its other end.
-fn regular(file: File) -> io::Result<File> {
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
-    }
-}
-
-fn remove(directory: &File, name: &str) -> io::Result<()> {
-    match unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn at(path: &Path, cause: io::Error) -> DirectoryError {
-    DirectoryError::Io {
-        path: path.to_owned(),
-        cause,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use rustix::fs::Mode;
+
     use super::*;
+    use crate::explain::{Explain as _, Explanation};
 
     #[test]
     fn a_file_is_its_owners_alone_and_replaced_whole() {
