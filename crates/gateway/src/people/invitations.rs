@@ -5,20 +5,18 @@ use std::net::IpAddr;
 use hearthkey_api as api;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::{Fingerprint, PersonName, hex};
-use hearthkey_core::person::{HERE, INVITATION_LIFETIME, Invitation, Person, fit_password};
+use hearthkey_core::person::{HERE, INVITATION_LIFETIME, Invitation, Person};
 use hearthkey_core::role::{Act, Mandate};
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::keys::random;
-use hearthkey_store::people::{PersonWrite, StoredPasskey};
+use hearthkey_store::people::PersonWrite;
 use hearthkey_store::registry::ReadError;
-use hearthkey_store::vault::SecretName;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::auth::ceremonies::{Ceremony, Joining, NewPassword};
-use crate::auth::login::{INVITATION, TOTP, Tried, no_passkeys, no_such_ceremony};
+use crate::auth::ceremonies::{Ceremony, Joining};
+use crate::auth::login::{INVITATION, Tried, no_passkeys, no_such_ceremony};
 use crate::auth::passkeys;
 use crate::auth::passwords;
 use crate::auth::person_book::OpenSetup;
@@ -26,6 +24,7 @@ use crate::auth::secrets::hash_of;
 use crate::auth::secrets::new_secret;
 use crate::auth::sessions::{Opened, Visitor, open};
 use crate::people::People;
+use crate::people::new_way::{Way, wrong_code};
 use crate::state::failure::Failure;
 use crate::state::locked;
 use crate::state::url::bracketed;
@@ -43,13 +42,6 @@ pub(crate) struct Joined {
     pub(crate) codes: Vec<Zeroizing<String>>,
 }
 
-/// What somebody joins by.
-pub(crate) enum Way {
-    Passkey(StoredPasskey),
-    /// With the step of the code that was shown, which is used with that.
-    Password(NewPassword, u64),
-}
-
 fn not_invited() -> Failure {
     Failure::refused(
         &"this link has been used, has ended, or belongs to another home",
@@ -60,21 +52,6 @@ fn not_invited() -> Failure {
 /// A new person's id.
 fn new_id() -> String {
     hex(random::<16>().as_slice())
-}
-
-pub(crate) fn label(text: Option<String>) -> Result<String, Failure> {
-    let text = text.unwrap_or_default();
-    let text = text.trim();
-    let plain = |c: char| !c.is_control();
-    match text.chars().count() {
-        0 => Ok("Passkey".into()),
-        n if n <= hearthkey_core::person::LABEL_MAX_CHARS && text.chars().all(plain) => {
-            Ok(text.into())
-        }
-        _ => Err(Failure::invalid(
-            &"a label has 1 to 60 printable characters",
-        )),
-    }
 }
 
 impl People {
@@ -303,29 +280,6 @@ impl People {
         self.join(visitor, joining, Way::Passkey(passkey)).await
     }
 
-    /// A passkey that has just been made.
-    pub(crate) fn registered(
-        &self,
-        authority: &str,
-        person: &str,
-        credential: Value,
-        state: &webauthn_rs::prelude::PasskeyRegistration,
-        text: Option<String>,
-    ) -> Result<StoredPasskey, Failure> {
-        let party = self.auth.people.passkeys.under(authority);
-        let party = party.ok_or_else(no_passkeys)?;
-        let (id, data) = passkeys::finish_registration(party, credential, state)
-            .map_err(|why| Failure::refused(&why, "Start again, or use another passkey."))?;
-        Ok(StoredPasskey {
-            id,
-            person: person.to_owned(),
-            label: label(text)?,
-            data,
-            created_at: self.ctx.now(),
-            last_used_at: None,
-        })
-    }
-
     /// Begins to join with a password and a code.
     pub(crate) async fn begin_joining_by_password(
         &self,
@@ -344,27 +298,6 @@ impl People {
         })
     }
 
-    /// Stretches a password and makes the secret of its codes.
-    pub(crate) async fn new_password(
-        &self,
-        name: &PersonName,
-        password: &str,
-    ) -> Result<(NewPassword, String, String), Failure> {
-        fit_password(name, password).map_err(|error| {
-            Failure::refused(
-                &error,
-                "Choose another. Four random words are a good choice.",
-            )
-        })?;
-        let stretching = self.auth.people.stretching.acquire().await;
-        let _stretching = stretching.map_err(|error| Failure::internal(&error))?;
-        let phc = tokio::task::block_in_place(|| passwords::stretch(password));
-        let phc = phc.ok_or_else(|| Failure::internal(&"a password could not be stretched"))?;
-        let totp = passwords::new_totp_secret();
-        let (text, uri) = passwords::totp_texts(&totp, name.as_str(), self.ctx.id().as_str());
-        Ok((NewPassword { phc, totp }, uri, text))
-    }
-
     /// Joins with a password, once a code has shown that the authenticator holds its secret.
     pub(crate) async fn join_by_password(
         &self,
@@ -379,48 +312,6 @@ impl People {
         };
         let step = passwords::step_of(&new.totp, &answer.code, now).ok_or_else(wrong_code)?;
         self.join(visitor, joining, Way::Password(new, step)).await
-    }
-
-    /// The writes that give a person a way in.
-    pub(crate) fn way_in(
-        &self,
-        person: &str,
-        way: Way,
-    ) -> Result<(&'static str, Vec<Write>), Failure> {
-        match way {
-            Way::Passkey(passkey) => Ok((
-                "passkey",
-                vec![Write::Person(PersonWrite::Passkey(passkey))],
-            )),
-            Way::Password(new, step) => {
-                let last = self
-                    .ctx
-                    .store()
-                    .read(|registry| registry.secret(TOTP, person))?;
-                let version = last.map_or(1, |(version, _)| version + 1);
-                let name = SecretName {
-                    kind: TOTP,
-                    name: person,
-                    version,
-                };
-                let sealed = self.ctx.store().vault().seal(name, &new.totp);
-                let secret = Write::Secret {
-                    kind: TOTP,
-                    name: person.to_owned(),
-                    version,
-                    sealed,
-                    at: self.ctx.now(),
-                };
-                let password = PersonWrite::Password(person.to_owned(), new.phc.clone());
-                let used = PersonWrite::CodeUsed {
-                    person: person.to_owned(),
-                    step,
-                    password: new.phc,
-                };
-                let writes = [password, used].map(Write::Person);
-                Ok(("password", std::iter::once(secret).chain(writes).collect()))
-            }
-        }
     }
 
     async fn join(&self, visitor: &Visitor, joining: Joining, way: Way) -> Result<Joined, Failure> {
@@ -515,11 +406,4 @@ impl People {
         };
         (person, url)
     }
-}
-
-pub(crate) fn wrong_code() -> Failure {
-    Failure::refused(
-        &"wrong code for this secret, or the clocks differ",
-        "Start again, and type the six digits that the authenticator shows now.",
-    )
 }

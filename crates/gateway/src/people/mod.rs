@@ -3,6 +3,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | the setup link, invitations, joining | [`invitations`] |
+//! | a passkey, or a password with its codes, is made | [`new_way`] |
 //! | people and their roles | [`roster`] |
 //! | a person's own passkeys, password and codes | [`ways`] |
 
@@ -13,6 +14,7 @@ use crate::state::Ctx;
 use crate::vault::Vault;
 
 pub(crate) mod invitations;
+mod new_way;
 mod roster;
 mod ways;
 

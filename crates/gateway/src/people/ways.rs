@@ -14,7 +14,7 @@ use crate::auth::login::{no_passkeys, no_such_ceremony};
 use crate::auth::passkeys;
 use crate::auth::passwords;
 use crate::people::People;
-use crate::people::invitations::{Way, wrong_code};
+use crate::people::new_way::{Way, wrong_code};
 use crate::state::failure::Failure;
 use crate::state::locked;
 

@@ -126,9 +126,9 @@ impl Home {
             tokio::spawn(crate::vault::rotation::drive::rotate_what_is_due(
                 Arc::clone(&self.vault),
             )),
-            tokio::spawn(crate::vault::rotation::begin::begin_what_is_due(
-                Arc::clone(&self.vault),
-            )),
+            tokio::spawn(crate::vault::rotation::due::begin_what_is_due(Arc::clone(
+                &self.vault,
+            ))),
             tokio::spawn(crate::vault::leases::end_what_was_lent(Arc::clone(
                 &self.vault,
             ))),

@@ -2,7 +2,7 @@
 //!
 //! | what happens | module |
 //! | --- | --- |
-//! | a credential is added, described, shown, listed, retired | [`credentials`], [`inventory`], [`views`], [`retire`] |
+//! | a credential is added, described, shown, listed, retired | [`adding`], [`credentials`], [`inventory`], [`views`], [`retire`] |
 //! | a value is made, given out, lent | [`making`], [`reveal`], [`leases`], [`children`] |
 //! | a value is replaced; its users are notified | [`rotation`] |
 //! | a bridge is connected and asked | [`bridges`], [`bridge_places`], [`interruptible`] |
@@ -29,6 +29,7 @@ use reports::Reports;
 use rotation::value::Untaken;
 use slow_places::SlowPlaces;
 
+mod adding;
 mod bridge_places;
 mod bridges;
 mod child_left;

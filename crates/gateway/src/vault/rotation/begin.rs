@@ -1,9 +1,4 @@
-//! Rotations, as people and time begin, confirm and undo them. The steps are taken in [`super::steps`].
-
-use crate::auth::permit::Permit;
-use hearthkey_core::role::Act;
-use std::sync::Arc;
-use std::time::Duration;
+//! Rotations, as people begin them or go on with them. The steps are taken in [`super::steps`].
 
 use hearthkey_api::{RotateRequest, RotationView};
 use hearthkey_core::audit::{Actor, Entry};
@@ -11,7 +6,7 @@ use hearthkey_core::credential::{
     Action, CredentialId, Custody, Origin, State, Tier, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
-use hearthkey_core::rotation::{Next, OVERLAP_MAX, REST_AFTER_UNDOING, Rotation, Step};
+use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, Step};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
@@ -26,9 +21,6 @@ use crate::vault::credentials::{not_active, object};
 use crate::vault::leftovers::leftover;
 use crate::vault::leftovers::unheard;
 use crate::vault::{making, views};
-
-/// How often it is looked for what is due.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Where the new value comes from.
 pub(super) enum NewValue {
@@ -58,25 +50,6 @@ pub(super) struct Beginning<'a> {
     pub(super) expires_at: Option<Timestamp>,
     /// Because it is due, and nobody asked.
     pub(super) by_itself: bool,
-}
-
-/// Begins what is due, as long as the home is open.
-pub(crate) async fn begin_what_is_due(home: Arc<Vault>) {
-    let mut stopping = home.ctx.stopping().subscribe();
-    let beginning = async {
-        loop {
-            // Nothing is rotated by a clock that is not believed.
-            let (now, trusted) = home.ctx.clock().now_and_trust();
-            if trusted {
-                home.begin_due(now).await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::select! {
-        () = beginning => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
-    }
 }
 
 impl Vault {
@@ -173,7 +146,7 @@ impl Vault {
     }
 
     /// Who makes the new value, if nobody gave one.
-    async fn value_for(
+    pub(super) async fn value_for(
         &self,
         known: &KnownCredential,
         accept_cost: bool,
@@ -319,19 +292,7 @@ impl Vault {
         let _turn = self.credential_turns.of(id).await;
         // As it is now that nobody else changes it.
         let known = self.credential(id)?;
-        let mut new_end = beginning.expires_at;
-        if let Some(caller) = beginning.caller {
-            let tier = self.tier_of(&known)?;
-            self.reached(caller, Action::Rotate, id, tier).await?;
-            if let NewValue::FromBridge = value {
-                self.may_have_made(caller, &known.credential).await?;
-            }
-            // What a token begins keeps the end that there is when the new value is given out.
-            if !caller.is_service() || new_end.is_some() {
-                let stays = self.end_that_stays(caller, &known)?;
-                new_end = [new_end, stays].into_iter().flatten().min();
-            }
-        }
+        let new_end = self.judge_beginning(&beginning, &known, &value).await?;
         if known.credential.state != State::Active {
             return Err(not_active(id));
         }
@@ -417,6 +378,31 @@ impl Vault {
         Ok(views::rotation(id, &rotation, now))
     }
 
+    /// Whether the caller may begin it with this value, and when the new value ends.
+    async fn judge_beginning(
+        &self,
+        beginning: &Beginning<'_>,
+        known: &KnownCredential,
+        value: &NewValue,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let new_end = beginning.expires_at;
+        let Some(caller) = beginning.caller else {
+            return Ok(new_end);
+        };
+        let (credential, tier) = (&known.credential, self.tier_of(known)?);
+        self.reached(caller, Action::Rotate, &credential.id, tier)
+            .await?;
+        if let NewValue::FromBridge = value {
+            self.may_have_made(caller, credential).await?;
+        }
+        // What a token begins keeps the end that there is when the new value is given out.
+        if caller.is_service() && new_end.is_none() {
+            return Ok(None);
+        }
+        let stays = self.end_that_stays(caller, known)?;
+        Ok([new_end, stays].into_iter().flatten().min())
+    }
+
     /// Has the bridge make the first value of a credential.
     pub(in crate::vault) async fn begin_first(
         &self,
@@ -450,87 +436,5 @@ impl Vault {
                 "Give a new one.",
             )),
         }
-    }
-
-    /// Begins the rotation of what is due, where the gateway may.
-    async fn begin_due(&self, now: Timestamp) {
-        let rested = now.before(REST_AFTER_UNDOING);
-        let automatic = match self.ctx.store().read(|registry| registry.automatic(rested)) {
-            Ok(automatic) => automatic,
-            Err(error) => return tracing::error!(%error, "the schedules could not be read"),
-        };
-        for known in automatic {
-            let Some(due) = views::due(&known, now).filter(|_| known.rotating.is_none()) else {
-                continue;
-            };
-            // What costs something, or needs a person, stays a finding.
-            let Ok(value) = self.value_for(&known, false).await else {
-                continue;
-            };
-            let beginning = Beginning {
-                caller: None,
-                reason: format!("due: {due}"),
-                overlap: None,
-                expires_at: None,
-                by_itself: true,
-            };
-            let id = &known.credential.id;
-            let begun = self
-                .begin_rotation(Actor::gateway(), id, value, beginning)
-                .await;
-            if let Err(failure) = begun {
-                tracing::warn!(credential = %id, why = failure.0.detail, "a rotation could not begin");
-            }
-        }
-    }
-
-    /// A dependent says that it uses the new value.
-    pub(crate) async fn confirm_rotation(
-        &self,
-        permit: &Permit,
-        id: &CredentialId,
-        dependent: &str,
-    ) -> Result<RotationView, Failure> {
-        let actor = permit
-            .actor_in(Act::CredentialRotate, &id.environment)?
-            .clone();
-        let _turn = self.credential_turns.of(id).await;
-        let Some(mut rotation) = self.ctx.store().read(|registry| registry.rotation(id))? else {
-            return Err(Failure::refused(
-                &format!("no rotation of {} is in progress", id.name),
-                "Nothing needs to be done.",
-            ));
-        };
-        if rotation.step != Step::Switch {
-            let why = format!(
-                "the rotation of {} is at the step {}",
-                id.name,
-                rotation.step.as_str()
-            );
-            return Err(Failure::refused(
-                &why,
-                "Confirm at the step switch, when the new value is given out.",
-            ));
-        }
-        if !rotation.dependents.iter().any(|known| known == dependent) {
-            let known = rotation.dependents.join(", ");
-            let why = format!("{dependent:?} is not a place of use of {}", id.name);
-            let remedy = match known.as_str() {
-                "" => {
-                    "It has no places of use to confirm. The rotation ends at its deadline.".into()
-                }
-                _ => format!("They are: {known}."),
-            };
-            return Err(Failure::refused(&why, &remedy));
-        }
-        if !rotation.confirmed.iter().any(|known| known == dependent) {
-            rotation.confirmed.push(dependent.to_owned());
-            let entry = Entry::new(self.ctx.now(), actor, "rotation.confirm", object(id))
-                .with("dependent", dependent);
-            let write = VaultWrite::Rotate(Step::Switch, rotation.clone());
-            self.ctx.commit(Change::record(entry).vault(write)).await?;
-            self.rotations.notify_one();
-        }
-        Ok(views::rotation(id, &rotation, self.ctx.now()))
     }
 }
