@@ -15,26 +15,8 @@ use crate::stock::{run, said};
 
 const HEALTH: &str = "/api/v1/health";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn strangers_get_health_and_trust_and_services_what_is_listed_and_nobody_anything_else() {
-    let (rig, front) = home().await;
-    let key = front.key("ci").await;
-    let token = front.token(&rig, "ci", &key).await.token;
-    let contract: Value = rig.client().get("/api/v1/openapi.json").await.unwrap();
-    let public = [
-        HEALTH,
-        "/api/v1/trust/bundle",
-        "/api/v1/trust/crl/{environment}",
-        "/.well-known/hearthkey/root.pem",
-        "/.well-known/hearthkey/root.crt",
-        "/.well-known/hearthkey/fingerprint",
-        "/.well-known/hearthkey/crl/{environment}",
-        "/.well-known/hearthkey/root.crl",
-        "/.well-known/hearthkey/server.crl",
-    ];
-    let for_browsers = ["/api/v1/session", "/api/v1/invitations"];
-    let service = [("get", SELF), ("post", "/api/v1/tokens/self/renew")];
-    // What the token's grants decide on, credential by credential.
+/// Routes that are decided on by a token's grants, credential by credential.
+fn granted() -> Vec<(&'static str, String)> {
     let credential = "/api/v1/environments/{environment}/credentials/{bridge}/{key}";
     let verbs = ["/change", "/lease", "/rotate", "/confirm", "/rollback"];
     let mut granted: Vec<(&str, String)> = vec![("get", credential.into())];
@@ -57,15 +39,43 @@ async fn strangers_get_health_and_trust_and_services_what_is_listed_and_nobody_a
         ]
         .map(|(method, path)| (method, path.to_owned())),
     );
+    granted
+}
+
+/// The path of a route, with something for each of its parameters.
+fn filled(pattern: &str) -> String {
+    let path = pattern
+        .replace("{environment}", "home")
+        .replace("{seq}", "0");
+    let path = path.replace("{id}", "lamp").replace("{name}", "ci");
+    let path = path.replace("{bridge}", "hue").replace("{key}", "api-key");
+    path.replace("{lease}", "l-0").replace("{place}", "ci")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_health_and_trust_and_services_what_is_listed_and_nobody_anything_else() {
+    let (rig, front) = home().await;
+    let key = front.key("ci").await;
+    let token = front.token(&rig, "ci", &key).await.token;
+    let contract: Value = rig.client().get("/api/v1/openapi.json").await.unwrap();
+    let public = [
+        HEALTH,
+        "/api/v1/trust/bundle",
+        "/api/v1/trust/crl/{environment}",
+        "/.well-known/hearthkey/root.pem",
+        "/.well-known/hearthkey/root.crt",
+        "/.well-known/hearthkey/fingerprint",
+        "/.well-known/hearthkey/crl/{environment}",
+        "/.well-known/hearthkey/root.crl",
+        "/.well-known/hearthkey/server.crl",
+    ];
+    let for_browsers = ["/api/v1/session", "/api/v1/invitations"];
+    let service = [("get", SELF), ("post", "/api/v1/tokens/self/renew")];
+    let granted = granted();
     let mut walked = 0;
     for (pattern, methods) in contract["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let path = pattern
-                .replace("{environment}", "home")
-                .replace("{seq}", "0");
-            let path = path.replace("{id}", "lamp").replace("{name}", "ci");
-            let path = path.replace("{bridge}", "hue").replace("{key}", "api-key");
-            let path = path.replace("{lease}", "l-0").replace("{place}", "ci");
+            let path = filled(pattern);
             let verb = method.to_uppercase();
             let body = [
                 "-X",

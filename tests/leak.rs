@@ -347,11 +347,17 @@ async fn the_hook_lets_templates_code_and_archives_pass() {
     assert_eq!(output.status.code(), Some(3), "{}", json(&output));
 }
 
+/// A file with two secrets.
+fn written_secrets(rig: &Rig) -> PathBuf {
+    let file = rig.work.path().join("secrets.yaml");
+    fs::write(&file, "wifi_password: \"imported-wifi-pass\"\nhue_api_key: imported-hue-key-31415\nlatitude: 52.5\n").unwrap();
+    file
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
     let rig = home().await;
-    let file = rig.work.path().join("secrets.yaml");
-    fs::write(&file, "wifi_password: \"imported-wifi-pass\"\nhue_api_key: imported-hue-key-31415\nlatitude: 52.5\n").unwrap();
+    let file = written_secrets(&rig);
     let path = file.to_str().unwrap();
     let size = rig.status().await.log_size;
     let dry = told(&rig, &["credential", "import", path, "--env", "home"]).await;
@@ -376,38 +382,6 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
     );
     assert!(!dry.to_string().contains("imported-"));
 
-    let nobody = rig
-        .cli(&[
-            "credential",
-            "import",
-            path,
-            "--env",
-            "home",
-            "--take",
-            "--json",
-        ])
-        .await;
-    assert_eq!(
-        nobody.status.code(),
-        Some(2),
-        "owner and purpose are asked for"
-    );
-    let mut unknown = vec![
-        "credential",
-        "import",
-        path,
-        "--env",
-        "home",
-        "--take",
-        "--json",
-    ];
-    unknown.extend(["--owner", "a", "--purpose", "b", "--only", "no/such"]);
-    assert_eq!(rig.cli(&unknown).await.status.code(), Some(2));
-    assert_eq!(
-        rig.status().await.log_size,
-        size,
-        "nothing is taken by half"
-    );
     let only = taken[1]["name"].as_str().unwrap();
     let take = [
         "credential",
@@ -450,7 +424,51 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
             .unwrap()
             .ends_with("secrets.yaml:1")
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_not_complete_takes_nothing_by_half() {
+    let rig = home().await;
+    let file = written_secrets(&rig);
+    let path = file.to_str().unwrap();
+    let size = rig.status().await.log_size;
+    let nobody = rig
+        .cli(&[
+            "credential",
+            "import",
+            path,
+            "--env",
+            "home",
+            "--take",
+            "--json",
+        ])
+        .await;
+    assert_eq!(
+        nobody.status.code(),
+        Some(2),
+        "owner and purpose are asked for"
+    );
+    let mut unknown = vec![
+        "credential",
+        "import",
+        path,
+        "--env",
+        "home",
+        "--take",
+        "--json",
+    ];
+    unknown.extend(["--owner", "a", "--purpose", "b", "--only", "no/such"]);
+    assert_eq!(rig.cli(&unknown).await.status.code(), Some(2));
+    assert_eq!(
+        rig.status().await.log_size,
+        size,
+        "nothing is taken by half"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_no_value_is_left_where_it_is() {
+    let rig = home().await;
     let hashes = rig.work.path().join("passwd");
     fs::write(&hashes, "lamp:$7$101$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGE=\n").unwrap();
     let import = [
@@ -471,6 +489,6 @@ async fn secrets_move_from_files_into_the_vault_after_a_dry_run() {
             .as_array()
             .unwrap()
             .len(),
-        2
+        1
     );
 }

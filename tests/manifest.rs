@@ -22,8 +22,8 @@ async fn check(rig: &Rig, text: &str) -> (Option<i32>, Value) {
     (output.status.code(), json(&output))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwise() {
+/// A home with a credential for each thing that a manifest may find.
+async fn stocked() -> Rig {
     let rig = home().await;
     added(
         &rig,
@@ -62,7 +62,12 @@ async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwi
     added(&rig, "hue/unknown", "lab", b"unknown-value", &[]).await;
     told(&rig, &["credential", "reveal", "hue/due"]).await;
     told(&rig, &["credential", "retire", "hue/retired"]).await;
+    rig
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_passes_with_what_may_be_used_and_fails_with_a_reason_otherwise() {
+    let rig = stocked().await;
     let fit = "environment = \"lab\"\n[[credential]]\nname = \"hue/api-key\"\nfeature = \"lights\"\nscopes = [\"lights\"]\n";
     let (code, checked) = check(&rig, fit).await;
     assert_eq!(

@@ -41,6 +41,57 @@ pub async fn ask(rig: &Rig, token: &Path, args: &[&str]) -> (Option<i32>, Value)
     (output.status.code(), json(&output))
 }
 
+/// What a token for one credential of `lab` does not do, and what the refusal names.
+const REFUSED: [(&[&str], &str); 11] = [
+    (
+        &["credential", "reveal", "ha/token", "--env", "lab"],
+        "--allow ha/token:read",
+    ),
+    (
+        &["credential", "reveal", "hue/api-key", "--env", "home"],
+        "token",
+    ),
+    (
+        &["credential", "show", "ha/token", "--env", "lab"],
+        "--allow ha/token:list",
+    ),
+    (
+        &["credential", "lease", "hue/api-key", "--env", "lab"],
+        ":lease",
+    ),
+    (
+        &[
+            "credential",
+            "rotate",
+            "hue/api-key",
+            "--env",
+            "lab",
+            "--generate",
+        ],
+        ":rotate",
+    ),
+    (
+        &[
+            "credential",
+            "change",
+            "hue/api-key",
+            "--env",
+            "lab",
+            "--owner",
+            "bo",
+        ],
+        ":write",
+    ),
+    (
+        &["credential", "retire", "hue/api-key", "--env", "lab"],
+        "operator",
+    ),
+    (&["bridge", "list"], "operator"),
+    (&["environment", "rewrap", "lab"], "operator"),
+    (&["token", "list"], "operator"),
+    (&["device", "list"], "operator"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_reads_what_its_token_grants_over_https_and_nothing_else() {
     let (rig, front) = home().await;
@@ -68,66 +119,11 @@ async fn a_pipeline_reads_what_its_token_grants_over_https_and_nothing_else() {
         String::from_utf8_lossy(&output.stderr)
     );
 
-    for (command, code, hint) in [
-        (
-            &["credential", "reveal", "ha/token", "--env", "lab"][..],
-            "forbidden",
-            "--allow ha/token:read",
-        ),
-        (
-            &["credential", "reveal", "hue/api-key", "--env", "home"],
-            "forbidden",
-            "token",
-        ),
-        (
-            &["credential", "show", "ha/token", "--env", "lab"],
-            "forbidden",
-            "--allow ha/token:list",
-        ),
-        (
-            &["credential", "lease", "hue/api-key", "--env", "lab"],
-            "forbidden",
-            ":lease",
-        ),
-        (
-            &[
-                "credential",
-                "rotate",
-                "hue/api-key",
-                "--env",
-                "lab",
-                "--generate",
-            ],
-            "forbidden",
-            ":rotate",
-        ),
-        (
-            &[
-                "credential",
-                "change",
-                "hue/api-key",
-                "--env",
-                "lab",
-                "--owner",
-                "bo",
-            ],
-            "forbidden",
-            ":write",
-        ),
-        (
-            &["credential", "retire", "hue/api-key", "--env", "lab"],
-            "forbidden",
-            "operator",
-        ),
-        (&["bridge", "list"], "forbidden", "operator"),
-        (&["environment", "rewrap", "lab"], "forbidden", "operator"),
-        (&["token", "list"], "forbidden", "operator"),
-        (&["device", "list"], "forbidden", "operator"),
-    ] {
+    for (command, hint) in REFUSED {
         let (exit, answer) = ask(&rig, &ci, command).await;
         assert_eq!(
             (exit, &answer["error"]["code"]),
-            (Some(1), &Value::from(code)),
+            (Some(1), &Value::from("forbidden")),
             "{command:?} {answer}"
         );
         assert!(

@@ -1,17 +1,17 @@
-//! Rules about the tree itself: what may import what, and where a clock may be read. What may be linked is in deny.toml.
+//! Rules about the tree itself: what may import what, and what may name what. What may be linked is in deny.toml; how its files
+//! are written: [`crate::habits`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Directories that are made, not written.
 const MADE: [&str; 6] = ["target", ".git", "node_modules", ".demo", "dist", ".cargo"];
-const FILE_MAX_LINES: usize = 600;
 
 /// Every written file below a directory, relative to the repository.
-fn files_below(directory: &str) -> Vec<PathBuf> {
+pub fn files_below(directory: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![Path::new(ROOT).join(directory)];
     while let Some(directory) = waiting.pop() {
@@ -32,15 +32,8 @@ fn files_below(directory: &str) -> Vec<PathBuf> {
     found
 }
 
-fn rust_files() -> Vec<PathBuf> {
-    let mut files = files_below("");
-    files.retain(|path| path.extension().is_some_and(|end| end == "rs"));
-    assert!(files.len() > 100, "the tree was not found");
-    files
-}
-
 /// A file's text, or none if it is no text or has gone since it was listed.
-fn text(path: &Path) -> Option<String> {
+pub fn text(path: &Path) -> Option<String> {
     fs::read_to_string(Path::new(ROOT).join(path)).ok()
 }
 
@@ -108,7 +101,7 @@ fn the_imports_between_crates_point_one_way() {
 }
 
 /// The modules of a crate that are files, by their paths (`engine::topics`), and their text without tests and comments.
-fn modules(crate_name: &str) -> BTreeMap<String, String> {
+pub fn modules(crate_name: &str) -> BTreeMap<String, String> {
     let src = Path::new("crates").join(crate_name).join("src");
     let of_file = |path: PathBuf| {
         let name = path.strip_prefix(&src).ok()?.with_extension("");
@@ -127,42 +120,6 @@ fn modules(crate_name: &str) -> BTreeMap<String, String> {
     let is_test = |path: &PathBuf| path.ends_with("tests.rs") || path.ends_with("testing.rs");
     let files = files.filter(|path| !is_test(path));
     files.filter_map(of_file).collect()
-}
-
-/// The sentences of a text; a full stop within backticks ends none.
-fn sentences(text: &str) -> Vec<&str> {
-    let (mut found, mut begin, mut quoted) = (Vec::new(), 0, false);
-    for (at, character) in text.char_indices() {
-        quoted ^= character == '`';
-        let behind = &text[at + character.len_utf8()..];
-        if !quoted && ".!?".contains(character) && (behind.is_empty() || behind.starts_with(' ')) {
-            found.push(text[begin..at].trim());
-            begin = at + character.len_utf8();
-        }
-    }
-    found
-}
-
-/// A browser leaves out the sentences of a remedy that name a command: one for every surface has to be left.
-#[test]
-fn a_remedy_that_names_a_command_says_what_to_do_without_it_too() {
-    let mut remedies = 0;
-    for crate_name in ["core", "gateway"] {
-        let product = modules(crate_name).into_iter();
-        for (module, code) in product.filter(|(module, _)| !module.ends_with("tests")) {
-            for literal in code.split('"') {
-                let lines = literal.split("\\\n").map(str::trim_start);
-                let text = lines.collect::<String>();
-                if text.contains("`hearthkey ") {
-                    remedies += 1;
-                    let plain = |one: &&str| !one.contains('`');
-                    let left = sentences(&text).into_iter().find(plain);
-                    assert!(left.is_some(), "{crate_name}::{module}: {text:?}");
-                }
-            }
-        }
-    }
-    assert!(remedies > 50, "only {remedies} were found");
 }
 
 /// Reads a path, or a tree of them (`crate::a::{b, c::d}`). Returns what follows it.
@@ -449,169 +406,4 @@ fn migrations_are_numbered_without_gaps_and_each_is_run() {
         assert!(listed > Some(last), "{name} is not run in its turn");
         last = listed.unwrap();
     }
-}
-
-/// Where a clock may be read, and which.
-fn may_read(path: &Path, line: &str) -> bool {
-    let monotonic = !line.contains("SystemTime") && !line.contains("Utc");
-    let name = path.file_name().unwrap();
-    // The broker's timers, the demonstration's measurements and deadlines in tests run on tokio's.
-    let timers = path.starts_with("crates/broker")
-        || path.starts_with("tests")
-        || path == Path::new("src/stopwatch.rs");
-    name == "clock.rs" || (monotonic && timers)
-}
-
-#[test]
-fn a_clock_is_read_only_in_a_file_named_clock() {
-    let reads = [
-        concat!("System", "Time::now"),
-        concat!("Inst", "ant::now"),
-        concat!("Ut", "c::now"),
-        concat!("OffsetDate", "Time::now_utc"),
-    ];
-    for path in rust_files() {
-        let text = text(&path).unwrap_or_default();
-        for (n, line) in text.lines().enumerate() {
-            let read = reads.iter().any(|read| line.contains(read));
-            assert!(
-                !read || may_read(&path, line),
-                "{}:{} reads a clock",
-                path.display(),
-                n + 1
-            );
-        }
-    }
-    let lint = text(Path::new("clippy.toml")).unwrap();
-    for method in ["time::SystemTime", "time::Instant", "thread::sleep"] {
-        let method = format!("\"std::{method}");
-        assert!(lint.contains(&method), "clippy.toml lets {method} through");
-    }
-}
-
-#[test]
-fn a_file_is_short_and_has_a_noun_for_a_name() {
-    const NAMELESS: [&str; 7] = [
-        "util.rs",
-        "utils.rs",
-        "helpers.rs",
-        "common.rs",
-        "misc.rs",
-        "types.rs",
-        "helper.rs",
-    ];
-    for path in rust_files() {
-        let lines = text(&path).unwrap_or_default().lines().count();
-        assert!(
-            lines <= FILE_MAX_LINES,
-            "{} has {lines} lines",
-            path.display()
-        );
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(!NAMELESS.contains(&name.as_str()), "{}", path.display());
-        // A room of the gateway, or one of its corners: its parts are listed there.
-        let is_room = path.starts_with("crates/gateway/src");
-        assert!(name != "mod.rs" || is_room, "{}", path.display());
-    }
-}
-
-#[test]
-fn every_test_that_is_ignored_says_why() {
-    let bare = concat!("#[igno", "re]");
-    let reasoned = concat!("#[igno", "re = \"");
-    for path in rust_files() {
-        for line in text(&path).unwrap_or_default().lines() {
-            assert!(!line.contains(bare), "{}: {line}", path.display());
-            let empty = line
-                .split(reasoned)
-                .nth(1)
-                .is_some_and(|why| why.starts_with('"'));
-            assert!(!empty, "{}: {line}", path.display());
-        }
-    }
-}
-
-#[test]
-fn no_file_names_a_directory_of_the_machine_it_was_written_on() {
-    let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
-    for path in files_below("") {
-        for line in text(&path).unwrap_or_default().lines() {
-            // As a path of its own: a topic may have a level of that name.
-            let begins = |at: usize| !line[..at].ends_with(char::is_alphanumeric);
-            let named = paths
-                .iter()
-                .any(|machine| line.match_indices(machine).any(|(at, _)| begins(at)));
-            assert!(!named, "{}: {line}", path.display());
-        }
-    }
-}
-
-#[test]
-fn no_file_names_a_private_registry_or_proxy() {
-    let words = [
-        "registry",
-        "artifactory",
-        "nexus",
-        "proxy",
-        "mirror",
-        "internal",
-        "corp",
-        "intranet",
-    ];
-    let public = [
-        "registry.npmjs.org",
-        "proxy.golang.org",
-        "developer.hashicorp.com",
-    ];
-    for path in files_below("") {
-        let text = text(&path).unwrap_or_default();
-        for scheme in ["http://", "https://"] {
-            for after in text.split(scheme).skip(1) {
-                let end = |c: char| !c.is_ascii_alphanumeric() && !"-._@:".contains(c);
-                let host = after.split(end).next().unwrap_or_default();
-                let private = words.iter().any(|word| host.contains(word)) || host.contains('@');
-                assert!(
-                    !private || public.contains(&host),
-                    "{} names {host}",
-                    path.display()
-                );
-            }
-        }
-    }
-}
-
-/// The targets of a page's links to files of the tree, without their anchors.
-fn links_of(page: &str) -> Vec<String> {
-    let targets = page
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next());
-    targets
-        .filter(|target| !target.contains("://") && !target.starts_with(['#', '<']))
-        .map(|target| {
-            target
-                .split(['#', ' '])
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .filter(|target| !target.is_empty() && !target.starts_with("mailto:"))
-        .collect()
-}
-
-#[test]
-fn every_page_that_a_page_links_to_exists() {
-    let mut missing = BTreeMap::new();
-    for path in files_below("") {
-        if path.extension().is_none_or(|end| end != "md") {
-            continue;
-        }
-        let directory = Path::new(ROOT).join(path.parent().unwrap());
-        for link in links_of(&text(&path).unwrap_or_default()) {
-            if !directory.join(&link).exists() {
-                missing.insert(link, path.display().to_string());
-            }
-        }
-    }
-    assert!(missing.is_empty(), "{missing:#?}");
 }
