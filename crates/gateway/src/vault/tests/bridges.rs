@@ -1,5 +1,6 @@
 use hearthkey_api::code;
 use hearthkey_core::role::Act;
+use hearthkey_core::time::Span;
 
 use super::*;
 
@@ -171,6 +172,7 @@ async fn rights_beyond_the_declared_ones_are_a_finding_until_they_are_gone() {
     test(&home, "cloud").await;
     assert_eq!(home.found("cloud/key"), ["drift"]);
     home.unset("cloud", "wide");
+    home.wait(Span::minutes(1));
     test(&home, "cloud").await;
     assert!(home.found("cloud/key").is_empty());
 }

@@ -1,11 +1,12 @@
 use hearthkey_api::code;
 use hearthkey_core::audit::Actor;
 use hearthkey_core::lease::Lease;
+use hearthkey_core::role::Role;
 use hearthkey_core::time::Span;
 use hearthkey_store::vault_change::VaultWrite;
 
 use super::*;
-use crate::auth::caller::tests::service;
+use crate::auth::caller::tests::{role_token, service};
 
 fn lasting(lifetime: &str) -> LeaseRequest {
     LeaseRequest {
@@ -122,18 +123,16 @@ async fn a_holder_ends_its_own_lease_and_no_other_token_does() {
 async fn an_operator_ends_the_lease_of_anybody() {
     let home = TestHome::new().await;
     home.add(asked("hue/key")).await;
-    let holder = home.token("ci", &["hue/key:lease"]).await;
+    let holder = home.token("lender", &["hue/key:lease"]).await;
     let lent = home.lent(&holder, "hue/key").await.unwrap();
-    let operator =
-        crate::auth::caller::tests::role_token(hearthkey_core::role::Role::Operator, &["lab"]);
+    let operator = role_token(Role::Operator, &["lab"]);
     assert!(
         home.vault
             .end_lease(&operator, &lent.lease.lease)
             .await
             .is_ok()
     );
-    let elsewhere =
-        crate::auth::caller::tests::role_token(hearthkey_core::role::Role::Operator, &["home"]);
+    let elsewhere = role_token(Role::Operator, &["home"]);
     let refused = home.vault.end_lease(&elsewhere, &lent.lease.lease).await;
     assert_eq!(refusal(refused), code::NOT_FOUND);
 }
@@ -192,8 +191,7 @@ async fn a_service_sees_its_own_leases_and_an_operator_all() {
     assert_eq!(own.len(), 1);
     assert_eq!(own[0].holder, "token:ci");
     assert_eq!(home.vault.leases(&HERE).unwrap().leases.len(), 2);
-    let elsewhere =
-        crate::auth::caller::tests::role_token(hearthkey_core::role::Role::Operator, &["home"]);
+    let elsewhere = role_token(Role::Operator, &["home"]);
     assert!(home.vault.leases(&elsewhere).unwrap().leases.is_empty());
 }
 

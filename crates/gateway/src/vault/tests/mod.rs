@@ -338,6 +338,7 @@ impl TestHome {
         if !directory.exists() {
             fs::create_dir(&directory).unwrap();
             fs::write(&text, PROGRAM).unwrap();
+            fs::write(directory.join("gone"), "").unwrap();
             // Another process writes it: a program that this one has open for writing, in a child that just forked, too,
             // cannot be run.
             let mut copy = Command::new("cp");
@@ -361,13 +362,18 @@ impl TestHome {
         self.vault.connect_bridge(&HERE, request).await.unwrap();
     }
 
-    /// From here on a program answers differently: `fails`, `silent`, `wide`.
+    /// From here on a program answers differently: `fails`, `silent`, `wide`, `lies`.
     fn set(&self, name: &str, how: &str) {
         fs::write(self.bridge_dir(name).join(how), "").unwrap();
     }
 
     fn unset(&self, name: &str, how: &str) {
         fs::remove_file(self.bridge_dir(name).join(how)).unwrap();
+    }
+
+    /// From here on a value does not work at its bridge, whatever the gateway knows of it.
+    fn end_at_bridge(&self, name: &str, value: &str) {
+        fs::write(self.bridge_dir(name).join("gone"), format!("{value}\n")).unwrap();
     }
 
     /// How often a program was asked to do something.
@@ -378,20 +384,28 @@ impl TestHome {
     }
 }
 
-/// A bridge: each value that it makes is another one, and each that is shown works, unless a file beside it says otherwise.
+/// A bridge: each value that it makes is another one, and each that is shown works until it is ended, unless a file beside it
+/// says otherwise.
 const PROGRAM: &str = r#"#!/bin/sh
 here=${0%/*}
 read -r said
 printf '%s\n' "$said" >> "$here/said"
 [ -e "$here/silent" ] && exit 1
+value=${said#*'"held":{"value":"'}
+value=${value%%'"'*}
+gone=
 case $said in
 *'"do":"verify"'*)
-    if [ -e "$here/fails" ]; then echo '{"works":false,"why":"unknown"}'; else echo '{"works":true}'; fi ;;
+    [ -e "$here/fails" ] && gone=$value
+    while read -r ended; do [ "$ended" = "$value" ] && gone=$value; done < "$here/gone"
+    if [ "$gone" ]; then echo '{"works":false,"why":"unknown"}'; else echo '{"works":true}'; fi ;;
 *'"do":"mint"'*)
     n=0
     while read -r line; do n=$((n + 1)); done < "$here/said"
     echo "{\"value\":\"minted value $n\",\"remote_id\":\"r$n\"}" ;;
-*'"do":"revoke"'*) echo '{"gone":true}' ;;
+*'"do":"revoke"'*)
+    [ -e "$here/lies" ] || printf '%s\n' "$value" >> "$here/gone"
+    echo '{"gone":true}' ;;
 *'"do":"scopes"'*)
     if [ -e "$here/wide" ]; then echo '{"rights":["read","admin"]}'; else echo '{"rights":["read"]}'; fi ;;
 *'"do":"notify"'*) echo '{"told":true}' ;;

@@ -452,8 +452,37 @@ async fn a_new_value_that_does_not_work_is_never_current() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_value_that_stopped_working_is_undone_before_the_old_one_is_ended() {
-    let home = made(&["mint", "verify", "revoke", "two-live"]).await;
+async fn a_new_value_that_stopped_working_is_undone_and_the_old_one_lives_on() {
+    let home = made(&ALL).await;
+    let before = home.value("cloud/key").await.unwrap();
+    home.rotate("cloud/key", asking()).await.unwrap();
+    home.drive("cloud/key").await;
+    let new = home.value("cloud/key").await.unwrap();
+    home.end_at_bridge("cloud", &new);
+    home.wait(Span::hours(24));
+    home.drive("cloud/key").await;
+    assert_eq!(home.value("cloud/key").await.unwrap(), before);
+    assert_eq!(home.versions("cloud/key"), ["current", "failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_says_that_a_value_is_gone_which_works_is_not_believed() {
+    let home = made(&ALL).await;
+    home.rotate("cloud/key", asking()).await.unwrap();
+    home.drive("cloud/key").await;
+    home.set("cloud", "lies");
+    home.wait(Span::hours(24));
+    home.drive("cloud/key").await;
+    assert_eq!(home.versions("cloud/key"), ["previous", "current"]);
+    home.unset("cloud", "lies");
+    home.wait(Span::minutes(5));
+    home.drive("cloud/key").await;
+    assert_eq!(home.versions("cloud/key"), ["retired", "current"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_neither_value_works_nothing_is_ended_and_a_person_is_asked() {
+    let home = made(&ALL).await;
     home.rotate("cloud/key", asking()).await.unwrap();
     home.drive("cloud/key").await;
     home.wait(Span::hours(24));
