@@ -33,6 +33,7 @@ mod findings;
 mod guarding;
 mod inventory;
 mod leases;
+mod made;
 mod manifest;
 mod marks;
 mod retire;
