@@ -117,7 +117,10 @@ pub fn modules(crate_name: &str) -> BTreeMap<String, String> {
     let files = files_below(src.to_str().unwrap()).into_iter();
     let files = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
     // Tests in files of their own name what they try.
-    let is_test = |path: &PathBuf| path.ends_with("tests.rs") || path.ends_with("testing.rs");
+    let is_test = |path: &PathBuf| {
+        let in_folder = path.components().any(|part| part.as_os_str() == "tests");
+        in_folder || path.ends_with("tests.rs") || path.ends_with("testing.rs")
+    };
     let files = files.filter(|path| !is_test(path));
     files.filter_map(of_file).collect()
 }

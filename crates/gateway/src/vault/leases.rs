@@ -330,7 +330,7 @@ impl Vault {
     }
 
     /// Ends a lease whose time has come. If its bridge does not answer, that is said, and it is tried again a minute later.
-    async fn end_due_lease(&self, lease: &Lease) {
+    pub(super) async fn end_due_lease(&self, lease: &Lease) {
         let now = self.ctx.now();
         let Err(failure) = self.finish_lease(lease, &Actor::gateway(), now).await else {
             locked(&self.late_leases).remove(&lease.id);

@@ -53,6 +53,8 @@ mod reveal;
 mod rewrap;
 pub(crate) mod rotation;
 mod slow_places;
+#[cfg(test)]
+mod tests;
 pub(crate) mod token_ends;
 pub(crate) mod views;
 

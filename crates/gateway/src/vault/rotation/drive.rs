@@ -86,7 +86,7 @@ fn drive(home: &Arc<Vault>, places: &BridgePlaces, id: CredentialId, over: Optio
 
 impl Vault {
     /// Takes the next step of a rotation; whether there may be another one at once.
-    async fn take_next(&self, id: &CredentialId) -> bool {
+    pub(in crate::vault) async fn take_next(&self, id: &CredentialId) -> bool {
         let now = self.ctx.now();
         let rotation = match self.ctx.store().read(|registry| registry.rotation(id)) {
             Ok(Some(rotation)) => rotation,

@@ -34,7 +34,7 @@ pub(crate) async fn begin_what_is_due(home: Arc<Vault>) {
 
 impl Vault {
     /// Begins the rotation of what is due, where the gateway may.
-    async fn begin_due(&self, now: Timestamp) {
+    pub(in crate::vault) async fn begin_due(&self, now: Timestamp) {
         let rested = now.before(REST_AFTER_UNDOING);
         let automatic = match self.ctx.store().read(|registry| registry.automatic(rested)) {
             Ok(automatic) => automatic,

@@ -158,7 +158,7 @@ impl Vault {
 
     /// Notifies a place, once the attempt and the time of the next one are stored: a gateway that can
     /// write nothing down tells nothing over and over.
-    async fn tell(&self, errand: &Errand) {
+    pub(in crate::vault) async fn tell(&self, errand: &Errand) {
         let news = &errand.news;
         let begun = self.ctx.now();
         let again = errand.after_failure(begun);
