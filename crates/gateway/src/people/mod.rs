@@ -14,6 +14,8 @@ use crate::vault::Vault;
 
 pub(crate) mod invitations;
 mod roster;
+#[cfg(test)]
+mod tests;
 mod ways;
 
 /// The people of a home.
