@@ -35,6 +35,8 @@ pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod setup_file;
 pub(crate) mod step_up;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod throttle;
 pub(crate) mod token_book;
 mod token_uses;

@@ -160,6 +160,10 @@ pub(crate) fn begin_step_up(
         .iter()
         .filter_map(|key| serde_json::from_str(&key.data).ok())
         .collect();
+    // Without one there is nothing to show: a code is asked for.
+    if known.is_empty() {
+        return None;
+    }
     let (options, state) = party.start_passkey_authentication(&known).ok()?;
     Some((json(&options)?, state))
 }

@@ -16,6 +16,8 @@ use crate::vault::Vault;
 pub(crate) mod invitations;
 mod new_way;
 mod roster;
+#[cfg(test)]
+mod tests;
 mod ways;
 
 /// The people of a home.

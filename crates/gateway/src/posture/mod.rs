@@ -16,6 +16,8 @@ mod acceptance;
 mod book;
 mod facts;
 pub(crate) mod judged;
+#[cfg(test)]
+mod tests;
 mod weakness;
 
 /// Whether the home is as it should be.

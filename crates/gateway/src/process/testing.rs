@@ -115,7 +115,7 @@ impl TestHome {
         let door = Door {
             data_dir: data_dir.to_owned(),
             mqtt: ([127, 0, 0, 1], 8883).into(),
-            http: None,
+            http: Some(([127, 0, 0, 1], 8443).into()),
             connections_max: None,
             hosts: vec!["localhost".into()],
             key_file: true,
@@ -124,7 +124,9 @@ impl TestHome {
         let store = Store::open(data_dir, root, &id).unwrap();
         let by_hand = Arc::clone(&clock_ms);
         let clock = |_| Clock::by_hand(by_hand);
-        let loaded = Loaded::of(&door, id, store, None, clock).await.unwrap();
+        let loaded = Loaded::of(&door, id, store, door.http, clock)
+            .await
+            .unwrap();
         let time = Arc::clone(&loaded.clock);
         let access = Arc::clone(&loaded.access);
         let broker = Broker::unreachable(access, Arc::new(move || time.now()));

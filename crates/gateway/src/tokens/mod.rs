@@ -8,6 +8,8 @@ use crate::trust::Trust;
 use crate::vault::Vault;
 
 pub(crate) mod grant;
+#[cfg(test)]
+mod tests;
 
 /// The service tokens of a home.
 pub(crate) struct Tokens {
