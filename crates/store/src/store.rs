@@ -18,7 +18,7 @@ use crate::examination::{
     check_in_background, examine_log, is_full, is_large, migrate, open_checked, stored_checkpoint,
 };
 use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
-use crate::journal::{Journal, Replay, Revocation};
+use crate::journal::{JOURNAL_FILE, Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
 pub use crate::open_error::OpenError;
@@ -122,7 +122,9 @@ impl Store {
             return Err(OpenError::Missing("file"));
         }
         dir.are_files(&DATABASE_FILES)?;
-        dir.has_no_other_name(DATABASE_FILE)?;
+        for name in DATABASE_FILES.into_iter().chain([JOURNAL_FILE]) {
+            dir.has_no_other_name(name)?;
+        }
         let key = Arc::new(root.database(home));
         let mut connection = match open_checked(&path, &key) {
             Err(OpenError::Database(error)) if is_full(&error) && dir.give_up_room() => {

@@ -1,6 +1,9 @@
 //! Use cases of devices, on a home that nobody can reach.
 
-use hearthkey_core::device::DeviceState;
+use std::sync::Arc;
+
+use hearthkey_core::certificate::RevocationReason;
+use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::DeviceId;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Span;
@@ -68,4 +71,29 @@ async fn what_was_suspended_is_so_when_the_home_is_opened_again() {
     home.wait(Span::hours(1));
     let home = home.reopened().await;
     assert!(home.ctx.access().admit(&certificate, home.now()).is_err());
+}
+
+/// Requests that are being worked on when the home closes still end access: it is written down before the store is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_ends_while_the_home_closes_holds_when_it_is_opened_again() {
+    let home = TestHome::new().await;
+    let certificate = home.enroll("lamp", "home").await;
+    let working = Arc::clone(&home.home);
+    let request = tokio::spawn(async move {
+        let mut closing = working.ctx.stopping().subscribe();
+        closing.wait_for(|closing| *closing).await.unwrap();
+        let how = (RevocationReason::KeyCompromise, StateChange::Revoke);
+        let permit = here(Act::DeviceChange);
+        let out = working
+            .devices
+            .revoke(&permit, &id("lamp"), how, Stopwatch::start());
+        drop(out.unwrap());
+    });
+    let home = home.reopened().await;
+    request.await.unwrap();
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_err());
+    assert_eq!(
+        home.devices.standing(&id("lamp")).unwrap(),
+        DeviceState::Revoked
+    );
 }

@@ -1,9 +1,9 @@
 //! Opening a home: from a root key to a running door.
 
-use crate::state::locked;
 use crate::state::write_down::keep_writing_down;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hearthkey_broker::{Broker, Config, Limits};
@@ -13,7 +13,7 @@ use hearthkey_pki::CaRole;
 use hearthkey_store::Store;
 use hearthkey_store::change::Change;
 use hearthkey_store::keys::RootKey;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::home::Home;
 use crate::http::listener;
@@ -59,7 +59,7 @@ pub(crate) async fn open(
         (home, late, (events, changes))
     };
     let endings = tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
-    locked(home.ctx.tasks()).push(endings);
+    home.ctx.endings().written_by(endings);
     home.devices.write_into_journal_again(late.unjournaled);
     home.devices.write_down_replayed(late.replayed).await;
     home.begin(running).await;
@@ -145,8 +145,21 @@ impl Home {
         self.ctx.broker().clone().stop().await;
     }
 
+    /// Waits for requests that are being worked on, as long as an answer waits: each holds the home. What they have ended in
+    /// memory is written down with the rest.
+    async fn requests_end(self: &Arc<Self>) {
+        let none_left = async {
+            while Arc::strong_count(self) > 1 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(PATIENCE, none_left).await.is_err() {
+            tracing::warn!("the home closes while requests are being worked on");
+        }
+    }
+
     /// Ends everything in order and closes the store: nothing that was acknowledged is lost.
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn close(self: &Arc<Self>) {
         self.close_doors().await;
         let tasks = std::mem::take(&mut *crate::state::locked(self.ctx.tasks()));
         for task in tasks {
@@ -154,6 +167,8 @@ impl Home {
                 tracing::error!(%error, "a task of the home ended badly");
             }
         }
+        self.requests_end().await;
+        self.ctx.endings().close().await;
         self.devices.note_sightings().await;
         self.auth.note_token_uses().await;
         self.note_time().await;

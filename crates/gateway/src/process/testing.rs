@@ -76,17 +76,20 @@ impl std::ops::Deref for TestHome {
 fn made() -> &'static Path {
     static MADE: OnceLock<TempDir> = OnceLock::new();
     MADE.get_or_init(|| {
-        let directory = TempDir::new().unwrap();
+        let directory = directory();
         let path = directory.path().join("home");
         std::thread::scope(|scope| {
             let making = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .enable_all()
                     .build();
-                let made = runtime
-                    .unwrap()
-                    .block_on(init(&path, "test", InitSlot::KeyFile));
-                made.map(drop).unwrap();
+                runtime.unwrap().block_on(async {
+                    let made = init(&path, "test", InitSlot::KeyFile).await;
+                    made.map(drop).unwrap();
+                    // What its first opening makes is made once, too.
+                    let clock_ms = Arc::new(AtomicI64::new(BEGINS_S * 1000));
+                    open(&path, &clock_ms).await.close().await;
+                });
             });
             making.join().unwrap();
         });
@@ -95,10 +98,44 @@ fn made() -> &'static Path {
     .path()
 }
 
+/// Opens a home as the program does, but for its sockets.
+async fn open(data_dir: &Path, clock_ms: &Arc<AtomicI64>) -> Arc<Home> {
+    let slots = Slots::read(data_dir).unwrap();
+    let root = slots.unseal(&key_file(data_dir).unwrap()).unwrap();
+    let door = Door {
+        data_dir: data_dir.to_owned(),
+        mqtt: ([127, 0, 0, 1], 8883).into(),
+        http: Some(([127, 0, 0, 1], 8443).into()),
+        connections_max: None,
+        hosts: vec!["localhost".into()],
+        key_file: true,
+    };
+    let id = slots.home().clone();
+    let store = Store::open(data_dir, root, &id).unwrap();
+    let by_hand = Arc::clone(clock_ms);
+    let clock = |_| Clock::by_hand(by_hand);
+    let loaded = Loaded::of(&door, id, store, door.http, clock)
+        .await
+        .unwrap();
+    let time = Arc::clone(&loaded.clock);
+    let access = Arc::clone(&loaded.access);
+    let broker = Broker::unreachable(access, Arc::new(move || time.now()));
+    let (home, _) = loaded.into_home(broker);
+    let writer = tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
+    home.ctx.endings().written_by(writer);
+    home
+}
+
+/// A directory whose files wait for no disk, where there is one.
+fn directory() -> TempDir {
+    let in_memory = TempDir::new_in("/dev/shm");
+    in_memory.or_else(|_| TempDir::new()).unwrap()
+}
+
 impl TestHome {
     /// A new home. Its tests need a runtime of several threads, as the gateway does.
     pub(crate) async fn new() -> Self {
-        let directory = TempDir::new().unwrap();
+        let directory = directory();
         for entry in std::fs::read_dir(made().join("home")).unwrap() {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_file() {
@@ -109,31 +146,8 @@ impl TestHome {
     }
 
     async fn opened(directory: TempDir, clock_ms: Arc<AtomicI64>) -> Self {
-        let data_dir = directory.path();
-        let slots = Slots::read(data_dir).unwrap();
-        let root = slots.unseal(&key_file(data_dir).unwrap()).unwrap();
-        let door = Door {
-            data_dir: data_dir.to_owned(),
-            mqtt: ([127, 0, 0, 1], 8883).into(),
-            http: Some(([127, 0, 0, 1], 8443).into()),
-            connections_max: None,
-            hosts: vec!["localhost".into()],
-            key_file: true,
-        };
-        let id = slots.home().clone();
-        let store = Store::open(data_dir, root, &id).unwrap();
-        let by_hand = Arc::clone(&clock_ms);
-        let clock = |_| Clock::by_hand(by_hand);
-        let loaded = Loaded::of(&door, id, store, door.http, clock)
-            .await
-            .unwrap();
-        let time = Arc::clone(&loaded.clock);
-        let access = Arc::clone(&loaded.access);
-        let broker = Broker::unreachable(access, Arc::new(move || time.now()));
-        let (home, _) = loaded.into_home(broker);
-        tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
         Self {
-            home,
+            home: open(directory.path(), &clock_ms).await,
             directory,
             clock_ms,
         }

@@ -18,6 +18,7 @@ use hearthkey_store::journal::Revocation;
 use hearthkey_store::registry::{ReadError, Registry};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::state::lock::locked;
@@ -94,6 +95,10 @@ pub(crate) struct Endings {
     /// How many have replaced another.
     replaced: AtomicU64,
     begun: mpsc::UnboundedSender<Begun>,
+    /// Turns true when nothing more begins: what is not stored by then is tried no more.
+    closed: watch::Sender<bool>,
+    /// What writes them down.
+    writer: Mutex<Option<JoinHandle<()>>>,
     pub(super) queue: Mutex<Option<mpsc::UnboundedReceiver<Begun>>>,
 }
 
@@ -167,6 +172,8 @@ impl Default for Endings {
             pending: Mutex::default(),
             replaced: AtomicU64::new(0),
             begun,
+            closed: watch::Sender::new(false),
+            writer: Mutex::default(),
             queue: Mutex::new(Some(queue)),
         }
     }
@@ -219,6 +226,28 @@ impl Endings {
             endings: self,
             key,
             begun,
+        }
+    }
+
+    /// Says what writes them down.
+    pub(crate) fn written_by(&self, writer: JoinHandle<()>) {
+        *locked(&self.writer) = Some(writer);
+    }
+
+    /// Turns true when nothing more begins.
+    pub(super) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// Writes down what has begun, as long as an answer waits; nothing begins any more. The last thing before the store is
+    /// closed: requests that were being worked on may still have ended access after everybody was out.
+    pub(crate) async fn close(&self) {
+        self.closed.send_replace(true);
+        let writer = locked(&self.writer).take();
+        if let Some(writer) = writer
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "what writes ends of access down has ended badly");
         }
     }
 

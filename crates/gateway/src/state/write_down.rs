@@ -25,12 +25,13 @@ enum Tried {
     Refused,
 }
 
-/// Writes down what ends, until the home closes.
+/// Writes down what ends, until nothing more can end: later than the home begins to close, since requests that are being
+/// worked on end access still.
 pub(crate) async fn keep_writing_down(ctx: Arc<Ctx>) {
     let Some(mut queue) = locked(&ctx.endings.queue).take() else {
         return;
     };
-    let mut stopping = ctx.stopping.subscribe();
+    let mut stopping = ctx.endings.closed();
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -66,7 +67,7 @@ async fn write_down(ctx: Arc<Ctx>, begun: Begun) {
         durable,
     } = begun;
     let end = end.as_ref();
-    let mut stopping = ctx.stopping.subscribe();
+    let mut stopping = ctx.endings.closed();
     if let Some(mut before) = before {
         tokio::select! {
             // One that is given up is not waited for.
@@ -84,7 +85,7 @@ async fn write_down(ctx: Arc<Ctx>, begun: Begun) {
     let (journaled, registered) =
         tokio::join!(journaling, ctx.keep_registering(end, stopping.clone()));
     // What is left because the home closes is reported as not durable.
-    if (journaled && registered) || !*ctx.stopping.borrow() {
+    if (journaled && registered) || !*ctx.endings.closed().borrow() {
         locked(&ctx.endings.pending).remove(&key);
     }
     durable.send_replace(journaled && registered);

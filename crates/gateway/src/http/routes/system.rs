@@ -51,7 +51,11 @@ async fn seal(State(gateway): Gate, Extension(caller): Extension<Caller>) -> Ans
         Caller::Person(_) | Caller::Service(_) => {
             let keeper = gateway.keeper()?;
             keeper.is_settled().await?;
-            tokio::spawn(async move { keeper.seal(permit).await });
+            tokio::spawn(async move {
+                if let Err(failure) = keeper.seal(permit).await {
+                    tracing::error!(why = failure.0.detail, "the home is not sealed");
+                }
+            });
         }
     }
     Ok(Json(api::Sealing { sealed: true }))
