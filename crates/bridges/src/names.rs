@@ -4,7 +4,7 @@
 //! look-up holds a place until the resolver has answered, and a resolver that hangs holds these few threads and no more.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -19,6 +19,13 @@ static PLACES: Semaphore = Semaphore::const_new(LOOK_UPS_MAX);
 pub(crate) async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    // This machine is known without a resolver (RFC 6761 §6.3): one that hangs keeps no bridge here from being asked.
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![
+            (Ipv4Addr::LOCALHOST, port).into(),
+            (Ipv6Addr::LOCALHOST, port).into(),
+        ]);
     }
     let host = host.to_owned();
     let look = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
@@ -52,6 +59,12 @@ mod tests {
             let found = addresses(host, 80).await.unwrap();
             assert_eq!(found, [address.parse().unwrap()]);
         }
+    }
+
+    #[tokio::test]
+    async fn this_machine_is_known_without_a_resolver() {
+        let found = addresses("LocalHost", 80).await.unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback()));
     }
 
     #[tokio::test]

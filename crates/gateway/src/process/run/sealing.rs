@@ -27,6 +27,7 @@ impl Process {
     ) -> Result<(), Failure> {
         let actor = caller.actor();
         let by = match &caller {
+            Caller::Local { uid, .. } if is_other(*uid) => By::Here(OTHERS),
             Caller::Desktop | Caller::Local { .. } => By::Here(&actor.name),
             Caller::Service(service) => By::Stranger(service.address.ip(), HOME),
             Caller::Person(visit) => By::Stranger(visit.address.ip(), HOME),
@@ -88,6 +89,14 @@ impl Process {
             false => Err(ends_left(home.ctx.endings().fleeting())),
         }
     }
+}
+
+/// What users of this machine are counted under who are neither root nor the gateway's own user: one who has the user ids of a
+/// range has no budget for each.
+const OTHERS: &str = "other users";
+
+fn is_other(uid: u32) -> bool {
+    uid != 0 && uid != rustix::process::geteuid().as_raw()
 }
 
 /// What strangers who guess at what opens the home are counted under together.
