@@ -75,7 +75,10 @@ impl Devices {
             second_factor,
         }: EnvironmentRequest,
     ) -> Result<(), Failure> {
+        let permit = caller.permitted(Act::EnvironmentAdd)?;
         let name: EnvironmentName = name.parse().map_err(|error| Failure::invalid(&error))?;
+        // Two requests at the same moment are compared with one another.
+        let _trees = self.trees.write().await;
         if self.ctx.issuer(&name).is_some() {
             let why = format!("there is already an environment {name}");
             return Err(Failure::refused(&why, "Choose another name."));
@@ -84,7 +87,6 @@ impl Devices {
             let why = format!("a home has {ENVIRONMENTS_MAX} environments at most");
             return Err(Failure::refused(&why, "Use an existing one."));
         }
-        let _trees = self.trees.write().await;
         let mut with_it = self.environment_names();
         with_it.push(name.clone());
         if let Some(taken) = self.newly_taken(&self.ctx.all_profiles(), &with_it)? {
@@ -106,7 +108,7 @@ impl Devices {
             .new_issuing(&name, new_serial(), now)
             .map_err(|error| Failure::internal(&error))?;
         let object = format!("environment:{name}");
-        let entry = Entry::new(now, caller.actor(), "environment.add", object).with(
+        let entry = Entry::new(now, permit.actor().clone(), "environment.add", object).with(
             "ca_sha256",
             authority.certificate().fingerprint().to_string(),
         );

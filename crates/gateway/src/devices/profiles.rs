@@ -129,6 +129,7 @@ impl Devices {
         let name = profile.name.clone();
         // Its name is in the text, not in the path.
         let expected = expects(&format!("profile:{name}"))?;
+        let _trees = self.trees.write().await;
         let names = self.profile_names();
         let built_in = self
             .profile_text(name.as_str())
@@ -141,7 +142,6 @@ impl Devices {
             let why = format!("a home has {PROFILES_MAX} profiles at most");
             return Err(Failure::refused(&why, "Change an existing one."));
         }
-        let _trees = self.trees.write().await;
         let mut with_it = self.ctx.all_profiles();
         with_it.retain(|known| known.name != name);
         with_it.push(Arc::new(profile.clone()));

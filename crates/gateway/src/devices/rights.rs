@@ -4,6 +4,7 @@ use crate::auth::permit::Permit;
 use crate::state::Ctx;
 use hearthkey_core::role::Act;
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hearthkey_api as api;
@@ -152,7 +153,9 @@ impl Devices {
             Ok((verb, right.filter.clone()))
         });
         let keep = keep.collect::<Result<Vec<Right>, Failure>>()?;
-        let taken = granted.len().saturating_sub(keep.len());
+        // A right that is named twice is kept once.
+        let kept: HashSet<&Right> = keep.iter().collect();
+        let taken = granted.len().saturating_sub(kept.len());
         let narrowing = decide(&granted, keep).map_err(|error| {
             Failure::refused(
                 &error,

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use hearthkey_api::EnvironmentRequest;
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::{Change as StateChange, DeviceState};
 use hearthkey_core::id::DeviceId;
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Role};
 use hearthkey_core::time::Span;
 
-use crate::process::testing::{TestHome, here, operator_in};
+use crate::auth::caller::tests::role_token;
+use crate::process::testing::{HERE, TestHome, here, operator_in};
 use crate::state::clock::Stopwatch;
 
 fn id(device: &str) -> DeviceId {
@@ -96,4 +98,37 @@ async fn what_a_request_ends_while_the_home_closes_holds_when_it_is_opened_again
         home.devices.standing(&id("lamp")).unwrap(),
         DeviceState::Revoked
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_adds_no_environment_whatever_its_role() {
+    let home = TestHome::new().await;
+    let request = || EnvironmentRequest {
+        name: "staging".into(),
+        second_factor: None,
+    };
+    let token = role_token(Role::Owner, &[]);
+    let refused = home.devices.add_environment(&token, request()).await;
+    assert_eq!(refused.err().unwrap().0.code, "forbidden");
+    home.devices
+        .add_environment(&HERE, request())
+        .await
+        .unwrap();
+    let again = home.devices.add_environment(&HERE, request()).await;
+    assert_eq!(again.err().unwrap().0.code, "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_two_add_at_the_same_moment_is_added_once() {
+    let home = TestHome::new().await;
+    let add = || {
+        let request = EnvironmentRequest {
+            name: "staging".into(),
+            second_factor: None,
+        };
+        home.devices.add_environment(&HERE, request)
+    };
+    let (first, second) = tokio::join!(add(), add());
+    assert!(first.is_ok() != second.is_ok());
+    assert_eq!(home.records("environment.add").len(), 1);
 }
