@@ -301,7 +301,7 @@ mod tests {
             "credential lease hue/api-key --lifetime 5m",
             "credential leases",
             "credential end-lease l-0123456789abcdef",
-            "credential render secrets.tmpl --env home --out secrets.yaml --replace",
+            "credential render secrets.tmpl --env home --out secrets.yaml",
             "credential rotate hue/api-key --env home --overlap 1h --from-file key",
             "credential rotate hue/api-key -",
             "credential import secrets.yaml --env home",

@@ -132,16 +132,7 @@ async fn a_template_becomes_a_file_that_one_reader_can_read() {
         "home",
         "--out",
         paths[1],
-        "--replace",
     ];
-    let unasked = refused(&rig, &render[..render.len() - 1]).await;
-    assert!(
-        unasked["remedy"].as_str().unwrap().contains("--replace"),
-        "{unasked}"
-    );
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), "old");
-    let log = rig.verified_log().await;
-    assert!(records(&log, "credential.read").is_empty(), "{log}");
     told(&rig, &render).await;
     let expected = "wifi: \"pass \\\"quoted\\\" \\\\ word\"\nkeep: {{ states('x') }}\n";
     assert_eq!(std::fs::read_to_string(&out).unwrap(), expected);

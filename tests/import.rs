@@ -170,7 +170,6 @@ async fn what_is_rendered_is_imported_again_as_the_same_value() {
             "home",
             "--out",
             out,
-            "--replace",
         ];
         told(&rig, &render).await;
         fs::read_to_string(out).unwrap()
@@ -216,7 +215,6 @@ async fn what_is_rendered_is_imported_again_as_the_same_value() {
         "home",
         "--out",
         out,
-        "--replace",
     ];
     let why = refused(&rig, &render).await;
     assert_eq!(why["code"], "value_unfit");

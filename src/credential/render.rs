@@ -34,12 +34,9 @@ pub struct Render {
     /// The environment of all the credentials.
     #[arg(long, short, env = "HEARTHKEY_ENV")]
     env: String,
-    /// The file to write, readable by you alone.
+    /// The file to write, readable by you alone; one that is there is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Replace a file that is there already, as after a rotation.
-    #[arg(long)]
-    replace: bool,
     /// Why; it is recorded.
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
@@ -111,8 +108,8 @@ impl Render {
             true => None,
             false => self.showing.second_factor()?,
         };
-        // No value is given out for a file that cannot be written.
-        let mut file = OutFile::begin(&self.out, self.replace)?;
+        // No value is given out for a file that cannot be written. To render again is what it is for: it is replaced.
+        let mut file = OutFile::begin(&self.out, true)?;
         let mut values = Vec::new();
         if !names.is_empty() {
             let request = RevealRequest {
