@@ -34,7 +34,7 @@ const DAY_S: u64 = 86_400;
 pub(crate) fn after_refusal(rejection: &Rejection) -> AfterRefusal {
     let usual_s = match rejection.code.as_str() {
         "rate_limited" | "storage_unavailable" => 30,
-        "gateway_sealed" | "clock_untrusted" | "approval_required" => 60,
+        "gateway_sealed" | "clock_untrusted" | "issuer_ended" | "approval_required" => 60,
         "device_suspended" => 900,
         "renewal_too_early" => 3600,
         "device_revoked"

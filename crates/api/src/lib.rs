@@ -24,6 +24,7 @@ mod secret;
 mod status;
 mod token;
 mod token_file;
+mod trust;
 
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
@@ -70,6 +71,7 @@ pub use token::{
     Health, TokenCreated, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
 };
 pub use token_file::TokenFile;
+pub use trust::{AuthorityList, AuthorityView};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "hearthkey.sock";

@@ -196,6 +196,16 @@ pub(crate) struct Grant<'a> {
     pub now: Timestamp,
 }
 
+/// A lifetime, cut to what the issuing CA has left: no certificate outlives what signed it. One that has nothing left signs
+/// nothing, and says so itself.
+pub(crate) fn fitting(lifetime: Span, issuer_ends: Timestamp, now: Timestamp) -> Span {
+    let left = issuer_ends.since(now.whole_second());
+    if left.as_ms() <= 0 {
+        return lifetime;
+    }
+    Span::ms(lifetime.as_ms().min(left.as_ms()))
+}
+
 impl IssuanceOrder {
     pub(crate) fn new(grant: Grant<'_>) -> Self {
         let (lineage, generation) = match grant.continues {

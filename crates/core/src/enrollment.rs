@@ -1,7 +1,7 @@
 //! May this claim and this key have a certificate?
 
 use crate::access::DeviceAccess;
-use crate::certificate::{Grant, IssuanceOrder};
+use crate::certificate::{Grant, IssuanceOrder, fitting};
 use crate::claim::{Claim, ClaimState, REDELIVERY};
 use crate::device::DeviceState;
 use crate::id::{Fingerprint, SerialNumber};
@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     pub device: &'a DeviceAccess,
     /// Whether the key has been revoked as compromised.
     pub key_compromised: bool,
+    /// When the CA that would sign ends.
+    pub issuer_ends: Timestamp,
     /// Whether the gateway's clock is believed.
     pub clock_trusted: bool,
 }
@@ -41,6 +43,7 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
         claim,
         device,
         key_compromised,
+        issuer_ends,
         clock_trusted,
     } = *facts;
     let profile = &device.profile;
@@ -73,7 +76,7 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
         key,
         serial,
         continues: None,
-        lifetime: profile.certificate_lifetime(),
+        lifetime: fitting(profile.certificate_lifetime(), issuer_ends, now),
         now,
     }))
 }
@@ -98,6 +101,7 @@ mod tests {
     use crate::key::KeyType;
     use crate::profile::Profile;
 
+    const NEVER: Timestamp = Timestamp::from_const_ms(i64::MAX / 2);
     const SERIAL: SerialNumber = SerialNumber([0x41; 16]);
 
     fn key(seed: u8) -> ProvenKey {
@@ -118,6 +122,7 @@ mod tests {
             claim,
             device: &device(state, profile()),
             key_compromised: false,
+            issuer_ends: NEVER,
             clock_trusted: true,
         };
         decide(&facts, key, SERIAL, Timestamp::from_s(at_s))
@@ -140,6 +145,23 @@ mod tests {
             order.not_after(),
             Timestamp::from_s(10).after(profile().certificate_lifetime())
         );
+    }
+
+    #[test]
+    fn no_certificate_outlives_the_ca_that_signs_it() {
+        let ends = Timestamp::from_s(5 * 86_400);
+        let facts = Facts {
+            claim: &claim(ClaimState::Open),
+            device: &device(DeviceState::Pending, profile()),
+            key_compromised: false,
+            issuer_ends: ends,
+            clock_trusted: true,
+        };
+        let decision = decide(&facts, key(1), SERIAL, Timestamp::from_s(10));
+        let Decision::Issue(order) = decision else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(order.not_after(), ends);
     }
 
     #[test]
@@ -187,6 +209,7 @@ mod tests {
                 claim: &open,
                 device: &device(DeviceState::Pending, profile.clone()),
                 key_compromised: false,
+                issuer_ends: NEVER,
                 clock_trusted: true,
             };
             decide(&facts, key(1), SERIAL, Timestamp::from_s(10))
@@ -205,6 +228,7 @@ mod tests {
             claim: &claim(ClaimState::Open),
             device: &device(DeviceState::Pending, profile()),
             key_compromised: true,
+            issuer_ends: NEVER,
             clock_trusted: true,
         };
         let decision = decide(&facts, key(1), SERIAL, Timestamp::from_s(10));
@@ -218,6 +242,7 @@ mod tests {
             claim: &open,
             device: &device(DeviceState::Pending, profile()),
             key_compromised: false,
+            issuer_ends: NEVER,
             clock_trusted: false,
         };
         let decision = decide(&facts, key(1), SERIAL, Timestamp::from_s(10));

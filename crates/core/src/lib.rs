@@ -12,6 +12,7 @@
 //! | who may come in, and as whom? | [`access`], [`door`]; with what kind of program: [`ja4`] |
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
+//! | when is a CA followed by a new one? | [`authority`] |
 //! | what is written down about it? | [`audit`] |
 //! | what is known of a secret, what is its value, and who changes what guards it? | [`credential`], [`secret`], [`guarded`] |
 //! | how is it replaced, lent, administered, and who is notified? | [`rotation`], [`lease`], [`bridge`], [`news`] |
@@ -23,6 +24,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod authority;
 pub mod bearer;
 pub mod bound;
 pub mod bridge;

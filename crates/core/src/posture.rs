@@ -4,6 +4,7 @@
 //! hundred thousand lines helps nobody. Where each can be put right by one act, the first few are findings of their
 //! own, and the rest is counted.
 
+pub mod authority;
 pub mod ending;
 mod many;
 pub mod overload;
@@ -17,6 +18,7 @@ pub mod witness;
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 
+use authority::CaLife;
 use many::AboutMany;
 pub use many::{EACH_MAX, Each, NAMED_MAX, Named};
 use restart::Disk;
@@ -29,20 +31,9 @@ pub const NEVER_SEEN: Span = Span::days(30);
 pub const NEVER_GIVEN: Span = Span::days(90);
 /// A token that was not used so long after it was made is not needed.
 pub const NEVER_SHOWN: Span = Span::days(30);
-/// A CA is replaced while it has this much life left.
-pub const CA_LIFE_LEFT: Span = Span::days(2 * 398);
 /// A device's key that has been certified for longer is too old (NIST SP 800-57 part 1 revision 5, §5.3.6: a private
 /// authentication key is used for one to two years).
 pub const KEY_AGE: Span = Span::days(2 * 365);
-
-/// A CA and its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaLife {
-    /// What it is called in the registry.
-    pub name: String,
-    /// When it ends.
-    pub not_after: Timestamp,
-}
 
 /// What is known of a home.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +108,7 @@ pub fn token_never_used(name: &str) -> Finding {
 pub fn judge(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let mut findings = of_home(facts, now);
     for ca in &facts.authorities {
-        findings.extend(of_authority(ca, &facts.home, now));
+        findings.extend(authority::of_authority(ca, &facts.home, now));
     }
     let many = about_many(facts);
     findings.extend(many.iter().filter_map(|about| about.finding(&facts.home)));
@@ -178,18 +169,6 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
     findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
-}
-
-fn of_authority(ca: &CaLife, home: &str, now: Timestamp) -> Option<Finding> {
-    if now.after(CA_LIFE_LEFT) <= ca.not_after {
-        return None;
-    }
-    let object = format!("home:{home}");
-    let finding = Finding::new(FindingKind::CaLife, Severity::High, object, &ca.name);
-    Some(finding.saying(
-        format!("The CA {} ends on {}.", ca.name, ca.not_after),
-        "Move its devices to a new environment before then. This version cannot replace a CA.",
-    ))
 }
 
 fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
@@ -272,6 +251,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Life;
 
     fn calm() -> Facts {
         Facts {
@@ -282,7 +262,10 @@ mod tests {
             },
             authorities: vec![CaLife {
                 name: "root".into(),
-                not_after: Timestamp::from_s(0).after(Span::days(7300)),
+                life: Life {
+                    begins: Timestamp::from_s(0),
+                    ends: Timestamp::from_s(0).after(Span::days(7300)),
+                },
             }],
             ..Facts::default()
         }
@@ -390,11 +373,6 @@ mod tests {
         ] {
             assert_eq!(kinds(&facts), [kind]);
         }
-        let mut old = calm();
-        old.authorities[0].not_after = Timestamp::from_s(0).after(Span::days(795));
-        assert_eq!(kinds(&old), [FindingKind::CaLife]);
-        old.authorities[0].not_after = Timestamp::from_s(0).after(Span::days(797));
-        assert_eq!(kinds(&old), []);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub enum Code {
     GatewaySealed,
     StorageUnavailable,
     ClockUntrusted,
+    IssuerEnded,
 }
 
 impl Code {
@@ -48,6 +49,7 @@ impl Code {
             Self::GatewaySealed => "gateway_sealed",
             Self::StorageUnavailable => "storage_unavailable",
             Self::ClockUntrusted => "clock_untrusted",
+            Self::IssuerEnded => "issuer_ended",
         }
     }
 
@@ -73,6 +75,7 @@ impl Code {
                 "The gateway cannot write to its storage, so it issues nothing."
             }
             Self::ClockUntrusted => "The gateway's clock cannot be trusted, so it issues nothing.",
+            Self::IssuerEnded => "The home's CA has ended, so it issues nothing.",
         }
     }
 
@@ -115,6 +118,9 @@ impl Code {
             Self::ClockUntrusted => {
                 "Send the same request again later; the operator has to set or confirm the clock."
             }
+            Self::IssuerEnded => {
+                "Tell the operator: the gateway's findings say which CA has ended, and what to do."
+            }
         }
     }
 
@@ -126,6 +132,7 @@ impl Code {
             Self::GatewaySealed | Self::StorageUnavailable | Self::ClockUntrusted => {
                 Some(Span::s(60))
             }
+            Self::IssuerEnded => Some(Span::hours(1)),
             _ => None,
         }
     }

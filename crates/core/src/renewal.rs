@@ -1,6 +1,6 @@
 //! May this certificate be followed by a new one?
 
-use crate::certificate::{Certificate, CertificateState, Grant, IssuanceOrder};
+use crate::certificate::{Certificate, CertificateState, Grant, IssuanceOrder, fitting};
 use crate::device::{Device, DeviceState};
 use crate::id::{Fingerprint, SerialNumber};
 use crate::key::ProvenKey;
@@ -25,6 +25,8 @@ pub struct Facts<'a> {
     pub key_compromised: bool,
     /// Whether an operator has asked for a rotation that this certificate has not answered.
     pub rotate_now: bool,
+    /// When the CA that would sign ends.
+    pub issuer_ends: Timestamp,
     /// Whether the gateway's clock is believed.
     pub clock_trusted: bool,
 }
@@ -88,7 +90,7 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
         key,
         serial,
         continues: Some((presented.lineage, presented.generation)),
-        lifetime: facts.profile.certificate_lifetime(),
+        lifetime: fitting(facts.profile.certificate_lifetime(), facts.issuer_ends, now),
         now,
     }))
 }
@@ -162,6 +164,7 @@ mod tests {
             key_used_before: key.fingerprint == case.presented.key,
             key_compromised: false,
             rotate_now: case.rotate_now,
+            issuer_ends: Timestamp::from_const_ms(i64::MAX / 2),
             clock_trusted: true,
         };
         decide(

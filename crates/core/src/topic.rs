@@ -164,6 +164,10 @@ pub mod hearthkey {
     pub fn crl(issuer: &EnvironmentName) -> String {
         format!("hearthkey/v1/trust/crl/{issuer}")
     }
+    /// Retained: the CRL of a CA that signed for an environment before, in DER; `key` is its SubjectKeyIdentifier in hex.
+    pub fn former_crl(issuer: &EnvironmentName, key: &str) -> String {
+        format!("hearthkey/v1/trust/crl/{issuer}/{key}")
+    }
 }
 
 #[cfg(test)]

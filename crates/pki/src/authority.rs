@@ -132,7 +132,7 @@ impl CertificateAuthority {
         Self::assemble(CaCertificate::from_der(&der)?, key).map_err(IssueError::Encoding)
     }
 
-    /// Makes the issuing CA of an environment, under this root: 5 years, path length 0.
+    /// Makes the issuing CA of an environment, under this root: 5 years or until the root ends, path length 0.
     pub fn new_issuing(
         &self,
         environment: &EnvironmentName,
@@ -147,7 +147,7 @@ impl CertificateAuthority {
         )
     }
 
-    /// Makes the CA of the gateway's server certificates, under this root: 5 years, path
+    /// Makes the CA of the gateway's server certificates, under this root: 5 years or until the root ends, path
     /// length 0.
     pub fn new_server_ca(&self, serial: SerialNumber, now: Timestamp) -> Result<Self, IssueError> {
         self.new_ca(
@@ -166,7 +166,10 @@ impl CertificateAuthority {
         if self.certificate.role != CaRole::Root {
             return Err(self.not_its_role("CA certificates"));
         }
-        let not_after = now.after(CA_LIFETIME);
+        let not_after = match self.certificate.not_after {
+            own if own > now => now.after(CA_LIFETIME).min(own),
+            _ => now.after(CA_LIFETIME),
+        };
         let mut params = ca_params(name, 0, serial, now, not_after)?;
         params.use_authority_key_identifier_extension = true;
         let key = SigningKey::generate()?;

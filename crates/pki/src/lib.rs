@@ -48,6 +48,6 @@ pub use provider::provider;
 pub use refusal::ClientRefusal;
 pub use rsa_key::{RsaKey, RsaLeaf};
 pub use server::{ENROLL_ALPN, ServerConfigError, https_config, server_config};
-pub use server_certificate::{life_of, needs_reissue};
-pub use trust::{PemError, der_from_pem, pem, pem_bundle};
+pub use server_certificate::{is_issued_by, life_of, needs_reissue};
+pub use trust::{PemError, crl_pem, der_from_pem, pem, pem_bundle};
 pub use verifier::ClientVerifier;

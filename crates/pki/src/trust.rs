@@ -4,7 +4,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::ca_certificate::CaCertificate;
-pub use crate::pem_block::pem;
+pub use crate::pem_block::{crl_pem, pem};
 
 /// The most text that is read as a bundle, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = 256 * 1024;

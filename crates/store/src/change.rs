@@ -157,6 +157,12 @@ pub enum Write {
     SupersedeOtherLineages(DeviceId, hearthkey_core::id::SerialNumber),
     /// Adds or replaces a CA's certificate.
     Authority(String, Vec<u8>),
+    /// Keeps the certificate of a CA that another has followed, under a name of its own, with when that was.
+    FormerAuthority(String, Vec<u8>, Timestamp),
+    /// Destroys every version of a CA's key.
+    DestroyAuthorityKey(String),
+    /// Forgets a CA and destroys its key.
+    ForgetAuthority(String),
     /// Forgets a server certificate and destroys its key.
     ForgetServer(&'static str),
     /// Counts a CRL number up.

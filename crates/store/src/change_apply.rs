@@ -110,9 +110,12 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         | Write::CloseClaims(..)
         | Write::CloseClaim(..)
         | Write::ForgetClaims(..) => apply_to_claim(tx, write)?,
-        Write::Authority(..) | Write::ForgetServer(..) | Write::CrlNumber(..) => {
-            apply_to_authority(tx, write)?;
-        }
+        Write::Authority(..)
+        | Write::FormerAuthority(..)
+        | Write::DestroyAuthorityKey(..)
+        | Write::ForgetAuthority(..)
+        | Write::ForgetServer(..)
+        | Write::CrlNumber(..) => apply_to_authority(tx, write)?,
         Write::Certificate(..)
         | Write::CertificateState(..)
         | Write::RevokeCertificates(..)
@@ -125,10 +128,28 @@ fn apply_to_authority(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyEr
     match write {
         Write::Authority(name, certificate) => {
             tx.prepare_cached(
-                "INSERT INTO authority VALUES (?1, ?2, 0)
+                "INSERT INTO authority (name, certificate, crl_number) VALUES (?1, ?2, 0)
                  ON CONFLICT (name) DO UPDATE SET certificate = ?2",
             )?
             .execute(params![name, certificate])?;
+        }
+        Write::FormerAuthority(name, certificate, at) => {
+            tx.prepare_cached(
+                "INSERT INTO authority (name, certificate, crl_number, succeeded_at) VALUES (?1, ?2, 0, ?3)",
+            )?
+            .execute(params![name, certificate, at.as_ms()])?;
+        }
+        Write::DestroyAuthorityKey(name) => {
+            tx.prepare_cached("DELETE FROM secret WHERE kind = 'ca' AND name = ?1")?
+                .execute([name])?;
+        }
+        Write::ForgetAuthority(name) => {
+            for sql in [
+                "DELETE FROM authority WHERE name = ?1",
+                "DELETE FROM secret WHERE kind = 'ca' AND name = ?1",
+            ] {
+                tx.prepare_cached(sql)?.execute([name])?;
+            }
         }
         Write::ForgetServer(name) => {
             for sql in [

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 15] = [
+const MIGRATIONS: [&str; 16] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
     include_str!("../../../migrations/0003_vault.sql"),
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; 15] = [
     include_str!("../../../migrations/0013_broker_state.sql"),
     include_str!("../../../migrations/0014_decisions.sql"),
     include_str!("../../../migrations/0015_makers.sql"),
+    include_str!("../../../migrations/0016_authorities.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every

@@ -17,6 +17,7 @@
 pub mod anchor;
 mod anchoring;
 mod apply;
+pub mod authorities;
 pub mod change;
 mod change_apply;
 mod connection;

@@ -373,12 +373,6 @@ impl Registry<'_> {
         )
     }
 
-    /// A CA's certificate and the number of its last CRL.
-    pub fn authority(&self, name: &str) -> Result<Option<(Vec<u8>, u64)>, ReadError> {
-        let sql = "SELECT certificate, crl_number FROM authority WHERE name = ?1";
-        self.one(sql, [name], |row| Ok((row.get(0)?, row.get(1)?)))
-    }
-
     /// The newest version of a secret.
     pub fn secret(&self, kind: &str, name: &str) -> Result<Option<(u32, SealedSecret)>, ReadError> {
         self.one(

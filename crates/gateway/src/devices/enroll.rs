@@ -141,6 +141,7 @@ impl Devices {
             claim: &claim,
             device: &device,
             key_compromised,
+            issuer_ends: self.issuer_ends(&device.environment),
             clock_trusted,
         };
         match decide(&facts, request.key.clone(), new_serial(), now) {

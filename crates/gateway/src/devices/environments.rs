@@ -6,46 +6,19 @@ use hearthkey_api::EnvironmentRequest;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::role::Act;
-use hearthkey_core::time::Timestamp;
-use hearthkey_pki::{CaRole, CertificateAuthority};
+use hearthkey_pki::CaRole;
 use hearthkey_store::change::{Change, Write};
-use hearthkey_store::vault::{SecretName, Vault};
 
 use crate::auth::caller::Caller;
 use crate::auth::local_code::Needed;
 use crate::devices::Devices;
 use crate::state::failure::Failure;
 use crate::state::new_serial;
-use crate::trust::authority::load_authority;
-use crate::trust::published::issuing;
+use crate::trust::authority::issuing;
+use crate::trust::authority::{keep_authority, load_authority};
 
 /// Environments in one home at most.
 const ENVIRONMENTS_MAX: usize = 64;
-
-/// The writes that keep a CA: its certificate, and its key under the vault's keys.
-pub(crate) fn keep_authority(
-    vault: &Vault,
-    name: &str,
-    authority: &CertificateAuthority,
-    at: Timestamp,
-) -> [Write; 2] {
-    let secret = SecretName {
-        kind: "ca",
-        name,
-        version: 1,
-    };
-    let sealed = vault.seal(secret, &authority.key().to_pkcs8());
-    [
-        Write::Authority(name.to_owned(), authority.certificate().der.clone()),
-        Write::Secret {
-            kind: "ca",
-            name: name.to_owned(),
-            version: 1,
-            sealed,
-            at,
-        },
-    ]
-}
 
 impl Devices {
     /// The environments, in order.
@@ -113,12 +86,10 @@ impl Devices {
             authority.certificate().fingerprint().to_string(),
         );
         let mut change = Change::record(entry).write(Write::Environment(name.clone(), now));
-        change.writes.extend(keep_authority(
-            self.ctx.store().vault(),
-            &issuing(&name),
-            &authority,
-            now,
-        ));
+        let (place, vault) = (issuing(&name), self.ctx.store().vault());
+        change
+            .writes
+            .extend(keep_authority(vault, (&place, 1), &authority, now));
         self.auth.commit_shown(change, shown).await?;
         self.ctx
             .issuers()

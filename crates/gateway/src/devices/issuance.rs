@@ -4,9 +4,10 @@ use bytes::Bytes;
 use hearthkey_broker::Reply;
 use hearthkey_core::access::{CertificateAccess, Cuts};
 use hearthkey_core::certificate::{Certificate, IssuanceOrder};
-use hearthkey_core::id::{DeviceId, Fingerprint};
+use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
 use hearthkey_core::rejection::{Code, Rejection};
-use hearthkey_pki::Issued;
+use hearthkey_core::time::Timestamp;
+use hearthkey_pki::{IssueError, Issued};
 use hearthkey_store::CommitError;
 use hearthkey_store::registry::ReadError;
 
@@ -38,6 +39,14 @@ pub(crate) fn unreadable(error: &ReadError) -> Rejection {
 }
 
 impl Devices {
+    /// When the CA ends that signs for an environment; at once, if there is none.
+    pub(crate) fn issuer_ends(&self, environment: &EnvironmentName) -> Timestamp {
+        let issuer = self.ctx.issuer(environment);
+        issuer.map_or(Timestamp::from_s(0), |issuer| {
+            issuer.certificate().not_after
+        })
+    }
+
     /// Signs an order with the issuing CA of its environment.
     pub(crate) fn sign(&self, order: IssuanceOrder) -> Result<Issued, Rejection> {
         let Some(issuer) = self.ctx.issuer(order.environment()) else {
@@ -46,7 +55,10 @@ impl Devices {
         };
         issuer.sign(order).map_err(|error| {
             tracing::error!(%error, "a certificate could not be signed");
-            Code::StorageUnavailable.into()
+            match error {
+                IssueError::OutlivesItsCa { .. } => Code::IssuerEnded.into(),
+                _ => Code::StorageUnavailable.into(),
+            }
         })
     }
 
@@ -69,13 +81,10 @@ impl Devices {
         certificate: &Certificate,
         der: &[u8],
     ) -> Vec<u8> {
-        let issuer = self.ctx.issuer(&certificate.environment);
         request.answer(Accepted {
             certificate,
             der,
-            issuer_pem: issuer
-                .map(|issuer| issuer.certificate().pem())
-                .unwrap_or_default(),
+            issuer_pem: self.trust.issuer_pem(&certificate.environment, der),
             trust_bundle: self.trust.trust_bundle(),
         })
     }

@@ -111,6 +111,7 @@ impl Devices {
             key_used_before,
             key_compromised: self.ctx.access().is_compromised(&request.key.fingerprint),
             rotate_now: asked_to_rotate(&known, presented),
+            issuer_ends: self.issuer_ends(&known.device.environment),
             clock_trusted,
         };
         match decide(&facts, request.key.clone(), new_serial(), now) {

@@ -158,6 +158,7 @@ impl Issuance {
             claim,
             device,
             key_compromised: false,
+            issuer_ends: self.home.devices.issuer_ends(&device.environment),
             clock_trusted: true,
         };
         match decide(&facts, key, new_serial(), self.home.ctx.now()) {

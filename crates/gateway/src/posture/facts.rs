@@ -4,19 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use hearthkey_core::audit::Record;
+use hearthkey_core::authority::Life;
 use hearthkey_core::credential::Custody;
 use hearthkey_core::id::{DeviceId, ProfileName};
 use hearthkey_core::person::Person;
+use hearthkey_core::posture::authority::CaLife;
 use hearthkey_core::posture::privilege::{HeldRight, Privileges, UNUSED_FOR};
 use hearthkey_core::posture::restart::Disk;
 use hearthkey_core::posture::{
-    CaLife, Each, Facts, KEY_AGE, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, ending,
-    token_never_used,
+    Each, Facts, KEY_AGE, NEVER_GIVEN, NEVER_SEEN, NEVER_SHOWN, Named, ending, token_never_used,
 };
 use hearthkey_core::profile::Profile;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::token::Token;
+use hearthkey_pki::life_of;
+use hearthkey_store::authorities::KnownAuthority;
 use hearthkey_store::posture::RightsUsed;
 use hearthkey_store::registry::{ReadError, Registry};
 
@@ -123,7 +126,7 @@ impl Posture {
                 clock_doubted_since: self.ctx.clock().doubted_since(),
                 backups: registry.backups()?,
                 log_problem: self.audit.log_problem(),
-                authorities: self.authorities(),
+                authorities: authorities(registry)?,
                 weak: self.weak(registry, now)?,
                 unencrypted: super::weakness::unencrypted(registry)?,
                 over_age: registry.devices_with_keys_from_before(now.before(KEY_AGE))?,
@@ -148,28 +151,6 @@ impl Posture {
             true => Disk::Takes,
             false => Disk::failing(self.ctx.store().free_bytes().ok()),
         }
-    }
-
-    /// The CAs and their ends.
-    fn authorities(&self) -> Vec<CaLife> {
-        let issuers = self
-            .ctx
-            .issuers()
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut lives: Vec<CaLife> = issuers
-            .iter()
-            .map(|(name, issuer)| CaLife {
-                name: format!("issuing/{name}"),
-                not_after: issuer.certificate().not_after,
-            })
-            .collect();
-        lives.push(CaLife {
-            name: "root".into(),
-            not_after: self.ctx.root().not_after,
-        });
-        lives.sort_by(|a, b| a.name.cmp(&b.name));
-        lives
     }
 
     /// Devices that hold more than they use. One that is connected is there, whenever it came.
@@ -251,6 +232,22 @@ impl Posture {
         }
         (ends, unshown)
     }
+}
+
+/// The CAs that sign, and their lives.
+fn authorities(registry: &Registry<'_>) -> Result<Vec<CaLife>, ReadError> {
+    let known = registry.authorities()?;
+    let signs = |name: &str| name == "root" || name == "server" || name.starts_with("issuing/");
+    let signing = known.into_iter().filter(|ca| signs(&ca.name));
+    let life = |ca: KnownAuthority| {
+        let (begins, ends) = life_of(&ca.der)?;
+        let life = Life { begins, ends };
+        Some(CaLife {
+            name: ca.name,
+            life,
+        })
+    };
+    Ok(signing.filter_map(life).collect())
 }
 
 /// Credentials that were made long ago and never given out, and those whose owner has gone.

@@ -116,7 +116,7 @@ impl Posture {
             .unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<String> = issuers
             .keys()
-            .map(crate::trust::published::issuing)
+            .map(crate::trust::authority::issuing)
             .collect();
         names.extend(["root", "server", crate::trust::server_tls::LEAF].map(str::to_owned));
         names.sort_unstable();

@@ -19,13 +19,13 @@ use hearthkey_store::slots::{KEY_FILE, SLOTS_FILE, SlotError, Slots};
 use hearthkey_store::{DATABASE_FILE, Opened, Store};
 use zeroize::Zeroizing;
 
-use crate::devices::environments::keep_authority;
 use crate::process::data_dir::check_data_dir;
 use crate::process::loading::HomeError;
 use crate::process::socket::{SocketError, rehearse};
 use crate::state::clock::machine_time;
 use crate::state::new_serial;
-use crate::trust::published::issuing;
+use crate::trust::authority::issuing;
+use crate::trust::authority::keep_authority;
 
 /// The longest name of a home, in bytes: it is in the root's subject.
 const NAME_MAX_BYTES: usize = 49;
@@ -306,10 +306,10 @@ async fn furnish(
         .push(Write::Setting("home_name", name.as_bytes().to_vec()));
     change
         .writes
-        .extend(keep_authority(store.vault(), "root", &root, now));
+        .extend(keep_authority(store.vault(), ("root", 1), &root, now));
     change
         .writes
-        .extend(keep_authority(store.vault(), "server", &server, now));
+        .extend(keep_authority(store.vault(), ("server", 1), &server, now));
     for environment in FIRST_ENVIRONMENTS
         .iter()
         .filter_map(|name| name.parse().ok())
@@ -321,7 +321,7 @@ async fn furnish(
         change.writes.push(Write::Environment(environment, now));
         change
             .writes
-            .extend(keep_authority(store.vault(), &name, &issuer, now));
+            .extend(keep_authority(store.vault(), (&name, 1), &issuer, now));
     }
     for toml in built_in_texts() {
         let name = Profile::parse(toml)?.name;

@@ -34,9 +34,10 @@ use crate::process::witnesses::{Witness, gaps_are_recorded};
 use crate::state::clock::Clock;
 use crate::state::{Ctx, Parts};
 use crate::trust::Trust;
+use crate::trust::authority::issuing;
 use crate::trust::authority::{TrustError, load_authority};
-use crate::trust::published::issuing;
 use crate::trust::server_tls::{Issuers, ServerTls};
+use crate::trust::succession::{carry_on, longest_of};
 
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +140,7 @@ impl Loaded {
         let own = refresh_built_in_profiles(&store, incident.is_none()).await?;
         let (profiles, mut warnings) = load_profiles(&store)?;
         warnings.extend(own.iter().map(stays_own));
+        succeed_authorities(&store, &profiles, &clock).await?;
         let issuers = load_issuers(&store)?;
         let loaded = load_access(&store, &profiles, now)?;
         let access = Arc::new(RwLock::new(loaded.access));
@@ -148,7 +150,6 @@ impl Loaded {
             .ok_or_else(|| TrustError::NoAuthority("root".into()))?;
         let tls = ServerTls {
             store: &store,
-            issuers: &issuers,
             access: &access,
             clock: &clock,
             hosts: &door.hosts,
@@ -316,6 +317,34 @@ fn load_profiles(store: &Store) -> Result<(Profiles, Vec<String>), HomeError> {
         profiles.insert(name, Arc::new(profile));
     }
     Ok((profiles, warnings))
+}
+
+/// Lets CAs be followed that ended, or were due, while the home was closed: it opens however long that was. Nothing by a clock that
+/// is not believed. A successor is made in the first round and signs from the second on.
+async fn succeed_authorities(
+    store: &Store,
+    profiles: &Profiles,
+    clock: &Clock,
+) -> Result<(), TrustError> {
+    let (now, trusted) = clock.now_and_trust();
+    if !trusted {
+        return Ok(());
+    }
+    let lifetimes = profiles
+        .values()
+        .map(|profile| profile.certificate_lifetime());
+    let longest = longest_of(lifetimes);
+    for _ in 0..2 {
+        match carry_on(store, longest, now).await {
+            // A home opens also while its disk takes nothing.
+            Err(TrustError::Commit(error)) if error.is_of_storage() => {
+                tracing::error!(%error, "a CA that is due to be followed is not followed yet");
+                return Ok(());
+            }
+            done => done.map(drop)?,
+        }
+    }
+    Ok(())
 }
 
 fn load_issuers(store: &Store) -> Result<Issuers, HomeError> {

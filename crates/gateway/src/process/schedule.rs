@@ -125,12 +125,29 @@ impl Home {
         for ca in self.trust.stale_crls(now) {
             change.writes.extend(self.trust.publish_crl(&ca).await);
         }
+        change.writes.extend(self.authorities_follow(now).await);
         if let Err(error) = self.ctx.commit(change).await {
             tracing::warn!(%error, "the housekeeping of this minute could not be stored");
         }
         if let Err(error) = self.renew_tls_when_due(now).await {
             tracing::error!(%error, "the server certificate could not be renewed");
         }
+    }
+
+    /// CAs follow one another in time, and those that nobody needs any more are forgotten. Nothing by a clock that is not believed.
+    async fn authorities_follow(&self, now: Timestamp) -> Vec<Write> {
+        if !self.ctx.clock().now_and_trust().1 {
+            return Vec::new();
+        }
+        if now.as_s() / 60 % (24 * 60) == 0
+            && let Err(error) = self.trust.forget_former_authorities().await
+        {
+            tracing::error!(%error, "a CA that is needed no more could not be forgotten");
+        }
+        self.trust.carry_on().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a CA could not be followed by a new one");
+            Vec::new()
+        })
     }
 
     async fn renew_tls_when_due(&self, now: Timestamp) -> Result<(), TrustError> {

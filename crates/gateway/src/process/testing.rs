@@ -10,6 +10,7 @@ use hearthkey_api::{ClaimOpened, ClaimRequest};
 use hearthkey_broker::{Broker, ClaimAnswer};
 use hearthkey_core::audit::Record;
 use hearthkey_core::id::{ClaimId, Fingerprint};
+use hearthkey_core::rejection::Rejection;
 use hearthkey_core::role::{Act, Role};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::Store;
@@ -180,6 +181,17 @@ impl TestHome {
     /// Enrolls a device: a claim, its secret, a key of its own. Gives its certificate's fingerprint.
     pub(crate) async fn enroll(&self, device: &str, environment: &str) -> Fingerprint {
         let claim = self.claim(device, environment).await;
+        let outcome = self.enrolled_by(&claim).await;
+        let answer = outcome.unwrap_or_else(|rejection| panic!("{rejection:?}"));
+        let device = device.parse().unwrap();
+        let certificates = self.ctx.store();
+        let certificates = certificates.read(|registry| registry.certificates_of(&device, 1));
+        assert!(!answer.is_empty());
+        certificates.unwrap()[0].fingerprint
+    }
+
+    /// What a device with a key of its own gets for a claim.
+    pub(crate) async fn enrolled_by(&self, claim: &ClaimOpened) -> Result<Vec<u8>, Rejection> {
         let id: ClaimId = claim.claim.parse().unwrap();
         let presented = self.devices.present(&id, claim.secret.as_bytes(), DEVICE);
         assert_eq!(presented.await, ClaimAnswer::Admitted);
@@ -188,13 +200,7 @@ impl TestHome {
             address: DEVICE,
             connection: 1,
         };
-        let outcome = self.devices.enroll(&guest, &csr(), false).await;
-        let answer = outcome.unwrap_or_else(|rejection| panic!("{rejection:?}"));
-        let device = device.parse().unwrap();
-        let certificates = self.ctx.store();
-        let certificates = certificates.read(|registry| registry.certificates_of(&device, 1));
-        assert!(!answer.is_empty());
-        certificates.unwrap()[0].fingerprint
+        self.devices.enroll(&guest, &csr(), false).await
     }
 
     /// The records of the audit log whose action is this, the oldest first.

@@ -1,10 +1,14 @@
 //! Authorities with their keys, out of the vault.
 
+use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::time::Timestamp;
 use hearthkey_pki::{
-    CaRefusal, CertificateAuthority, IssueError, KeyError, LoadError, ServerConfigError,
+    CaRefusal, CaRole, CertificateAuthority, IssueError, KeyError, LoadError, ServerConfigError,
 };
 use hearthkey_store::OpenError;
+use hearthkey_store::change::Write;
 use hearthkey_store::registry::ReadError;
+use hearthkey_store::vault::{SecretName, Vault};
 use hearthkey_store::{CommitError, Store};
 
 /// Why the home's own certificates cannot be loaded or made.
@@ -33,6 +37,20 @@ pub enum TrustError {
     Host(String),
 }
 
+/// The registry's name of an environment's issuing CA.
+pub(crate) fn issuing(environment: &EnvironmentName) -> String {
+    format!("issuing/{environment}")
+}
+
+/// The registry's name of a CA.
+pub(crate) fn name_of(ca: &CaRole) -> String {
+    match ca {
+        CaRole::Root => "root".into(),
+        CaRole::Server => "server".into(),
+        CaRole::Issuing(environment) => issuing(environment),
+    }
+}
+
 /// Loads a CA with its key.
 pub(crate) fn load_authority(
     store: &Store,
@@ -44,4 +62,38 @@ pub(crate) fn load_authority(
         .ok_or_else(missing)?;
     let key = store.secret("ca", name)?.ok_or_else(missing)?;
     Ok(CertificateAuthority::load(&der, key)?)
+}
+
+/// The writes that keep a CA under a name: its certificate, and its key as a version of it.
+pub(crate) fn keep_authority(
+    vault: &Vault,
+    (name, version): (&str, u32),
+    authority: &CertificateAuthority,
+    at: Timestamp,
+) -> [Write; 2] {
+    [
+        Write::Authority(name.to_owned(), authority.certificate().der.clone()),
+        keep_key(vault, (name, version), authority, at),
+    ]
+}
+
+/// The write that keeps a CA's key as a version under a name.
+pub(crate) fn keep_key(
+    vault: &Vault,
+    (name, version): (&str, u32),
+    authority: &CertificateAuthority,
+    at: Timestamp,
+) -> Write {
+    let place = SecretName {
+        kind: "ca",
+        name,
+        version,
+    };
+    Write::Secret {
+        kind: "ca",
+        name: name.to_owned(),
+        version,
+        sealed: vault.seal(place, &authority.key().to_pkcs8()),
+        at,
+    }
 }

@@ -4,11 +4,12 @@
 //! | --- | --- |
 //! | the bundle of roots, CRLs, checkpoints, each device's notice | [`published`] |
 //! | the TLS configurations of both listeners | [`server_tls`] |
+//! | CAs that follow one another | [`succession`] |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, EnvironmentName};
 use hearthkey_pki::CaRole;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -19,13 +20,19 @@ use crl::PublishedCrl;
 
 pub(crate) mod authority;
 mod crl;
+pub(crate) mod formers;
 pub(crate) mod published;
 pub(crate) mod server_tls;
+pub(crate) mod succession;
+#[cfg(test)]
+mod tests;
 
 /// What others trust the home by.
 pub(crate) struct Trust {
     ctx: Arc<Ctx>,
     crls: Mutex<HashMap<CaRole, PublishedCrl>>,
+    /// Those of the CAs that signed for an environment before, in DER.
+    former_crls: Mutex<HashMap<EnvironmentName, Vec<Vec<u8>>>>,
     tls: watch::Sender<Arc<ServerConfig>>,
     https_tls: watch::Sender<Arc<ServerConfig>>,
     /// Held while the server certificates are made anew.
@@ -44,6 +51,7 @@ impl Trust {
         Self {
             ctx,
             crls: Mutex::default(),
+            former_crls: Mutex::default(),
             tls,
             https_tls,
             tls_turn: tokio::sync::Mutex::default(),

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hearthkey_core::certificate::{Certificate, CertificateState};
 use hearthkey_core::device::DeviceState;
-use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint};
+use hearthkey_core::id::{DeviceId, EnvironmentName, Fingerprint, hex};
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::topic::hearthkey as topics;
-use hearthkey_pki::{CaRole, CrlError, RevokedEntry, check_crl, crl_life};
+use hearthkey_pki::{
+    CaCertificate, CaRole, CrlError, RevokedEntry, check_crl, crl_life, crl_pem, is_issued_by,
+};
 use hearthkey_store::change::Write;
-use hearthkey_store::registry::{KnownDevice, ReadError};
+use hearthkey_store::registry::{KnownDevice, ReadError, RevokedCertificate};
 use serde::Serialize;
 
 use crate::state::locked;
 use crate::trust::Trust;
-use crate::trust::authority::{TrustError, load_authority};
+use crate::trust::authority::{TrustError, issuing, load_authority, name_of};
+use crate::trust::formers::{Former, formers};
 
 /// How long a CRL is good for. It is made anew on every revocation and at half its life.
 const CRL_LIFE: Span = Span::days(7);
@@ -41,6 +44,13 @@ enum CrlFailure {
     Crl(#[from] CrlError),
 }
 
+/// The CRL of a CA that signed before.
+struct FormerCrl {
+    /// The CA's SubjectKeyIdentifier.
+    ski: Vec<u8>,
+    der: Vec<u8>,
+}
+
 /// A device's renewal window, as it is told.
 #[derive(Serialize)]
 struct Notice {
@@ -48,20 +58,6 @@ struct Notice {
     renew_before: String,
     trust_bundle_sha256: String,
     reason: &'static str,
-}
-
-/// The registry's name of an environment's issuing CA.
-pub(crate) fn issuing(environment: &EnvironmentName) -> String {
-    format!("issuing/{environment}")
-}
-
-/// The registry's name of a CA.
-fn name_of(ca: &CaRole) -> String {
-    match ca {
-        CaRole::Root => "root".into(),
-        CaRole::Server => "server".into(),
-        CaRole::Issuing(environment) => issuing(environment),
-    }
 }
 
 /// Where a CA's CRL is retained.
@@ -187,7 +183,89 @@ impl Trust {
         };
         self.publish(&topic_of(ca), crl.der.clone()).await;
         locked(&self.crls).insert(ca.clone(), crl);
+        if let CaRole::Issuing(environment) = ca {
+            self.publish_former_crls(environment, now).await;
+        }
         writes
+    }
+
+    /// Publishes the CRLs of the CAs that signed for an environment before: the same list under the same number, signed with
+    /// their keys, for who holds a certificate of theirs.
+    async fn publish_former_crls(&self, environment: &EnvironmentName, now: Timestamp) {
+        let made = tokio::task::block_in_place(|| self.former_crls(environment, now));
+        let made = made.unwrap_or_else(|error| {
+            tracing::error!(%error, %environment, "the CRLs of earlier CAs could not be made");
+            Vec::new()
+        });
+        for FormerCrl { ski, der } in &made {
+            let topic = topics::former_crl(environment, &hex(ski));
+            self.publish(&topic, der.clone()).await;
+        }
+        let ders = made.into_iter().map(|crl| crl.der).collect();
+        locked(&self.former_crls).insert(environment.clone(), ders);
+    }
+
+    fn former_crls(
+        &self,
+        environment: &EnvironmentName,
+        now: Timestamp,
+    ) -> Result<Vec<FormerCrl>, CrlFailure> {
+        let formers = formers(self.ctx.store())?;
+        let mut made = Vec::new();
+        for former in formers.iter().filter(|one| one.environment == *environment) {
+            let (number, revoked) = self.ctx.store().read(|registry| {
+                let signs = registry.authority(&issuing(environment))?;
+                let number = signs.map_or(0, |(_, number)| number) + 1;
+                Ok((number, registry.revoked(environment, now)?))
+            })?;
+            let authority = load_authority(self.ctx.store(), &former.name)?;
+            let next = now.after(CRL_LIFE);
+            let der = authority.crl(number, entries(revoked), now, next)?;
+            made.push(FormerCrl {
+                ski: former.certificate.ski.clone(),
+                der,
+            });
+        }
+        Ok(made)
+    }
+
+    /// Takes the CRL of a CA back that nobody needs any more.
+    pub(crate) async fn withdraw_crl_of(&self, former: &Former) {
+        let ski = hex(&former.certificate.ski);
+        let topic = topics::former_crl(&former.environment, &ski);
+        self.publish(&topic, Bytes::new()).await;
+        let now = self.ctx.now();
+        self.publish_former_crls(&former.environment, now).await;
+    }
+
+    /// Every CRL of an environment in PEM: that of the CA that signs, then those of the CAs before it.
+    pub(crate) fn crls_in_pem(&self, environment: &EnvironmentName) -> Option<String> {
+        let signs = self.crl_of(&CaRole::Issuing(environment.clone()))?;
+        let before = locked(&self.former_crls);
+        let before = before.get(environment).into_iter().flatten();
+        Some(
+            std::iter::once(&signs)
+                .chain(before)
+                .map(|der| crl_pem(der))
+                .collect(),
+        )
+    }
+
+    /// The certificate of the CA that signed a device's certificate, in PEM; empty if that CA is forgotten.
+    pub(crate) fn issuer_pem(&self, environment: &EnvironmentName, der: &[u8]) -> String {
+        let signs = self.ctx.issuer(environment);
+        let signs = signs.map(|issuer| issuer.certificate().clone());
+        let signed = |ca: &CaCertificate| is_issued_by(der, ca);
+        if let Some(ca) = signs.filter(signed) {
+            return ca.pem();
+        }
+        let before = formers(self.ctx.store()).unwrap_or_default();
+        let before = before.into_iter().map(|former| former.certificate);
+        before
+            .filter(signed)
+            .map(|ca| ca.pem())
+            .next()
+            .unwrap_or_default()
     }
 
     /// The root's CRL as it was last written down, if that is still to be used.
@@ -228,13 +306,8 @@ impl Trust {
             Some(issuer) => issuer,
             None => Arc::new(load_authority(self.ctx.store(), &name)?),
         };
-        let entries = revoked.into_iter().map(|revoked| RevokedEntry {
-            serial: revoked.serial,
-            at: revoked.at,
-            reason: revoked.reason,
-        });
         let next = now.after(life);
-        let der = authority.crl(number, entries, now, next)?;
+        let der = authority.crl(number, entries(revoked), now, next)?;
         let mut writes = vec![Write::CrlNumber(name)];
         if *ca == CaRole::Root {
             writes.push(Write::Setting(ROOT_CRL, der.clone()));
@@ -256,6 +329,14 @@ impl Trust {
         let missing = missing.filter(|ca| !crls.contains_key(ca));
         stale.map(|(ca, _)| ca.clone()).chain(missing).collect()
     }
+}
+
+fn entries(revoked: Vec<RevokedCertificate>) -> impl Iterator<Item = RevokedEntry> {
+    revoked.into_iter().map(|revoked| RevokedEntry {
+        serial: revoked.serial,
+        at: revoked.at,
+        reason: revoked.reason,
+    })
 }
 
 /// Whether an operator has asked for a rotation that this certificate has not answered yet.

@@ -1,7 +1,7 @@
 //! The TLS configuration of the MQTT and HTTPS listeners: the gateway's own certificates, made, kept, renewed, forgotten.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use hearthkey_core::access::Access;
 use hearthkey_core::audit::{Actor, Entry};
@@ -22,6 +22,7 @@ use crate::state::clock::Clock;
 use crate::state::new_serial;
 use crate::trust::Trust;
 use crate::trust::authority::{TrustError, load_authority};
+use crate::trust::formers::issuing_anchors;
 
 /// The registry's name of the gateway's own certificate.
 pub(crate) const LEAF: &str = "server/leaf";
@@ -39,7 +40,6 @@ pub(crate) struct Doors {
 /// What TLS configurations are made of.
 pub(crate) struct ServerTls<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) issuers: &'a Issuers,
     pub(crate) access: &'a Arc<RwLock<Access>>,
     pub(crate) clock: &'a Arc<Clock>,
     pub(crate) hosts: &'a [String],
@@ -68,11 +68,7 @@ impl ServerTls<'_> {
             .ok_or_else(|| TrustError::NoAuthority("root".into()))?;
         let (leaf, key) = self.leaf(&server, &names, now).await?;
         let rsa = self.rsa_leaf(&server, &names, now).await?;
-        let anchors: Vec<CaCertificate> = self
-            .issuers
-            .values()
-            .map(|issuer| issuer.certificate().clone())
-            .collect();
+        let anchors = issuing_anchors(self.store)?;
         let time = Arc::clone(self.clock);
         let now = Arc::new(move || time.now());
         let verifier = || ClientVerifier::new(&anchors, Arc::clone(self.access), now.clone());
@@ -97,7 +93,7 @@ impl ServerTls<'_> {
         let kept = self.kept(LEAF)?;
         let key = self.store.secret("server", LEAF)?;
         if let Some((leaf, key)) = kept.zip(key)
-            && !needs_reissue(&leaf, names, now)
+            && !needs_reissue(&leaf, names, server.certificate(), now)
         {
             return Ok((leaf, SigningKey::from_pkcs8(&key)?));
         }
@@ -129,7 +125,7 @@ impl ServerTls<'_> {
         let kept_key = self.store.secret("server", RSA_LEAF)?;
         let kept_key = kept_key.map(|key| RsaKey::from_pkcs8(&key)).transpose()?;
         let (key, is_new) = match (kept, kept_key) {
-            (Some(der), Some(key)) if !needs_reissue(&der, names, now) => {
+            (Some(der), Some(key)) if !needs_reissue(&der, names, server.certificate(), now) => {
                 return Ok(Some(RsaLeaf { der, key }));
             }
             (_, Some(key)) => (key, false),
@@ -214,12 +210,6 @@ impl Trust {
     /// connections; those there are stay.
     pub(crate) async fn renew_tls(&self) -> Result<(), TrustError> {
         let _turn = self.tls_turn.lock().await;
-        let issuers = self
-            .ctx
-            .issuers()
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let rsa = self
             .ctx
             .all_profiles()
@@ -227,7 +217,6 @@ impl Trust {
             .any(|profile| profile.needs_rsa_server());
         let config = ServerTls {
             store: self.ctx.store(),
-            issuers: &issuers,
             access: self.ctx.shared_access(),
             clock: self.ctx.clock(),
             hosts: self.ctx.hosts(),

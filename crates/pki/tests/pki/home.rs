@@ -160,6 +160,7 @@ pub fn order(device: &str, environment: &str, key: ProvenKey, at: Timestamp) -> 
         claim: &Claim::opened(claim, id, secret, at, Span::minutes(15)),
         device: &device,
         key_compromised: false,
+        issuer_ends: at.after(Span::days(10_000)),
         clock_trusted: true,
     };
     match decide(&facts, key, serial(7), at) {

@@ -7,7 +7,7 @@ use hearthkey_core::certificate::CertificateState;
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::time::Span;
 use hearthkey_pki::{
-    CertificateAuthority, ClientVerifier, IssueError, SigningKey, needs_reissue, provider,
+    CertificateAuthority, ClientVerifier, IssueError, SigningKey, life_of, needs_reissue, provider,
     server_config,
 };
 use rustls::server::danger::ClientCertVerifier;
@@ -234,14 +234,59 @@ fn a_server_certificate_is_replaced_in_time_and_when_its_names_change() {
     let der = server_leaf(&home.server_ca, &SigningKey::generate().unwrap());
     let [host, v4, v6] = names();
     let reversed = [v6.clone(), v4.clone(), host.clone()];
-    assert!(!needs_reissue(&der, &reversed, now()));
-    assert!(!needs_reissue(&der, &names(), now().after(Span::days(59))));
-    assert!(needs_reissue(&der, &names(), now().after(Span::days(61))));
-    assert!(needs_reissue(&der, &names(), now().before(Span::hours(2))));
-    assert!(needs_reissue(&der, &[host, v4], now()));
+    let ca = home.server_ca.certificate();
+    assert!(!needs_reissue(&der, &reversed, ca, now()));
+    assert!(!needs_reissue(
+        &der,
+        &names(),
+        ca,
+        now().after(Span::days(59))
+    ));
+    assert!(needs_reissue(
+        &der,
+        &names(),
+        ca,
+        now().after(Span::days(61))
+    ));
+    assert!(needs_reissue(
+        &der,
+        &names(),
+        ca,
+        now().before(Span::hours(2))
+    ));
+    assert!(needs_reissue(&der, &[host, v4], ca, now()));
     let more = [&names()[..], &[ServerName::try_from("pi.local").unwrap()]].concat();
-    assert!(needs_reissue(&der, &more, now()));
-    assert!(needs_reissue(b"", &names(), now()));
+    assert!(needs_reissue(&der, &more, ca, now()));
+    assert!(needs_reissue(b"", &names(), ca, now()));
+    let another = Home::new();
+    assert!(needs_reissue(
+        &der,
+        &names(),
+        another.server_ca.certificate(),
+        now()
+    ));
+}
+
+#[test]
+fn a_server_ca_that_ends_signs_no_longer_than_it_lives_and_one_that_has_ended_signs_what_has_ended()
+{
+    let home = Home::new();
+    let ca = home.server_ca.certificate();
+    let key = SigningKey::generate().unwrap();
+    for at in [
+        ca.not_after.before(Span::days(10)),
+        ca.not_after.after(Span::days(400)),
+    ] {
+        let leaf = home.server_ca.issue_server(&key, &names(), serial(9), at);
+        let leaf = leaf.unwrap();
+        let (begins, ends) = life_of(&leaf).unwrap();
+        assert_eq!(ends, ca.not_after.whole_second());
+        assert!(begins < ends);
+        assert!(
+            !needs_reissue(&leaf, &names(), ca, at),
+            "nothing better can be had"
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The CRL of an environment's issuing CA, in DER. */
+        /**
+         * The CRL of an environment's issuing CA, in DER. With `.pem` after the name, in PEM, and with it those of the CAs before that
+         *     whose certificates are still about.
+         */
         get: operations["get_well_known_hearthkey_crl_environment"];
         put?: never;
         post?: never;
@@ -1670,6 +1673,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/trust/authorities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The home's CAs: those that sign, those that will, and those that did and whose certificates are still about. */
+        get: operations["get_trust_authorities"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/trust/bundle": {
         parameters: {
             query?: never;
@@ -1775,6 +1795,26 @@ export interface components {
         ApproveRequest: {
             /** @description SHA-256 of the key that the person has compared. */
             key_sha256: string;
+        };
+        /** @description The home's CAs: the root first, then by name. */
+        AuthorityList: {
+            /** @description The CAs. */
+            authorities: components["schemas"]["AuthorityView"][];
+        };
+        /** @description A CA of the home. */
+        AuthorityView: {
+            /** @description `root`, `server`, `issuing/<environment>`. */
+            name: string;
+            /** @description The last moment. */
+            not_after: string;
+            /** @description The first moment of its validity. */
+            not_before: string;
+            /** @description SHA-256 of its certificate. */
+            sha256: string;
+            /** @description `signs`, `next` (made, and signs nothing yet) or `former` (signs no more, and what it signed is still about). */
+            state: string;
+            /** @description When another followed it, if one has. */
+            succeeded_at?: string | null;
         };
         /** @description Every bridge. */
         BridgeList: {
@@ -6888,6 +6928,30 @@ export interface operations {
             409: components["responses"]["Refused"];
             412: components["responses"]["Changed"];
             413: components["responses"]["TooLong"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_trust_authorities: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityList"];
+                };
+            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
             421: components["responses"]["Misdirected"];
             429: components["responses"]["TooOften"];
             503: components["responses"]["Unavailable"];

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::http::policy::everybody;
+use crate::http::policy::{act, everybody};
 use crate::http::route::{Route, route};
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use hearthkey_api::AuthorityList;
 use hearthkey_core::id::EnvironmentName;
+use hearthkey_core::role::Act;
 use hearthkey_pki::CaRole;
 use utoipa_axum::routes;
 
@@ -19,6 +22,7 @@ type Gate = State<Arc<Gateway>>;
 /// The routes of this file.
 pub(crate) fn routes() -> Vec<Route> {
     vec![
+        route(routes!(authorities), act(Act::HomeRead).anywhere()),
         route(routes!(trust_bundle), everybody()),
         route(routes!(trust_crl), everybody()),
         route(routes!(root_pem), everybody()),
@@ -52,10 +56,17 @@ async fn fingerprint(State(gateway): Gate) -> Result<Response, Failure> {
     Ok(bytes("text/plain", format!("{fingerprint}\n")))
 }
 
-/// The CRL of an environment's issuing CA, in DER.
+/// The CRL of an environment's issuing CA, in DER. With `.pem` after the name, in PEM, and with it those of the CAs before that
+/// whose certificates are still about.
 #[utoipa::path(get, path = "/.well-known/hearthkey/crl/{environment}", params(("environment" = String, Path)), responses((status = 200, body = Vec<u8>, content_type = "application/pkix-crl")))]
 async fn crl(State(gateway): Gate, Path(environment): Path<String>) -> Result<Response, Failure> {
     let home = gateway.home()?;
+    if let Some(named) = environment.strip_suffix(".pem") {
+        let name: EnvironmentName = named.parse().map_err(|error| Failure::invalid(&error))?;
+        let lists = home.trust.crls_in_pem(&name);
+        let lists = lists.ok_or_else(|| Failure::not_found("environment", &name))?;
+        return Ok(bytes("application/x-pem-file", lists));
+    }
     let named = environment.strip_suffix(".crl").unwrap_or(&environment);
     let name: EnvironmentName = named.parse().map_err(|error| Failure::invalid(&error))?;
     crl_file(&home, &CaRole::Issuing(name.clone()), "environment", &name)
@@ -73,6 +84,14 @@ async fn root_crl(State(gateway): Gate) -> Result<Response, Failure> {
 async fn server_crl(State(gateway): Gate) -> Result<Response, Failure> {
     let home = gateway.home()?;
     crl_file(&home, &CaRole::Server, "CRL", &"server")
+}
+
+/// The home's CAs: those that sign, those that will, and those that did and whose certificates are still about.
+#[utoipa::path(get, path = "/api/v1/trust/authorities", responses((status = 200, body = AuthorityList)))]
+async fn authorities(State(gateway): Gate) -> Result<Json<AuthorityList>, Failure> {
+    let known = gateway.home()?.trust.authorities();
+    let authorities = known.map_err(|error| Failure::internal(&error))?;
+    Ok(Json(AuthorityList { authorities }))
 }
 
 /// The roots to trust, in PEM.
