@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::certificate::{Leaf, LeafError};
-use crate::claim::ClaimUri;
+use crate::claim_code::ClaimUri;
 use crate::closed::ClosedReason;
 use crate::device::Status;
 use crate::directory::{

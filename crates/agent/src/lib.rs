@@ -26,7 +26,7 @@
 
 mod certificate;
 mod checkpoint;
-mod claim;
+mod claim_code;
 pub mod clock;
 mod closed;
 mod device;
@@ -53,7 +53,7 @@ mod trust;
 
 pub use certificate::LeafError;
 pub use checkpoint::Setback;
-pub use claim::{ClaimUri, ClaimUriError};
+pub use claim_code::{ClaimUri, ClaimUriError};
 pub use closed::ClosedReason;
 pub use device::{Device, DeviceConnectError, NextSlot, RenewError, Renewal, Status};
 pub use directory::DirectoryError;

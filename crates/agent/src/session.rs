@@ -13,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
-use crate::claim::ClaimUri;
+use crate::claim_code::ClaimUri;
 use crate::closed::ClosedReason;
 use crate::line::{self, Fault, Line};
 use crate::payload::Rejection;

@@ -30,7 +30,7 @@ mod sessions;
 mod shared;
 mod short_records;
 mod socket;
-mod wills;
+mod will_words;
 
 pub use accept::certificate_refused;
 pub use broker::{Broker, Config, Counters, PublishError, Rechecked, StartError};

@@ -1,4 +1,7 @@
 //! Claims: a one-time, expiring permission to enroll one named device.
+//!
+//! Its code as text is read and bounded in `agent/claim_code.rs`. It becomes used with the commit of the certificate:
+//! `take_in` in `gateway/devices/enroll.rs`.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@
 //! | how is it replaced, lent, administered, and who is notified? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
-//! | who is a person, and what may they do? | [`person`], [`role`], [`succession`] |
+//! | who is a person, and what may they do? | [`person`], [`role`], [`mandate_change`] |
 //! | what does the device get? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
@@ -43,6 +43,7 @@ pub mod id;
 pub mod ja4;
 pub mod key;
 pub mod lease;
+pub mod mandate_change;
 pub mod news;
 pub mod person;
 pub mod posture;
@@ -56,7 +57,6 @@ pub mod role;
 pub mod room;
 pub mod rotation;
 pub mod secret;
-pub mod succession;
 mod tier;
 pub mod time;
 pub mod token;

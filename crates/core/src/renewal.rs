@@ -45,7 +45,8 @@ pub enum Decision {
     Refuse(Rejection),
 }
 
-/// Decides. `serial` is 16 random bytes, used only if a certificate is to be issued.
+/// Decides. `serial` is 16 random bytes, used only if a certificate is to be issued. A superseded or revoked certificate is refused at
+/// the door already (`Access::admit`); here it is one whose session was open when that happened.
 pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Timestamp) -> Decision {
     let presented = facts.presented;
     let refuse = |code: Code| Decision::Refuse(code.into());

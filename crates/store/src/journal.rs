@@ -3,7 +3,7 @@
 //! A restored backup or a rolled-back database must not un-revoke. Each line is one revocation with an HMAC, appended and
 //! synced; all are replayed at start. A thread of its own writes them, so that a disk that hangs holds up nothing else, and
 //! what has gathered meanwhile is synced at once. A line that a crash or a full disk has cut short was never acknowledged;
-//! it is ended before the next one, so that no line merges into another.
+//! it is noticed at start (`lines::read`) and ended before the next one is written, so that no line merges into another.
 
 use std::collections::HashSet;
 use std::fs::File;

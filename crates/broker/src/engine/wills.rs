@@ -1,4 +1,5 @@
-//! Wills of connections that have ended: each is spoken when it is due, in the device's own words or in the gateway's.
+//! Wills of connections that have ended: each is spoken when it is due, in the device's own words or in the
+//! gateway's, as `edge/will_words.rs` decides.
 
 use hearthkey_core::profile::{Availability, Rights};
 

@@ -1,4 +1,5 @@
-//! What ends soon, so that there is time to do something about it.
+//! Credentials and tokens that end soon, so that there is time to do something about it. CAs: [`super::authority`]; devices that missed
+//! their renewal: `unrenewed` in [`super::Facts`].
 
 use crate::credential::CredentialId;
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};

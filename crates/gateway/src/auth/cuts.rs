@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hearthkey_core::audit::Entry;
 use hearthkey_core::id::hex;
+use hearthkey_core::mandate_change::in_between;
 use hearthkey_core::person::{Person, WebSession};
 use hearthkey_core::role::Mandate;
-use hearthkey_core::succession::in_between;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::people::{PersonWrite, StoredPasskey};

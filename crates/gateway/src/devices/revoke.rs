@@ -1,6 +1,7 @@
 //! An operator takes a device back: the second of the two journeys.
 //!
-//! Out of the access first, its sessions cut, and then written down: see [`crate::state::endings`].
+//! Out of the access first, then all of its sessions are cut (`Broker::drop_device`), then the journal and the registry are written
+//! at the same time ([`crate::state::write_down`]); what is not written yet is pending in [`crate::state::endings`].
 
 use crate::auth::permit::Permit;
 use crate::state::Ctx;

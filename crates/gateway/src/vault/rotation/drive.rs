@@ -1,4 +1,5 @@
-//! Driving the rotations that run, step by step, each as far as it goes.
+//! Driving the rotations that run, step by step, each as far as it goes. After a crash, too: what runs is read from the registry at
+//! the start. Why a step may be taken twice: `steps.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

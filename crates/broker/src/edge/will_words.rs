@@ -1,4 +1,5 @@
-//! Wills that are due, judged by the access as it is then.
+//! Whose words a will that is due is spoken in, by the access as it is then: the device's own, the gateway's for one that was shut
+//! out, or none. What is published of it: `engine/wills.rs`.
 
 use std::sync::PoisonError;
 
