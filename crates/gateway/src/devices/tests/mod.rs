@@ -13,6 +13,10 @@ use crate::auth::caller::tests::role_token;
 use crate::process::testing::{HERE, TestHome, here, operator_in};
 use crate::state::clock::Stopwatch;
 
+mod claims;
+mod renewal;
+mod rights;
+
 fn id(device: &str) -> DeviceId {
     device.parse().unwrap()
 }
