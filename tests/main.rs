@@ -100,3 +100,4 @@ mod verified;
 mod whole_home;
 mod window;
 mod wire;
+mod years;

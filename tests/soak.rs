@@ -103,8 +103,8 @@ async fn a_lamp_that_renews_stays_enrolled_through_the_years() {
         println!("skipped: libfaketime is missing (Debian package faketime)");
         return;
     };
-    // The CAs live for five years and are not renewed yet: four are as far as a home gets.
-    let steps = u32::try_from(rounds(3, 4 * 365 / u64::from(STEP_DAYS))).unwrap();
+    // The CAs live for five years and are followed by new ones; the root lives for twenty.
+    let steps = u32::try_from(rounds(3, 19 * 365 / u64::from(STEP_DAYS))).unwrap();
     let mut rig = Rig::new().await;
     rig.start().await;
     let door = Door::of(&rig).await;
