@@ -228,6 +228,15 @@ impl Caller {
         }
     }
 
+    /// Since when the caller is who they are: a name may have been somebody else's before. Always, on the gateway's own machine.
+    pub(crate) fn known_since(&self) -> Timestamp {
+        match self {
+            Self::Person(visit) => visit.person.created_at,
+            Self::Service(service) => service.token.created_at,
+            Self::Desktop | Self::Local { .. } => Timestamp::from_s(0),
+        }
+    }
+
     /// The person who calls; others have no session.
     pub(crate) fn person(&self) -> Result<&Visit, Failure> {
         match self {

@@ -132,6 +132,11 @@ fn waiting_for_bridges() -> Failure {
     )
 }
 
+/// Whether a lease is the caller's own, and not that of somebody who had the name before.
+fn is_held_by(caller: &Caller, lease: &Lease) -> bool {
+    lease.holder == caller.actor().name && lease.issued_at >= caller.known_since()
+}
+
 impl Vault {
     /// Lends a credential for a time.
     pub(crate) async fn lend(
@@ -266,9 +271,10 @@ impl Vault {
             })?;
         let more = leases.len() > LISTED_MAX as usize;
         leases.truncate(LISTED_MAX as usize);
-        if caller.granted_in().is_none() {
-            leases.retain(|lease| caller.may_list(&lease.credential));
-        }
+        leases.retain(|lease| match caller.granted_in() {
+            None => caller.may_list(&lease.credential),
+            Some(_) => is_held_by(caller, lease),
+        });
         Ok(LeaseList {
             leases: leases.iter().map(views::lease).collect(),
             more,
@@ -285,7 +291,7 @@ impl Vault {
         let found = self.ctx.store().read(|registry| registry.lease(lease))?;
         let own = |lease: &Lease| {
             let environment = &lease.credential.environment;
-            lease.holder == actor.name || caller.permit(Act::TokenEnd, environment).is_ok()
+            is_held_by(caller, lease) || caller.permit(Act::TokenEnd, environment).is_ok()
         };
         let Some(found) = found.filter(own) else {
             return Err(Failure::not_found(

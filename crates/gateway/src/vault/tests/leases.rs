@@ -120,6 +120,26 @@ async fn a_holder_ends_its_own_lease_and_no_other_token_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_the_name_of_an_earlier_one_neither_sees_nor_ends_its_leases() {
+    let home = TestHome::new().await;
+    home.add(asked("hue/key")).await;
+    let holder = service(&["hue/key:lease"]);
+    let lent = home.lent(&holder, "hue/key").await.unwrap();
+    let Caller::Service(mut later) = service(&["hue/key:lease"]) else {
+        unreachable!("a service")
+    };
+    home.wait(Span::minutes(1));
+    let mut token = (*later.token).clone();
+    token.created_at = home.now();
+    later.token = std::sync::Arc::new(token);
+    let later = Caller::Service(later);
+    assert_eq!(home.vault.leases(&later).unwrap().leases.len(), 0);
+    let refused = home.vault.end_lease(&later, &lent.lease.lease).await;
+    assert_eq!(refused.err().unwrap().0.code, code::NOT_FOUND);
+    assert_eq!(home.vault.leases(&holder).unwrap().leases.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_ends_the_lease_of_anybody() {
     let home = TestHome::new().await;
     home.add(asked("hue/key")).await;
