@@ -198,10 +198,11 @@ impl Bulk {
             // Each is looked up in the registry: other requests are not kept waiting for all of them.
             tokio::task::yield_now().await;
         }
-        tokio::join!(
+        let ((), bound_durable) = tokio::join!(
             endings::all_in_time(all.iter_mut().map(|out| &mut out.ending)),
             self.end_what_is_bound(permit, for_good),
         );
+        outcome.durable = bound_durable;
         for out in all {
             let durable = out.ending.is_durable();
             outcome.durable &= durable;
@@ -275,7 +276,7 @@ impl Bulk {
         arrived: Stopwatch,
     ) -> Result<api::Revoked, Failure> {
         let out = self.devices.revoke(permit, device, how, arrived)?;
-        let (durable, ()) = tokio::join!(
+        let (durable, bound_durable) = tokio::join!(
             out.ending.durable_in_time(),
             self.end_what_is_bound(permit, BTreeSet::from([out.device])),
         );
@@ -284,17 +285,23 @@ impl Bulk {
             certificates_revoked: out.certificates_revoked,
             sessions_dropped: out.sessions_dropped,
             latency_us: out.latency_us,
-            durable,
+            durable: durable && bound_durable,
         })
     }
 
-    /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too.
-    async fn end_what_is_bound(self: &Arc<Self>, permit: &Permit, devices: BTreeSet<DeviceId>) {
+    /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too. Returns whether that
+    /// is on the disk.
+    async fn end_what_is_bound(
+        self: &Arc<Self>,
+        permit: &Permit,
+        devices: BTreeSet<DeviceId>,
+    ) -> bool {
         let bound = |token: &Token| match &token.binding {
             Binding::Device(device) => devices.contains(device),
             _ => false,
         };
-        self.vault.revoke_tokens(permit, bound).await;
+        let (_, durable) = self.vault.revoke_tokens(permit, bound).await;
+        durable
     }
 }
 

@@ -291,8 +291,8 @@ impl People {
         }
         let tokens =
             tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, after, Some(mandate)));
-        self.vault.after_the_cut(&permit, tokens).await;
-        Ok(durable)
+        let (_, tokens_durable) = self.vault.after_the_cut(&permit, tokens).await;
+        Ok(durable && tokens_durable)
     }
 
     /// Ends somebody's access: sessions, passkeys, password, codes.
@@ -319,13 +319,13 @@ impl People {
         let tokens =
             tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, &person, None));
         let holder = format!("person:{}", person.name);
-        tokio::join!(
+        let ((_, tokens_durable), _) = tokio::join!(
             self.vault.after_the_cut(&permit, tokens),
             self.vault.end_leases_in_time(vec![holder], &permit),
         );
         Ok(api::Ended {
             ended: person.name.to_string(),
-            durable,
+            durable: durable && tokens_durable,
         })
     }
 

@@ -151,6 +151,12 @@ pub(crate) async fn all_in_time(all: impl Iterator<Item = &mut Ending>) {
     let _ = timeout(PATIENCE, each).await;
 }
 
+/// Whether all of them are on the disk within the patience of one answer.
+pub(crate) async fn all_durable_in_time(mut all: Vec<Ending>) -> bool {
+    all_in_time(all.iter_mut()).await;
+    all.iter().all(Ending::is_durable)
+}
+
 /// An end that is about to begin. Dropped once it has.
 pub(crate) struct Announced<'a> {
     endings: &'a Endings,

@@ -187,7 +187,7 @@ impl Vault {
         // Those that were for this credential and nothing else.
         let permit = Permit::following(actor, Act::TokenEnd);
         let tokens = self.revoke_tokens(&permit, |token| token.power.is_only_for(id));
-        let tokens_revoked = tokens.await;
+        let (tokens_revoked, durable) = tokens.await;
         let mut leases_ended = 0;
         for lease in self.ctx.store().read(|registry| registry.leases_of(id))? {
             match self.finish_lease(&lease, actor, now).await {
@@ -216,7 +216,7 @@ impl Vault {
         Ok(Retired {
             name: id.name.to_string(),
             environment: id.environment.to_string(),
-            durable: true,
+            durable,
             leases_ended,
             tokens_revoked,
             revoked_at_bridge,
