@@ -281,6 +281,15 @@ impl Endings {
         pending.keys().any(|(its, _)| its == object)
     }
 
+    /// An end of a thing that is not saved to disk yet and whose kind begins so; with the rest of its kind.
+    pub(crate) fn begun_as(&self, object: &str, kind: &str) -> Option<(String, Ending)> {
+        let pending = locked(&self.pending);
+        pending.iter().find_map(|((its, of), begun)| {
+            let rest = of.strip_prefix(kind).filter(|_| its == object)?;
+            Some((rest.to_owned(), Ending(begun.told.clone())))
+        })
+    }
+
     /// Whether an end of a thing may replace another one, if it is this caller's.
     pub(crate) fn has_room(&self, object: &str, caller: &str) -> bool {
         let pending = locked(&self.pending);

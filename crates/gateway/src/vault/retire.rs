@@ -182,6 +182,8 @@ impl Vault {
         live: &[u32],
     ) -> Result<Retired, Failure> {
         let known = self.credential(id)?;
+        // Of two who retired it at the same moment, the terms of one are on the disk.
+        let shred_at = known.shred_at.unwrap_or(shred_at);
         let now = self.ctx.now();
         let mut by_hand = Vec::new();
         // Those that were for this credential and nothing else.
