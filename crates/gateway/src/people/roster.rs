@@ -329,15 +329,20 @@ impl People {
         })
     }
 
-    /// Whether somebody else owns the home and can log in. It is asked again when the end of an owner is written down.
+    /// Whether somebody else owns the home and can log in. Whose access has ended in memory does not, whether or not the
+    /// registry has it yet. It is asked again when the end of an owner is written down.
     fn has_another_owner(&self, person: &Person) -> Result<bool, Failure> {
         let people = self.ctx.store().read(|registry| registry.people())?;
+        let left = |other: Person| self.auth.people.left_of(other);
         let owns = |other: &Person| {
             other.mandate.role() == Role::Owner
                 && other.standing() == Standing::Active
                 && other.id != person.id
         };
-        Ok(people.iter().any(owns))
+        Ok(people
+            .into_iter()
+            .filter_map(left)
+            .any(|other| owns(&other)))
     }
 
     fn entry_about(&self, actor: Actor, action: &'static str, person: &Person) -> Entry {

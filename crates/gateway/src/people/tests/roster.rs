@@ -2,6 +2,7 @@
 
 use hearthkey_api as api;
 use hearthkey_core::role::Act;
+use hearthkey_store::anchor::Incident;
 
 use crate::auth::caller::Caller;
 use crate::auth::tests::{Someone, code_of, member, owner, request};
@@ -68,6 +69,20 @@ async fn an_owner_leaves_where_another_one_stays_and_that_one_is_the_last() {
     assert_eq!(home.records("person.end")[0].object, "person:anna");
     assert_eq!(
         code_of(home.people.end_person(&olga.caller(), "olga").await),
+        "refused"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_whose_end_is_not_saved_yet_is_no_other_owner() {
+    let home = TestHome::new().await;
+    let anna = owner(&home).await;
+    member(&home, &anna, "olga", ("owner", &[])).await;
+    home.ctx.store().make_read_only(Incident::AnchorAltered);
+    let ended = home.people.end_person(&HERE, "anna").await.unwrap();
+    assert!(!ended.durable);
+    assert_eq!(
+        code_of(home.people.end_person(&HERE, "olga").await),
         "refused"
     );
 }
