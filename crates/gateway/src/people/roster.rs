@@ -243,8 +243,12 @@ impl People {
         let takes = !person.mandate.covers(&before.mandate);
         let durable = match takes || self.ctx.endings().is_pending(&entry.object) {
             true => {
+                // Also while the disk is waited for that is to take the code.
+                let held = self.auth.hold_role(&before, &person.mandate);
                 let entry = self.auth.used_up(shown, entry).await?;
-                self.take_role(caller, &before, &person, entry).await?
+                let durable = self.take_role(caller, &before, &person, entry).await?;
+                drop(held);
+                durable
             }
             false => {
                 let write = PersonWrite::Mandate(person.id, person.mandate);

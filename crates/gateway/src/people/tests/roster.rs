@@ -1,7 +1,9 @@
 //! Who there is, in which role.
 
+use std::collections::BTreeSet;
+
 use hearthkey_api as api;
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Mandate, Role};
 use hearthkey_store::anchor::Incident;
 
 use crate::auth::caller::Caller;
@@ -227,6 +229,28 @@ async fn on_the_machine_a_code_is_needed_to_give_a_role_and_none_to_take_it() {
         .change_person(&HERE, "dora", to("developer"))
         .await;
     assert_eq!(code_of(given), "second_factor_needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_role_takes_is_taken_while_the_disk_is_waited_for() {
+    let home = TestHome::new().await;
+    let anna = owner(&home).await;
+    let dora = member(&home, &anna, "dora", ("developer", &["lab"])).await;
+    let auditor = Mandate::new(Role::Auditor, BTreeSet::new()).unwrap();
+    let held = home.auth.hold_role(&dora.visit.person, &auditor);
+    assert!(home.auth.still_here(&dora.visit).is_err());
+    // What is decided meanwhile stays.
+    assert!(
+        change(&home, &anna, "dora", "auditor")
+            .await
+            .unwrap()
+            .durable
+    );
+    drop(held);
+    assert!(home.auth.still_here(&dora.visit).is_err());
+    let olga = member(&home, &anna, "olga", ("owner", &[])).await;
+    drop(home.auth.hold_role(&olga.visit.person, &auditor));
+    assert!(home.auth.still_here(&olga.visit).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
