@@ -179,7 +179,43 @@ impl End for RoleEnd {
     }
 }
 
+/// While this lives, a person may do no more than another role would let them.
+pub(crate) struct HeldRole {
+    gone: Arc<Gone>,
+    person: String,
+    taken: Arc<Taken>,
+}
+
+impl Drop for HeldRole {
+    fn drop(&mut self) {
+        let mut roles = locked(&self.gone.roles);
+        let newest = roles.get(&self.person);
+        if newest.is_some_and(|newest| Arc::ptr_eq(newest, &self.taken)) {
+            roles.remove(&self.person);
+        }
+    }
+}
+
 impl Auth {
+    /// Leaves a person only what another role permits, too, until it is dropped: what is taken waits for no disk that is to
+    /// take something else first. Nothing, if another role is on its way to the disk already.
+    pub(crate) fn hold_role(&self, person: &Person, then: &Mandate) -> Option<HeldRole> {
+        let mut roles = locked(&self.people.gone.roles);
+        if roles.contains_key(&person.id) {
+            return None;
+        }
+        let taken = Arc::new(Taken {
+            meanwhile: in_between(&person.mandate, then),
+            then: person.mandate.clone(),
+        });
+        roles.insert(person.id.clone(), Arc::clone(&taken));
+        Some(HeldRole {
+            gone: Arc::clone(&self.people.gone),
+            person: person.id.clone(),
+            taken,
+        })
+    }
+
     /// Takes a passkey away from a person.
     pub(crate) fn cut_passkey(&self, person: &Person, id: Vec<u8>, entry: Entry) -> Ending {
         locked(&self.people.gone.passkeys).insert(id.clone());

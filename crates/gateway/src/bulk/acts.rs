@@ -28,12 +28,13 @@ const AT_A_TIME: usize = 8;
 /// What is shown of a name that is none, in characters.
 const NAME_SHOWN: usize = 80;
 
-/// What is done where the registry cannot be read.
+/// What is done where the registry cannot be read, or does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// Nothing, and that is said.
     Refuse,
-    /// Devices are as the gateway has them without it, as for one that is cut off alone.
+    /// Devices are as the gateway has them without it, as for one that is cut off alone. It is asked about those alone that
+    /// the gateway does not have.
     AsInForce,
 }
 
@@ -80,16 +81,27 @@ impl Bulk {
                 }
             }
         }
-        let known = self
-            .ctx
-            .store()
-            .read(|registry| registry.devices_named(&ids));
-        let known = match (known, unread) {
-            (Err(error), Unread::AsInForce) => {
-                tracing::error!(%error, "devices that are to be cut off could not be read");
-                self.in_force(&ids)
+        let read = |ids: &[DeviceId]| {
+            let store = self.ctx.store();
+            store.read(|registry| registry.devices_named(ids))
+        };
+        let known = match unread {
+            Unread::Refuse => registered(read(&ids)?),
+            Unread::AsInForce => {
+                let mut known = self.in_force(&ids);
+                let found: BTreeSet<&DeviceId> = known.iter().map(|(id, ..)| id).collect();
+                let others = ids.iter().filter(|id| !found.contains(id));
+                let others: Vec<DeviceId> = others.cloned().collect();
+                if !others.is_empty() {
+                    match read(&others) {
+                        Ok(others) => known.extend(registered(others)),
+                        Err(error) => {
+                            tracing::error!(%error, "devices that are to be cut off could not be read");
+                        }
+                    }
+                }
+                known
             }
-            (known, _) => registered(known?),
         };
         let (sessions, tokens) = (self.live_sessions(), self.bound_tokens());
         for (id, environment, state, certificates) in known {
@@ -176,32 +188,41 @@ impl Bulk {
         arrived: Stopwatch,
     ) -> api::BulkOutcome {
         let mut outcome = nothing_yet();
-        let (mut all, mut for_good) = (Vec::new(), BTreeSet::new());
+        let (mut all, mut taken) = (Vec::new(), Vec::new());
         for device in devices {
             let out = match change {
-                StateChange::Suspend => self.devices.suspend(permit, &device, arrived),
-                _ => self
-                    .devices
-                    .revoke(permit, &device, (reason, change), arrived),
-            };
-            match out {
-                Ok(out) => {
-                    outcome.sessions_dropped += out.sessions_dropped;
-                    outcome.latency_us = out.latency_us;
-                    if out.state.is_over() {
-                        for_good.insert(device);
-                    }
-                    all.push(out);
+                StateChange::Suspend => {
+                    let out = self.devices.suspend(permit, &device, arrived);
+                    out.map(|out| all.push(out))
                 }
-                Err(failure) => outcome.failed.push(failed((device.to_string(), failure))),
+                _ => {
+                    let out = self.devices.take_out(permit, &device, change, arrived);
+                    out.map(|out| taken.push(out))
+                }
+            };
+            if let Err(failure) = out {
+                outcome.failed.push(failed((device.to_string(), failure)));
             }
+            tokio::task::yield_now().await;
+        }
+        for out in taken {
+            all.push(self.devices.hand_over(out, reason));
             // Each is looked up in the registry: other requests are not kept waiting for all of them.
             tokio::task::yield_now().await;
         }
-        tokio::join!(
+        let mut for_good = BTreeSet::new();
+        for out in &all {
+            outcome.sessions_dropped += out.sessions_dropped;
+            outcome.latency_us = outcome.latency_us.max(out.latency_us);
+            if out.state.is_over() {
+                for_good.insert(out.device.clone());
+            }
+        }
+        let ((), bound_durable) = tokio::join!(
             endings::all_in_time(all.iter_mut().map(|out| &mut out.ending)),
             self.end_what_is_bound(permit, for_good),
         );
+        outcome.durable = bound_durable;
         for out in all {
             let durable = out.ending.is_durable();
             outcome.durable &= durable;
@@ -275,7 +296,7 @@ impl Bulk {
         arrived: Stopwatch,
     ) -> Result<api::Revoked, Failure> {
         let out = self.devices.revoke(permit, device, how, arrived)?;
-        let (durable, ()) = tokio::join!(
+        let (durable, bound_durable) = tokio::join!(
             out.ending.durable_in_time(),
             self.end_what_is_bound(permit, BTreeSet::from([out.device])),
         );
@@ -284,17 +305,23 @@ impl Bulk {
             certificates_revoked: out.certificates_revoked,
             sessions_dropped: out.sessions_dropped,
             latency_us: out.latency_us,
-            durable,
+            durable: durable && bound_durable,
         })
     }
 
-    /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too.
-    async fn end_what_is_bound(self: &Arc<Self>, permit: &Permit, devices: BTreeSet<DeviceId>) {
+    /// The devices are out; a token that was bound to one opens nothing, and is said to be revoked too. Returns whether that
+    /// is on the disk.
+    async fn end_what_is_bound(
+        self: &Arc<Self>,
+        permit: &Permit,
+        devices: BTreeSet<DeviceId>,
+    ) -> bool {
         let bound = |token: &Token| match &token.binding {
             Binding::Device(device) => devices.contains(device),
             _ => false,
         };
-        self.vault.revoke_tokens(permit, bound).await;
+        let (_, durable) = self.vault.revoke_tokens(permit, bound).await;
+        durable
     }
 }
 

@@ -18,7 +18,7 @@ use hearthkey_store::registry::{ReadError, Registry};
 use crate::auth::caller::Caller;
 use crate::devices::Devices;
 use crate::devices::lifecycle::still_ending;
-use crate::state::endings::End;
+use crate::state::endings::{End, Ending};
 use crate::state::failure::Failure;
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
@@ -64,7 +64,12 @@ impl End for ClaimEnd {
 impl Devices {
     /// Closes the open claims of a person or a token who may open them no more: in memory at once, and written down then. All
     /// of theirs if they may do nothing any more.
-    pub(crate) fn close_claims_of(&self, permit: &Permit, opener: &str, mandate: Option<&Mandate>) {
+    pub(crate) fn close_claims_of(
+        &self,
+        permit: &Permit,
+        opener: &str,
+        mandate: Option<&Mandate>,
+    ) -> Vec<Ending> {
         let may_open = |device: &DeviceAccess| {
             mandate.is_some_and(|left| left.permits(Act::DeviceClaim, &device.environment))
         };
@@ -72,7 +77,7 @@ impl Devices {
             .ctx
             .access_mut()
             .close_claims(|claim, device| claim.may_be_of(opener) && !device.is_some_and(may_open));
-        for claim in closed {
+        let begun = closed.into_iter().map(|claim| {
             let object = format!("claim:{claim}");
             let entry = Entry::new(
                 self.ctx.now(),
@@ -80,8 +85,9 @@ impl Devices {
                 "claim.close",
                 object,
             );
-            self.ctx.endings().begin(ClaimEnd { claim, entry });
-        }
+            self.ctx.endings().begin(ClaimEnd { claim, entry })
+        });
+        begun.collect()
     }
 
     /// Opens a claim. Its secret is in the answer and nowhere else.

@@ -24,7 +24,7 @@ use hearthkey_store::registry::{ReadError, Registry};
 use crate::devices::Devices;
 use crate::devices::refused::refused_for;
 use crate::state::clock::Stopwatch;
-use crate::state::endings::{End, Ending, all_in_time};
+use crate::state::endings::{Announced, End, Ending, all_in_time};
 use crate::state::failure::Failure;
 
 /// A device that is out, and whose end is being written down.
@@ -35,6 +35,17 @@ pub(crate) struct Out {
     pub(crate) sessions_dropped: usize,
     pub(crate) latency_us: u64,
     pub(crate) ending: Ending,
+}
+
+/// A device that is out for good, and whose end is not handed over yet. It is pending as long as this lives.
+pub(crate) struct TakenOut<'a> {
+    device: DeviceId,
+    environment: EnvironmentName,
+    actor: Actor,
+    to: DeviceState,
+    announced: Announced<'a>,
+    sessions_dropped: usize,
+    latency_us: u64,
 }
 
 /// A device that is suspended, retired or revoked in memory.
@@ -187,6 +198,18 @@ impl Devices {
         (reason, change): (RevocationReason, StateChange),
         arrived: Stopwatch,
     ) -> Result<Out, Failure> {
+        let taken = self.take_out(permit, device, change, arrived)?;
+        Ok(self.hand_over(taken, reason))
+    }
+
+    /// The first half of it, which reads nothing: the device is out, and its sessions are cut.
+    pub(crate) fn take_out(
+        &self,
+        permit: &Permit,
+        device: &DeviceId,
+        change: StateChange,
+        arrived: Stopwatch,
+    ) -> Result<TakenOut<'_>, Failure> {
         let environment = self.environment_of(device)?;
         let actor = self.author(permit, Act::DeviceChange, device)?;
         let to = change
@@ -198,8 +221,29 @@ impl Devices {
             self.ctx.endings().announce(format!("device:{device}"))
         };
         let dropped = self.ctx.broker().drop_device(device);
-        let latency_us = arrived.elapsed_us();
-        let (revocation, certificates_revoked) = self.take_back_certificates(device, reason);
+        Ok(TakenOut {
+            device: device.clone(),
+            environment,
+            actor,
+            to,
+            announced,
+            sessions_dropped: dropped.sessions,
+            latency_us: arrived.elapsed_us(),
+        })
+    }
+
+    /// The second half: its certificates are taken back, and all of it is handed over to be written down.
+    pub(crate) fn hand_over(&self, taken: TakenOut<'_>, reason: RevocationReason) -> Out {
+        let TakenOut {
+            device,
+            environment,
+            actor,
+            to,
+            announced,
+            sessions_dropped,
+            latency_us,
+        } = taken;
+        let (revocation, certificates_revoked) = self.take_back_certificates(&device, reason);
         let cut = DeviceCut::lasting(
             &self.ctx,
             actor,
@@ -209,15 +253,15 @@ impl Devices {
         );
         let ending = self.ctx.endings().begin(cut);
         drop(announced);
-        self.leaves_nothing(device);
-        Ok(Out {
-            device: device.clone(),
+        self.leaves_nothing(&device);
+        Out {
+            device,
             state: to,
             certificates_revoked,
-            sessions_dropped: dropped.sessions,
+            sessions_dropped,
             latency_us,
             ending,
-        })
+        }
     }
 
     /// What the broker keeps for a device that is gone, or would say for it, is forgotten.
@@ -439,42 +483,4 @@ impl Found {
 const LIFE_MAX: Span = Span::days(398);
 
 #[cfg(test)]
-mod tests {
-    use hearthkey_core::access::DoorRefusal;
-    use hearthkey_core::id::Fingerprint;
-    use hearthkey_core::time::Timestamp;
-    use hearthkey_store::keys::RootKey;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_the_journal_holds_keeps_out_before_there_is_a_door() {
-        let place = tempfile::tempdir().unwrap();
-        let (root, home) = (RootKey::generate(), "home-1".parse().unwrap());
-        let at = Timestamp::from_s(1_800_000_000);
-        Store::create(place.path(), &root, &home, at).unwrap();
-        let store = Store::open(place.path(), root, &home).unwrap().store;
-        let (certificate, key) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
-        let device: DeviceId = "lamp".parse().unwrap();
-        let mut access = Access::default();
-        let known = CertificateAccess {
-            device: device.clone(),
-            state: CertificateState::Active,
-            not_after: at.after(LIFE_MAX),
-        };
-        access.set_certificate(certificate, known);
-        let access = RwLock::new(access);
-        let revocation = Revocation {
-            device,
-            certificates: vec![certificate],
-            keys: vec![key],
-            reason: RevocationReason::KeyCompromise,
-            at,
-        };
-        // The registry does not know the device, so that there is nothing to be written into it.
-        assert!(replayed(&store, &access, &[revocation]).is_empty());
-        let access = access.into_inner().unwrap();
-        assert_eq!(access.admit(&certificate, at), Err(DoorRefusal::Revoked));
-        assert!(access.is_compromised(&key));
-    }
-}
+mod tests;

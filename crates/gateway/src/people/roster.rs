@@ -243,8 +243,12 @@ impl People {
         let takes = !person.mandate.covers(&before.mandate);
         let durable = match takes || self.ctx.endings().is_pending(&entry.object) {
             true => {
+                // Also while the disk is waited for that is to take the code.
+                let held = self.auth.hold_role(&before, &person.mandate);
                 let entry = self.auth.used_up(shown, entry).await?;
-                self.take_role(caller, &before, &person, entry).await?
+                let durable = self.take_role(caller, &before, &person, entry).await?;
+                drop(held);
+                durable
             }
             false => {
                 let write = PersonWrite::Mandate(person.id, person.mandate);
@@ -291,8 +295,8 @@ impl People {
         }
         let tokens =
             tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, after, Some(mandate)));
-        self.vault.after_the_cut(&permit, tokens).await;
-        Ok(durable)
+        let (_, tokens_durable) = self.vault.after_the_cut(&permit, tokens).await;
+        Ok(durable && tokens_durable)
     }
 
     /// Ends somebody's access: sessions, passkeys, password, codes.
@@ -319,25 +323,30 @@ impl People {
         let tokens =
             tokens.unwrap_or_else(|| self.vault.cut_roles_given_by(&permit, &person, None));
         let holder = format!("person:{}", person.name);
-        tokio::join!(
+        let ((_, tokens_durable), _) = tokio::join!(
             self.vault.after_the_cut(&permit, tokens),
             self.vault.end_leases_in_time(vec![holder], &permit),
         );
         Ok(api::Ended {
             ended: person.name.to_string(),
-            durable,
+            durable: durable && tokens_durable,
         })
     }
 
-    /// Whether somebody else owns the home and can log in. It is asked again when the end of an owner is written down.
+    /// Whether somebody else owns the home and can log in. Whose access has ended in memory does not, whether or not the
+    /// registry has it yet. It is asked again when the end of an owner is written down.
     fn has_another_owner(&self, person: &Person) -> Result<bool, Failure> {
         let people = self.ctx.store().read(|registry| registry.people())?;
+        let left = |other: Person| self.auth.people.left_of(other);
         let owns = |other: &Person| {
             other.mandate.role() == Role::Owner
                 && other.standing() == Standing::Active
                 && other.id != person.id
         };
-        Ok(people.iter().any(owns))
+        Ok(people
+            .into_iter()
+            .filter_map(left)
+            .any(|other| owns(&other)))
     }
 
     fn entry_about(&self, actor: Actor, action: &'static str, person: &Person) -> Entry {

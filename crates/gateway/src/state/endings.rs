@@ -151,6 +151,12 @@ pub(crate) async fn all_in_time(all: impl Iterator<Item = &mut Ending>) {
     let _ = timeout(PATIENCE, each).await;
 }
 
+/// Whether all of them are on the disk within the patience of one answer.
+pub(crate) async fn all_durable_in_time(mut all: Vec<Ending>) -> bool {
+    all_in_time(all.iter_mut()).await;
+    all.iter().all(Ending::is_durable)
+}
+
 /// An end that is about to begin. Dropped once it has.
 pub(crate) struct Announced<'a> {
     endings: &'a Endings,
@@ -273,6 +279,15 @@ impl Endings {
     pub(crate) fn is_pending(&self, object: &str) -> bool {
         let pending = locked(&self.pending);
         pending.keys().any(|(its, _)| its == object)
+    }
+
+    /// An end of a thing that is not saved to disk yet and whose kind begins so; with the rest of its kind.
+    pub(crate) fn begun_as(&self, object: &str, kind: &str) -> Option<(String, Ending)> {
+        let pending = locked(&self.pending);
+        pending.iter().find_map(|((its, of), begun)| {
+            let rest = of.strip_prefix(kind).filter(|_| its == object)?;
+            Some((rest.to_owned(), Ending(begun.told.clone())))
+        })
     }
 
     /// Whether an end of a thing may replace another one, if it is this caller's.

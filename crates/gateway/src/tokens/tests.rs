@@ -3,11 +3,14 @@
 use hearthkey_api as api;
 use hearthkey_core::role::{Act, Role};
 use hearthkey_core::time::Span;
+use hearthkey_store::change::{Change, Write};
+use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::auth::caller::Caller;
 use crate::auth::caller::tests::role_token;
 use crate::auth::tests::{code_of, member, owner};
 use crate::process::testing::{HERE, TestHome, here};
+use crate::state::endings::End;
 use crate::state::failure::Failure;
 
 fn public_key() -> String {
@@ -269,6 +272,53 @@ async fn whose_access_ends_leaves_no_token_with_a_role() {
         .unwrap();
     assert_eq!(state(&home, "ci"), "revoked");
     assert_eq!(state(&home, "other"), "live");
+}
+
+/// The end of a token that the disk never takes.
+struct Stuck {
+    object: String,
+    kind: String,
+}
+
+impl End for Stuck {
+    fn object(&self) -> String {
+        self.object.clone()
+    }
+
+    fn kind(&self) -> String {
+        self.kind.clone()
+    }
+
+    fn change(&self) -> Change {
+        Change::default().write(Write::StillActive("nobody".parse().unwrap()))
+    }
+
+    fn holds(&self, _: &Registry<'_>) -> Result<bool, ReadError> {
+        Ok(false)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_person_is_not_durable_before_those_of_their_tokens_are() {
+    let home = TestHome::new().await;
+    let anna = owner(&home).await;
+    for name in ["dora", "olga"] {
+        let role = match name {
+            "dora" => ("developer", &["lab"][..]),
+            _ => ("owner", &[][..]),
+        };
+        let maker = member(&home, &anna, name, role).await;
+        let asked = with_role(name, "developer", &["lab"]);
+        let made = create(&home, &maker.caller(), asked).await.unwrap();
+        // It is the same end as the one that follows.
+        home.ctx.endings().begin(Stuck {
+            object: format!("token:{name}"),
+            kind: format!("revoke {}", made.details.id),
+        });
+        let ended = home.people.end_person(&anna.caller(), name).await.unwrap();
+        assert!(!ended.durable, "{name}");
+        assert_eq!(state(&home, name), "revoked");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,6 +79,9 @@ impl OutOfUse {
     }
 }
 
+/// What the kinds of these ends begin with. They go on with when the data keys are destroyed.
+const RETIRED_UNTIL: &str = "retired until ";
+
 /// The end of a credential, as it is written down.
 struct CredentialEnd {
     credential: CredentialId,
@@ -92,7 +95,7 @@ impl End for CredentialEnd {
     }
 
     fn kind(&self) -> String {
-        "retire".into()
+        format!("{RETIRED_UNTIL}{}", self.shred_at)
     }
 
     fn change(&self) -> Change {
@@ -134,6 +137,16 @@ impl Vault {
                 id: id.clone(),
                 shred_at: shred_at.ok_or_else(|| not_active(id))?,
                 ending: None,
+            });
+        }
+        // The terms that are being written down hold, also where others are asked for meanwhile.
+        if let Some((shred_at, ending)) = self.ctx.endings().begun_as(&object(id), RETIRED_UNTIL)
+            && let Ok(shred_at) = shred_at.parse()
+        {
+            return Ok(OutOfUse {
+                id: id.clone(),
+                shred_at,
+                ending: Some(ending),
             });
         }
         let now = self.ctx.now();

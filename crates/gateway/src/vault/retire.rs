@@ -182,12 +182,14 @@ impl Vault {
         live: &[u32],
     ) -> Result<Retired, Failure> {
         let known = self.credential(id)?;
+        // Of two who retired it at the same moment, the terms of one are on the disk.
+        let shred_at = known.shred_at.unwrap_or(shred_at);
         let now = self.ctx.now();
         let mut by_hand = Vec::new();
         // Those that were for this credential and nothing else.
         let permit = Permit::following(actor, Act::TokenEnd);
         let tokens = self.revoke_tokens(&permit, |token| token.power.is_only_for(id));
-        let tokens_revoked = tokens.await;
+        let (tokens_revoked, durable) = tokens.await;
         let mut leases_ended = 0;
         for lease in self.ctx.store().read(|registry| registry.leases_of(id))? {
             match self.finish_lease(&lease, actor, now).await {
@@ -216,7 +218,7 @@ impl Vault {
         Ok(Retired {
             name: id.name.to_string(),
             environment: id.environment.to_string(),
-            durable: true,
+            durable,
             leases_ended,
             tokens_revoked,
             revoked_at_bridge,

@@ -18,7 +18,7 @@ use hearthkey_store::tokens::TokenWrite;
 use tokio::time::timeout;
 
 use crate::auth::token_views::object;
-use crate::state::endings::{End, Ending, PATIENCE, all_in_time};
+use crate::state::endings::{End, Ending, PATIENCE, all_durable_in_time};
 use crate::state::failure::Failure;
 use crate::vault::Vault;
 
@@ -52,28 +52,44 @@ impl End for TokenEnd {
     }
 }
 
-/// A token that is out.
-pub(crate) struct CutToken {
-    token: Arc<Token>,
-    ending: Ending,
+/// Tokens that are out.
+#[derive(Default)]
+pub(crate) struct CutTokens {
+    tokens: Vec<Arc<Token>>,
+    /// Their ends, and those of claims that end with them.
+    endings: Vec<Ending>,
+}
+
+impl CutTokens {
+    fn names(&self) -> Vec<String> {
+        let names = self.tokens.iter().map(|token| token.name.to_string());
+        names.collect()
+    }
+
+    /// As the audit log has them.
+    fn objects(&self) -> Vec<String> {
+        self.tokens.iter().map(|token| object(token)).collect()
+    }
 }
 
 impl Vault {
-    /// Takes a token out, without waiting for anything.
-    pub(crate) fn cut_token(&self, permit: &Permit, token: &Token) -> Ending {
+    /// Takes a token out, and closes the claims that it opened, without waiting for anything.
+    pub(crate) fn cut_token(&self, permit: &Permit, token: &Token) -> Vec<Ending> {
         let now = self.ctx.now();
         let mut revoked = token.clone();
         revoked.revoked_at.get_or_insert(now);
         self.auth.tokens.set(revoked);
-        self.devices
+        let mut endings = self
+            .devices
             .close_claims_of(permit, token.id.as_str(), None);
         let entry = Entry::new(now, permit.actor().clone(), "token.revoke", object(token))
             .with("token", token.id.as_str());
-        self.ctx.endings().begin(TokenEnd {
+        endings.push(self.ctx.endings().begin(TokenEnd {
             token: token.id.clone(),
             at: now,
             entry,
-        })
+        }));
+        endings
     }
 
     /// Takes out a token that was made for somebody who has not taken the answer: nobody holds it.
@@ -81,7 +97,7 @@ impl Vault {
         let cut = self.cut_tokens(&Permit::of_gateway(Act::TokenEnd), |token| {
             token.id.as_str() == id
         });
-        for CutToken { token, .. } in cut {
+        for token in cut.tokens {
             tracing::warn!(
                 token = token.name.as_str(),
                 "a token that nobody has taken is revoked"
@@ -90,14 +106,14 @@ impl Vault {
     }
 
     /// Takes out the tokens of which this holds, without waiting for anything.
-    fn cut_tokens(&self, permit: &Permit, over: impl Fn(&Token) -> bool) -> Vec<CutToken> {
+    fn cut_tokens(&self, permit: &Permit, over: impl Fn(&Token) -> bool) -> CutTokens {
+        let mut cut = CutTokens::default();
         let all = self.auth.tokens.all().into_iter();
-        all.filter(|token| token.revoked_at.is_none() && over(token))
-            .map(|token| CutToken {
-                ending: self.cut_token(permit, &token),
-                token,
-            })
-            .collect()
+        for token in all.filter(|token| token.revoked_at.is_none() && over(token)) {
+            cut.endings.extend(self.cut_token(permit, &token));
+            cut.tokens.push(token);
+        }
+        cut
     }
 
     /// Takes out the tokens with a role that a person made and that reach further than they do now, and closes such claims
@@ -107,20 +123,22 @@ impl Vault {
         permit: &Permit,
         person: &Person,
         mandate: Option<&Mandate>,
-    ) -> Vec<CutToken> {
-        self.devices.close_claims_of(permit, &person.id, mandate);
+    ) -> CutTokens {
+        let claims = self.devices.close_claims_of(permit, &person.id, mandate);
         let maker = format!("person:{}", person.name);
         let beyond = |token: &Token| {
             let given = token.power.mandate().filter(|_| token.made_by == maker);
             given.is_some_and(|given| mandate.is_none_or(|mandate| !mandate.covers(given)))
         };
-        self.cut_tokens(permit, beyond)
+        let mut cut = self.cut_tokens(permit, beyond);
+        cut.endings.extend(claims);
+        cut
     }
 
     /// Takes out the tokens that are for a credential and nothing else, without waiting for anything; gives their names.
     pub(crate) fn cut_only_for(&self, permit: &Permit, id: &CredentialId) -> Vec<String> {
-        let cut = self.cut_tokens(permit, |token| token.power.is_only_for(id));
-        cut.iter().map(|cut| cut.token.name.to_string()).collect()
+        self.cut_tokens(permit, |token| token.power.is_only_for(id))
+            .names()
     }
 
     /// Takes out the tokens that name a credential which is critical from now on, and for which perhaps nobody showed a
@@ -137,31 +155,33 @@ impl Vault {
         let cut = self.cut_tokens(permit, |token| {
             token.power.reaches_by_name(id) && !token.made_by.starts_with("person:")
         });
-        Ok(cut.iter().map(|cut| object(&cut.token)).collect())
+        Ok(cut.objects())
     }
 
-    /// Revokes the tokens of which this holds, because what they were for is over; gives their names.
+    /// Revokes the tokens of which this holds, because what they were for is over; gives their names, and whether that is on
+    /// the disk.
     pub(crate) async fn revoke_tokens(
         self: &Arc<Self>,
         permit: &Permit,
         over: impl Fn(&Token) -> bool,
-    ) -> Vec<String> {
+    ) -> (Vec<String>, bool) {
         let cut = self.cut_tokens(permit, over);
         self.after_the_cut(permit, cut).await
     }
 
-    /// Waits for the disk and for the bridges of tokens that are out, as long as an answer waits; gives their names.
+    /// Waits for the disk and for the bridges of tokens that are out, as long as an answer waits; gives their names, and
+    /// whether their ends are on the disk. What they end with is not durable before they are: they would be good again.
     pub(crate) async fn after_the_cut(
         self: &Arc<Self>,
         permit: &Permit,
-        mut cut: Vec<CutToken>,
-    ) -> Vec<String> {
-        let holders = cut.iter().map(|cut| object(&cut.token)).collect();
-        tokio::join!(
-            all_in_time(cut.iter_mut().map(|cut| &mut cut.ending)),
+        cut: CutTokens,
+    ) -> (Vec<String>, bool) {
+        let (names, holders) = (cut.names(), cut.objects());
+        let (durable, _) = tokio::join!(
+            all_durable_in_time(cut.endings),
             self.end_leases_in_time(holders, permit),
         );
-        cut.iter().map(|cut| cut.token.name.to_string()).collect()
+        (names, durable)
     }
 
     /// Revokes a token. It is out at once, also if the disk does not take it.
@@ -178,7 +198,7 @@ impl Vault {
             return Err(Failure::refused(&why, "Nothing needs to be done."));
         }
         let (durable, leases_left) = tokio::join!(
-            self.cut_token(permit, &token).durable_in_time(),
+            all_durable_in_time(self.cut_token(permit, &token)),
             self.end_leases_in_time(vec![holder], permit),
         );
         Ok(api::TokenRevoked {

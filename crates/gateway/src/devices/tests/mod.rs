@@ -50,6 +50,21 @@ async fn a_suspended_device_is_out_at_once_and_comes_back_when_it_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_out_is_pending_before_and_after_its_certificates_are_looked_up() {
+    let home = TestHome::new().await;
+    let certificate = home.enroll("lamp", "home").await;
+    let permit = here(Act::DeviceChange);
+    let (devices, lamp) = (&home.devices, id("lamp"));
+    let taken = devices.take_out(&permit, &lamp, StateChange::Revoke, Stopwatch::start());
+    assert!(home.ctx.access().admit(&certificate, home.now()).is_err());
+    assert!(home.ctx.endings().is_pending("device:lamp"));
+    let out = devices.hand_over(taken.unwrap(), RevocationReason::Unspecified);
+    assert_eq!(out.certificates_revoked, 1);
+    assert!(out.ending.durable_in_time().await);
+    assert!(!home.ctx.endings().is_pending("device:lamp"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leave_for_one_environment_takes_no_device_of_another() {
     let home = TestHome::new().await;
     home.enroll("lamp", "home").await;

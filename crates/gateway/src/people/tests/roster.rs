@@ -1,7 +1,10 @@
 //! Who there is, in which role.
 
+use std::collections::BTreeSet;
+
 use hearthkey_api as api;
-use hearthkey_core::role::Act;
+use hearthkey_core::role::{Act, Mandate, Role};
+use hearthkey_store::anchor::Incident;
 
 use crate::auth::caller::Caller;
 use crate::auth::tests::{Someone, code_of, member, owner, request};
@@ -68,6 +71,20 @@ async fn an_owner_leaves_where_another_one_stays_and_that_one_is_the_last() {
     assert_eq!(home.records("person.end")[0].object, "person:anna");
     assert_eq!(
         code_of(home.people.end_person(&olga.caller(), "olga").await),
+        "refused"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_whose_end_is_not_saved_yet_is_no_other_owner() {
+    let home = TestHome::new().await;
+    let anna = owner(&home).await;
+    member(&home, &anna, "olga", ("owner", &[])).await;
+    home.ctx.store().make_read_only(Incident::AnchorAltered);
+    let ended = home.people.end_person(&HERE, "anna").await.unwrap();
+    assert!(!ended.durable);
+    assert_eq!(
+        code_of(home.people.end_person(&HERE, "olga").await),
         "refused"
     );
 }
@@ -212,6 +229,28 @@ async fn on_the_machine_a_code_is_needed_to_give_a_role_and_none_to_take_it() {
         .change_person(&HERE, "dora", to("developer"))
         .await;
     assert_eq!(code_of(given), "second_factor_needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_role_takes_is_taken_while_the_disk_is_waited_for() {
+    let home = TestHome::new().await;
+    let anna = owner(&home).await;
+    let dora = member(&home, &anna, "dora", ("developer", &["lab"])).await;
+    let auditor = Mandate::new(Role::Auditor, BTreeSet::new()).unwrap();
+    let held = home.auth.hold_role(&dora.visit.person, &auditor);
+    assert!(home.auth.still_here(&dora.visit).is_err());
+    // What is decided meanwhile stays.
+    assert!(
+        change(&home, &anna, "dora", "auditor")
+            .await
+            .unwrap()
+            .durable
+    );
+    drop(held);
+    assert!(home.auth.still_here(&dora.visit).is_err());
+    let olga = member(&home, &anna, "olga", ("owner", &[])).await;
+    drop(home.auth.hold_role(&olga.visit.person, &auditor));
+    assert!(home.auth.still_here(&olga.visit).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

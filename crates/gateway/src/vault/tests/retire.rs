@@ -1,6 +1,7 @@
 use hearthkey_api::{RetireRequest, code};
 use hearthkey_core::role::{Act, Role};
 use hearthkey_core::time::Span;
+use hearthkey_store::anchor::Incident;
 
 use super::*;
 use crate::auth::caller::tests::{role_token, service};
@@ -49,6 +50,17 @@ async fn a_retired_value_is_destroyed_after_its_grace_and_no_sooner() {
     assert_eq!(home.versions("hue/key"), ["destroyed"]);
     assert_eq!(home.shown("hue/key").credential.state, "destroyed");
     assert_eq!(home.records("credential.shred").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terms_of_a_retirement_that_is_being_saved_hold_whatever_is_asked_for_meanwhile() {
+    let home = TestHome::new().await;
+    home.add(asked("hue/key")).await;
+    home.ctx.store().make_read_only(Incident::AnchorAltered);
+    let first = home.retire_after("hue/key", "7d").await.unwrap();
+    let again = home.retire_after("hue/key", "0s").await.unwrap();
+    assert!(!first.durable && !again.durable);
+    assert_eq!(again.shred_at, first.shred_at);
 }
 
 #[tokio::test(flavor = "multi_thread")]
