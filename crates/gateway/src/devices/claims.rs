@@ -73,10 +73,18 @@ impl Devices {
         let may_open = |device: &DeviceAccess| {
             mandate.is_some_and(|left| left.permits(Act::DeviceClaim, &device.environment))
         };
-        let closed = self
-            .ctx
-            .access_mut()
-            .close_claims(|claim, device| claim.may_be_of(opener) && !device.is_some_and(may_open));
+        self.close_claims(permit, |claim, device| {
+            claim.may_be_of(opener) && !device.is_some_and(may_open)
+        })
+    }
+
+    /// Closes open claims: in memory at once, and written down then.
+    fn close_claims(
+        &self,
+        permit: &Permit,
+        which: impl Fn(&Claim, Option<&DeviceAccess>) -> bool,
+    ) -> Vec<Ending> {
+        let closed = self.ctx.access_mut().close_claims(which);
         let begun = closed.into_iter().map(|claim| {
             let object = format!("claim:{claim}");
             let entry = Entry::new(
@@ -96,6 +104,16 @@ impl Devices {
         caller: &Caller,
         asked: &Asked,
     ) -> Result<ClaimOpened, Failure> {
+        let opened = self.write_claim(caller, asked).await?;
+        self.auth.is_still_in(caller).inspect_err(|_| {
+            // Who opens it was sent away while the disk was waited for: their claims were closed before this one was there.
+            let permit = Permit::of_gateway(Act::DeviceClaim);
+            drop(self.close_claims(&permit, |claim, _| claim.id.as_str() == opened.claim));
+        })?;
+        Ok(opened)
+    }
+
+    async fn write_claim(&self, caller: &Caller, asked: &Asked) -> Result<ClaimOpened, Failure> {
         let request = read(asked)?;
         caller.permit(Act::DeviceClaim, &request.environment)?;
         let _turn = self.ctx.turns().of(&request.device).await;

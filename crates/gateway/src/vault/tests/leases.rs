@@ -123,9 +123,9 @@ async fn a_holder_ends_its_own_lease_and_no_other_token_does() {
 async fn a_token_that_has_the_name_of_an_earlier_one_neither_sees_nor_ends_its_leases() {
     let home = TestHome::new().await;
     home.add(asked("hue/key")).await;
-    let holder = service(&["hue/key:lease"]);
+    let holder = home.token("ci", &["hue/key:lease"]).await;
     let lent = home.lent(&holder, "hue/key").await.unwrap();
-    let Caller::Service(mut later) = service(&["hue/key:lease"]) else {
+    let Caller::Service(mut later) = holder.clone() else {
         unreachable!("a service")
     };
     home.wait(Span::minutes(1));
