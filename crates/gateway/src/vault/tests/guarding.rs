@@ -292,6 +292,18 @@ async fn what_a_critical_authority_made_stays_critical_without_its_bridge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_critical_authority_made_stays_critical_when_another_takes_its_name() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    home.retire_after("cloud/admin", "0s").await.unwrap();
+    home.vault.shred(home.now()).await.unwrap();
+    home.add(asked("cloud/admin")).await;
+    assert_eq!(home.shown("cloud/key").credential.tier, "critical");
+    let refused = home.value("cloud/key").await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_enters_keeps_its_own_tier_beside_a_critical_authority() {
     let home = made_by_a_critical_authority().await;
     home.add(asked("cloud/note")).await;
