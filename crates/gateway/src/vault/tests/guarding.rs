@@ -336,3 +336,39 @@ async fn a_critical_authority_makes_no_value_of_a_lower_tier_without_a_code() {
     request.second_factor = home.code();
     assert!(home.vault.add_credential(&HERE, request).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guards_a_value_of_a_critical_authority_changes_with_a_code() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    let (vault, key) = (&home.vault, id("cloud/key"));
+    let wider = |second_factor| CredentialChange {
+        scopes: Some(vec!["admin".into()]),
+        second_factor,
+        ..CredentialChange::default()
+    };
+    let refused = vault.describe_credential(&HERE, &key, wider(None)).await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+    let changed = vault.describe_credential(&HERE, &key, wider(home.code()));
+    assert!(changed.await.is_ok());
+    // To say that it is as critical as it is judged takes none.
+    let raised = vault.describe_credential(&HERE, &key, tier("critical"));
+    assert!(raised.await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_critical_authority_is_asked_for_is_judged_as_critical() {
+    let home = made_by_a_critical_authority().await;
+    home.set("cloud", "silent");
+    home.add(generated("cloud/more")).await;
+    home.joined().await;
+    let change = CredentialChange {
+        scopes: Some(vec!["admin".into()]),
+        ..CredentialChange::default()
+    };
+    let refused = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/more"), change)
+        .await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+}
