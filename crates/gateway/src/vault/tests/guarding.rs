@@ -372,3 +372,41 @@ async fn a_value_that_a_critical_authority_is_asked_for_is_judged_as_critical() 
         .await;
     assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_authority_makes_no_value_of_a_lower_tier_by_itself() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    let mut request = asked("cloud/more");
+    request.rotation.every = Some("30d".into());
+    request.rotation.automatic = true;
+    home.add(request).await;
+    home.wait(Span::days(31));
+    home.vault.begin_due(home.now()).await;
+    assert!(home.shown("cloud/more").credential.rotating.is_none());
+    let raised = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/more"), tier("critical"))
+        .await;
+    assert!(raised.is_ok());
+    home.vault.begin_due(home.now()).await;
+    let rotating = home.shown("cloud/more").credential.rotating;
+    assert_eq!(rotating.as_deref(), Some("mint"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_critical_authority_is_asked_for_ends_the_tokens_that_name_it() {
+    let home = made_by_a_critical_authority().await;
+    home.add(asked("cloud/more")).await;
+    home.token("named", &["cloud/more:read"]).await;
+    home.token("other", &["cloud/key:read"]).await;
+    let anna = home.joined().await;
+    let anna = home.session(anna);
+    let begun = home
+        .vault
+        .rotate_credential(&anna, &id("cloud/more"), RotateRequest::default())
+        .await;
+    assert!(begun.is_ok());
+    let revoked = |name: &str| home.auth.token_named(name).unwrap().revoked_at.is_some();
+    assert!(revoked("named") && !revoked("other"));
+}
