@@ -257,6 +257,20 @@ impl Vault {
         Ok(self.ctx.store().read(chain)?)
     }
 
+    /// The credentials of a lower tier that are critical because bridges are asked for their values by this one.
+    pub(super) fn made_critical_by(&self, id: &CredentialId) -> Result<Vec<CredentialId>, Failure> {
+        let mut made = Vec::new();
+        for (bridge, _) in self.asked_by(id)? {
+            for known in self.credentials_of_bridge(&bridge.name, &bridge.environment)? {
+                let own = known.credential.tier;
+                if own != Tier::Critical && self.tier_of(&known)? == Tier::Critical {
+                    made.push(known.credential.id);
+                }
+            }
+        }
+        Ok(made)
+    }
+
     /// A sealed value with the tier by which it is judged.
     pub(super) fn with_effective_tier(
         &self,

@@ -164,7 +164,10 @@ impl Vault {
     }
 
     /// The bridges that are asked by a credential, each with the tier of what it has made.
-    fn asked_by(&self, id: &CredentialId) -> Result<Vec<(Bridge, Option<Tier>)>, Failure> {
+    pub(super) fn asked_by(
+        &self,
+        id: &CredentialId,
+    ) -> Result<Vec<(Bridge, Option<Tier>)>, Failure> {
         let bridges = self.ctx.store().read(|registry| registry.bridges())?;
         let its = bridges.into_iter().filter(|bridge| {
             bridge.environment == id.environment && bridge.authority.as_ref() == Some(&id.name)

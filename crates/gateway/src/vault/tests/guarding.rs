@@ -410,3 +410,26 @@ async fn what_a_critical_authority_is_asked_for_ends_the_tokens_that_name_it() {
     let revoked = |name: &str| home.auth.token_named(name).unwrap().revoked_at.is_some();
     assert!(revoked("named") && !revoked("other"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_becomes_critical_ends_the_tokens_that_name_what_it_made() {
+    let home = TestHome::new().await;
+    home.add(asked("cloud/admin")).await;
+    let mut request = home.program("cloud", &["mint", "verify", "revoke"]);
+    request.authority = Some("cloud/admin".into());
+    home.vault.connect_bridge(&HERE, request).await.unwrap();
+    home.add(generated("cloud/key")).await;
+    home.drive("cloud/key").await;
+    home.add(asked("cloud/note")).await;
+    home.token("named", &["cloud/key:read"]).await;
+    home.token("other", &["cloud/note:read"]).await;
+    home.joined().await;
+    let raised = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/admin"), tier("critical"))
+        .await;
+    let warnings = raised.unwrap().warnings;
+    assert!(warnings.iter().any(|text| text.contains("token:named")));
+    let revoked = |name: &str| home.auth.token_named(name).unwrap().revoked_at.is_some();
+    assert!(revoked("named") && !revoked("other"));
+}
