@@ -304,6 +304,23 @@ async fn what_a_critical_authority_made_stays_critical_when_another_takes_its_na
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_authority_made_stays_as_critical_as_the_one_behind_it_was() {
+    let home = made_by_a_critical_authority().await;
+    let mut request = home.program("sys", &["mint"]);
+    request.authority = Some("cloud/key".into());
+    home.vault.connect_bridge(&HERE, request).await.unwrap();
+    home.add(generated("sys/key")).await;
+    home.drive("sys/key").await;
+    home.renew("cloud/key", "entered by hand").await;
+    home.wait(Span::days(2));
+    home.drive("cloud/key").await;
+    home.wait(Span::days(8));
+    home.vault.shred(home.now()).await.unwrap();
+    assert_eq!(home.versions("cloud/key"), ["destroyed", "current"]);
+    assert_eq!(home.shown("sys/key").credential.tier, "critical");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_enters_keeps_its_own_tier_beside_a_critical_authority() {
     let home = made_by_a_critical_authority().await;
     home.add(asked("cloud/note")).await;
