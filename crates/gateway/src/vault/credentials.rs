@@ -216,7 +216,11 @@ impl Vault {
         }
         drop(turn);
         if is_raised {
-            let cut = self.cut_naming_critical(&Permit::following(&actor, Act::TokenEnd), id)?;
+            let permit = Permit::following(&actor, Act::TokenEnd);
+            let mut cut = self.cut_naming_critical(&permit, id)?;
+            for made in self.made_critical_by(id)? {
+                cut.extend(self.cut_naming_critical(&permit, &made)?);
+            }
             warnings.extend(self.end_what_was_cut(&actor, id, cut).await);
         }
         Ok(CredentialChanged {
@@ -237,7 +241,7 @@ impl Vault {
             .await;
         (!cut.is_empty()).then(|| {
             format!(
-                "{} is critical from now on. Tokens that named it without a second factor are revoked; create them again: {}.",
+                "{} is critical from now on. Tokens that named it, or what it has made, without a second factor are revoked; create them again: {}.",
                 id.name,
                 cut.join(", ")
             )

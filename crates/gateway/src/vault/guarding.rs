@@ -12,8 +12,9 @@ use hearthkey_core::guarded::{
     Authority, Guarded, effective_tier, may_change, may_drop_end, may_follow, tier_of_chain,
 };
 use hearthkey_core::role::Act;
+use hearthkey_core::rotation::Step;
 use hearthkey_core::time::Timestamp;
-use hearthkey_store::inventory::{KnownCredential, SealedValue};
+use hearthkey_store::inventory::{KnownCredential, KnownVersion, SealedValue};
 use hearthkey_store::registry::{ReadError, Registry};
 
 use crate::auth::caller::Caller;
@@ -34,7 +35,10 @@ impl Vault {
         shown: Option<SecondFactor>,
     ) -> Result<Option<Shown>, Failure> {
         let changer = caller.changer(self.ctx.now(), self.auth.asks_for_codes()?);
-        match may_change(changer, before, after) {
+        let tier = self.tier_of(&self.credential(&before.id)?)?;
+        let judged = may_change(changer, before, after)
+            .and_then(|()| may_change(changer, &as_judged(before, tier), &as_judged(after, tier)));
+        match judged {
             Ok(()) => Ok(None),
             Err(guarded) => self.or_shown(caller, &before.id, guarded, shown).await,
         }
@@ -131,6 +135,13 @@ impl Vault {
     }
 }
 
+/// A credential with the tier by which it is judged, if that is higher than its own.
+fn as_judged(credential: &Credential, tier: Tier) -> Credential {
+    let mut judged = credential.clone();
+    judged.tier = effective_tier(credential.tier, Some(tier), true);
+    judged
+}
+
 /// The credential by which a bridge is asked in the environment of another credential.
 fn authority_at(
     registry: &Registry<'_>,
@@ -199,11 +210,23 @@ fn tier_of_version(
     Ok(effective_tier(own, authority, is_made_with_it))
 }
 
-/// The tier by which a credential is judged as it is now.
+/// The tier by which a credential is judged as it is now, or once it has the value that a bridge is asked for.
 pub(super) fn tier_in(registry: &Registry<'_>, known: &KnownCredential) -> Result<Tier, ReadError> {
     let Credential { id, tier, .. } = &known.credential;
+    let authority = tier_of_authority(registry, id.name.bridge(), id)?;
+    if effective_tier(*tier, authority, true) == *tier {
+        return Ok(*tier);
+    }
     let current = known.current.map(|(version, _)| version);
-    tier_of_version(registry, id, *tier, current)
+    let is_or_will_be = |version: &KnownVersion| {
+        Some(version.version) == current || version.state == VersionState::Pending
+    };
+    let versions = registry.versions(id)?;
+    let mut made = versions
+        .iter()
+        .filter(|version| version.origin == Origin::Minted);
+    let is_made = known.rotating == Some(Step::Mint) || made.any(is_or_will_be);
+    Ok(effective_tier(*tier, authority, is_made))
 }
 
 impl Vault {
@@ -232,6 +255,20 @@ impl Vault {
         let first = CredentialId { environment, name };
         let chain = |registry: &Registry<'_>| tier_of_chain(first, |id| authority(registry, id));
         Ok(self.ctx.store().read(chain)?)
+    }
+
+    /// The credentials of a lower tier that are critical because bridges are asked for their values by this one.
+    pub(super) fn made_critical_by(&self, id: &CredentialId) -> Result<Vec<CredentialId>, Failure> {
+        let mut made = Vec::new();
+        for (bridge, _) in self.asked_by(id)? {
+            for known in self.credentials_of_bridge(&bridge.name, &bridge.environment)? {
+                let own = known.credential.tier;
+                if own != Tier::Critical && self.tier_of(&known)? == Tier::Critical {
+                    made.push(known.credential.id);
+                }
+            }
+        }
+        Ok(made)
     }
 
     /// A sealed value with the tier by which it is judged.

@@ -5,7 +5,8 @@ use crate::auth::caller::Caller;
 use crate::vault::leftovers::leftover;
 use hearthkey_api::RetireRequest;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::{CredentialId, Origin, State, VersionState, checked_text};
+use hearthkey_core::bridge::Bridge;
+use hearthkey_core::credential::{CredentialId, Origin, State, Tier, VersionState, checked_text};
 use hearthkey_core::finding::FindingKind;
 use hearthkey_core::rotation::{KEPT, Rotation, Step};
 use hearthkey_core::time::{Span, Timestamp};
@@ -86,6 +87,8 @@ const RETIRED_UNTIL: &str = "retired until ";
 struct CredentialEnd {
     credential: CredentialId,
     shred_at: Timestamp,
+    /// The bridges that are asked by it, and the tier of what they have made: another credential may take its name.
+    asked_by_it: Vec<(Bridge, Option<Tier>)>,
     entry: Entry,
 }
 
@@ -99,11 +102,15 @@ impl End for CredentialEnd {
     }
 
     fn change(&self) -> Change {
-        Change::record(self.entry.clone()).vault(VaultWrite::MoveCredential {
+        let change = Change::record(self.entry.clone()).vault(VaultWrite::MoveCredential {
             credential: self.credential.clone(),
             from: State::Active,
             to: State::Retired,
             shred_at: Some(self.shred_at),
+        });
+        let asked_by_it = self.asked_by_it.iter();
+        asked_by_it.fold(change, |change, (bridge, tier)| {
+            keep_tier(change, bridge, *tier)
         })
     }
 
@@ -159,6 +166,7 @@ impl Vault {
         let ending = self.ctx.endings().begin(CredentialEnd {
             credential: id.clone(),
             shred_at,
+            asked_by_it: self.asked_by(id)?,
             entry,
         });
         Ok(OutOfUse {
@@ -166,6 +174,22 @@ impl Vault {
             shred_at,
             ending: Some(ending),
         })
+    }
+
+    /// The bridges that are asked by a credential, each with the tier of what it has made.
+    pub(super) fn asked_by(
+        &self,
+        id: &CredentialId,
+    ) -> Result<Vec<(Bridge, Option<Tier>)>, Failure> {
+        let bridges = self.ctx.store().read(|registry| registry.bridges())?;
+        let its = bridges.into_iter().filter(|bridge| {
+            bridge.environment == id.environment && bridge.authority.as_ref() == Some(&id.name)
+        });
+        its.map(|bridge| {
+            let tier = self.tier_at(&bridge)?;
+            Ok((bridge, tier))
+        })
+        .collect()
     }
 
     /// Takes the versions of a credential that is out of use with it, ends its rotation, and notes what is to be ended at its

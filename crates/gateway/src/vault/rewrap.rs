@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use hearthkey_api::RewrapView;
 use hearthkey_core::audit::{Actor, Entry};
-use hearthkey_core::credential::State;
+use hearthkey_core::credential::{CredentialId, Origin, State, VersionState};
 use hearthkey_core::id::EnvironmentName;
 use hearthkey_core::rotation::KEPT;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::CommitError;
 use hearthkey_store::change::Change;
+use hearthkey_store::inventory::KnownVersion;
 use hearthkey_store::vault_change::VaultWrite;
 
 use crate::state::failure::Failure;
 use crate::state::locked;
 use crate::vault::Vault;
 use crate::vault::credentials::object;
+use crate::vault::kept_tier::keep_tier;
 
 /// Values that are sealed anew in one transaction.
 const BATCH: u32 = 200;
@@ -172,10 +174,13 @@ impl Vault {
                 break;
             }
             let mut change = Change::default();
-            for (id, version) in due {
-                let entry = Entry::new(now, Actor::gateway(), "credential.shred", object(&id))
-                    .with("version", version);
-                change = change.entry(entry).vault(VaultWrite::Shred(id, version));
+            for (id, version) in &due {
+                let entry = Entry::new(now, Actor::gateway(), "credential.shred", object(id))
+                    .with("version", *version);
+                change = self.keeping_tiers(change, id, &due)?;
+                change = change
+                    .entry(entry)
+                    .vault(VaultWrite::Shred(id.clone(), *version));
             }
             self.ctx.commit(change).await?;
         }
@@ -189,5 +194,31 @@ impl Vault {
             self.ctx.commit(Change::default().vault(write)).await?;
         }
         Ok(())
+    }
+
+    /// Adds that what an authority has made keeps its tier when the last value of the authority is destroyed that another one
+    /// made: nothing says any more how critical that was.
+    fn keeping_tiers(
+        &self,
+        change: Change,
+        id: &CredentialId,
+        due: &[(CredentialId, u32)],
+    ) -> Result<Change, Failure> {
+        let asked_by_it = self.asked_by(id)?;
+        if asked_by_it.is_empty() {
+            return Ok(change);
+        }
+        let versions = self.ctx.store().read(|registry| registry.versions(id))?;
+        let is_made = |known: &&KnownVersion| {
+            known.origin == Origin::Minted && known.state != VersionState::Destroyed
+        };
+        let goes = |known: &KnownVersion| due.contains(&(id.clone(), known.version));
+        let mut made = versions.iter().filter(is_made).peekable();
+        Ok(match made.peek().is_some() && made.all(goes) {
+            false => change,
+            true => asked_by_it.iter().fold(change, |change, (bridge, tier)| {
+                keep_tier(change, bridge, *tier)
+            }),
+        })
     }
 }

@@ -88,6 +88,9 @@ pub(crate) async fn versioned(
     let (Some(thing), Ok(home)) = (thing, gateway.home()) else {
         return next.run(request).await;
     };
+    if let Err(failure) = written_plainly(&thing) {
+        return failure.into_response();
+    }
     if *request.method() == Method::POST {
         return match expected_by(&home, &thing, request.headers()) {
             Ok(Some(expected)) => expected::resting_on(expected, next.run(request)).await,
@@ -105,6 +108,17 @@ pub(crate) async fn versioned(
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
+}
+
+/// Whether a path names a thing without escapes. No name needs one, and with one it would be looked for in the log, and judged,
+/// as another name than the handler reads.
+fn written_plainly(thing: &str) -> Result<(), Failure> {
+    match thing.contains('%') {
+        false => Ok(()),
+        true => Err(Failure::invalid(
+            &"a name in a path has letters, digits, - and _, and no escapes",
+        )),
+    }
 }
 
 fn changed(thing: &str) -> Failure {
@@ -135,6 +149,15 @@ mod tests {
         // RFC 9110 §13.1.1 compares strongly: a weak tag is none.
         for bad in ["7", "\"6\"", "W/\"7\"", "\"77\"", ""] {
             assert_eq!(expecting(bad), Matched::No, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_escape_is_no_other_spelling_of_a_thing() {
+        assert!(written_plainly("credential:lab/hue/api-key").is_ok());
+        for escaped in ["credential:lab/hue/%61pi-key", "device:%2E%2E"] {
+            let Failure(refused) = written_plainly(escaped).unwrap_err();
+            assert_eq!(refused.status, 400, "{escaped}");
         }
     }
 }

@@ -26,8 +26,8 @@ const VISITS: Places = Places {
 };
 /// The longest body of a visitor's request: an attestation is a few kilobytes.
 const BODY_MAX_BYTES: usize = 32 * 1024;
-/// How long a refusal takes at least, counted from the request's head: longer than a password is stretched and a record
-/// is written on most machines, so that neither shows. The work itself is the same for every name besides.
+/// How long a refusal takes at least, counted from when the whole request was there: longer than a password is stretched and a
+/// record is written on most machines, so that neither shows. The work itself is the same for every name besides.
 const REFUSED_AFTER: Duration = Duration::from_millis(400);
 
 /// The places of visitors.
@@ -40,27 +40,26 @@ impl Visits {
 
     /// Answers a visitor. An answer that is early waits without a place, so that no number of them takes any.
     pub(crate) async fn answer(&self, visitor: &Visitor, request: Request, next: Next) -> Response {
-        let soonest = sleep(REFUSED_AFTER);
-        let (answer, held) = match self.attempt(visitor, request, next).await {
-            Ok((answer, held)) => (answer, Some(held)),
-            Err(failure) => (failure.into_response(), None),
+        let from_head = Waits::begun();
+        let (answer, waits) = match self.attempt(visitor, request, next).await {
+            Ok((answer, from_body)) => (answer, from_body),
+            Err(failure) => (failure.into_response(), from_head),
         };
-        let status = answer.status();
-        match held.filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
-            Some(held) => held.await,
-            None if status.is_client_error() => soonest.await,
-            None => {}
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => waits.held.await,
+            status if status.is_client_error() => waits.refused.await,
+            _ => {}
         }
         answer
     }
 
-    /// The answer, and when it is given to somebody who has to wait.
+    /// The answer, and when it is given to somebody who is refused or has to wait.
     async fn attempt(
         &self,
         visitor: &Visitor,
         request: Request,
         next: Next,
-    ) -> Result<(Response, Sleep), Failure> {
+    ) -> Result<(Response, Waits), Failure> {
         let place = self.0.enter(visitor.address.ip()).ok_or_else(busy)?;
         let request = tokio::select! {
             request = whole(request, BODY_MAX_BYTES) => request?,
@@ -69,24 +68,60 @@ impl Visits {
         if !place.mark().known() {
             return Err(busy());
         }
-        let held = sleep(HELD_FOR);
-        Ok((next.run(request).await, held))
+        let waits = Waits::begun();
+        Ok((next.run(request).await, waits))
+    }
+}
+
+/// When answers are given, however early there is one.
+struct Waits {
+    /// To somebody who is refused.
+    refused: Sleep,
+    /// To somebody who has to wait.
+    held: Sleep,
+}
+
+impl Waits {
+    fn begun() -> Self {
+        Self {
+            refused: sleep(REFUSED_AFTER),
+            held: sleep(HELD_FOR),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::net::SocketAddr;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     use axum::Router;
-    use axum::body::Body;
+    use axum::body::{Body, Bytes, HttpBody};
     use axum::middleware::from_fn;
     use axum::routing::get;
+    use hyper::body::Frame;
     use tokio::task::JoinSet;
     use tokio::time::timeout;
     use tower::ServiceExt;
 
     use super::*;
+
+    /// A body that ends late, with nothing in it.
+    struct Late(Pin<Box<Sleep>>);
+
+    impl HttpBody for Late {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.as_mut().poll(context).map(|()| None)
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_to_wait_takes_no_place_meanwhile_and_is_told_at_one_moment() {
@@ -110,13 +145,14 @@ mod tests {
             .route("/judged", get(judged))
             .route("/refused", get(|| async { StatusCode::UNAUTHORIZED }))
             .layer(from_fn(answer));
-        let asked = |path: &'static str| {
+        let sent = |path: &'static str, body: Body| {
             let app = app.clone();
             async move {
-                let request = Request::get(path).body(Body::empty()).unwrap();
+                let request = Request::get(path).body(body).unwrap();
                 app.oneshot(request).await.unwrap().status()
             }
         };
+        let asked = |path| sent(path, Body::empty());
         let mut all = JoinSet::new();
         for n in 0..1000 {
             all.spawn(asked(if n % 20 == 0 { "/judged" } else { "/held" }));
@@ -129,5 +165,12 @@ mod tests {
         assert!(told.iter().all(held), "{told:?}");
         let early = timeout(REFUSED_AFTER - moment, asked("/refused")).await;
         assert!(early.is_err(), "{early:?}");
+        // Who sends the body late sees no more of what is done.
+        let late = Late(Box::pin(sleep(REFUSED_AFTER)));
+        let early = timeout(
+            2 * REFUSED_AFTER - moment,
+            sent("/refused", Body::new(late)),
+        );
+        assert!(early.await.is_err());
     }
 }

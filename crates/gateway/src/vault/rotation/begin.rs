@@ -6,6 +6,7 @@ use hearthkey_core::credential::{
     Action, CredentialId, Custody, Origin, State, Tier, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
+use hearthkey_core::role::Act;
 use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, Step};
 use hearthkey_core::secret::Secret;
 use hearthkey_core::time::{Span, Timestamp};
@@ -15,6 +16,7 @@ use hearthkey_store::inventory::KnownCredential;
 use hearthkey_store::vault_change::{NewVersion, VaultWrite};
 
 use crate::auth::caller::Caller;
+use crate::auth::permit::Permit;
 use crate::state::failure::Failure;
 use crate::vault::Vault;
 use crate::vault::credentials::{not_active, object};
@@ -313,6 +315,7 @@ impl Vault {
             }
             change = self.give_up(change, &actor, id, running)?;
         }
+        let becomes_critical = self.becomes_critical(&known, &value)?;
         let mut rotation = Rotation {
             id: 0,
             step: Step::Mint,
@@ -374,8 +377,20 @@ impl Vault {
             }
             committed => committed?,
         };
+        if becomes_critical {
+            self.cut_naming_critical(&Permit::following(&actor, Act::TokenEnd), id)?;
+        }
         self.rotations.notify_one();
         Ok(views::rotation(id, &rotation, now))
+    }
+
+    /// Whether a credential that was not critical until now will be, because a critical authority makes its value. Tokens that
+    /// name it are taken out then, before there is one, as when its own tier is raised.
+    fn becomes_critical(&self, known: &KnownCredential, value: &NewValue) -> Result<bool, Failure> {
+        let is_made = matches!(value, NewValue::FromBridge);
+        let authority = self.tier_of_authority(&known.credential.id)?;
+        let is_critical = is_made && authority == Some(Tier::Critical);
+        Ok(is_critical && self.tier_of(known)? != Tier::Critical)
     }
 
     /// Whether the caller may begin it with this value, and when the new value ends.

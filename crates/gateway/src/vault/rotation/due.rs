@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearthkey_core::audit::Actor;
+use hearthkey_core::credential::Tier;
 use hearthkey_core::rotation::REST_AFTER_UNDOING;
 use hearthkey_core::time::Timestamp;
+use hearthkey_store::inventory::KnownCredential;
 
-use crate::vault::rotation::begin::Beginning;
+use crate::state::failure::Failure;
+use crate::vault::rotation::begin::{Beginning, NewValue};
 use crate::vault::{Vault, views};
 
 /// How often it is looked for what is due.
@@ -48,6 +51,10 @@ impl Vault {
             let Ok(value) = self.value_for(&known, false).await else {
                 continue;
             };
+            let is_made = matches!(value, NewValue::FromBridge);
+            if is_made && !self.may_make_by_itself(&known).is_ok_and(|may| may) {
+                continue;
+            }
             let beginning = Beginning {
                 caller: None,
                 reason: format!("due: {due}"),
@@ -63,5 +70,13 @@ impl Vault {
                 tracing::warn!(credential = %id, why = failure.0.detail, "a rotation could not begin");
             }
         }
+    }
+
+    /// Whether a bridge is asked for a value although nobody asks now: a critical authority makes the first one for a
+    /// credential of a lower tier when a person with a second factor says so.
+    fn may_make_by_itself(&self, known: &KnownCredential) -> Result<bool, Failure> {
+        let authority = self.tier_of_authority(&known.credential.id)?;
+        let is_lower = authority == Some(Tier::Critical) && self.tier_of(known)? != Tier::Critical;
+        Ok(!is_lower || !self.auth.asks_for_codes()?)
     }
 }

@@ -292,6 +292,35 @@ async fn what_a_critical_authority_made_stays_critical_without_its_bridge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_critical_authority_made_stays_critical_when_another_takes_its_name() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    home.retire_after("cloud/admin", "0s").await.unwrap();
+    home.vault.shred(home.now()).await.unwrap();
+    home.add(asked("cloud/admin")).await;
+    assert_eq!(home.shown("cloud/key").credential.tier, "critical");
+    let refused = home.value("cloud/key").await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_authority_made_stays_as_critical_as_the_one_behind_it_was() {
+    let home = made_by_a_critical_authority().await;
+    let mut request = home.program("sys", &["mint"]);
+    request.authority = Some("cloud/key".into());
+    home.vault.connect_bridge(&HERE, request).await.unwrap();
+    home.add(generated("sys/key")).await;
+    home.drive("sys/key").await;
+    home.renew("cloud/key", "entered by hand").await;
+    home.wait(Span::days(2));
+    home.drive("cloud/key").await;
+    home.wait(Span::days(8));
+    home.vault.shred(home.now()).await.unwrap();
+    assert_eq!(home.versions("cloud/key"), ["destroyed", "current"]);
+    assert_eq!(home.shown("sys/key").credential.tier, "critical");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_enters_keeps_its_own_tier_beside_a_critical_authority() {
     let home = made_by_a_critical_authority().await;
     home.add(asked("cloud/note")).await;
@@ -323,4 +352,101 @@ async fn a_critical_authority_makes_no_value_of_a_lower_tier_without_a_code() {
     let mut request = generated("cloud/more");
     request.second_factor = home.code();
     assert!(home.vault.add_credential(&HERE, request).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guards_a_value_of_a_critical_authority_changes_with_a_code() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    let (vault, key) = (&home.vault, id("cloud/key"));
+    let wider = |second_factor| CredentialChange {
+        scopes: Some(vec!["admin".into()]),
+        second_factor,
+        ..CredentialChange::default()
+    };
+    let refused = vault.describe_credential(&HERE, &key, wider(None)).await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+    let changed = vault.describe_credential(&HERE, &key, wider(home.code()));
+    assert!(changed.await.is_ok());
+    // To say that it is as critical as it is judged takes none.
+    let raised = vault.describe_credential(&HERE, &key, tier("critical"));
+    assert!(raised.await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_critical_authority_is_asked_for_is_judged_as_critical() {
+    let home = made_by_a_critical_authority().await;
+    home.set("cloud", "silent");
+    home.add(generated("cloud/more")).await;
+    home.joined().await;
+    let change = CredentialChange {
+        scopes: Some(vec!["admin".into()]),
+        ..CredentialChange::default()
+    };
+    let refused = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/more"), change)
+        .await;
+    assert_eq!(refusal(refused), code::SECOND_FACTOR_NEEDED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_authority_makes_no_value_of_a_lower_tier_by_itself() {
+    let home = made_by_a_critical_authority().await;
+    home.joined().await;
+    let mut request = asked("cloud/more");
+    request.rotation.every = Some("30d".into());
+    request.rotation.automatic = true;
+    home.add(request).await;
+    home.wait(Span::days(31));
+    home.vault.begin_due(home.now()).await;
+    assert!(home.shown("cloud/more").credential.rotating.is_none());
+    let raised = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/more"), tier("critical"))
+        .await;
+    assert!(raised.is_ok());
+    home.vault.begin_due(home.now()).await;
+    let rotating = home.shown("cloud/more").credential.rotating;
+    assert_eq!(rotating.as_deref(), Some("mint"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_critical_authority_is_asked_for_ends_the_tokens_that_name_it() {
+    let home = made_by_a_critical_authority().await;
+    home.add(asked("cloud/more")).await;
+    home.token("named", &["cloud/more:read"]).await;
+    home.token("other", &["cloud/key:read"]).await;
+    let anna = home.joined().await;
+    let anna = home.session(anna);
+    let begun = home
+        .vault
+        .rotate_credential(&anna, &id("cloud/more"), RotateRequest::default())
+        .await;
+    assert!(begun.is_ok());
+    let revoked = |name: &str| home.auth.token_named(name).unwrap().revoked_at.is_some();
+    assert!(revoked("named") && !revoked("other"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_becomes_critical_ends_the_tokens_that_name_what_it_made() {
+    let home = TestHome::new().await;
+    home.add(asked("cloud/admin")).await;
+    let mut request = home.program("cloud", &["mint", "verify", "revoke"]);
+    request.authority = Some("cloud/admin".into());
+    home.vault.connect_bridge(&HERE, request).await.unwrap();
+    home.add(generated("cloud/key")).await;
+    home.drive("cloud/key").await;
+    home.add(asked("cloud/note")).await;
+    home.token("named", &["cloud/key:read"]).await;
+    home.token("other", &["cloud/note:read"]).await;
+    home.joined().await;
+    let raised = home
+        .vault
+        .describe_credential(&HERE, &id("cloud/admin"), tier("critical"))
+        .await;
+    let warnings = raised.unwrap().warnings;
+    assert!(warnings.iter().any(|text| text.contains("token:named")));
+    let revoked = |name: &str| home.auth.token_named(name).unwrap().revoked_at.is_some();
+    assert!(revoked("named") && !revoked("other"));
 }
