@@ -19,6 +19,7 @@ use crate::state::endings::{End, Ending};
 use crate::state::failure::Failure;
 use crate::vault::Vault;
 use crate::vault::credentials::{not_active, object};
+use crate::vault::kept_tier::keep_tier;
 use crate::vault::leftovers::unheard;
 
 /// The longest grace.

@@ -97,17 +97,23 @@ async fn what_is_no_signing_request_is_refused_and_the_claim_stays_open() {
 async fn leave_for_one_environment_opens_no_claim_in_another() {
     let home = TestHome::new().await;
     let caller = role_token(Role::Operator, &["lab"]);
-    let refused = home
-        .devices
-        .open_claim(&caller, &asked("lamp", "home"))
-        .await;
+    let asked = asked("lamp", "home");
+    let refused = home.devices.open_claim(&caller, &asked).await;
     assert_eq!(refused.err().unwrap().0.code, "forbidden");
-    assert!(
-        home.devices
-            .open_claim(&caller, &asked("lamp", "lab"))
-            .await
-            .is_ok()
-    );
+    assert!(home.records("claim.open").is_empty());
+}
+
+/// The token is in no book, as if it had been revoked while the disk was waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_written_while_its_opener_is_sent_away_is_closed() {
+    let home = TestHome::new().await;
+    let gone = role_token(Role::Operator, &["lab"]);
+    let refused = home.devices.open_claim(&gone, &asked("lamp", "lab")).await;
+    assert_eq!(refused.err().unwrap().0.status, 401);
+    assert_eq!(home.records("claim.open").len(), 1);
+    let lamp = home.devices.device_in_full(&id("lamp")).unwrap();
+    assert_eq!(lamp.claims.len(), 1);
+    assert!(!home.ctx.access().bell(home.now()), "nobody is waited for");
 }
 
 #[tokio::test(flavor = "multi_thread")]
