@@ -1,6 +1,7 @@
 use hearthkey_api::{ClaimOpened, ClaimRequest};
 use hearthkey_broker::ClaimAnswer;
 use hearthkey_core::audit::Outcome;
+use hearthkey_core::claim::ClaimState;
 use hearthkey_core::id::ClaimId;
 
 use super::*;
@@ -112,8 +113,9 @@ async fn a_claim_that_is_written_while_its_opener_is_sent_away_is_closed() {
     assert_eq!(refused.err().unwrap().0.status, 401);
     assert_eq!(home.records("claim.open").len(), 1);
     let lamp = home.devices.device_in_full(&id("lamp")).unwrap();
-    assert_eq!(lamp.claims.len(), 1);
-    assert!(!home.ctx.access().bell(home.now()), "nobody is waited for");
+    let claim: ClaimId = lamp.claims[0].claim.parse().unwrap();
+    let state = home.ctx.access().claim(&claim).unwrap().state;
+    assert_eq!(state, ClaimState::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
