@@ -29,25 +29,41 @@ pub fn is_person() -> bool {
 
 /// Refuses to print what opens something, or makes its reader a person of the home, where others read it, too.
 pub fn may_see(what: &str) -> Result<(), Failure> {
+    may_take(what)?;
+    // What a pipe leads to cannot be seen. In a service of systemd, with nobody in front, it is the journal as a rule.
+    let is_service = std::env::var_os(JOURNAL_STREAM).is_some_and(|named| !named.is_empty());
+    let leads_on = rustix::fs::fstat(io::stdout()).is_ok_and(|stdout| is_pipe(stdout.st_mode));
+    match is_service && leads_on && !is_somebody_in_front() {
+        true => Err(not_printed(
+            what,
+            "Standard output is a pipe in a service of systemd, and may lead to the journal, which others read.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The same for what programs take through a pipe: it is refused where standard output is the journal itself.
+pub fn may_take(what: &str) -> Result<(), Failure> {
     let named = std::env::var(JOURNAL_STREAM).unwrap_or_default();
     let stdout = rustix::fs::fstat(io::stdout());
     let is_named = stdout.is_ok_and(|stdout| is_journal(&named, stdout.st_dev, stdout.st_ino));
     // The variable is gone where `sudo` comes in between; the stream is the same.
-    // What a pipe leads to cannot be seen. In a service of systemd, with nobody in front, it is the journal as a rule.
-    let pipe = || rustix::fs::fstat(io::stdout()).is_ok_and(|stdout| is_pipe(stdout.st_mode));
-    let why = if is_named || peer().is_some_and(|path| is_journals(&path)) {
-        "Standard output goes to the system's journal, which others read."
-    } else if !named.is_empty() && pipe() && !is_somebody_in_front() {
-        "Standard output is a pipe in a service of systemd, and may lead to the journal, which others read."
-    } else {
-        return Ok(());
-    };
-    Err(Failure::local(
+    match is_named || peer().is_some_and(|path| is_journals(&path)) {
+        true => Err(not_printed(
+            what,
+            "Standard output goes to the system's journal, which others read.",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn not_printed(what: &str, why: &str) -> Failure {
+    Failure::local(
         code::SYSTEM,
         &format!("The {what} is not printed, and nothing was done."),
         why.into(),
         "Run it in a terminal, or send its output to a file that only you can read.",
-    ))
+    )
 }
 
 /// Whether a terminal is there beside standard output: desktops hand the variable of the journal on to it.

@@ -42,14 +42,16 @@ fn agent_line(opened: &ClaimOpened) -> String {
     )
 }
 
-/// The request goes as `-m`: `mosquitto_rr` 2.0.11 sends nothing at all for `-f`.
+/// The secret goes through a file that `mosquitto_rr` reads its options from: it takes it from no variable, and other users of a
+/// machine can read arguments. The request goes as `-m`: `mosquitto_rr` 2.0.11 sends nothing at all for `-f`.
 fn mosquitto_lines(opened: &ClaimOpened) -> String {
     let ClaimOpened { device, port, .. } = opened;
     let host = quoted(&opened.host);
     format!(
         "CLAIM={} SECRET={}\n\
          openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {device}.key -subj /CN={device} -out {device}.csr\n\
-         mosquitto_rr -V mqttv5 -q 1 -W 30 -h {host} -p {port} --cafile ca.pem -i $CLAIM -u $CLAIM -P $SECRET \
+         (umask 077; mkdir -p {device}.rr; echo \"-P $SECRET\" > {device}.rr/mosquitto_rr)\n\
+         XDG_CONFIG_HOME={device}.rr mosquitto_rr -V mqttv5 -q 1 -W 30 -h {host} -p {port} --cafile ca.pem -i $CLAIM -u $CLAIM \
          -t hearthkey/v1/claims/$CLAIM/enroll -e hearthkey/v1/claims/$CLAIM/enroll/accepted -m \"$(cat {device}.csr)\" > {device}.crt",
         quoted(&opened.claim),
         quoted(&opened.secret),
@@ -110,7 +112,8 @@ mod tests {
              With openssl and mosquitto_rr, and ca.pem from `hearthkey trust bundle`:\n\n\
              CLAIM=c-5f0c1d9be2a47386 SECRET=S3cret_text-0123\n\
              openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout lamp.key -subj /CN=lamp -out lamp.csr\n\
-             mosquitto_rr -V mqttv5 -q 1 -W 30 -h gateway.home.arpa -p 8883 --cafile ca.pem -i $CLAIM -u $CLAIM -P $SECRET \
+             (umask 077; mkdir -p lamp.rr; echo \"-P $SECRET\" > lamp.rr/mosquitto_rr)\n\
+             XDG_CONFIG_HOME=lamp.rr mosquitto_rr -V mqttv5 -q 1 -W 30 -h gateway.home.arpa -p 8883 --cafile ca.pem -i $CLAIM -u $CLAIM \
              -t hearthkey/v1/claims/$CLAIM/enroll -e hearthkey/v1/claims/$CLAIM/enroll/accepted -m \"$(cat lamp.csr)\" > lamp.crt"
         );
     }

@@ -9,6 +9,7 @@ use hearthkey_api::{
 };
 use serde::Serialize;
 
+use crate::audience;
 use crate::context::{Context, Nothing};
 use crate::failure::{Failure, code};
 use crate::run::stop_signal;
@@ -197,6 +198,9 @@ async fn renew_own(context: &Context) -> Result<(), Failure> {
 
 impl Create {
     async fn obey(self, context: &Context) -> Result<(), Failure> {
+        if self.out.is_none() {
+            audience::may_take("token")?;
+        }
         let own_key = self.own_key(context)?;
         let public_key = match (&own_key, &self.public_key) {
             (Some(key), _) => Some(key.public_pem()),

@@ -48,35 +48,58 @@ async fn another_setup_link_takes_the_place_of_the_one_in_the_file() {
     Browser::new(&front).join(&link, "anna").await;
 }
 
+/// What a command that fails says and prints where standard output is the journal.
+async fn into_journal(rig: &Rig, args: &[&str]) -> (String, String) {
+    let path = rig.work.path().join("journal");
+    let journal = fs::File::create(&path).unwrap();
+    let stream = journal.metadata().unwrap();
+    // As systemd says that standard output is its journal.
+    let named = format!("{}:{}", stream.dev(), stream.ino());
+    let done = hearthkey()
+        .args(args)
+        .arg("--data-dir")
+        .arg(&rig.data_dir)
+        .env("JOURNAL_STREAM", named)
+        .stdout(journal)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let done = done.wait_with_output().await.unwrap();
+    assert!(!done.status.success(), "{args:?}");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    (said, fs::read_to_string(&path).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_link_is_printed_into_the_journal_of_the_system() {
     let (rig, _front) = home().await;
-    let path = rig.work.path().join("journal");
     for args in [
         &["person", "setup-link"][..],
         &["person", "invite", "bo", "--role", "operator"],
     ] {
-        let journal = fs::File::create(&path).unwrap();
-        let stream = journal.metadata().unwrap();
-        // As systemd says that standard output is its journal.
-        let named = format!("{}:{}", stream.dev(), stream.ino());
-        let printed = hearthkey()
-            .args(args)
-            .arg("--data-dir")
-            .arg(&rig.data_dir)
-            .env("JOURNAL_STREAM", named)
-            .stdout(journal)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let printed = printed.wait_with_output().await.unwrap();
-        assert!(!printed.status.success(), "{args:?}");
-        let why = String::from_utf8_lossy(&printed.stderr).into_owned();
-        assert!(why.contains("in a terminal"), "{why}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "", "{args:?}");
+        let (said, printed) = into_journal(&rig, args).await;
+        assert!(said.contains("in a terminal"), "{said}");
+        assert_eq!(printed, "", "{args:?}");
     }
     let people: Value = rig.client().get("/api/v1/people").await.unwrap();
     assert_eq!(people["people"], Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_and_no_token_is_printed_into_the_journal_of_the_system() {
+    let (rig, _front) = home().await;
+    for args in [
+        "credential reveal hue/api-key --env home",
+        "credential lease hue/api-key --env home",
+        "token create ci --allow *:list --env home --json",
+    ] {
+        let words: Vec<&str> = args.split(' ').collect();
+        let (said, printed) = into_journal(&rig, &words).await;
+        let told = format!("{said}{printed}");
+        assert!(told.contains("in a terminal"), "{args}: {told}");
+    }
+    let tokens: Value = rig.client().get("/api/v1/tokens").await.unwrap();
+    assert_eq!(tokens["tokens"], Value::Array(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

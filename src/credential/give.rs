@@ -7,6 +7,7 @@ use hearthkey_api::{
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::audience;
 use crate::context::{Context, Nothing};
 use crate::credential::target::Target;
 use crate::credential::text;
@@ -96,6 +97,7 @@ pub async fn obtain(
 impl Reveal {
     /// Shows the value.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        audience::may_take("value")?;
         let client = context.client()?;
         let environment = self.target.environment(&client).await?;
         let request = RevealRequest {
@@ -138,6 +140,7 @@ fn show(context: &Context, about: &impl Serialize, value: &SecretValue) -> Resul
 impl Lease {
     /// Shows the lease and its value.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
+        audience::may_take("value")?;
         let client = context.client()?;
         let path = self.target.path(&client).await?;
         let request = LeaseRequest {

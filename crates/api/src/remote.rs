@@ -23,7 +23,7 @@ use crate::token_file::TokenFile;
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// The URL is not that of a gateway.
-    #[error("{0:?} is not the URL of a gateway. Write it like https://gateway.home.arpa:8443")]
+    #[error("{0} is not the URL of a gateway. Write it like https://gateway.home.arpa:8443")]
     Url(String),
     /// Nobody says where the gateway is.
     #[error("no gateway is named. Name it with --gateway")]
@@ -97,6 +97,15 @@ impl fmt::Debug for Remote {
     }
 }
 
+/// What is told of a URL: nothing of one that has a user, a query or a fragment, for a password, a token or the secret of a
+/// link may stand there.
+fn shown(url: &str) -> String {
+    match url.contains(['@', '?', '#']) {
+        true => "what has a user, a query or a fragment".to_owned(),
+        false => format!("{:?}", url.chars().take(200).collect::<String>()),
+    }
+}
+
 fn tls(root: &str, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, RemoteError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(root.as_bytes()) {
@@ -131,7 +140,7 @@ impl Remote {
         root: &str,
         identity: Option<&Identity>,
     ) -> Result<Self, RemoteError> {
-        let wrong = || RemoteError::Url(url.chars().take(200).collect());
+        let wrong = || RemoteError::Url(shown(url));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let plain = uri.scheme_str() == Some("https") && matches!(uri.path(), "" | "/");
         let authority = uri.authority().filter(|_| plain && uri.query().is_none());
@@ -219,5 +228,26 @@ impl Remote {
         };
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.replace(nonce.to_owned()).as_deref() != Some(nonce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_repeated_of_a_url_that_may_hold_a_secret() {
+        let told = |url: &str| Remote::new(url, "", None).unwrap_err().to_string();
+        for url in [
+            concat!("https://ada:secret", "@gateway:8443"),
+            "https://gateway:8443/setup#secret",
+            "https://gateway:8443/?token=secret",
+            "https://gateway:8443/ ?secret",
+        ] {
+            let told = told(url);
+            assert!(!told.contains("secret"), "{told}");
+        }
+        let plain = told("http://gateway:8443");
+        assert!(plain.starts_with("\"http://gateway:8443\" is"), "{plain}");
     }
 }

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use hearthkey_api::BODY_MAX_BYTES;
-use hearthkey_broker::{Gate, Place, Places};
+use hearthkey_broker::{Gate, Mark, Place, Places};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::unix::UCred;
@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use crate::auth::caller::Caller;
 use crate::http::activity::Activity;
+use crate::http::busy::busy;
 use crate::http::listener::{IDLE_FAREWELL, REST, http1};
 use crate::http::middleware::body::whole;
 use crate::http::middleware::drain_body::linger;
@@ -41,10 +42,7 @@ struct Peer(UCred);
 
 /// Serves until it is aborted. Requests that were begun are answered all the same.
 pub(crate) async fn serve(socket: UnixListener, app: Router) {
-    let app = app
-        .layer(middleware::from_fn(name_caller))
-        .layer(middleware::from_fn(linger))
-        .layer(middleware::from_fn(to_the_end));
+    let app = surrounded(app);
     let gate = Gate::new(CONNECTIONS);
     loop {
         let stream = match socket.accept().await {
@@ -69,6 +67,13 @@ pub(crate) async fn serve(socket: UnixListener, app: Router) {
     }
 }
 
+/// The router, with what surrounds every request here.
+fn surrounded(app: Router) -> Router {
+    app.layer(middleware::from_fn(name_caller))
+        .layer(middleware::from_fn(linger))
+        .layer(middleware::from_fn(to_the_end))
+}
+
 /// A user counts as a network of their own.
 fn place_of(uid: u32) -> IpAddr {
     let [a, b, c, d] = uid.to_be_bytes();
@@ -80,16 +85,13 @@ async fn speak(stream: UnixStream, peer: Peer, place: Place, app: Router) {
     let (activity, mark) = (Activity::new(), place.mark());
     let answer = hyper::service::service_fn(|mut request: hyper::Request<Incoming>| {
         mark.used();
-        // Who is being answered keeps the place.
-        let keeps = mark.known();
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(mark.clone());
         let (work, answer) = (activity.begin(), app.clone().oneshot(request));
         let mark = mark.clone();
         async move {
             let response = answer.await?;
-            if keeps {
-                mark.forget();
-            }
+            mark.forget();
             Ok::<_, Infallible>(work.answer(response))
         }
     });
@@ -109,6 +111,7 @@ async fn speak(stream: UnixStream, peer: Peer, place: Place, app: Router) {
 
 async fn name_caller(
     Extension(Peer(credentials)): Extension<Peer>,
+    Extension(mark): Extension<Mark>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -118,7 +121,9 @@ async fn name_caller(
     };
     request.extensions_mut().insert(caller);
     match whole(request, BODY_MAX_BYTES).await {
-        Ok(request) => next.run(request).await,
+        // Who is being answered keeps the place, and nobody whose body is still coming.
+        Ok(request) if mark.known() => next.run(request).await,
+        Ok(_) => busy().into_response(),
         Err(failure) => failure.into_response(),
     }
 }
@@ -129,6 +134,7 @@ mod tests {
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -146,10 +152,13 @@ mod tests {
 
     /// A connection of a user, as the program of that user has it.
     fn connect(gate: &Arc<Gate>, uid: u32) -> Option<UnixStream> {
+        connect_to(Router::new().route("/health", get(health)), gate, uid)
+    }
+
+    fn connect_to(app: Router, gate: &Arc<Gate>, uid: u32) -> Option<UnixStream> {
         let place = gate.enter(place_of(uid))?;
         let (theirs, ours) = UnixStream::pair().unwrap();
         let peer = Peer(ours.peer_cred().unwrap());
-        let app = Router::new().route("/health", get(health));
         tokio::spawn(speak(ours, peer, place, app));
         Some(theirs)
     }
@@ -180,6 +189,29 @@ mod tests {
         assert!(ask(&mut fourth).await && ask(&mut third).await);
         let mut root = connect(&gate, 0).unwrap();
         assert!(ask(&mut root).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_not_sent_the_body_of_a_request_yet_gives_way() {
+        let (begun, mut heads) = mpsc::unbounded_channel();
+        let notice = move |request: Request, next: Next| {
+            let _ = begun.send(());
+            next.run(request)
+        };
+        let app = surrounded(Router::new().route("/health", get(health)));
+        let app = app.layer(middleware::from_fn(notice));
+        let gate = gate();
+        let connect = || connect_to(app.clone(), &gate, 1000);
+        let mut slow = connect().unwrap();
+        let mut other = connect().unwrap();
+        for stream in [&mut slow, &mut other] {
+            let head = b"POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            heads.recv().await.unwrap();
+        }
+        let mut newcomer = connect().unwrap();
+        assert!(is_closed(&mut slow).await);
+        assert!(ask(&mut newcomer).await);
     }
 
     #[test]
