@@ -103,6 +103,21 @@ pub(crate) fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
+/// The number of the last migration that was applied to a database, which stays as it is: SQLite would otherwise move what a
+/// crash has left in the write-ahead log into it.
+pub(crate) fn schema_untouched(path: &Path, key: &DerivedKey) -> rusqlite::Result<i64> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let pending = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    // Not to read only: that would leave an index of the log behind where there was none.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, pending)?;
+    set_key(&connection, key)?;
+    connection.pragma_update(None, "cipher_log_level", "NONE")?;
+    schema(&connection)
+}
+
 /// Brings the schema up to date: all of it, or nothing, so that the program before still opens what could not be brought.
 /// The number of the last migration is `user_version`.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

@@ -15,7 +15,8 @@ use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
 use crate::examination::{
-    check_in_background, examine_log, is_full, is_large, migrate, open_checked, stored_checkpoint,
+    check_in_background, examine_log, is_full, is_large, migrate, open_checked, refuse_newer,
+    stored_checkpoint,
 };
 use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{JOURNAL_FILE, Journal, Replay, Revocation};
@@ -126,6 +127,7 @@ impl Store {
             dir.has_no_other_name(name)?;
         }
         let key = Arc::new(root.database(home));
+        refuse_newer(&path, &key)?;
         let mut connection = match open_checked(&path, &key) {
             Err(OpenError::Database(error)) if is_full(&error) && dir.give_up_room() => {
                 tracing::error!(%error, "the disk is full: the home opens in the room that was kept for that");
@@ -373,5 +375,31 @@ mod tests {
         let refused = Store::open(place.path(), RootKey::new(again), &home);
         let said = refused.err().unwrap().to_string();
         assert!(said.contains("cannot be brought from schema 0"), "{said}");
+    }
+
+    #[test]
+    fn what_a_crash_of_a_newer_program_has_left_in_the_write_ahead_log_stays_there() {
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let again = Zeroizing::new(*b"0123456789abcdef0123456789abcdef");
+        let root = RootKey::new(again.clone());
+        Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
+        let path = place.path().join(DATABASE_FILE);
+        let newer = connection::open(&path, &root.database(&home), Use::Write).unwrap();
+        let crash = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        newer.set_db_config(crash, true).unwrap();
+        let schema = connection::SCHEMA + 1;
+        newer.pragma_update(None, "user_version", schema).unwrap();
+        drop(newer);
+        let content = || {
+            let names = [DATABASE_FILE, "hearthkey.db-wal"];
+            names.map(|name| std::fs::read(place.path().join(name)).unwrap())
+        };
+        let before = content();
+        assert!(!before[1].is_empty());
+        let refused = Store::open(place.path(), RootKey::new(again), &home);
+        let refused = refused.err().unwrap();
+        assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+        assert!(content() == before);
     }
 }
