@@ -1,15 +1,18 @@
 //! A file that the user names for an answer: written whole, never over another unasked, and never in place of a device or a
 //! link.
 
+mod turn;
+
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, code};
+use turn::Turn;
 
 /// An output file that is being written.
 pub struct OutFile {
@@ -35,12 +38,6 @@ enum Draft {
     Nameless(File),
     /// It has one, where the file system supports no file without.
     Named(NamedTempFile),
-}
-
-/// The right to put several files in their places together, given up when it is dropped.
-pub struct Turn {
-    path: PathBuf,
-    _locked: File,
 }
 
 impl OutFile {
@@ -107,9 +104,10 @@ impl OutFile {
     }
 
     /// Waits for the others who put files where this one goes. A stream has no place.
-    pub fn take_turn(&self) -> Result<Option<Turn>, Failure> {
+    pub async fn take_turn(&self) -> Result<Option<Turn>, Failure> {
         match &self.place {
             Place::Beside { target, .. } => Turn::at(target)
+                .await
                 .map(Some)
                 .map_err(|error| Failure::file("write", &self.named, &error)),
             Place::Through(_) => Ok(None),
@@ -237,37 +235,6 @@ fn give_name(file: &File, path: &Path) -> io::Result<()> {
 fn by_number(file: &File) -> PathBuf {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-impl Turn {
-    fn at(target: &Path) -> io::Result<Self> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(target.file_name().unwrap_or_default());
-        name.push(".hearthkey-lock");
-        let path = directory_of(target).join(name);
-        loop {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let private = Mode::RUSR | Mode::WUSR;
-            let locked = File::from(rustix::fs::open(&path, flags, private)?);
-            rustix::fs::flock(&locked, FlockOperation::LockExclusive)?;
-            // Its former user has removed its name.
-            let its = locked.metadata()?;
-            let named = fs::symlink_metadata(&path);
-            if named.is_ok_and(|named| (named.dev(), named.ino()) == (its.dev(), its.ino())) {
-                return Ok(Self {
-                    path,
-                    _locked: locked,
-                });
-            }
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // A file that stays locks nobody out.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 /// The directory of a file.
@@ -420,26 +387,20 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    #[test]
-    fn files_that_belong_together_are_put_by_one_at_a_time() {
+    #[tokio::test]
+    async fn files_that_belong_together_are_put_by_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         let first = OutFile::begin(&path, false).unwrap();
-        let turn = first.take_turn().unwrap().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let other = std::thread::spawn(move || {
+        let turn = first.take_turn().await.unwrap().unwrap();
+        let mut other = tokio::spawn(async move {
             let second = OutFile::begin(&path, false).unwrap();
-            let turn = second.take_turn().unwrap();
-            sender.send(()).unwrap();
-            drop(turn);
+            drop(second.take_turn().await.unwrap());
         });
-        assert!(
-            receiver.try_recv().is_err(),
-            "the first has not had its turn"
-        );
+        let soon = tokio::time::timeout(std::time::Duration::from_millis(100), &mut other);
+        assert!(soon.await.is_err(), "the first has not had its turn");
         drop(turn);
-        receiver.recv().unwrap();
-        other.join().unwrap();
+        other.await.unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
