@@ -59,14 +59,21 @@ impl OutFile {
             true => Path::new("/dev/stdout"),
             false => path,
         };
+        let there = fs::symlink_metadata(path).ok();
+        let link = there.filter(|there| there.is_symlink());
         let place = match fs::metadata(path) {
             Ok(known) => match stream(path, &known) {
                 Some(stream) => Place::Through(stream.map_err(failed)?),
                 None if !known.is_file() => return Err(not_a_file(path)),
                 None if !replace => return Err(there_already(path)),
-                None => fs::canonicalize(path)
-                    .and_then(|target| Place::beside(target, true, mode))
-                    .map_err(failed)?,
+                None if link.as_ref().is_some_and(is_anothers) => return Err(not_ours(path)),
+                // A link that is put there from here on is replaced, and not followed.
+                None => match link {
+                    Some(_) => fs::canonicalize(path),
+                    None => Ok(path.to_owned()),
+                }
+                .and_then(|target| Place::beside(target, true, mode))
+                .map_err(failed)?,
             },
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             // A link that leads nowhere is somebody's, too.
@@ -257,8 +264,16 @@ fn stream(path: &Path, known: &Metadata) -> Option<io::Result<File>> {
             return Some(own.try_clone_to_owned().map(File::from));
         }
     }
+    if kind.is_fifo() && is_anothers(known) {
+        return Some(Err(io::Error::other("it is a pipe of another user")));
+    }
     let through = kind.is_fifo() || kind.is_char_device();
     through.then(|| same_one(path, known))
+}
+
+/// Whether something belongs to another user, who is not root.
+fn is_anothers(known: &Metadata) -> bool {
+    ![0, rustix::process::geteuid().as_raw()].contains(&known.uid())
 }
 
 /// Opens what was looked at, and not what somebody has put in its place since.
@@ -273,6 +288,15 @@ fn same_one(path: &Path, known: &Metadata) -> io::Result<File> {
 
 fn there_already(path: &Path) -> Failure {
     Failure::there_already(path, "Choose another file, or add --replace.")
+}
+
+fn not_ours(path: &Path) -> Failure {
+    Failure::local(
+        code::SYSTEM,
+        &format!("{} cannot be written to.", path.display()),
+        "It is a link of another user, who decides where it leads. Nothing was written.".into(),
+        "Choose another file.",
+    )
 }
 
 fn not_a_file(path: &Path) -> Failure {
@@ -336,6 +360,26 @@ mod tests {
         OutFile::write(&link, b"one", true).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"one");
+    }
+
+    #[test]
+    fn what_another_user_has_put_there_is_neither_followed_nor_written_into() {
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: only root can make files for others");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| dir.path().join(name));
+        fs::write(&file, "precious").unwrap();
+        symlink(&file, &link).unwrap();
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        rustix::fs::mknodat(CWD, &pipe, fifo, mode, 0).unwrap();
+        for path in [&link, &pipe] {
+            std::os::unix::fs::lchown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        assert!(title(OutFile::write(&link, b"secret", true)).ends_with("cannot be written to."));
+        // If it were opened, this would wait for a reader.
+        assert!(OutFile::write(&pipe, b"secret", true).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
     }
 
     #[test]
