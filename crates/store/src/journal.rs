@@ -75,6 +75,12 @@ fn locked(written: &Mutex<Written>) -> std::sync::MutexGuard<'_, Written> {
 }
 
 impl Journal {
+    /// How many lines of a newer program it holds; nothing is changed.
+    pub(crate) fn newer_lines(dir: &DataDir, root: &RootKey, home: &HomeId) -> io::Result<usize> {
+        let content = dir.read(JOURNAL_FILE)?.unwrap_or_default();
+        Ok(lines::read(&root.journal(home), &content).newer_lines)
+    }
+
     /// Opens the journal of a data directory, reads what it holds, and starts its thread. Lines that are not ours are
     /// counted, not believed.
     pub fn open(data_dir: &Path, root: &RootKey, home: &HomeId) -> io::Result<(Self, Replay)> {

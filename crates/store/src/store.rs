@@ -128,6 +128,10 @@ impl Store {
         }
         let key = Arc::new(root.database(home));
         refuse_newer(&path, &key)?;
+        match Journal::newer_lines(&dir, &root, home)? {
+            0 => {}
+            newer => return Err(OpenError::NewerJournal(newer)),
+        }
         let mut connection = match open_checked(&path, &key) {
             Err(OpenError::Database(error)) if is_full(&error) && dir.give_up_room() => {
                 tracing::error!(%error, "the disk is full: the home opens in the room that was kept for that");
@@ -143,9 +147,6 @@ impl Store {
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or(OpenError::Missing("log key"))?;
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
-        if replay.newer_lines > 0 {
-            return Err(OpenError::NewerJournal(replay.newer_lines));
-        }
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let anchored = dir.has(ANCHOR_FILE)?;
@@ -401,5 +402,35 @@ mod tests {
         let refused = refused.err().unwrap();
         assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
         assert!(content() == before);
+    }
+
+    #[test]
+    fn beside_a_journal_of_a_newer_program_an_older_database_stays_as_it_is() {
+        use hmac::{Hmac, Mac};
+
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let again = Zeroizing::new(*b"0123456789abcdef0123456789abcdef");
+        let root = RootKey::new(again.clone());
+        Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
+        let (path, key) = (place.path().join(DATABASE_FILE), root.database(&home));
+        let older = connection::open(&path, &key, Use::Write).unwrap();
+        let before =
+            "ALTER TABLE person DROP COLUMN invited_by; ALTER TABLE claim DROP COLUMN opened_by;
+             PRAGMA user_version = 14";
+        older.execute_batch(before).unwrap();
+        drop(older);
+        let json = r#"{"device":"lamp","later":1}"#;
+        let journal = root.journal(&home);
+        let mut mac = <Hmac<sha2::Sha256> as Mac>::new_from_slice(journal.bytes()).unwrap();
+        mac.update(json.as_bytes());
+        let tag = hearthkey_core::id::hex(&mac.finalize().into_bytes());
+        let line = format!("{json}\t{tag}\n");
+        std::fs::write(place.path().join(JOURNAL_FILE), line).unwrap();
+        let refused = Store::open(place.path(), RootKey::new(again), &home);
+        let refused = refused.err().unwrap();
+        assert!(matches!(refused, OpenError::NewerJournal(1)), "{refused}");
+        let kept = connection::open(&path, &key, Use::Read).unwrap();
+        assert_eq!(connection::schema(&kept), Ok(14));
     }
 }
