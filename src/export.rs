@@ -78,7 +78,7 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
     if let Some((file, _)) = &mut signed {
         file.sync()?;
     }
-    let _turn = records.take_turn()?;
+    let _turn = records.take_turn().await?;
     if let Some((file, beside)) = &signed
         && replace
         && !file.is_stream()

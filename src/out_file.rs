@@ -1,15 +1,18 @@
 //! A file that the user names for an answer: written whole, never over another unasked, and never in place of a device or a
 //! link.
 
+mod turn;
+
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::NamedTempFile;
 
 use crate::failure::{Failure, code};
+use turn::Turn;
 
 /// An output file that is being written.
 pub struct OutFile {
@@ -37,12 +40,6 @@ enum Draft {
     Named(NamedTempFile),
 }
 
-/// The right to put several files in their places together, given up when it is dropped.
-pub struct Turn {
-    path: PathBuf,
-    _locked: File,
-}
-
 impl OutFile {
     /// Begins to write for the owner alone. A file that is there is replaced only if that was asked for, and then where it
     /// lies: a link to it stays a link.
@@ -62,14 +59,21 @@ impl OutFile {
             true => Path::new("/dev/stdout"),
             false => path,
         };
+        let there = fs::symlink_metadata(path).ok();
+        let link = there.filter(|there| there.is_symlink());
         let place = match fs::metadata(path) {
             Ok(known) => match stream(path, &known) {
                 Some(stream) => Place::Through(stream.map_err(failed)?),
                 None if !known.is_file() => return Err(not_a_file(path)),
                 None if !replace => return Err(there_already(path)),
-                None => fs::canonicalize(path)
-                    .and_then(|target| Place::beside(target, true, mode))
-                    .map_err(failed)?,
+                None if link.as_ref().is_some_and(is_anothers) => return Err(not_ours(path)),
+                // A link that is put there from here on is replaced, and not followed.
+                None => match link {
+                    Some(_) => fs::canonicalize(path),
+                    None => Ok(path.to_owned()),
+                }
+                .and_then(|target| Place::beside(target, true, mode))
+                .map_err(failed)?,
             },
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             // A link that leads nowhere is somebody's, too.
@@ -107,9 +111,10 @@ impl OutFile {
     }
 
     /// Waits for the others who put files where this one goes. A stream has no place.
-    pub fn take_turn(&self) -> Result<Option<Turn>, Failure> {
+    pub async fn take_turn(&self) -> Result<Option<Turn>, Failure> {
         match &self.place {
             Place::Beside { target, .. } => Turn::at(target)
+                .await
                 .map(Some)
                 .map_err(|error| Failure::file("write", &self.named, &error)),
             Place::Through(_) => Ok(None),
@@ -239,37 +244,6 @@ fn by_number(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-impl Turn {
-    fn at(target: &Path) -> io::Result<Self> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(target.file_name().unwrap_or_default());
-        name.push(".hearthkey-lock");
-        let path = directory_of(target).join(name);
-        loop {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let private = Mode::RUSR | Mode::WUSR;
-            let locked = File::from(rustix::fs::open(&path, flags, private)?);
-            rustix::fs::flock(&locked, FlockOperation::LockExclusive)?;
-            // Its former user has removed its name.
-            let its = locked.metadata()?;
-            let named = fs::symlink_metadata(&path);
-            if named.is_ok_and(|named| (named.dev(), named.ino()) == (its.dev(), its.ino())) {
-                return Ok(Self {
-                    path,
-                    _locked: locked,
-                });
-            }
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // A file that stays locks nobody out.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// The directory of a file.
 fn directory_of(file: &Path) -> &Path {
     let named = file
@@ -290,8 +264,16 @@ fn stream(path: &Path, known: &Metadata) -> Option<io::Result<File>> {
             return Some(own.try_clone_to_owned().map(File::from));
         }
     }
+    if kind.is_fifo() && is_anothers(known) {
+        return Some(Err(io::Error::other("it is a pipe of another user")));
+    }
     let through = kind.is_fifo() || kind.is_char_device();
     through.then(|| same_one(path, known))
+}
+
+/// Whether something belongs to another user, who is not root.
+fn is_anothers(known: &Metadata) -> bool {
+    ![0, rustix::process::geteuid().as_raw()].contains(&known.uid())
 }
 
 /// Opens what was looked at, and not what somebody has put in its place since.
@@ -306,6 +288,15 @@ fn same_one(path: &Path, known: &Metadata) -> io::Result<File> {
 
 fn there_already(path: &Path) -> Failure {
     Failure::there_already(path, "Choose another file, or add --replace.")
+}
+
+fn not_ours(path: &Path) -> Failure {
+    Failure::local(
+        code::SYSTEM,
+        &format!("{} cannot be written to.", path.display()),
+        "It is a link of another user, who decides where it leads. Nothing was written.".into(),
+        "Choose another file.",
+    )
 }
 
 fn not_a_file(path: &Path) -> Failure {
@@ -372,6 +363,26 @@ mod tests {
     }
 
     #[test]
+    fn what_another_user_has_put_there_is_neither_followed_nor_written_into() {
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: only root can make files for others");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| dir.path().join(name));
+        fs::write(&file, "precious").unwrap();
+        symlink(&file, &link).unwrap();
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        rustix::fs::mknodat(CWD, &pipe, fifo, mode, 0).unwrap();
+        for path in [&link, &pipe] {
+            std::os::unix::fs::lchown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        assert!(title(OutFile::write(&link, b"secret", true)).ends_with("cannot be written to."));
+        // If it were opened, this would wait for a reader.
+        assert!(OutFile::write(&pipe, b"secret", true).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+    }
+
+    #[test]
     fn a_device_is_written_through_and_stays_a_device() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("nothing");
@@ -420,26 +431,20 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    #[test]
-    fn files_that_belong_together_are_put_by_one_at_a_time() {
+    #[tokio::test]
+    async fn files_that_belong_together_are_put_by_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         let first = OutFile::begin(&path, false).unwrap();
-        let turn = first.take_turn().unwrap().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let other = std::thread::spawn(move || {
+        let turn = first.take_turn().await.unwrap().unwrap();
+        let mut other = tokio::spawn(async move {
             let second = OutFile::begin(&path, false).unwrap();
-            let turn = second.take_turn().unwrap();
-            sender.send(()).unwrap();
-            drop(turn);
+            drop(second.take_turn().await.unwrap());
         });
-        assert!(
-            receiver.try_recv().is_err(),
-            "the first has not had its turn"
-        );
+        let soon = tokio::time::timeout(std::time::Duration::from_millis(100), &mut other);
+        assert!(soon.await.is_err(), "the first has not had its turn");
         drop(turn);
-        receiver.recv().unwrap();
-        other.join().unwrap();
+        other.await.unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -38,6 +38,22 @@ fn is_plain(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_does_not_start_leaves_no_socket_behind() {
+    let work = tempfile::tempdir().unwrap();
+    let home = work.path().join("home");
+    let path = home.to_str().unwrap();
+    let init = ["init", "--home", "attic", "--slot", "keyfile"];
+    let made = typed(&[&["--data-dir", path][..], &init[..]].concat()).await;
+    assert_eq!(made.status.code(), Some(0), "{}", told(&made));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = ["run", "--mqtt", address.as_str(), "--host", "localhost"];
+    let refused = typed(&[&["--data-dir", path][..], &run[..]].concat()).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(!home.join("hearthkey.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_home_is_not_made_where_no_gateway_could_run() {
     let work = tempfile::tempdir().unwrap();
     let long = work.path().join("x".repeat(100));

@@ -1,6 +1,6 @@
 //! `hearthkey credential scan`: leaked values, in trees, whole git histories and what is staged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -123,7 +123,12 @@ impl Scan {
             crate::out_file::OutFile::write(path, text.as_bytes(), self.replace)?;
         }
         if let Some(client) = client.filter(|_| !self.no_report) {
-            tell(&client, &report, first).await?;
+            let untold = tell(&client, &report, first).await?;
+            if untold > 0 {
+                context.output.aside(&format!(
+                    "{REPORTED_MAX} leaks were reported to the gateway, and {untold} more were not: scan again once those are put right."
+                ));
+            }
         }
         let answer = Answer {
             report: &report,
@@ -292,15 +297,23 @@ fn what_of(what: &What) -> String {
     }
 }
 
-/// Tells the gateway which of its values have leaked: each is a finding with what to do.
-async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<(), Failure> {
+/// The first of each name comes before the second of any.
+fn firsts_first<'a, T>(all: impl Iterator<Item = (T, &'a str)>) -> Vec<(T, &'a str)> {
+    let mut seen = BTreeSet::new();
+    let (mut firsts, others): (Vec<_>, Vec<_>) = all.partition(|(_, name)| seen.insert(*name));
+    firsts.extend(others);
+    firsts
+}
+
+/// Tells the gateway which of its values have leaked: each is a finding with what to do. Gives how many it was not told of.
+async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<usize, Failure> {
     let scanned = std::path::absolute(scanned).unwrap_or_else(|_| scanned.to_owned());
-    let own = report
-        .scan
-        .leaks
-        .iter()
-        .filter_map(|leak| Some((leak, credential_of(leak)?)));
-    for (leak, credential) in own.take(REPORTED_MAX) {
+    let leaks = report.scan.leaks.iter();
+    let own = leaks.filter_map(|leak| Some((leak, credential_of(leak)?)));
+    // Of no credential that has leaked the gateway hears nothing because another has leaked in many places.
+    let own = firsts_first(own);
+    let untold = own.len().saturating_sub(REPORTED_MAX);
+    for (leak, credential) in own.into_iter().take(REPORTED_MAX) {
         let mut place = format!("{}: {}", scanned.display(), place_of(&leak.place));
         place = crate::output::visible(&place).chars().take(200).collect();
         let finding = FindingReport {
@@ -311,7 +324,7 @@ async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<(), Fa
         };
         let _: FindingView = client.post("/api/v1/findings", &finding).await?;
     }
-    Ok(())
+    Ok(untold)
 }
 
 fn text(answer: &Answer<'_>) -> String {
@@ -398,4 +411,17 @@ fn by_rule(scan: &Found) -> String {
         return String::new();
     }
     format!(" ({})", each.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_among_the_first_however_often_another_comes() {
+        let all = [(1, "hue"), (2, "hue"), (3, "mqtt"), (4, "hue"), (5, "mqtt")];
+        let order = firsts_first(all.into_iter());
+        let numbers: Vec<i32> = order.into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [1, 3, 2, 4, 5]);
+    }
 }

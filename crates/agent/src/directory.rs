@@ -4,10 +4,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, fchmod, renameat};
+use rustix::fs::{CWD, OFlags, fchmod, renameat};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,7 +19,7 @@ use crate::moment::Moment;
 use crate::payload::Window;
 pub use error::DirectoryError;
 use error::at;
-use files::{Lock, PRIVATE, create, open_directory, open_file, remove};
+use files::{Held, Lock, PRIVATE, create, open_directory, open_file, remove};
 
 mod error;
 mod files;
@@ -35,9 +36,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(crate) struct DeviceDirectory {
     path: PathBuf,
-    /// Held while a process may write: two writers would tear the slots apart. It is a file that nobody else can open: what
-    /// others can read, they can lock.
-    _lock: Option<Lock>,
+    /// Held while a process may write: two writers would tear the slots apart.
+    held: Option<Held>,
 }
 
 /// What the device remembers beside its key, certificate and roots.
@@ -98,7 +98,10 @@ impl DeviceDirectory {
         }
         .map_err(failed)?;
         fchmod(&lock, PRIVATE).map_err(|cause| failed(cause.into()))?;
-        lock.try_lock().map_err(|error| match error {
+        let held = lock
+            .try_lock()
+            .and_then(|()| Held::new(directory, Lock(lock)));
+        let held = held.map_err(|error| match error {
             fs::TryLockError::WouldBlock => DirectoryError::InUse {
                 path: path.to_owned(),
             },
@@ -106,7 +109,7 @@ impl DeviceDirectory {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: Some(Lock(lock)),
+            held: Some(held),
         })
     }
 
@@ -132,7 +135,7 @@ impl DeviceDirectory {
     pub(crate) fn read_only(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            _lock: None,
+            held: None,
         }
     }
 
@@ -154,7 +157,13 @@ impl DeviceDirectory {
     /// The bytes of a file, wiped after use: it may be a key. `None` if there is no such file.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, DirectoryError> {
         let path = self.path.join(name);
-        let mut file = match open_file(&path) {
+        let opened = match &self.held {
+            Some(held) => held
+                .at(&self.path)
+                .and_then(|directory| open_file(directory.as_fd(), Path::new(name))),
+            None => open_file(CWD, &path),
+        };
+        let mut file = match opened {
             Ok(file) => file,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(at(&path, cause)),
@@ -173,7 +182,11 @@ impl DeviceDirectory {
     fn require_own_key(&self, path: &Path, file: &File) -> Result<(), DirectoryError> {
         let failed = |cause| at(path, cause);
         let key = file.metadata().map_err(failed)?;
-        let home = fs::metadata(&self.path).map_err(failed)?;
+        let home = match &self.held {
+            Some(held) => held.at(&self.path).and_then(File::metadata),
+            None => fs::metadata(&self.path),
+        };
+        let home = home.map_err(failed)?;
         let shown = path.display();
         let (why, remedy) = if ![home.uid(), geteuid().as_raw(), 0].contains(&key.uid()) {
             let remedy = format!(
@@ -195,17 +208,24 @@ impl DeviceDirectory {
         })
     }
 
+    /// The directory, to write in.
+    fn to_write(&self) -> io::Result<&File> {
+        let held = self.held.as_ref();
+        held.ok_or_else(|| io::Error::other("it was opened to read only"))?
+            .at(&self.path)
+    }
+
     /// Writes a file so that, whenever the power goes, either the old or the new one is there, whole.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
         let draft = format!(".{name}.new");
-        open_directory(&self.path)
+        self.to_write()
             .and_then(|directory| {
                 // A draft of a crashed writer may have lain open to other eyes: never write into it.
-                remove(&directory, &draft)?;
-                let mut file = create(&directory, &draft, OFlags::EXCL)?;
+                remove(directory, &draft)?;
+                let mut file = create(directory, &draft, OFlags::EXCL)?;
                 file.write_all(bytes)?;
                 file.sync_all()?;
-                renameat(&directory, &draft, &directory, name)?;
+                renameat(directory, &draft, directory, name)?;
                 directory.sync_all()
             })
             .map_err(|cause| at(&self.path.join(name), cause))
@@ -213,9 +233,9 @@ impl DeviceDirectory {
 
     /// Renames a file over another.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), DirectoryError> {
-        open_directory(&self.path)
+        self.to_write()
             .and_then(|directory| {
-                renameat(&directory, from, &directory, to)?;
+                renameat(directory, from, directory, to)?;
                 directory.sync_all()
             })
             .map_err(|cause| at(&self.path.join(to), cause))
@@ -223,9 +243,9 @@ impl DeviceDirectory {
 
     /// Removes a file; it is no error if there is none.
     pub(crate) fn remove(&self, name: &str) -> Result<(), DirectoryError> {
-        open_directory(&self.path)
+        self.to_write()
             .and_then(|directory| {
-                remove(&directory, name)?;
+                remove(directory, name)?;
                 directory.sync_all()
             })
             .map_err(|cause| at(&self.path.join(name), cause))
@@ -357,6 +377,7 @@ mod tests {
         let lock = temp.path().join(LOCK);
         fs::write(&lock, b"").unwrap();
         fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let readers = open_directory(temp.path()).unwrap();
         readers.try_lock().unwrap();
         let _held = DeviceDirectory::open_to_enroll(temp.path()).unwrap();

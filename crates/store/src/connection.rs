@@ -104,16 +104,31 @@ pub(crate) fn schema(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings the schema up to date. The number of the last migration is `user_version`.
+/// The number of the last migration that was applied to a database, which stays as it is: SQLite would otherwise move what a
+/// crash has left in the write-ahead log into it.
+pub(crate) fn schema_untouched(path: &Path, key: &DerivedKey) -> rusqlite::Result<i64> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let pending = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    // Not to read only: that would leave an index of the log behind where there was none.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, pending)?;
+    set_key(&connection, key)?;
+    connection.pragma_update(None, "cipher_log_level", "NONE")?;
+    schema(&connection)
+}
+
+/// Brings the schema up to date: all of it, or nothing, so that the program before still opens what could not be brought.
+/// The number of the last migration is `user_version`.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let done = usize::try_from(schema(connection)?).unwrap_or(usize::MAX);
+    let transaction = connection.transaction()?;
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-        let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", number + 1)?;
-        transaction.commit()?;
     }
-    Ok(())
+    transaction.commit()
 }
 
 /// Moves all that the write-ahead log holds into the database. Whether that was done: not while somebody reads, nor on a
@@ -157,6 +172,30 @@ mod tests {
         let sql = "INSERT OR REPLACE INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
              WHERE i < 200) SELECT i, printf('%.*c', 3000, ?1) FROM n";
         connection.execute(sql, [value]).unwrap();
+    }
+
+    #[test]
+    fn an_older_home_is_brought_up_to_date_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        std::fs::File::create(&path).unwrap();
+        let home = "home-1".parse().unwrap();
+        let key = RootKey::generate().database(&home);
+        let mut connection = open(&path, &key, Use::Write).unwrap();
+        for sql in &MIGRATIONS[..12] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 12).unwrap();
+        // The fourteenth makes it; the thirteenth works.
+        let in_the_way = "CREATE INDEX audit_decided ON audit (object)";
+        connection.execute_batch(in_the_way).unwrap();
+        assert!(migrate(&mut connection).is_err());
+        assert_eq!(schema(&connection), Ok(12));
+        connection
+            .execute_batch("DROP INDEX audit_decided")
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(schema(&connection), Ok(SCHEMA));
     }
 
     #[test]

@@ -16,13 +16,26 @@ use crate::open_error::OpenError;
 use crate::registry::Registry;
 use crate::writer::{StoredHashes, log_size};
 
+/// Fails if a newer program has written the database, before a byte of it is changed.
+pub(crate) fn refuse_newer(path: &Path, key: &DerivedKey) -> Result<(), OpenError> {
+    // What keeps it from being read is told when it is opened.
+    connection::schema_untouched(path, key).map_or(Ok(()), is_known)
+}
+
+/// Fails if this program does not know a schema.
+fn is_known(found: i64) -> Result<(), OpenError> {
+    let known = connection::SCHEMA;
+    // No program of ours writes a negative number; one that does is not known here, either.
+    match (0..=known).contains(&found) {
+        true => Ok(()),
+        false => Err(OpenError::Newer { found, known }),
+    }
+}
+
 /// Brings the schema up to date. One that is newer than this program is left as it is.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let (found, known) = (connection::schema(connection)?, connection::SCHEMA);
-    // No program of ours writes a negative number; one that does is not known here, either.
-    if found < 0 || found > known {
-        return Err(OpenError::Newer { found, known });
-    }
+    is_known(found)?;
     connection::migrate(connection).map_err(|error| OpenError::Migration {
         found,
         known,

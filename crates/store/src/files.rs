@@ -7,6 +7,7 @@ mod room;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, statat, unlinkat};
@@ -201,6 +202,19 @@ impl DataDir {
         Ok(file)
     }
 
+    /// Lets its owner and group speak with a socket, and changes nothing else that may have its name by now.
+    pub fn open_socket_to_group(&self, name: &str) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket: File = openat(&self.handle, name, flags, Mode::empty())?.into();
+        if FileType::from_raw_mode(fstat(&socket)?.st_mode) != FileType::Socket {
+            return Err(about(name, &io::Error::other("it is no socket")));
+        }
+        // No socket is opened like a file; by the number of its handle it is reached all the same (proc_pid_fd(5)).
+        let by_number = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        let both = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+        Ok(rustix::fs::chmod(by_number, both)?)
+    }
+
     /// Fails if something of one of these names is neither a file nor a link to one.
     pub fn are_files(&self, names: &[&str]) -> io::Result<()> {
         for name in names {
@@ -331,6 +345,23 @@ mod tests {
         assert!(dir.are_files(&["journal"]).is_ok());
         dir.replace("slots.json", b"{}").unwrap();
         assert_eq!(dir.read("slots.json").unwrap().unwrap(), b"{}");
+    }
+
+    #[test]
+    fn only_a_socket_is_opened_to_the_group() {
+        let (place, dir) = data_dir();
+        let (socket, victim) = (place.path().join("socket"), place.path().join("victim"));
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&victim, place.path().join("link")).unwrap();
+        symlink(&socket, place.path().join("other")).unwrap();
+        dir.open_socket_to_group("socket").unwrap();
+        for name in ["victim", "link", "other", "nothing"] {
+            assert!(dir.open_socket_to_group(name).is_err(), "{name}");
+        }
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&socket), mode(&victim)), (0o660, 0o600));
     }
 
     #[test]

@@ -75,6 +75,12 @@ fn locked(written: &Mutex<Written>) -> std::sync::MutexGuard<'_, Written> {
 }
 
 impl Journal {
+    /// How many lines of a newer program it holds; nothing is changed.
+    pub(crate) fn newer_lines(dir: &DataDir, root: &RootKey, home: &HomeId) -> io::Result<usize> {
+        let content = dir.read(JOURNAL_FILE)?.unwrap_or_default();
+        Ok(lines::read(&root.journal(home), &content).newer_lines)
+    }
+
     /// Opens the journal of a data directory, reads what it holds, and starts its thread. Lines that are not ours are
     /// counted, not believed.
     pub fn open(data_dir: &Path, root: &RootKey, home: &HomeId) -> io::Result<(Self, Replay)> {
@@ -212,12 +218,17 @@ impl Pen {
     fn find_again(&mut self) -> io::Result<()> {
         let known = locked(&self.written).size;
         let is_named = self.dir.is_still(JOURNAL_FILE, &self.file)?;
-        if is_named && self.file.metadata()?.len() >= known {
+        let size = self.file.metadata()?.len();
+        if is_named && size >= known {
+            // What somebody else has added may lack its end.
+            self.torn |= size > known;
             return Ok(());
         }
         tracing::error!("the revocation journal was removed or shortened; a new one is started");
         self.dir.begin_anew(ANEW_FILE);
         if !is_named {
+            // Nothing is added to what is a file of somebody's under another name.
+            self.dir.has_no_other_name(JOURNAL_FILE)?;
             self.file = Arc::new(self.dir.append(JOURNAL_FILE)?);
         }
         let size = self.file.metadata()?.len();
@@ -439,6 +450,32 @@ mod tests {
         );
         let (_, replay) = fixture.open();
         assert_eq!(replay.revocations, [revocation("door")]);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_adds_while_it_is_open_does_not_merge_with_the_next_line() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        journal.append(revocation("lamp")).await.unwrap();
+        let added = [fixture.bytes(), br#"{"device":"x"#.to_vec()].concat();
+        std::fs::write(fixture.path(), added).unwrap();
+        journal.append(revocation("door")).await.unwrap();
+        let bytes = fixture.bytes();
+        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[1], br#"{"device":"x"#);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_another_name_is_not_written_in_place_of_the_journal() {
+        let fixture = Fixture::new();
+        let (journal, _) = fixture.open();
+        let other = fixture.place.path().join("other");
+        std::fs::write(&other, "precious").unwrap();
+        std::fs::remove_file(fixture.path()).unwrap();
+        std::fs::hard_link(&other, fixture.path()).unwrap();
+        assert!(journal.append(revocation("lamp")).await.is_err());
+        assert_eq!(std::fs::read(&other).unwrap(), b"precious");
     }
 
     #[tokio::test]

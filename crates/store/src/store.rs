@@ -15,7 +15,8 @@ use crate::anchor::{ANCHOR_FILE, Incident, UNANCHORED_FILE};
 use crate::change::{Change, Write};
 use crate::connection::{self, Use};
 use crate::examination::{
-    check_in_background, examine_log, is_full, is_large, migrate, open_checked, stored_checkpoint,
+    check_in_background, examine_log, is_full, is_large, migrate, open_checked, refuse_newer,
+    stored_checkpoint,
 };
 use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{JOURNAL_FILE, Journal, Replay, Revocation};
@@ -126,6 +127,11 @@ impl Store {
             dir.has_no_other_name(name)?;
         }
         let key = Arc::new(root.database(home));
+        refuse_newer(&path, &key)?;
+        match Journal::newer_lines(&dir, &root, home)? {
+            0 => {}
+            newer => return Err(OpenError::NewerJournal(newer)),
+        }
         let mut connection = match open_checked(&path, &key) {
             Err(OpenError::Database(error)) if is_full(&error) && dir.give_up_room() => {
                 tracing::error!(%error, "the disk is full: the home opens in the room that was kept for that");
@@ -141,9 +147,6 @@ impl Store {
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or(OpenError::Missing("log key"))?;
         let (journal, replay) = Journal::open(data_dir, &root, home)?;
-        if replay.newer_lines > 0 {
-            return Err(OpenError::NewerJournal(replay.newer_lines));
-        }
         let vault = Vault::new(home.clone(), root);
         let log_key = LogKey::parse(&open_log_key(&registry, &vault)?, &origin(home))?;
         let anchored = dir.has(ANCHOR_FILE)?;
@@ -373,5 +376,61 @@ mod tests {
         let refused = Store::open(place.path(), RootKey::new(again), &home);
         let said = refused.err().unwrap().to_string();
         assert!(said.contains("cannot be brought from schema 0"), "{said}");
+    }
+
+    #[test]
+    fn what_a_crash_of_a_newer_program_has_left_in_the_write_ahead_log_stays_there() {
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let again = Zeroizing::new(*b"0123456789abcdef0123456789abcdef");
+        let root = RootKey::new(again.clone());
+        Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
+        let path = place.path().join(DATABASE_FILE);
+        let newer = connection::open(&path, &root.database(&home), Use::Write).unwrap();
+        let crash = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        newer.set_db_config(crash, true).unwrap();
+        let schema = connection::SCHEMA + 1;
+        newer.pragma_update(None, "user_version", schema).unwrap();
+        drop(newer);
+        let content = || {
+            let names = [DATABASE_FILE, "hearthkey.db-wal"];
+            names.map(|name| std::fs::read(place.path().join(name)).unwrap())
+        };
+        let before = content();
+        assert!(!before[1].is_empty());
+        let refused = Store::open(place.path(), RootKey::new(again), &home);
+        let refused = refused.err().unwrap();
+        assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+        assert!(content() == before);
+    }
+
+    #[test]
+    fn beside_a_journal_of_a_newer_program_an_older_database_stays_as_it_is() {
+        use hmac::{Hmac, Mac};
+
+        let place = tempfile::tempdir().unwrap();
+        let home: HomeId = "home-1".parse().unwrap();
+        let again = Zeroizing::new(*b"0123456789abcdef0123456789abcdef");
+        let root = RootKey::new(again.clone());
+        Store::create(place.path(), &root, &home, Timestamp::from_s(1)).unwrap();
+        let (path, key) = (place.path().join(DATABASE_FILE), root.database(&home));
+        let older = connection::open(&path, &key, Use::Write).unwrap();
+        let before =
+            "ALTER TABLE person DROP COLUMN invited_by; ALTER TABLE claim DROP COLUMN opened_by;
+             PRAGMA user_version = 14";
+        older.execute_batch(before).unwrap();
+        drop(older);
+        let json = r#"{"device":"lamp","later":1}"#;
+        let journal = root.journal(&home);
+        let mut mac = <Hmac<sha2::Sha256> as Mac>::new_from_slice(journal.bytes()).unwrap();
+        mac.update(json.as_bytes());
+        let tag = hearthkey_core::id::hex(&mac.finalize().into_bytes());
+        let line = format!("{json}\t{tag}\n");
+        std::fs::write(place.path().join(JOURNAL_FILE), line).unwrap();
+        let refused = Store::open(place.path(), RootKey::new(again), &home);
+        let refused = refused.err().unwrap();
+        assert!(matches!(refused, OpenError::NewerJournal(1)), "{refused}");
+        let kept = connection::open(&path, &key, Use::Read).unwrap();
+        assert_eq!(connection::schema(&kept), Ok(14));
     }
 }

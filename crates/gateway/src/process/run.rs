@@ -200,7 +200,10 @@ impl Running {
             .map(Way::Words)
             .or_else(|| slots::key_file(&data_dir))
         {
-            Some(way) => process.open(&way).await?,
+            Some(way) => process.open(&way).await.inspect_err(|_| {
+                // Nobody answers there.
+                let _ = process.dir.remove(SOCKET_FILE);
+            })?,
             None => (process.on_event)(RunEvent::Sealed),
         }
         let serving = tokio::spawn(socket::serve(socket, router(Arc::clone(&process.gateway))));

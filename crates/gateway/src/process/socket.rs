@@ -1,6 +1,5 @@
 //! The local socket of a home whose lock is held.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use hearthkey_api::SOCKET_FILE;
@@ -36,7 +35,7 @@ pub(crate) fn bind_socket(dir: &DataDir) -> Result<UnixListener, SocketError> {
     };
     dir.remove(SOCKET_FILE).map_err(failed)?;
     let socket = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    dir.open_socket_to_group(SOCKET_FILE).map_err(failed)?;
     Ok(socket)
 }
 
