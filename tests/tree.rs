@@ -21,7 +21,11 @@ pub fn files_below(directory: &str) -> Vec<PathBuf> {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let kind = entry.file_type().unwrap();
-            if kind.is_dir() && !MADE.iter().any(|made| name == *made) {
+            // In a second working tree of git, `.git` is a file.
+            if MADE.iter().any(|made| name == *made) {
+                continue;
+            }
+            if kind.is_dir() {
                 waiting.push(entry.path());
             } else if kind.is_file() {
                 found.push(entry.path().strip_prefix(ROOT).unwrap().to_owned());

@@ -171,8 +171,8 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
-    [
+fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
+    vec![
         AboutMany {
             kind: FindingKind::Expiring,
             severity: Severity::High,
