@@ -76,7 +76,7 @@ impl fmt::Display for Timestamp {
 
 /// A text that is not an RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a time: write it like 2026-01-31T12:00:00Z")]
+#[error("{0:?} is not a time: write it with the time of day, like 2026-01-31T12:00:00Z")]
 pub struct InvalidTime(String);
 
 impl FromStr for Timestamp {
@@ -138,7 +138,7 @@ impl Span {
 
 /// A text that is not a span of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a span of time: write a whole number and a unit, like 90s, 15m, 12h or 30d")]
+#[error("{0:?} is not a span of time: write a whole number and a unit, like 90s, 15m or 12h")]
 pub struct InvalidSpan(String);
 
 impl FromStr for Span {
