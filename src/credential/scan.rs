@@ -328,7 +328,7 @@ async fn tell(
             what: what_of(&leak.what).chars().take(200).collect(),
         };
         let found: FindingView = client.post("/api/v1/findings", &finding).await?;
-        told.insert(leak.fingerprint.clone(), found.remedy);
+        told.insert(leak.fingerprint, found.remedy);
     }
     Ok(told)
 }

@@ -361,7 +361,14 @@ impl Explain for EnrollError {
                 "Tell the person who runs the gateway: its response was not meant for this device"
             }
         };
-        Explanation::new(WHAT, self.to_string(), remedy)
+        let why = match self {
+            // A claim's id and secret are sent as user name and password, which nobody here has typed.
+            Self::Connect(ConnectError {
+                reason: ClosedReason::Refused { .. },
+            }) => "the gateway refused the claim code".to_owned(),
+            _ => self.to_string(),
+        };
+        Explanation::new(WHAT, why, remedy)
     }
 }
 

@@ -158,20 +158,11 @@ pub enum Due {
 impl fmt::Display for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Age(age) => write!(f, "its value is {} old", in_words(*age)),
+            Self::Age(age) => write!(f, "its value is {} old", age.in_words()),
             Self::Calendar(day) => write!(f, "its due day was {day}"),
             Self::Uses(uses) => write!(f, "its value was given out {uses} times"),
         }
     }
-}
-
-/// A span in the greatest unit of which it has more than one.
-fn in_words(span: Span) -> String {
-    let seconds = span.as_s();
-    let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
-    let fitting = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
-    let (unit, name) = fitting.unwrap_or((1, "seconds"));
-    format!("{} {name}", seconds / unit)
 }
 
 impl RotationPolicy {

@@ -130,6 +130,14 @@ impl Span {
     pub const fn as_ms(self) -> i64 {
         self.0
     }
+    /// The span in the greatest unit of which it has at least two, like `36 hours`.
+    pub fn in_words(self) -> String {
+        let seconds = self.as_s();
+        let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
+        let fitting = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+        let (unit, name) = fitting.unwrap_or((1, "seconds"));
+        format!("{} {name}", seconds / unit)
+    }
     /// The span in whole seconds.
     pub const fn as_s(self) -> i64 {
         self.0 / 1000
@@ -164,6 +172,18 @@ impl FromStr for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_in_words_is_never_none_of_a_unit() {
+        for (span, words) in [
+            (Span::days(90), "90 days"),
+            (Span::hours(36), "36 hours"),
+            (Span::minutes(20), "20 minutes"),
+            (Span::s(7), "7 seconds"),
+        ] {
+            assert_eq!(span.in_words(), words);
+        }
+    }
 
     #[test]
     fn a_time_is_written_and_read_as_rfc_3339_in_utc() {

@@ -65,7 +65,7 @@ pub fn of_unlock_files(unusable: &[&str], object: &str) -> Option<Finding> {
          may not open again."
     );
     let remedy = format!(
-        "Put {names} back from a copy of the data directory. Do not stop or seal the gateway before that."
+        "Do not stop or seal the gateway before {names} is put back from a copy of the data directory."
     );
     Some(finding.saying(what, remedy))
 }

@@ -238,7 +238,7 @@ impl Devices {
             if claims.iter().any(|claim| claim.approved_key == Some(key)) {
                 return Err(Failure::refused(
                     &format!("the key {key} of {device} is approved already"),
-                    "The device gets its certificate when it asks again with that key, while its claim is open.",
+                    "The device gets its certificate when it asks with that key while its claim is open. If it has one, nothing needs to be done.",
                 )
                 .titled("The key is approved already."));
             }

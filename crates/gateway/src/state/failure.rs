@@ -249,12 +249,12 @@ impl From<ClaimRefusal> for Failure {
                 &refusal,
                 "Check the name. On the command line: `hearthkey profile list`.",
             )
-            .titled("There is no such profile."),
+            .titled("The claim was not opened."),
             ClaimRefusal::UnknownEnvironment(_) => Self::refused(
                 &refusal,
                 "Check the name. On the command line: `hearthkey environment list`.",
             )
-            .titled("There is no such environment."),
+            .titled("The claim was not opened."),
             ClaimRefusal::ReservedId(_)
             | ClaimRefusal::GatewaysTopics(..)
             | ClaimRefusal::OthersTopics(_) => {

@@ -289,16 +289,13 @@ async fn a_schedule_that_nothing_can_follow_by_itself_is_said_to_be_so() {
         ..Default::default()
     };
     let id = |name: &str| home.vault.credential_named(&format!("lab/{name}")).unwrap();
-    let changed = home
-        .vault
-        .describe_credential(&HERE, &id("hue/key"), automatic());
+    let (entered, made) = (id("hue/key"), id("hue/made"));
+    let changed = home.vault.describe_credential(&HERE, &entered, automatic());
     let warnings = changed.await.unwrap().warnings;
     assert!(
         warnings[0].contains("does not rotate by itself"),
         "{warnings:?}"
     );
-    let changed = home
-        .vault
-        .describe_credential(&HERE, &id("hue/made"), automatic());
+    let changed = home.vault.describe_credential(&HERE, &made, automatic());
     assert!(changed.await.unwrap().warnings.is_empty());
 }
