@@ -68,7 +68,7 @@ pub struct Connect {
     /// Its settings, as a JSON object in a file. They hold no secret.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// One setting, like url=http://homeassistant.local:8123; repeatable.
+    /// One setting, like url=https://homeassistant.local:8123; repeatable.
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
@@ -197,12 +197,12 @@ fn read(path: &PathBuf) -> Result<Map<String, Value>, Failure> {
 fn able(bridge: &BridgeView) -> String {
     let a = &bridge.abilities;
     let words = [
-        (a.verify, "verify"),
-        (a.mint, "mint"),
-        (a.revoke, "revoke"),
+        (a.verify, "test"),
+        (a.mint, "create"),
+        (a.revoke, "end"),
         (a.notify, "notify"),
-        (a.children, "children"),
-        (a.two_live, "two live values"),
+        (a.children, "separate values for leases"),
+        (a.two_live, "two valid values"),
     ];
     let able: Vec<&str> = words
         .iter()

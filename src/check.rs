@@ -42,7 +42,7 @@ pub struct Check {
     /// With --accept: who is responsible for it.
     #[arg(long, value_name = "WHO", requires = "accept")]
     owner: Option<String>,
-    /// With --accept: until when, like 2027-01-31T00:00:00Z; without an end if left out.
+    /// With --accept: until when, within the next two years, like 2027-01-31T00:00:00Z; without an end if left out.
     #[arg(long, value_name = "MOMENT", requires = "accept")]
     until: Option<String>,
     /// Reopen an accepted finding.
@@ -80,13 +80,17 @@ impl Check {
             }
         }
         let of = |id: &str, verb: &str| format!("/api/v1/findings/{}/{verb}", encode(id));
+        let mut done = None;
         let posture: Posture = match (self.resolve, self.accept, self.reopen, self.reason) {
             (Some(id), _, _, Some(reason)) => {
+                done = Some(format!("The finding {id} is resolved."));
                 let path = of(&id, "resolve");
                 let _: FindingList = client.post(&path, &AcceptRequest { reason }).await?;
                 client.get("/api/v1/posture").await?
             }
             (_, Some(id), _, Some(reason)) => {
+                let until = self.until.as_deref().unwrap_or("further notice");
+                done = Some(format!("The finding {id} is accepted until {until}."));
                 let request = AcceptanceRequest {
                     owner: self.owner.unwrap_or_default(),
                     reason,
@@ -94,9 +98,15 @@ impl Check {
                 };
                 client.post(&of(&id, "accept"), &request).await?
             }
-            (_, _, Some(id), _) => client.post(&of(&id, "reopen"), &Nothing {}).await?,
+            (_, _, Some(id), _) => {
+                done = Some(format!("The finding {id} is open again."));
+                client.post(&of(&id, "reopen"), &Nothing {}).await?
+            }
             _ => client.get("/api/v1/posture").await?,
         };
+        if let Some(done) = done {
+            context.output.aside(&done);
+        }
         let mut shown = posture.findings;
         if self.all {
             shown.extend(posture.accepted);

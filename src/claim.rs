@@ -26,7 +26,7 @@ pub struct Claim {
     /// What it is for.
     #[arg(long, value_name = "WHY")]
     purpose: String,
-    /// How long the claim is valid.
+    /// How long the claim is valid: 1s to 24h.
     #[arg(long, value_name = "DURATION", default_value = "15m")]
     lifetime: String,
 }

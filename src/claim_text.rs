@@ -25,7 +25,7 @@ pub fn text(opened: &ClaimOpened, qr: bool) -> String {
          Its secret is shown only once.\n\n\
          {uri}\n{qr}\n\
          The SHA-256 of the home's root certificate is {root_sha256}.\n\
-         `root` in the code is that of its key, by which the device verifies the gateway.\n\n\
+         `root` in the code is the SHA-256 of the root's key, so it differs from the line above.\n\n\
          On a Linux device:\n\n{}\n\n\
          With openssl and mosquitto_rr, and ca.pem from `hearthkey trust bundle`:\n\n{}",
         agent_line(opened),
@@ -106,7 +106,7 @@ mod tests {
              Its secret is shown only once.\n\n\
              hearthkey://claim?host=gateway.home.arpa&port=8883\n\n\
              The SHA-256 of the home's root certificate is abababababababababababababababababababababababababababababababab.\n\
-             `root` in the code is that of its key, by which the device verifies the gateway.\n\n\
+             `root` in the code is the SHA-256 of the root's key, so it differs from the line above.\n\n\
              On a Linux device:\n\n\
              HEARTHKEY_CLAIM='hearthkey://claim?host=gateway.home.arpa&port=8883' hearthkey-agent enroll --dir ./lamp\n\n\
              With openssl and mosquitto_rr, and ca.pem from `hearthkey trust bundle`:\n\n\

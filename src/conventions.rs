@@ -42,6 +42,10 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, &'static str> {
 }
 
 fn conform(arg: Arg) -> Arg {
+    let arg = match arg.is_global_set() {
+        true => arg.help_heading("Global options"),
+        false => arg,
+    };
     let Some(long) = arg.get_long().map(str::to_owned) else {
         return arg;
     };

@@ -46,8 +46,9 @@ pub enum Device {
     Revoke {
         /// The device.
         id: Name,
-        /// One of the reasons of RFC 5280: key-compromise (lost, stolen or copied), cessation-of-operation (no longer
-        /// used), superseded, affiliation-changed, privilege-withdrawn, unspecified.
+        /// One of the reasons of RFC 5280: key-compromise (lost, stolen or copied), cessation-of-operation (broken or no
+        /// longer used), superseded (replaced by another device), affiliation-changed (it has another owner),
+        /// privilege-withdrawn (it may no longer do what it did), unspecified.
         #[arg(long)]
         reason: String,
     },
@@ -60,7 +61,7 @@ pub enum Device {
     Approve {
         /// The device.
         id: Name,
-        /// SHA-256 of the key, in hexadecimal, as the device shows it.
+        /// SHA-256 of the key, in hexadecimal, as the device shows it: hearthkey-agent prints it while it waits.
         #[arg(long, value_name = "SHA256", value_parser = crate::trust_install::sha256)]
         key: String,
     },

@@ -85,8 +85,10 @@ pub fn changed(changed: &DeviceChanged, verb: &str) -> String {
     let dropped = count(changed.sessions_dropped as u64, "session");
     let DeviceChanged { device, state, .. } = changed;
     match verb {
-        "rotate" => format!("{device} was asked for a new key; it is {state}."),
-        "approve" => format!("The key of {device} is approved; it is {state}."),
+        "rotate" => format!("{device} is {state}, and was asked for a new key."),
+        "approve" => format!(
+            "The key of {device} is approved. The device gets its certificate when it asks again."
+        ),
         _ => format!("{device} is {state}; {dropped} dropped."),
     }
 }

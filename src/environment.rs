@@ -16,7 +16,8 @@ const PATH: &str = "/api/v1/environments";
 pub enum Environment {
     /// List the environments.
     List,
-    /// Give an environment a new key-encryption key, and seal its values under it.
+    /// Give an environment a new key-encryption key, and seal its values under it. Nothing changes for devices and
+    /// programs; do it after somebody may have seen the old key.
     Rewrap {
         /// The environment.
         name: crate::url_path::Name,

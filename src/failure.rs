@@ -180,7 +180,10 @@ impl Failure {
             code::SYSTEM,
             &format!("Could not {deed} {}.", path.display()),
             sentence(why),
-            "Check the path, its permissions and the free space.",
+            match deed {
+                "read" => "Check the path and its permissions.",
+                _ => "Check the path, its permissions and the free space.",
+            },
         )
     }
 
@@ -230,15 +233,29 @@ impl From<CallError> for Failure {
                 Self::Told { problem, exit }
             }
             CallError::NotRunning { path, source } => {
+                if source.kind() == io::ErrorKind::PermissionDenied {
+                    return Self::local(
+                        code::NOT_RUNNING,
+                        "This account may not use the gateway.",
+                        sentence(&format!("{}: {source}", path.display())),
+                        "Run the command with sudo, or as the gateway's user.",
+                    );
+                }
+                let directory = path.parent().unwrap_or(&path);
+                if !directory.exists() {
+                    return Self::local(
+                        code::NOT_RUNNING,
+                        &format!("There is no home in {}.", directory.display()),
+                        "There is no such directory.".to_owned(),
+                        "Name another directory with --data-dir, or create a home with `hearthkey init --home NAME --slot keyfile`.",
+                    );
+                }
                 let remedy = match source.kind() {
-                    io::ErrorKind::PermissionDenied => {
-                        "Use an account with access to the gateway's socket."
-                    }
                     io::ErrorKind::InvalidInput => {
                         "Name a data directory with a shorter path: a socket's path has 107 bytes at most."
                     }
                     _ => {
-                        "Start it with `hearthkey run`, or name its data directory with --data-dir."
+                        "Start it with `hearthkey run --mqtt 0.0.0.0:8883 --host NAME`, or name its data directory with --data-dir."
                     }
                 };
                 Self::local(
@@ -318,7 +335,7 @@ mod tests {
     #[test]
     fn a_gateway_that_is_not_running_is_told_in_three_sentences() {
         let error = CallError::NotRunning {
-            path: "/d/hearthkey.sock".into(),
+            path: "/tmp/hearthkey.sock".into(),
             source: io::Error::from(io::ErrorKind::NotFound),
         };
         let (problem, exit) = told(error.into());
@@ -326,8 +343,8 @@ mod tests {
         assert_eq!((problem.code.as_str(), problem.status), ("not_running", 0));
         assert_eq!(
             problem.to_string(),
-            "No gateway responds. /d/hearthkey.sock: entity not found. Start it with `hearthkey run`, \
-             or name its data directory with --data-dir."
+            "No gateway responds. /tmp/hearthkey.sock: entity not found. Start it with `hearthkey run --mqtt \
+             0.0.0.0:8883 --host NAME`, or name its data directory with --data-dir."
         );
     }
 
@@ -340,8 +357,18 @@ mod tests {
         let (problem, _) = told(error.into());
         assert_eq!(
             problem.remedy,
-            "Use an account with access to the gateway's socket."
+            "Run the command with sudo, or as the gateway's user."
         );
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_not_told_as_a_home() {
+        let error = CallError::NotRunning {
+            path: "/no/such/directory/hearthkey.sock".into(),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        };
+        let (problem, _) = told(error.into());
+        assert_eq!(problem.title, "There is no home in /no/such/directory.");
     }
 
     #[test]
@@ -359,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_cause_that_ends_with_its_remedy_is_told_as_why_and_what_to_do() {
-        let cause = "no slot fits. Try another passphrase, or the recovery code";
+        let cause = "it does not open. Try another passphrase, or the recovery code";
         let (problem, _) = told(Failure::with_cause(
             code::INIT,
             "It failed.",
@@ -368,7 +395,7 @@ mod tests {
         ));
         assert_eq!(
             problem.to_string(),
-            "It failed. No slot fits. Try another passphrase, or the recovery code."
+            "It failed. It does not open. Try another passphrase, or the recovery code."
         );
     }
 

@@ -13,7 +13,7 @@ use crate::words;
 /// What `init` is told.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The home's name, like `attic`. It is part of the audit log's name and cannot be changed.
+    /// The home's name, like `attic`. It cannot be changed later.
     #[arg(long, value_name = "NAME")]
     home: String,
     /// How the home is unlocked when the gateway starts. A recovery code is always created.

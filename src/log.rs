@@ -58,7 +58,7 @@ pub enum Log {
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
-    /// Prove that a record is in the log (C2SP tlog-proof).
+    /// Prove to somebody else that a record is in the log, with a file of the form C2SP tlog-proof.
     Prove {
         /// The record's number.
         #[arg(value_parser = number::<u64>)]
@@ -72,7 +72,8 @@ pub enum Log {
     },
     /// Print the verifier key.
     Key,
-    /// Accept an incident after review, and let the home continue.
+    /// After the log was found altered: accept that, and make the home writable again. `hearthkey status` shows the
+    /// incident.
     Accept {
         /// Why it may continue; it is recorded.
         #[arg(long, value_name = "WHY")]

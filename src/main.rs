@@ -92,14 +92,14 @@ enum Command {
     Run(run::Run),
     /// Show the state of the gateway, also of a sealed one.
     Status,
-    /// Remove the keys from memory: nothing is issued or decrypted until the gateway is unsealed.
+    /// Remove the keys from memory: every device is disconnected, and nothing works until the gateway is unsealed.
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
     /// The gateway's clock.
     #[command(subcommand)]
     Clock(clock::Clock),
-    /// Devices: claim, see, suspend, rotate, revoke.
+    /// Devices: claim, see, suspend, rotate, retire, revoke.
     #[command(subcommand)]
     Device(device::Device),
     /// Profiles: the permissions of a kind of device.

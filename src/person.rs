@@ -48,7 +48,7 @@ pub enum Person {
 /// What `person invite` is told.
 #[derive(Debug, Args)]
 pub struct Invite {
-    /// The name of the new person: letters, digits and -.
+    /// The name of the new person: 1 to 63 of a-z, 0-9 and inner -.
     name: String,
     #[command(flatten)]
     mandate: Mandate,
@@ -73,7 +73,8 @@ struct Mandate {
     /// owner, operator, developer or auditor.
     #[arg(long)]
     role: String,
-    /// An environment that the role is limited to; repeatable. Without one, all; a developer needs one.
+    /// An environment that the role is limited to; repeatable. Without one, all; a developer needs one other than
+    /// home.
     #[arg(
         long = "env",
         short,
@@ -129,7 +130,7 @@ impl Person {
                 let ended: Ended = client.post(&path, &Nothing {}).await?;
                 output.answer(&ended, || {
                     format!(
-                        "The access of {} has ended, and so have its sessions.",
+                        "The access of {} has ended, and so have their sessions.",
                         ended.ended
                     )
                 })?;
@@ -213,7 +214,14 @@ fn people(list: &PersonList) -> String {
     if list.people.is_empty() {
         return NO_OWNER.to_owned();
     }
-    let mut table = Table::new(&["name", "role", "where", "state", "ways in", "last here"]);
+    let mut table = Table::new(&[
+        "NAME",
+        "ROLE",
+        "WHERE",
+        "STATE",
+        "LOGIN METHODS",
+        "LAST SEEN",
+    ]);
     for person in &list.people {
         let place = match person.environments.as_slice() {
             _ if person.state == "ended" => "nowhere".to_owned(),
@@ -240,13 +248,13 @@ fn sessions(list: &WebSessionList) -> String {
         return "Nobody is logged in.".to_owned();
     }
     let mut table = Table::new(&[
-        "id",
-        "person",
-        "role",
-        "from",
-        "last used",
-        "ends",
-        "browser",
+        "ID",
+        "PERSON",
+        "ROLE",
+        "FROM",
+        "LAST USED",
+        "ENDS",
+        "BROWSER",
     ]);
     for session in &list.sessions {
         table.row(&[

@@ -22,11 +22,12 @@ pub struct Run {
     /// The MQTT address for devices: an address and a port, like `0.0.0.0:8883`.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     mqtt: SocketAddr,
-    /// The HTTPS address for people and services: an address and a port, like `0.0.0.0:8443`. Without it, only
-    /// the socket answers.
+    /// The HTTPS address for people and services: an address and a port, like `0.0.0.0:8443`. Without it
+    /// there is no web interface, and only commands on this machine work.
     #[arg(long, value_name = "ADDR:PORT", value_parser = listening)]
     http: Option<SocketAddr>,
-    /// Connections of devices at the same time; 2048 by default. Each is an open file.
+    /// Connections of devices at the same time; 2048 by default. Each needs an open file: raise the
+    /// limit of open files with it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=65_536))]
     connections: Option<u32>,
     /// A DNS name or IP address under which devices reach the gateway; repeatable, the first one is
@@ -130,9 +131,10 @@ fn show_setup_link(output: Output, link: &SetupLink) {
                 format!("This home has no owner yet. The link that makes its first owner is in {file}.")
             };
             let _ = output.answer(&SetupLine::SetupFile(file), told);
-            output.aside(
-                "Only the gateway's own user and root can read it: `sudo cat` shows it, and `hearthkey person setup-link` creates another. It works once, within three days.",
-            );
+            let file = file.display();
+            output.aside(&format!(
+                "Only the gateway's own user and root can read it: `sudo cat {file}` shows it, and `hearthkey person setup-link` creates another. It works once, within three days.",
+            ));
         }
         Err(error) => output.aside(&format!(
             "This home has no owner yet, and the link for its first owner could not be written: {error}. \

@@ -13,8 +13,8 @@ const CODE_LINE_MAX_BYTES: usize = 64;
 /// Who shows a second factor.
 #[derive(Debug, Clone, Args)]
 pub struct Showing {
-    /// Who you are, where the gateway asks for a second factor. Your authenticator's code is asked for, or is the first
-    /// line of standard input.
+    /// Your name, if a second factor is needed. You are then asked for your authenticator's code; a script gives it as
+    /// the first line of standard input.
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
 }

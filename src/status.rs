@@ -16,7 +16,12 @@ pub async fn show(context: &Context) -> Result<(), Failure> {
 pub fn text(status: &Status) -> String {
     let open = !status.sealed;
     let state = if status.sealed {
-        "sealed: unseal with `hearthkey unseal`"
+        match status.slots.iter().any(|slot| slot == "keyfile") {
+            true => {
+                "sealed: unseal with `hearthkey unseal` and the recovery code, or restart the gateway"
+            }
+            false => "sealed: unseal with `hearthkey unseal`",
+        }
     } else {
         "unsealed"
     };

@@ -133,7 +133,7 @@ pub fn created(token: &TokenView, file: Option<&Path>, shown: Option<&str>) -> S
     ];
     if let Some(file) = file {
         lines.push(format!(
-            "Everything its service needs is in {}: HEARTHKEY_TOKEN_FILE={}",
+            "Give its service the file {}, and set HEARTHKEY_TOKEN_FILE={} there.",
             file.display(),
             file.display()
         ));

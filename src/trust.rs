@@ -18,14 +18,14 @@ pub enum Trust {
     List,
     /// Print the roots to trust, in PEM.
     Bundle,
-    /// Print the SHA-256 of the root certificate, to compare with what a browser or a phone shows. It is that of the
-    /// certificate, not of its key, which claim codes carry.
+    /// Print the SHA-256 of the root certificate, to compare with what a browser or a phone shows. Claim codes carry a
+    /// different one: that of the root's key.
     Fingerprint,
     /// Make this machine, and the browsers of this user, trust the root certificate.
     Install(trust_install::Install),
     /// Print the revocation list of a CA, in PEM; of an environment, those of its CA and of the CAs before that whose
-    /// certificates are still about. Who checks every certificate of a device's chain needs the environment's and the
-    /// root's; of the gateway's own, the server's and the root's.
+    /// certificates are still about. To check a device's chain you need --env NAME and --ca root; to check the gateway's,
+    /// --ca server and --ca root.
     Crl {
         /// The environment whose issuing CA it is.
         #[arg(

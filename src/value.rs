@@ -19,10 +19,10 @@ pub struct ValueSource {
     /// `-` reads the value from standard input.
     #[arg(value_name = "-")]
     stdin: Option<String>,
-    /// Read the value from a file; `-` is standard input. One newline at the end of a text, and the mark that Windows puts before it, are left out.
+    /// Read the value from a file; `-` is standard input. One newline at the end of a text, and a byte-order mark at the beginning, are left out.
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
-    /// Keep every byte, a newline at the end and a mark at the beginning too.
+    /// Keep every byte, a newline at the end and a byte-order mark at the beginning too.
     #[arg(long)]
     exact: bool,
 }

@@ -14,11 +14,15 @@ pub fn in_environment() -> Result<Option<Zeroizing<String>>, Failure> {
     from_value(std::env::var_os(VARIABLE))
 }
 
-/// The words that open the home: from the environment, otherwise asked for.
-pub fn ask() -> Result<Zeroizing<String>, Failure> {
+/// The words that open the home: from the environment, otherwise asked for. A home without a passphrase has its recovery code
+/// only.
+pub fn ask(has_passphrase: bool) -> Result<Zeroizing<String>, Failure> {
     match in_environment()? {
         Some(words) => Ok(words),
-        None => given(prompt("Passphrase or recovery code: ")?),
+        None if has_passphrase => given(prompt("Passphrase or recovery code: ")?),
+        None => given(prompt(
+            "This home has no passphrase: restart the gateway, or enter its recovery code.\nRecovery code: ",
+        )?),
     }
 }
 

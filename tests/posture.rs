@@ -54,7 +54,7 @@ async fn a_new_home_is_told_what_is_not_as_it_should_be_and_why() {
     let text = rig.cli(&["check"]).await;
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(
-        text.contains("If the SD card fails, every device must be enrolled again."),
+        text.contains("If the disk fails, every secret in the vault is lost, and every device must be enrolled again."),
         "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! `hearthkey credential import`: secrets move from files into the vault.
+//! `hearthkey credential import`: secrets are copied from files into the vault.
 //!
 //! The first run is dry: it says what would be taken, under which names. The second, with `--take`, takes
 //! it. Both follow one [plan]: what one refuses, the other refuses.
@@ -441,9 +441,9 @@ fn text(imported: &Imported<'_>) -> String {
     if !imported.entries.iter().any(takes) {
         text += "\n\nThere is nothing to import.";
     } else if imported.dry_run {
-        text += "\n\nNothing was changed. Run it again with --take to move these into the vault.";
+        text += "\n\nNothing was changed. Run it again with --take to copy these into the vault, and with --owner WHO and --purpose WHY where the file does not say them.";
     } else {
-        text += "\n\nThe file was not changed. Write the values into it with `hearthkey credential render`, or delete it.";
+        text += "\n\nThe file was not changed, and still holds the secrets. Keep it as long as a program reads it: `hearthkey credential render` writes it again from a template. Delete other copies.";
     }
     text
 }

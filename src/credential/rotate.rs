@@ -20,7 +20,8 @@ pub struct Rotate {
     target: Target,
     #[command(flatten)]
     value: ValueSource,
-    /// Let the gateway create the value, even if no connected bridge puts it in place.
+    /// Let the gateway create the value, even if no connected bridge puts it in place. Not for kinds that only their
+    /// issuer creates, like api-token.
     #[arg(long, conflicts_with_all = ["from_file", "stdin"])]
     generate: bool,
     /// The id of the new value at the bridge, if the bridge issued it to you.
@@ -164,7 +165,7 @@ impl Retire {
 /// What became of one credential.
 pub fn one(retired: &Retired) -> String {
     let mut text = format!(
-        "{} in {} is retired: {} ended, {} ended at the bridge; its data keys are destroyed at {}.",
+        "{} in {} is retired: {} ended, {} ended at the bridge; what the vault still holds of it is destroyed at {}.",
         retired.name,
         retired.environment,
         count(retired.leases_ended as u64, "lease"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hearthkey_api::{Client, FindingReport, FindingView, MarksView};
 use hearthkey_discovery::scan::{
-    IGNORE_FILE, IgnoreState, Ignores, Leak, MarkKey, Marks, Place, Progress as At, Report,
+    IGNORE_FILE, IgnoreState, Ignores, Leak, LeakId, MarkKey, Marks, Place, Progress as At, Report,
     Scan as Found, Scanner, What, enclosing_repository, install_hook, repository_around, sarif,
 };
 use serde::Serialize;
@@ -65,6 +65,9 @@ struct Answer<'a> {
     #[serde(flatten)]
     report: &'a Report,
     not_looked_for: &'a [String],
+    /// What to do about the vault's own values, by the leaks' fingerprints, as the gateway says it.
+    #[serde(skip)]
+    told: &'a BTreeMap<LeakId, String>,
 }
 
 #[derive(Serialize)]
@@ -122,16 +125,20 @@ impl Scan {
             let text = sarif(&report, env!("CARGO_PKG_VERSION"));
             crate::out_file::OutFile::write(path, text.as_bytes(), self.replace)?;
         }
-        if let Some(client) = client.filter(|_| !self.no_report) {
-            let untold = tell(&client, &report, first).await?;
-            if untold > 0 {
-                context.output.aside(&format!(
-                    "{REPORTED_MAX} leaks were reported to the gateway, and {untold} more were not: scan again once those are put right."
-                ));
-            }
+        let told = match client.filter(|_| !self.no_report) {
+            Some(client) => tell(&client, &report, first).await?,
+            None => Told::default(),
+        };
+        if told.untold > 0 {
+            context.output.aside(&format!(
+                "{REPORTED_MAX} leaks were reported to the gateway, and {} more were not: scan again once those are put right.",
+                told.untold
+            ));
         }
+        let told = told.remedies;
         let answer = Answer {
             report: &report,
+            told: &told,
             not_looked_for: &not_looked_for,
         };
         context.output.answer(&answer, || text(&answer))?;
@@ -260,6 +267,13 @@ fn credential_of(leak: &Leak) -> Option<&str> {
     }
 }
 
+fn version_of(leak: &Leak) -> Option<u32> {
+    match &leak.what {
+        What::Own { label, .. } => label.rsplit_once(" v")?.1.parse().ok(),
+        What::Rule { .. } => None,
+    }
+}
+
 fn place_of(place: &Place) -> String {
     let at = place.at();
     match place {
@@ -305,8 +319,18 @@ fn firsts_first<'a, T>(all: impl Iterator<Item = (T, &'a str)>) -> Vec<(T, &'a s
     firsts
 }
 
-/// Tells the gateway which of its values have leaked: each is a finding with what to do. Gives how many it was not told of.
-async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<usize, Failure> {
+/// What the gateway was told of.
+#[derive(Default)]
+struct Told {
+    /// What to do, by the leaks' fingerprints.
+    remedies: BTreeMap<LeakId, String>,
+    /// How many leaks it was not told of.
+    untold: usize,
+}
+
+/// Tells the gateway which of its values have leaked: each is a finding.
+async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<Told, Failure> {
+    let mut remedies = BTreeMap::new();
     let scanned = std::path::absolute(scanned).unwrap_or_else(|_| scanned.to_owned());
     let leaks = report.scan.leaks.iter();
     let own = leaks.filter_map(|leak| Some((leak, credential_of(leak)?)));
@@ -319,12 +343,14 @@ async fn tell(client: &Client, report: &Report, scanned: &Path) -> Result<usize,
         let finding = FindingReport {
             kind: "leaked".into(),
             credential: Some(credential.to_owned()),
+            version: version_of(leak),
             place,
             what: what_of(&leak.what).chars().take(200).collect(),
         };
-        let _: FindingView = client.post("/api/v1/findings", &finding).await?;
+        let found: FindingView = client.post("/api/v1/findings", &finding).await?;
+        remedies.insert(leak.fingerprint, found.remedy);
     }
-    Ok(untold)
+    Ok(Told { remedies, untold })
 }
 
 fn text(answer: &Answer<'_>) -> String {
@@ -337,11 +363,8 @@ fn text(answer: &Answer<'_>) -> String {
             what_of(&leak.what),
             leak.fingerprint
         ));
-        if let Some((environment, name)) = credential_of(leak).and_then(|name| name.split_once('/'))
-        {
-            lines.push(format!(
-                "  rotate now: hearthkey credential rotate {name} --env {environment} --overlap 0s"
-            ));
+        if let Some(remedy) = answer.told.get(&leak.fingerprint) {
+            lines.push(format!("  {remedy}"));
         }
     }
     for skipped in &report.scan.skipped {

@@ -40,6 +40,13 @@ impl Target {
                 self.name,
                 found.join(", ")
             ))),
+            (None, _) if client.is_remote() => Err(Failure::local(
+                hearthkey_api::code::NOT_FOUND,
+                &format!("The environment of {} is not known.", self.name),
+                "This token sees no credential of that name in its list: there is none, or the token may not list it."
+                    .to_owned(),
+                "Name its environment with --env.",
+            )),
             (None, _) => Err(Failure::local(
                 hearthkey_api::code::NOT_FOUND,
                 &format!("There is no credential {}.", self.name),

@@ -67,7 +67,7 @@ fn policy(policy: &RotationPolicyView, tier: &str) -> String {
     }
     parts.push(
         if policy.automatic {
-            "by itself"
+            "by itself, if the gateway or its bridge can create the value"
         } else {
             "by a person"
         }
@@ -183,6 +183,7 @@ pub fn rotation(r: &RotationView) -> String {
         _ if r.held => "held: the bridge could not be reached",
         "mint" => "a new value is being created",
         "verify" => "the new value is being tested",
+        "switch" if r.unconfirmed.is_empty() => "both values are valid",
         "switch" => "both values are valid; places of use switch",
         "revoke" => "the old value is being ended",
         "undo" => "the new value is being taken back",

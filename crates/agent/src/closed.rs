@@ -261,7 +261,7 @@ impl fmt::Display for ClosedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Requested => f.write_str("this device ended the connection"),
-            Self::Revoked => f.write_str("the gateway reports this certificate as revoked"),
+            Self::Revoked => f.write_str("the certificate was revoked, or replaced by a newer one"),
             Self::TlsRefused { alert } => {
                 write!(f, "the gateway refused the TLS handshake ({alert})")
             }

@@ -68,7 +68,7 @@ impl NextSlot {
     /// The slot in a person's words.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Empty => "empty",
+            Self::Empty => "none",
             Self::KeyOnly => "a key that waits for its certificate",
             Self::Complete => "a new certificate, to be used at the next connection",
         }
@@ -357,7 +357,10 @@ pub(crate) enum BundleError {
 /// What a person does about a connection that did not come about or did not last.
 pub(crate) fn connect_remedy(reason: &ClosedReason) -> &'static str {
     match reason.need() {
-        Need::Claim | Need::Date => {
+        Need::Claim => {
+            return "See at the gateway what became of it (hearthkey device show). If the device is still yours and has no newer certificate, open a new claim for it there (hearthkey device claim) and enroll again with --replace";
+        }
+        Need::Date => {
             return "If the device is still yours, open a new claim for it at the gateway (hearthkey device claim) and enroll again with --replace";
         }
         Need::Resumption => {
@@ -372,7 +375,7 @@ pub(crate) fn connect_remedy(reason: &ClosedReason) -> &'static str {
         ClosedReason::NotTrusted { .. } => {
             "Check this machine's clock, and that host and port still lead to your gateway; if its root certificates were replaced, enroll again"
         }
-        _ => "Check that the gateway runs and can be reached from here",
+        _ => "Check that the gateway runs, is not sealed and can be reached from here",
     }
 }
 
@@ -386,7 +389,7 @@ impl Explain for DeviceConnectError {
                 "Enroll again with a new claim and --replace",
             ),
             Self::Connect(error) if error.reason == ClosedReason::Revoked => Explanation::new(
-                "This device has been revoked",
+                "The gateway refuses this device's certificate",
                 error.to_string(),
                 connect_remedy(&error.reason),
             ),
@@ -429,8 +432,11 @@ mod tests {
             reason: ClosedReason::Revoked,
         })
         .explain();
-        assert_eq!(told.what, "This device has been revoked");
-        assert_eq!(told.why, "the gateway reports this certificate as revoked");
+        assert_eq!(told.what, "The gateway refuses this device's certificate");
+        assert_eq!(
+            told.why,
+            "the certificate was revoked, or replaced by a newer one"
+        );
         assert!(told.remedy.contains("open a new claim"));
     }
 }

@@ -13,6 +13,7 @@ use crate::directory::{
     CERTIFICATE, DeviceDirectory, DirectoryError, KEY, NEXT_CERTIFICATE, NEXT_KEY, State, TRUST,
 };
 use crate::explain::{Explain, Explanation};
+use crate::fingerprint::Fingerprint;
 use crate::key::{DeviceKey, KeyError};
 use crate::payload::{Accepted, CertificateRequest, DeviceFacts, Rejection};
 use crate::schedule::{AfterRefusal, after_refusal};
@@ -63,6 +64,14 @@ pub enum EnrollError {
     /// The gateway refused.
     #[error("{} ({})", .0.message, .0.code)]
     Rejected(Rejection),
+    /// The gateway still refused for now when the patience was over.
+    #[error("{}", not_in_time(.last, *.waited_s))]
+    NotInTime {
+        /// Its last answer.
+        last: Rejection,
+        /// How long this side waited.
+        waited_s: u64,
+    },
     /// The certificate in the answer is not this device's.
     #[error("the gateway's certificate cannot be used: {0}")]
     Certificate(#[from] LeafError),
@@ -89,20 +98,25 @@ impl Enrollment {
     pub async fn run(
         &self,
         directory: &Path,
-        waiting: impl FnMut(&Rejection, u64),
+        mut waiting: impl FnMut(&Rejection, u64),
     ) -> Result<Status, EnrollError> {
         let directory = DeviceDirectory::open_to_enroll(directory)?;
         if self.is_done(&directory)? {
             return Ok(Status::read(&directory)?);
         }
         let key = self.key(&directory)?;
-        let exchange = self.obtain(&directory, &key, waiting);
-        let (answer, trust) = match tokio::time::timeout(self.patience, exchange).await {
-            Ok(outcome) => outcome?,
-            Err(_) => {
-                let waited_s = self.patience.as_secs();
-                return Err(ExchangeError::NoAnswer { waited_s }.into());
-            }
+        let mut last = None;
+        let noted = |refusal: &Rejection, wait_s| {
+            last = Some(refusal.clone());
+            waiting(&told_with_key(refusal, &self.claim.device, &key), wait_s);
+        };
+        let exchange = self.obtain(&directory, &key, noted);
+        let outcome = tokio::time::timeout(self.patience, exchange).await;
+        let waited_s = self.patience.as_secs();
+        let (answer, trust) = match (outcome, last) {
+            (Ok(outcome), _) => outcome?,
+            (Err(_), Some(last)) => return Err(EnrollError::NotInTime { last, waited_s }),
+            (Err(_), None) => return Err(ExchangeError::NoAnswer { waited_s }.into()),
         };
         self.keep(&directory, &key, &answer, &trust)?;
         Ok(Status::read(&directory)?)
@@ -253,6 +267,28 @@ impl Enrollment {
     }
 }
 
+/// The code of a refusal that lasts until a person has approved the device's key.
+const APPROVAL: &str = "approval_required";
+
+/// A refusal with the key to compare, where a person has to approve it.
+fn told_with_key(refusal: &Rejection, device: &str, key: &DeviceKey) -> Rejection {
+    let mut told = refusal.clone();
+    if told.code == APPROVAL {
+        told.remedy = format!(
+            "Its key has the SHA-256 {0}. Compare that at the gateway: hearthkey device approve {device} --key {0}",
+            Fingerprint::of(&key.public_key_der())
+        );
+    }
+    told
+}
+
+fn not_in_time(last: &Rejection, waited_s: u64) -> String {
+    match last.code.as_str() {
+        APPROVAL => format!("nobody approved this device within {waited_s} s"),
+        _ => format!("{} ({}), for {waited_s} s", last.message, last.code),
+    }
+}
+
 /// What came of asking on one connection.
 enum Asked {
     Again,
@@ -318,14 +354,21 @@ impl Explain for EnrollError {
             Self::Key(_) => "Remove device.key from the directory and enroll again",
             Self::Connect(error) => connect_remedy(&error.reason),
             Self::Exchange(ExchangeError::Closed(reason)) => connect_remedy(reason),
-            Self::Exchange(_) => {
+            Self::Exchange(_) | Self::NotInTime { .. } => {
                 "Enroll again with the same claim while it is open: the key is kept"
             }
             Self::Certificate(_) | Self::Trust(_) => {
                 "Tell the person who runs the gateway: its response was not meant for this device"
             }
         };
-        Explanation::new(WHAT, self.to_string(), remedy)
+        let why = match self {
+            // A claim's id and secret are sent as user name and password, which nobody here has typed.
+            Self::Connect(ConnectError {
+                reason: ClosedReason::Refused { .. },
+            }) => "the gateway refused the claim code".to_owned(),
+            _ => self.to_string(),
+        };
+        Explanation::new(WHAT, why, remedy)
     }
 }
 
@@ -335,10 +378,10 @@ fn connect_remedy(reason: &ClosedReason) -> &'static str {
             "Check this machine's clock, and that host and port lead to your gateway; then copy the claim code again: nothing secret was sent"
         }
         reason if reason.is_about_identity() => {
-            "Open a new claim at the gateway: this one is unknown, used, expired or locked"
+            "Copy the whole claim code again. If that does not help, the claim is unknown, used, expired or locked: open a new one at the gateway"
         }
         _ => {
-            "Check that the gateway runs and can be reached from here, then enroll again with the same claim"
+            "Check that the gateway runs, is not sealed and can be reached from here, then enroll again with the same claim"
         }
     }
 }

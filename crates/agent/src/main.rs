@@ -231,7 +231,17 @@ async fn enroll(args: Enroll, json: bool) -> Result<(), Failure> {
         ));
     });
     tokio::select! {
-        status = enrolled => tell_status(&status?, json),
+        status = enrolled => {
+            let status = status?;
+            if !json {
+                say(&format!(
+                    "{} is enrolled. Start it with `hearthkey-agent run --dir {}`.",
+                    status.device,
+                    args.dir.display()
+                ));
+            }
+            tell_status(&status, json);
+        }
         () = &mut stop => {
             return Err(Failure {
                 told: interrupted(&args.dir),
@@ -329,10 +339,10 @@ fn tell_status(status: &Status, json: bool) {
     }
     let seen = status
         .checkpoint_size
-        .map_or("none seen".to_owned(), |size| format!("{size} records"));
+        .map_or("not seen yet".to_owned(), |size| format!("{size} records"));
     print_line(&format!(
-        "device        {}\ngateway       {}:{}\nserial        {}\nnot after     {}\nrenew after   {}\n\
-         trust bundle  {}\naudit log     {seen}\nnext slot     {}",
+        "device           {}\ngateway          {}:{}\nserial           {}\nnot after        {}\nrenew after      {}\n\
+         trust bundle     {}\naudit log        {seen}\npending renewal  {}",
         status.device,
         status.host,
         status.port,

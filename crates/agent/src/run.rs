@@ -23,7 +23,7 @@ use crate::session::{ConnectError, ExchangeError, Message, Session};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The gateway revoked this device.
-    #[error("the gateway reports this certificate as revoked")]
+    #[error("the certificate was revoked, or replaced by a newer one")]
     Revoked,
     /// The gateway refused a renewal for good.
     #[error("{} ({})", .0.message, .0.code)]
@@ -43,7 +43,7 @@ impl Explain for RunError {
     fn explain(&self) -> Explanation {
         match self {
             Self::Revoked => Explanation::new(
-                "This device has been revoked",
+                "The gateway refuses this device's certificate",
                 self.to_string(),
                 connect_remedy(&ClosedReason::Revoked),
             ),
@@ -490,8 +490,11 @@ mod tests {
     #[test]
     fn a_revoked_device_ends_with_a_clear_message() {
         let told = RunError::Revoked.explain();
-        assert_eq!(told.what, "This device has been revoked");
-        assert_eq!(told.why, "the gateway reports this certificate as revoked");
+        assert_eq!(told.what, "The gateway refuses this device's certificate");
+        assert_eq!(
+            told.why,
+            "the certificate was revoked, or replaced by a newer one"
+        );
         assert!(told.remedy.contains("open a new claim"), "{}", told.remedy);
     }
 }

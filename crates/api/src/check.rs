@@ -104,6 +104,9 @@ pub struct FindingReport {
     /// The credential, as `environment/bridge/key`, if it is one of the vault's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub credential: Option<String>,
+    /// Which version of it, if that is known: one that was replaced already is not rotated again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<u32>,
     /// Where it was seen.
     pub place: String,
     /// What was seen, without the value.

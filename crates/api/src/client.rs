@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub enum CallError {
     /// Nobody answers on the socket.
     #[error(
-        "no gateway responds on {path}: {source}. Start it with `hearthkey run`, or name its data directory with --data-dir"
+        "no gateway responds on {path}: {source}. Start it, or name its data directory with --data-dir"
     )]
     NotRunning {
         /// The socket.
@@ -102,6 +102,11 @@ impl Client {
     ) -> Result<Self, RemoteError> {
         let way = Way::Network(Arc::new(Remote::of_token(file, url, identity)?));
         Ok(Self { way })
+    }
+
+    /// Whether it asks over the network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.way, Way::Network(_))
     }
 
     /// Asks for something in JSON.

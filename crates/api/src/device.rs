@@ -55,7 +55,7 @@ pub struct ClaimOpened {
 pub struct ClaimView {
     /// Its id.
     pub claim: String,
-    /// `open`, `used`, `locked` or `closed`.
+    /// `open`, `used`, `locked`, `closed` or `expired`.
     pub state: String,
     /// When it was opened.
     pub opened_at: String,

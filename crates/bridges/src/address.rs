@@ -53,7 +53,8 @@ impl Site {
             Some(scheme) if scheme == schemes.plain.0 => (false, schemes.plain.1),
             _ => {
                 return Err(invalid(format!(
-                    "has another scheme: write it like {example}"
+                    "begins with neither {}:// nor {}://: write it like {example}",
+                    schemes.tls.0, schemes.plain.0
                 )));
             }
         };
@@ -100,7 +101,7 @@ impl Site {
         match (self.tls, ip.is_loopback(), is_private(ip), self.allow_plain) {
             (true, ..) | (_, true, ..) | (_, _, true, true) => None,
             (_, _, true, false) => Some(
-                "without TLS anyone in the network can read it: use TLS, or write \"allow_plain\": true to accept it",
+                "without TLS anyone in the network can read it: use TLS, or accept it with the setting allow_plain, like --set allow_plain=true",
             ),
             _ => Some("without TLS only private addresses are allowed"),
         }

@@ -183,7 +183,7 @@ impl BridgeError {
             Self::Disproved { .. } => {
                 "Do not rely on the answers of this bridge. Check its list of credentials, and remove by hand what should not be there.".into()
             }
-            Self::Incomplete { .. } => "Complete the credential or the bridge's settings.".into(),
+            Self::Incomplete { .. } => "Complete the credential or the bridge's settings. On the command line: `hearthkey credential rotate NAME --remote-id USER --from-file FILE`, `hearthkey bridge connect --help`.".into(),
             Self::CannotDo { instead, .. } => instead.clone(),
             Self::Here { .. } => "Find the cause in the system's log, then try again.".into(),
         }
@@ -224,7 +224,9 @@ pub enum SettingsError {
     )]
     TooLong(usize),
     /// Not the JSON object that this kind takes.
-    #[error("the settings cannot be read: {0}; docs/CONNECTORS.md has an example for each kind")]
+    #[error(
+        "the settings cannot be read: {0}. docs/CONNECTORS.md lists the settings of each kind; one is given like --set url=https://host"
+    )]
     Unreadable(String),
     /// One of them is not possible.
     #[error("setting \"{name}\" {why}")]

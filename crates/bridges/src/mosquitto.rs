@@ -220,7 +220,7 @@ impl Mosquitto {
     fn user(held: &Held) -> Result<&str, BridgeError> {
         let user = held.remote_id.as_deref();
         user.ok_or_else(|| BridgeError::Incomplete {
-            why: "a password has no user name beside it: record the user name as its remote id"
+            why: "a value of this bridge has no user name: rotate it with its user name as --remote-id"
                 .into(),
         })
     }

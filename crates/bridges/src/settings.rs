@@ -9,8 +9,16 @@ pub(crate) fn read<T: DeserializeOwned>(settings: &str) -> Result<T, SettingsErr
     if settings.len() > SETTINGS_MAX_BYTES {
         return Err(SettingsError::TooLong(settings.len()));
     }
-    serde_json::from_str(settings)
-        .map_err(|error| SettingsError::Unreadable(crate::quote::peer(&error.to_string())))
+    serde_json::from_str(settings).map_err(|error| {
+        let text = error.to_string();
+        // The place in the text is that of JSON that nobody has written.
+        let why = text
+            .rsplit_once(" at line ")
+            .map_or(text.as_str(), |(why, _)| why)
+            .replace("missing field ", "this setting is missing: ")
+            .replace("expected a sequence", "expected a list, like [\"lamps\"]");
+        SettingsError::Unreadable(crate::quote::peer(&why))
+    })
 }
 
 /// What a rotation costs; none where the settings say that it costs nothing.

@@ -89,7 +89,7 @@ impl TokenRefusal {
         const PROOF: &str = "invalid_dpop_proof";
         let (code, oauth, title, remedy) = match self {
             Self::Missing => ("token_missing", "", "A service token is needed.",
-                "Create one, and name its file in HEARTHKEY_TOKEN_FILE. On the command line: `hearthkey token create`."),
+                "Create one on the gateway's machine, and name its file with --token-file or in HEARTHKEY_TOKEN_FILE. On the command line: `hearthkey token create NAME --role operator --owner WHO --purpose WHY --out FILE`."),
             Self::Unknown => ("token_unknown", TOKEN, "The token is not one of this home.",
                 "Check that it is complete and from this gateway, or create one. On the command line: `hearthkey token create`."),
             Self::NoProof => ("proof_missing", PROOF, "The token came without a proof of possession of its key.",

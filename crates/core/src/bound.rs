@@ -65,7 +65,7 @@ macro_rules! profile {
         concat!(
             "If the device needs that much, raise ",
             $what,
-            " in its own profile; otherwise find out why it does."
+            " in its own profile; otherwise find out why it needs it."
         )
     };
 }

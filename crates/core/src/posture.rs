@@ -7,6 +7,7 @@
 pub mod authority;
 pub mod ending;
 mod many;
+pub mod next_value;
 pub mod overload;
 pub mod privilege;
 pub mod restart;
@@ -137,7 +138,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
             FindingKind::KeyFile,
             Severity::Medium,
             "The unlock key is stored next to the data.",
-            "Make a home that is unlocked with a passphrase, or accept the risk if nobody else can read the disk. On the command line: `hearthkey init --slot passphrase`.",
+            "Accept the risk if nobody else can read the disk. Only a new home can be unlocked with a passphrase instead: every device enrolls there again, and every secret is entered again. On the command line: `hearthkey init --data-dir NEW --home NAME --slot passphrase`.",
         ));
     }
     if let Some(problem) = &facts.log_problem {
@@ -151,7 +152,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         findings.push(finding.saying(
             format!("The log does not verify: {problem}."),
             "Keep a copy of the database, compare an export with a checkpoint that a device or an earlier export holds, \
-             and restore a backup. To continue with this log instead: `hearthkey log accept`.",
+             and restore a backup. To continue with this log instead, accept it. On the command line: `hearthkey log accept --reason WHY`.",
         ));
     }
     if let Some(at) = facts.unanchored_at {
@@ -179,7 +180,7 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             named: &facts.unrenewed,
             noun: "device",
             what: "Missed their renewal:",
-            remedy: "Check that they are switched on and can reach the gateway. Open a new claim for those that are lost.",
+            remedy: "Check that they are switched on and can reach the gateway. Those that have lost their key need a new claim code. On the command line: `hearthkey device claim DEVICE --help`.",
             act: None,
         },
         AboutMany {
@@ -188,7 +189,7 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             named: &facts.over_age,
             noun: "device",
             what: "Same key for more than two years (NIST SP 800-57 part 1 recommends one to two):",
-            remedy: "Remove key_reuse from their profile, then rotate them. On the command line: `hearthkey device rotate DEVICE`.",
+            remedy: "Rotate them. A profile with key_reuse lets a device keep its key: open a claim under a profile without it, and enroll the device again. On the command line: `hearthkey device rotate DEVICE`.",
             act: Some(RemedyKind::Rotate),
         },
         AboutMany {
@@ -205,8 +206,8 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             severity: Severity::High,
             named: &facts.orphaned_devices,
             noun: "device",
-            what: "No current owner, because their access has ended:",
-            remedy: "Assign a new owner with a new claim, or retire them.",
+            what: "No current owner: the former owner's access has ended:",
+            remedy: "Open a new claim with another owner, and enroll the device again; it stays connected until then. Or retire it. On the command line: `hearthkey device claim DEVICE --profile PROFILE --env ENVIRONMENT --owner WHO --purpose WHY`, `hearthkey device retire DEVICE`.",
             act: None,
         },
         AboutMany {
@@ -214,8 +215,8 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             severity: Severity::High,
             named: &facts.orphaned_credentials,
             noun: "credential",
-            what: "No current owner, because their access has ended:",
-            remedy: "Assign a new owner, and rotate the values that the former owner has seen. On the command line: `hearthkey credential change … --owner`.",
+            what: "No current owner: the former owner's access has ended:",
+            remedy: "Assign a new owner, and rotate the values that the former owner has seen. On the command line: `hearthkey credential change NAME --env ENVIRONMENT --owner WHO`.",
             act: None,
         },
         AboutMany {
@@ -223,7 +224,7 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             severity: Severity::High,
             named: &facts.orphaned_tokens,
             noun: "token",
-            what: "No current owner or maker, because their access has ended:",
+            what: "No current owner or maker: their access has ended:",
             remedy: "Revoke them, and create new ones for another owner. On the command line: `hearthkey token revoke NAME`.",
             act: Some(RemedyKind::Revoke),
         },
@@ -242,7 +243,7 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             named: &facts.unencrypted,
             noun: "bridge",
             what: "Secrets are sent over the network without encryption:",
-            remedy: "Give them a certificate, and set an address that begins with https:// or mqtts://.",
+            remedy: "Switch on TLS at the bridge, then connect it again with an address that begins with https:// or mqtts://. On the command line: `hearthkey bridge connect --help`.",
             act: None,
         },
     ]

@@ -88,7 +88,7 @@ impl Code {
                 "Send the request again with the key used first, or ask the operator for a new claim. If nobody else should have this claim, tell the operator."
             }
             Self::CsrMalformed => {
-                "Create it with: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+                "Create it with: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout NAME.key -subj /CN=NAME"
             }
             Self::CsrSignatureInvalid => {
                 "Sign the request with the private key that belongs to it."
@@ -103,7 +103,7 @@ impl Code {
             Self::DeviceRevoked => "Ask the operator for a new claim and enroll again.",
             Self::DeviceSuspended => "Ask the operator to resume the device.",
             Self::ApprovalRequired => {
-                "Compare the key's fingerprint with the operator, then send the same request again."
+                "Tell the operator the SHA-256 of the device's key, so that it can be compared and approved, then send the same request again."
             }
             Self::RenewalTooEarly => {
                 "Wait for the window in the notice, or ask the operator to rotate the device."

@@ -158,7 +158,7 @@ pub enum Due {
 impl fmt::Display for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Age(age) => write!(f, "its value is {} days old", age.as_s() / 86_400),
+            Self::Age(age) => write!(f, "its value is {} old", age.in_words()),
             Self::Calendar(day) => write!(f, "its due day was {day}"),
             Self::Uses(uses) => write!(f, "its value was given out {uses} times"),
         }

@@ -76,7 +76,7 @@ impl fmt::Display for Timestamp {
 
 /// A text that is not an RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a time: write it like 2026-01-31T12:00:00Z")]
+#[error("{0:?} is not a time: write it with the time of day, like 2026-01-31T12:00:00Z")]
 pub struct InvalidTime(String);
 
 impl FromStr for Timestamp {
@@ -130,6 +130,14 @@ impl Span {
     pub const fn as_ms(self) -> i64 {
         self.0
     }
+    /// The span in the greatest unit of which it has at least two, like `36 hours`.
+    pub fn in_words(self) -> String {
+        let seconds = self.as_s();
+        let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
+        let fitting = units.into_iter().find(|(unit, _)| seconds >= 2 * unit);
+        let (unit, name) = fitting.unwrap_or((1, "seconds"));
+        format!("{} {name}", seconds / unit)
+    }
     /// The span in whole seconds.
     pub const fn as_s(self) -> i64 {
         self.0 / 1000
@@ -138,7 +146,7 @@ impl Span {
 
 /// A text that is not a span of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a span of time: write a whole number and a unit, like 90s, 15m, 12h or 30d")]
+#[error("{0:?} is not a span of time: write a whole number and a unit, like 90s, 15m or 12h")]
 pub struct InvalidSpan(String);
 
 impl FromStr for Span {
@@ -164,6 +172,18 @@ impl FromStr for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_in_words_is_never_none_of_a_unit() {
+        for (span, words) in [
+            (Span::days(90), "90 days"),
+            (Span::hours(36), "36 hours"),
+            (Span::minutes(20), "20 minutes"),
+            (Span::s(7), "7 seconds"),
+        ] {
+            assert_eq!(span.in_words(), words);
+        }
+    }
 
     #[test]
     fn a_time_is_written_and_read_as_rfc_3339_in_utc() {

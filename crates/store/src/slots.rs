@@ -73,7 +73,9 @@ fn remedy_of(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "Run this as the user that the home belongs to, or name another --data-dir"
         }
-        io::ErrorKind::NotFound => "Run `hearthkey init` first, or restore it from a backup",
+        io::ErrorKind::NotFound => {
+            "Name the home's directory with --data-dir, create a home with `hearthkey init`, or put this file back from a copy of the home"
+        }
         _ => "Restore it from a backup",
     }
 }
@@ -83,7 +85,7 @@ fn remedy_of(source: &io::Error) -> &'static str {
 pub enum UnsealError {
     /// The slots file cannot be read.
     #[error(
-        "the slots file {path} cannot be read: {source}. {}",
+        "{path}, which opens the home, cannot be read: {source}. {}",
         remedy_of(source)
     )]
     Unreadable {
@@ -102,7 +104,7 @@ pub enum UnsealError {
     Newer(String),
     /// No slot opens with what was presented.
     #[error(
-        "wrong passphrase or recovery code: no slot fits. Try another passphrase, or the recovery code"
+        "wrong passphrase or recovery code: the home does not open with it. Try another passphrase, or the recovery code"
     )]
     NoFit,
 }

@@ -29,6 +29,7 @@ impl Import {
             let report = FindingReport {
                 kind: "unmanaged".into(),
                 credential: None,
+                version: None,
                 place: self.found_at(entry.line),
                 what: crate::output::visible(&entry.name)
                     .chars()

@@ -119,7 +119,7 @@ test("its seal is checked in the window itself", async () => {
 
 test("it is rotated, suspended and let in again", async () => {
   for (const [act, sign] of [
-    ["Rotate", () => window.sees("generation 1")],
+    ["Rotate", () => window.sees("renewal 1")],
     ["Suspend", () => state("Suspended")],
     ["Resume", () => house.restartAgent("hall-lamp").then(() => state("Connected"))],
   ]) {
@@ -174,7 +174,7 @@ test("a window that was closed opens sealed, and by the passphrase alone", async
   await picture("sealed");
   await window.type("Passphrase or recovery code", "some other words");
   await window.press("Unseal");
-  await window.sees("no slot fits");
+  await window.sees("does not open with it");
   await window.type("Passphrase or recovery code", PASSPHRASE);
   await window.press("Unseal");
   await window.press("Devices", "//nav");

@@ -99,7 +99,7 @@ test("the provenance of a device names who claimed it, its address and who appro
   await page.getByRole("link", { name: "Review key" }).click();
   const waits = page.getByRole("region", { name: "Key awaiting approval" });
   await waits.waitFor();
-  const provenance = page.getByRole("region", { name: "Provenance" });
+  const provenance = page.getByRole("region", { name: "How it enrolled" });
   await provenance.getByText("Not enrolled yet.").waitFor();
   await waits.getByRole("button", { name: "Approve" }).click();
   await enrolling;

@@ -67,7 +67,7 @@ test("a value that has leaked is critical, and is ended at once", async () => {
   await leaked.getByRole("link", { name: "home/hue/api-key" }).waitFor();
   await leaked.getByRole("button", { name: "Rotate now" }).focus();
   await page.keyboard.press("Enter");
-  await dialog().getByText("the old one is ended at once").waitFor();
+  await dialog().getByText("The old one is ended at once").waitFor();
   await dialog().getByRole("button", { name: "Rotate now" }).click();
   await leaked.waitFor({ state: "detached" });
 });
@@ -76,7 +76,7 @@ test("what belongs to somebody who has gone is retired from where it is said", a
   await house.cli("person", "invite", "dora", "--role", "operator");
   await house.agent(await house.claim("porch-camera", { owner: "dora" }), "porch-camera");
   await house.cli("person", "end", "dora");
-  const orphan = need("No current owner, because their access has ended: 1 device: porch-camera.");
+  const orphan = need("No current owner: the former owner's access has ended: 1 device: porch-camera.");
   await orphan.getByText("High").waitFor();
   assert.equal(await orphan.getByRole("link", { name: "porch-camera" }).getAttribute("href"), "/devices/porch-camera");
   await connected().getByRole("link", { name: "porch-camera" }).waitFor();

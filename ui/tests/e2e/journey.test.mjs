@@ -78,7 +78,7 @@ test("its rights are narrowed to what it uses, and it comes back with them", asy
 
 test("it is rotated, and its new certificate appears", async () => {
   await does("Rotate");
-  await page.getByText("generation 1").waitFor();
+  await page.getByText("renewal 1").waitFor();
 });
 
 test("it is suspended, its session drops at once, and it comes back when it may", async () => {

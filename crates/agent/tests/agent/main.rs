@@ -120,6 +120,23 @@ async fn an_approval_is_waited_for_and_told() {
 }
 
 #[tokio::test]
+async fn while_it_waits_for_approval_a_device_shows_its_key_and_then_says_that_nobody_approved() {
+    let (gateway, temp) = (Gateway::start().await, tempfile::tempdir().unwrap());
+    gateway.refuse_next(
+        r#"{"code":"approval_required","message":"Waiting for an operator","remedy":"Ask them","retry_after_s":60}"#,
+    );
+    let mut enrollment = Enrollment::new(gateway.claim("c1", "lamp-1").parse().unwrap());
+    enrollment.patience = std::time::Duration::from_secs(2);
+    let mut remedies = Vec::new();
+    let waiting = |refusal: &hearthkey_agent::Rejection, _| remedies.push(refusal.remedy.clone());
+    let error = enrollment.run(temp.path(), waiting).await.unwrap_err();
+    assert!(matches!(error, EnrollError::NotInTime { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "nobody approved this device within 2 s");
+    let (_, key) = remedies[0].split_once("--key ").unwrap();
+    assert_eq!((key.len(), remedies.len()), (64, 1), "{remedies:?}");
+}
+
+#[tokio::test]
 async fn a_revoked_device_learns_it_by_type_in_tls_1_3() {
     learns_that_it_is_revoked(Gateway::start().await).await;
 }

@@ -122,7 +122,7 @@ async fn a_revoked_device_exits_with_1_and_an_asked_one_with_0() {
     assert_eq!(revoked.status.code(), Some(1));
     let told = String::from_utf8(revoked.stderr).unwrap();
     assert!(
-        told.starts_with("This device has been revoked.\n"),
+        told.starts_with("The gateway refuses this device's certificate.\n"),
         "{told}"
     );
     assert!(told.contains("open a new claim"), "{told}");

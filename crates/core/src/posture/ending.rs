@@ -3,6 +3,7 @@
 
 use crate::credential::CredentialId;
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
+use crate::posture::next_value::NextValue;
 use crate::time::{Span, Timestamp};
 use crate::token::{Standing, Token};
 
@@ -24,6 +25,7 @@ fn severity(now: Timestamp, ends: Timestamp) -> Severity {
 pub fn of_credential(
     id: &CredentialId,
     ends: Option<Timestamp>,
+    next: NextValue,
     now: Timestamp,
 ) -> Option<Finding> {
     let ends = ends.filter(|ends| *ends > now && *ends <= now.after(CREDENTIAL_TOLD))?;
@@ -31,10 +33,7 @@ pub fn of_credential(
     let finding = Finding::new(FindingKind::Ending, severity(now, ends), object, "");
     Some(finding.saying(
         format!("It expires on {ends}. After that it is not given out."),
-        format!(
-            "Rotate it before then. On the command line: `hearthkey credential rotate {} --env {}`.",
-            id.name, id.environment
-        ),
+        next.remedy(id, ""),
     ))
 }
 
@@ -52,7 +51,7 @@ pub fn of_token(token: &Token, now: Timestamp) -> Option<Finding> {
         Standing::Held => (
             FindingKind::Expired,
             Severity::Medium,
-            format!("The token {name} can't be renewed since {ends}."),
+            format!("The token {name} can't be renewed: it could be until {ends}."),
         ),
         Standing::Live | Standing::Expired if now.after(told) >= ends => (
             FindingKind::Ending,
@@ -87,7 +86,7 @@ mod tests {
     fn a_credentials_end_is_told_two_weeks_before_and_its_expiry_is_another_finding() {
         let ends = Timestamp::from_s(0).after(Span::days(100));
         let found = |before: Span| {
-            let found = of_credential(&id(), Some(ends), ends.before(before));
+            let found = of_credential(&id(), Some(ends), NextValue::Issued, ends.before(before));
             found.map(|finding| finding.severity)
         };
         assert_eq!(found(longer(CREDENTIAL_TOLD)), None);
@@ -96,7 +95,7 @@ mod tests {
         assert_eq!(found(URGENT), Some(Severity::High));
         assert_eq!(found(Span::ms(1)), Some(Severity::High));
         assert_eq!(found(Span::ms(0)), None);
-        assert_eq!(of_credential(&id(), None, ends), None);
+        assert_eq!(of_credential(&id(), None, NextValue::Here, ends), None);
     }
 
     #[test]

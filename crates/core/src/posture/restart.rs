@@ -37,7 +37,7 @@ pub fn of_disk(disk: Disk, object: &str) -> Option<Finding> {
             "Free the disk that the data directory is on; no restart is needed.",
         ),
         Disk::Fails => (
-            "The disk does not take what is written",
+            "The disk cannot be written",
             "Mend the disk that the data directory is on, or free this user's quota; the gateway's own messages name the \
              error. No restart is needed.",
         ),
@@ -45,8 +45,8 @@ pub fn of_disk(disk: Disk, object: &str) -> Option<Finding> {
     let kind = FindingKind::StorageUnavailable;
     let finding = Finding::new(kind, Severity::Critical, object.to_owned(), "");
     let what = format!(
-        "{what}: nothing is issued, given out or recorded. Devices stay connected, and what is revoked is cut off in memory \
-         alone: it comes back if the gateway is stopped before the disk has it."
+        "{what}: nothing is issued, given out or recorded. Devices stay connected. A revocation works while the gateway \
+         runs, and is lost when it stops before the disk has taken it."
     );
     Some(finding.saying(what, remedy))
 }
@@ -61,8 +61,8 @@ pub fn of_unlock_files(unusable: &[&str], object: &str) -> Option<Finding> {
     let kind = FindingKind::UnlockMissing;
     let finding = Finding::new(kind, Severity::Critical, object.to_owned(), &names);
     let what = format!(
-        "Not in the data directory as it opened this home: {names}. The keys are in memory alone, and without it the home does \
-         not open again by itself, or at all, once the gateway has stopped."
+        "Removed or changed since the home was opened: {names}. The keys are in memory only: once the gateway stops, the home \
+         may not open again."
     );
     let remedy = format!(
         "Do not stop or seal the gateway before {names} is put back from a copy of the data directory."

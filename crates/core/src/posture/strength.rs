@@ -124,13 +124,15 @@ impl Thing {
                 "Have it renew with a P-256 key, or with RSA of 3072 bits if it supports nothing else. On the command line: \
                  `hearthkey device rotate {id}`."
             ),
-            Self::Authority(_) => "Make a new environment, and move its devices there.".into(),
+            Self::Authority(_) => "Add a new environment, and enroll its devices there again. On the command line: `hearthkey environment add NAME`.".into(),
             Self::Profile(_) => {
                 "Remove rsa2048 from its keys and its server_key. Devices that support nothing stronger are refused from then on.".into()
             }
             Self::Bridge(_) => "Give the bridge a certificate from a stronger CA, and put that CA into its settings.".into(),
             Self::Credential(id) => format!(
-                "Rotate it to a longer value. On the command line: `hearthkey credential rotate {} --env {}`.",
+                "Rotate it to a longer value: one from where it was issued, or one that the gateway generates. On the command \
+                 line: `hearthkey credential rotate {0} --env {1} --from-file FILE`, or `hearthkey credential rotate {0} --env {1} \
+                 --generate`.",
                 id.name, id.environment
             ),
         }

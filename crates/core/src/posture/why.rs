@@ -6,9 +6,9 @@ use crate::finding::FindingKind;
 pub fn why(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::SharedAcrossEnvironments => {
-            "Anyone who gets it in one environment has it in the other."
+            "Anyone who gets it in one environment has it in the others."
         }
-        FindingKind::Reused => "One leak exposes both, and neither can be replaced alone.",
+        FindingKind::Reused => "One leak exposes them all, and then each has to be replaced.",
         FindingKind::Leaked => "A value that others may have read gives no protection.",
         FindingKind::Due => "The longer a value is used, the more places and people have seen it.",
         FindingKind::Expired => "Whatever needs it has stopped working, or soon will.",
@@ -18,19 +18,23 @@ pub fn why(kind: FindingKind) -> &'static str {
         }
         FindingKind::RotationHeld => "Two values are valid until somebody decides.",
         FindingKind::Leftover => "A value that should be gone may still be accepted.",
-        FindingKind::NotTold => "Its users may continue with a value that ends.",
+        FindingKind::NotTold => {
+            "Programs may still use the old value, and stop working when it ends."
+        }
         FindingKind::KeyFile => "Anyone who can read the disk or a backup can unlock the home.",
         FindingKind::NotAnchored => {
-            "If an older database had been put back, it would not have been detected."
+            "The anchor file notes the newest log record. Without it, an older database that is put back is not noticed."
         }
-        FindingKind::NoBackup => "If the SD card fails, every device must be enrolled again.",
+        FindingKind::NoBackup => {
+            "If the disk fails, every secret in the vault is lost, and every device must be enrolled again."
+        }
         FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
         FindingKind::Expiring => "A device that does not renew loses its connection.",
         FindingKind::NeverUsed => "A permission that is not used only helps an attacker.",
         FindingKind::Orphaned => {
-            "No one is responsible for it, and a former member may still know it."
+            "No one is responsible for it, and a former member may still know its value or have its key."
         }
-        FindingKind::WeakAlgorithm => "A weak key can be computed, and does not have to be stolen.",
+        FindingKind::WeakAlgorithm => "An attacker can compute a weak key without stealing it.",
         FindingKind::Unencrypted => "Anyone who listens on the network has the secret.",
         FindingKind::OverAge => {
             "The longer a key is used, the longer someone who copied it can pass for the device."
@@ -40,7 +44,7 @@ pub fn why(kind: FindingKind) -> &'static str {
         }
         FindingKind::Ending => "Whatever needs it stops working at that moment, day or night.",
         FindingKind::AnchorBehind => {
-            "If an older database is put back, it is detected only up to the anchor."
+            "The anchor file notes the newest log record. If an older database is put back, that is noticed only up to there."
         }
         FindingKind::Untested => "A backup that was never tested may fail when it is needed.",
         FindingKind::JournalIncomplete => {
@@ -50,16 +54,16 @@ pub fn why(kind: FindingKind) -> &'static str {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."
         }
         FindingKind::StorageUnavailable => {
-            "What is revoked now comes back with a restart, and nothing else can be issued or given out."
+            "A revocation made now is lost at a restart unless the disk has it by then. Nothing can be issued or given out."
         }
         FindingKind::UnlockMissing => {
-            "What opens the home is needed again at the next start; without it, all that the home keeps is lost."
+            "The home may not open again at its next start. Then all that it holds is lost."
         }
         FindingKind::SharedIdentity => {
             "Someone who has copied a device's key can do all that the device may do, in its name."
         }
         FindingKind::BoundReached => {
-            "What is beyond a bound is lost or late, and the device may not notice."
+            "Messages beyond the limit are lost or late, and the device may not notice."
         }
         FindingKind::LogAltered => {
             "Somebody who has the home's keys has changed what is on record, or the disk has."

@@ -76,7 +76,7 @@ pub struct JournalOpened {
     pub unterminated: bool,
     /// Lines that this home did not write, or not to their end.
     pub foreign_lines: usize,
-    /// Devices whose revocation or retirement it did not hold. It is given again what it lacked.
+    /// Devices whose revocation or retirement it did not hold. The missing entries were added.
     pub unwritten: Unwritten,
 }
 
@@ -145,18 +145,18 @@ impl JournalOpened {
             ));
         }
         if self.unterminated {
-            let what = "The last line of the revocation journal had no end when the home opened.";
+            let what = "The last line of the revocation journal was cut off (it had no end) when the home opened.";
             sentences.push(what.to_owned());
         }
         if self.foreign_lines > 0 {
             sentences.push(format!(
-                "The revocation journal has {} lines that this home did not write, or not to their end.",
+                "The revocation journal has {} lines that are cut off or from another home.",
                 self.foreign_lines
             ));
         }
         if let Some(devices) = self.unwritten.text() {
             sentences.push(format!(
-                "When the home opened, the revocation journal did not hold {devices}. It is given again what it lacked."
+                "When the home opened, the revocation journal did not hold {devices}. The missing entries were added."
             ));
         }
         sentences

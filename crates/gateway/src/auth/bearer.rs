@@ -241,6 +241,7 @@ impl Auth {
                     _ if !why.is_empty() => crate::state::failure::sentence(&why),
                     TokenRefusal::Expired => "It has expired.".to_owned(),
                     TokenRefusal::Held => "A person has to authorize it again.".to_owned(),
+                    TokenRefusal::Missing => "The request came without one.".to_owned(),
                     TokenRefusal::Revoked => "It was revoked permanently.".to_owned(),
                     _ => "A token alone is not enough: its key is needed, too.".to_owned(),
                 };

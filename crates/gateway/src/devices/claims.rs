@@ -137,7 +137,7 @@ impl Devices {
         };
         if existing.as_ref().filter(elsewhere).is_some() {
             let why = format!("the name {} is taken", request.device);
-            return Err(Failure::refused(&why, "Choose another name."));
+            return Err(Failure::refused(&why, "Choose another name.").titled("The name is taken."));
         }
         let is_narrowed = self
             .ctx
@@ -259,10 +259,20 @@ impl Devices {
         let now = self.ctx.now();
         let waits = |claim: &&Claim| is_waiting(claim, key, now);
         let Some(claim) = claims.iter().find(waits) else {
+            if claims.iter().any(|claim| claim.approved_key == Some(key)) {
+                return Err(Failure::refused(
+                    &format!("the key {key} of {device} is approved already"),
+                    "The device gets its certificate when it asks with that key while its claim is open. If it has one, nothing needs to be done.",
+                )
+                .titled("The key is approved already."));
+            }
             let why = format!("no open claim of {device} waits with the key {key}");
             return Err(Failure::refused(
                 &why,
-                "Compare the fingerprint with the one that the gateway shows for the device. On the command line: `hearthkey device show`.",
+                &format!(
+                    "Compare the SHA-256 that the device shows with the one that the gateway shows. On the command line: \
+                     `hearthkey device show {device}`."
+                ),
             ));
         };
         let entry = Entry::new(now, actor, "device.approve", format!("device:{device}"))

@@ -196,10 +196,18 @@ impl Devices {
         let state = self.standing(device)?;
         if !state.can_renew() {
             let why = format!("the device {device} is {}", state.as_str());
-            return Err(Failure::refused(
-                &why,
-                "Only an active device can renew. Resume it, or open a claim.",
-            ));
+            let remedy = match state {
+                DeviceState::Pending => {
+                    "It has not enrolled yet. Let it enroll with its claim code.".to_owned()
+                }
+                DeviceState::Suspended => format!(
+                    "Resume it first. On the command line: `hearthkey device resume {device}`."
+                ),
+                _ => "Open a new claim if the device is to come back: it gets a new key then. On the command line: \
+                      `hearthkey device claim --help`."
+                    .to_owned(),
+            };
+            return Err(Failure::refused(&why, &remedy));
         }
         let now = self.ctx.now();
         let entry = Entry::new(now, actor, "device.rotate", format!("device:{device}"));

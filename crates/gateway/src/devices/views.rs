@@ -7,8 +7,9 @@ use hearthkey_api::{
 };
 use hearthkey_core::access::DeviceAccess;
 use hearthkey_core::certificate::Certificate;
-use hearthkey_core::claim::Claim;
+use hearthkey_core::claim::{Claim, ClaimState};
 use hearthkey_core::id::{DeviceId, EnvironmentName};
+use hearthkey_core::time::Timestamp;
 use hearthkey_store::devices::{DeviceFilter, DeviceSlice, SortBy};
 use hearthkey_store::registry::KnownDevice;
 
@@ -31,10 +32,14 @@ fn certificate_view(certificate: &Certificate) -> CertificateView {
     }
 }
 
-fn claim_view(claim: &Claim) -> ClaimView {
+fn claim_view(claim: &Claim, now: Timestamp) -> ClaimView {
+    let state = match claim.state {
+        ClaimState::Open if claim.expires_at <= now => "expired",
+        state => state.as_str(),
+    };
     ClaimView {
         claim: claim.id.to_string(),
-        state: claim.state.as_str().into(),
+        state: state.into(),
         opened_at: claim.opened_at.to_string(),
         expires_at: claim.expires_at.to_string(),
         presented_key: claim.presented_key.map(|key| key.to_string()),
@@ -134,9 +139,10 @@ impl Devices {
             let certificates = registry.certificates_of(device, CERTIFICATES_SHOWN)?;
             Ok((certificates, registry.claims_of(device)?))
         })?;
+        let now = self.ctx.now();
         Ok(DeviceView {
             certificates: certificates.iter().map(certificate_view).collect(),
-            claims: claims.iter().map(claim_view).collect(),
+            claims: claims.iter().map(|claim| claim_view(claim, now)).collect(),
             ..self.device_view(&known, &certificates)
         })
     }

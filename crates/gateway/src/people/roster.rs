@@ -57,8 +57,10 @@ impl People {
             .iter()
             .map(|name| self.vault.environment(name))
             .collect::<Result<BTreeSet<EnvironmentName>, Failure>>()?;
-        Mandate::new(role, environments)
-            .map_err(|error| Failure::refused(&error, "Choose other environments or another role."))
+        Mandate::new(role, environments).map_err(|error| {
+            Failure::refused(&error, "Choose other environments or another role.")
+                .titled("The request is not valid.")
+        })
     }
 
     fn person_named(&self, name: &str) -> Result<Person, Failure> {

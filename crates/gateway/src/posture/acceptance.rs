@@ -81,9 +81,10 @@ impl Posture {
             .map_err(|error| Failure::invalid(&error))?;
         if until.is_some_and(|until| until <= now || until > now.after(ACCEPTED_MAX)) {
             return Err(Failure::refused(
-                &"a finding is accepted until a moment within the next two years",
-                "Choose another day, or none.",
-            ));
+                &"the end of an acceptance must lie in the next two years",
+                "Choose another day, or leave it out for no end. On the command line: `--until TIME`.",
+            )
+            .titled("The request is not valid."));
         }
         let actor = caller.actor();
         let mut entry = entry("finding.accept", now, actor.clone(), &finding)
@@ -112,6 +113,17 @@ impl Posture {
         id: &str,
     ) -> Result<api::Posture, Failure> {
         let finding = self.known_finding(caller, id)?;
+        let acceptances = self.ctx.store().read(|registry| registry.acceptances())?;
+        if !acceptances
+            .iter()
+            .any(|acceptance| acceptance.finding == id)
+        {
+            return Err(Failure::refused(
+                &format!("the finding {id} is open, and nobody has accepted it"),
+                "Nothing needs to be done.",
+            )
+            .titled("This finding is not accepted."));
+        }
         let entry = entry("finding.reopen", self.ctx.now(), caller.actor(), &finding);
         let write = Write::Posture(PostureWrite::Reopen(id.to_owned()));
         self.ctx.commit(Change::record(entry).write(write)).await?;

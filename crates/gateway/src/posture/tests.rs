@@ -65,6 +65,17 @@ async fn an_accepted_finding_is_separate_and_recorded_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_finding_that_nobody_accepted_is_not_reopened_and_that_is_said() {
+    let home = TestHome::new().await;
+    let id = found(&home, "key-file").unwrap().id;
+    let refused = home.posture.reopen_finding(&HERE, &id).await.unwrap_err();
+    assert_eq!(refused.0.title, "This finding is not accepted.");
+    accept(&home, None).await.unwrap();
+    assert!(home.posture.reopen_finding(&HERE, &id).await.is_ok());
+    assert!(found(&home, "key-file").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_acceptance_ends_at_its_moment() {
     let home = TestHome::new().await;
     let until = home.now().after(Span::days(1)).to_string();

@@ -90,7 +90,7 @@ pub enum InitError {
     Busy(PathBuf),
     /// The name does not fit.
     #[error(
-        "the home's name must have 1 to {NAME_MAX_BYTES} bytes on one line. Choose a shorter --home name"
+        "the home's name must have 1 to {NAME_MAX_BYTES} bytes on one line. Choose another --home name, like Attic"
     )]
     Name,
     /// The slot.
@@ -114,7 +114,7 @@ pub enum InitError {
 
 /// What a key file does not protect from.
 pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: anyone who can read the disk or the card \
-     can open everything. Use a passphrase where that matters.";
+     can open everything. To use a passphrase instead, create the home again with --slot passphrase before you add devices.";
 
 /// Makes a new home in a data directory that holds none.
 pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initialized, InitError> {

@@ -39,6 +39,19 @@ use crate::trust::authority::{TrustError, load_authority};
 use crate::trust::server_tls::{Issuers, ServerTls};
 use crate::trust::succession::{carry_on, longest_of};
 
+/// What to do about an address that cannot be listened on.
+fn remedy_of(source: &std::io::Error, flag: &str) -> String {
+    match source.kind() {
+        std::io::ErrorKind::AddrNotAvailable => format!(
+            "This machine does not have this address: use one of its own, or 0.0.0.0, with {flag}"
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("Choose a port above 1023 with {flag}, or give the program the right to use it")
+        }
+        _ => format!("Choose another {flag} address, or end what uses it"),
+    }
+}
+
 /// Why a home does not open.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // Each carries the message of its cause.
@@ -54,14 +67,16 @@ pub enum HomeError {
     #[error("a profile in the registry is damaged: {0}. Restore a backup")]
     Profile(#[from] InvalidProfile),
     #[error(
-        "{address} cannot be listened on: {source}. Choose another --mqtt address, or end what uses it"
+        "{address} cannot be listened on: {source}. {}",
+        remedy_of(source, "--mqtt")
     )]
     Listen {
         address: SocketAddr,
         source: std::io::Error,
     },
     #[error(
-        "{address} cannot be listened on: {source}. Choose another --http address, or end what uses it"
+        "{address} cannot be listened on: {source}. {}",
+        remedy_of(source, "--http")
     )]
     ListenHttp {
         address: SocketAddr,

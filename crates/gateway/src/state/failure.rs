@@ -59,6 +59,9 @@ impl Failure {
             match kind {
                 "log record" => "The log of this home is shorter.".to_owned(),
                 "log checkpoint" => "The log of this home has no records.".to_owned(),
+                "finding" | "session" | "lease" | "version" => {
+                    format!("This home has no such {kind}.")
+                }
                 _ => format!("This home has no {kind} of that name."),
             },
             match kind {
@@ -81,6 +84,12 @@ impl Failure {
                 _ => "Check the name or the number, and try again.".to_owned(),
             },
         )
+    }
+
+    /// The same failure under a title that says more of it.
+    pub(crate) fn titled(mut self, title: &str) -> Self {
+        title.clone_into(&mut self.0.title);
+        self
     }
 
     /// A rule forbids it in the current state.
@@ -136,7 +145,8 @@ impl Failure {
             code::SEALED,
             "The gateway is sealed.",
             "Its keys are not in memory, so it only reports its status and can be unsealed.",
-            "Unseal it on its own machine. On the command line: `hearthkey unseal`.",
+            "Unseal it on its own machine with a passphrase or the recovery code. A home that opens with a key file is also opened by \
+             a restart of the gateway. On the command line: `hearthkey unseal`.",
         )
     }
 }
@@ -144,10 +154,18 @@ impl Failure {
 /// An error's text as a sentence.
 pub(crate) fn sentence(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
+    // A path, an id with a slash or a quoted text at its beginning stays as it is written.
+    let is_word = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| !word.contains('/'));
     let mut characters = text.chars();
     let first = characters
         .next()
-        .map(|c| c.to_uppercase().to_string())
+        .map(|c| match is_word {
+            true => c.to_uppercase().to_string(),
+            false => c.to_string(),
+        })
         .unwrap_or_default();
     let rest = characters.as_str();
     let end = if rest.ends_with(['.', '?', '!']) {
@@ -227,7 +245,28 @@ impl From<ClaimRefusal> for Failure {
         match refusal {
             // What no state of the home would make right.
             ClaimRefusal::Lifetime | ClaimRefusal::Text(_) => Self::invalid(&refusal),
-            _ => Self::refused(&refusal, "Change the claim, and try again."),
+            ClaimRefusal::UnknownProfile(_) => Self::refused(
+                &refusal,
+                "Check the name. On the command line: `hearthkey profile list`.",
+            )
+            .titled("The claim was not opened."),
+            ClaimRefusal::UnknownEnvironment(_) => Self::refused(
+                &refusal,
+                "Check the name. On the command line: `hearthkey environment list`.",
+            )
+            .titled("The claim was not opened."),
+            ClaimRefusal::ReservedId(_)
+            | ClaimRefusal::GatewaysTopics(..)
+            | ClaimRefusal::OthersTopics(_) => {
+                Self::refused(&refusal, "Choose another id for the device.")
+                    .titled("The device cannot have this id.")
+            }
+            ClaimRefusal::OtherEnvironment(..)
+            | ClaimRefusal::OtherProfile(..)
+            | ClaimRefusal::Suspended(_) => Self::refused(
+                &refusal,
+                "Do that first, then open the claim. On the command line: `hearthkey device show DEVICE` shows the device as it is.",
+            ),
         }
     }
 }

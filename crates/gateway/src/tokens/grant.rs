@@ -36,6 +36,7 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
 impl From<RequestRefusal> for Failure {
     fn from(refusal: RequestRefusal) -> Self {
         Self::refused(&refusal, "Change the request, and try again.")
+            .titled("The request is not valid.")
     }
 }
 

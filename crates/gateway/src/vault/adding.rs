@@ -150,7 +150,7 @@ impl Vault {
         now: Timestamp,
     ) -> Result<(Credential, Source), Failure> {
         let id = self.credential_id(&request.environment, &request.name)?;
-        let kind: Kind = parsed(&request.kind)?;
+        let kind = given_kind(&request.kind)?;
         check_not_own(&id.name, kind)?;
         let expires_at = request.expires_at.as_deref().map(parsed).transpose()?;
         let (source, origin) = match (request.value, request.location, request.generate) {
@@ -235,9 +235,20 @@ impl Vault {
     }
 }
 
+/// The kind of a credential that is given; of an unknown one, those that may be given are named.
+fn given_kind(text: &str) -> Result<Kind, Failure> {
+    text.parse().map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        Failure::invalid(&format!(
+            "{text:?} is an unknown kind of credential: use one of password, api-token, api-key, wifi-key, zigbee-key, \
+             encryption-key, signing-key, other"
+        ))
+    })
+}
+
 fn is_shared(id: &CredentialId, holders: &[String]) -> String {
     format!(
-        "The same value is in {}. Rotate it so that each has its own. On the command line: `hearthkey credential rotate {} --env {}`.",
+        "The same value is in {}. Rotate it so that each has its own. On the command line: `hearthkey credential rotate {} --env {} --from-file FILE`.",
         holders.join(", "),
         id.name,
         id.environment

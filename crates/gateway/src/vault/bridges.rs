@@ -45,7 +45,10 @@ pub(crate) struct Connected {
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Self {
-        Self::invalid(&error)
+        let mut failure = Self::invalid(&error);
+        failure.0.remedy =
+            "Correct the setting, and try again. docs/CONNECTORS.md lists the settings of each kind of bridge.".into();
+        failure
     }
 }
 

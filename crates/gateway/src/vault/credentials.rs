@@ -23,7 +23,7 @@ use crate::auth::local_code::code_does_not_fit;
 use crate::auth::permit::Permit;
 use crate::state::failure::Failure;
 use crate::vault::Vault;
-use crate::vault::views;
+use crate::vault::{making, views};
 
 impl From<InvalidFacts> for Failure {
     fn from(error: InvalidFacts) -> Self {
@@ -158,7 +158,10 @@ impl Vault {
             if credential.custody != Custody::External {
                 return Err(Failure::refused(
                     &format!("the value of {} is stored in this vault", id.name),
-                    "Rotate it. On the command line: `hearthkey credential rotate`.",
+                    &format!(
+                        "Rotate it. On the command line: `hearthkey credential rotate {} --env {} --from-file FILE`.",
+                        id.name, id.environment
+                    ),
                 ));
             }
             if let Some(location) = request.location {
@@ -197,6 +200,7 @@ impl Vault {
             credential.expires_at = ends.as_deref().map(parsed).transpose()?;
             entry = entry.with("expires_at", ends);
         }
+        let asks_for_schedule = request.rotation.is_some();
         if let Some(rotation) = request.rotation {
             credential.rotation = views::policy(&rotation)?;
             let text = serde_json::to_value(&rotation).unwrap_or_default();
@@ -206,6 +210,9 @@ impl Vault {
             .judge_change(caller, &before, &credential, shown)
             .await?;
         let mut warnings: Vec<String> = ended_already(&credential, now).into_iter().collect();
+        if asks_for_schedule && credential.rotation.automatic {
+            warnings.extend(self.cannot_rotate_itself(&credential)?);
+        }
         let is_raised = credential.tier == Tier::Critical && before.tier != Tier::Critical;
         let has_code = second_factor.is_some();
         let change = Change::record(entry).vault(VaultWrite::Describe(credential));
@@ -227,6 +234,23 @@ impl Vault {
             credential: views::credential(&self.credential(id)?, now),
             warnings,
         })
+    }
+
+    /// That a credential is scheduled to rotate by itself and cannot, if it cannot as things are.
+    pub(super) fn cannot_rotate_itself(
+        &self,
+        credential: &Credential,
+    ) -> Result<Option<String>, Failure> {
+        let made_here =
+            making::can_make(credential.kind) && credential.provenance.origin == Origin::Generated;
+        let bridge = self.bridge_of(&credential.id)?;
+        let can = made_here || bridge.is_some_and(|bridge| bridge.abilities.mint);
+        Ok((!can).then(|| {
+            format!(
+                "{} does not rotate by itself: no connected bridge can create a value of it. When it is due, that is a finding.",
+                credential.id.name
+            )
+        }))
     }
 
     /// Ends what tokens that were taken out had borrowed, and says which they were.
@@ -295,7 +319,7 @@ fn keeps_itself(name: &CredentialName) -> Failure {
         }
     };
     Failure::refused(
-        &format!("{name} is one of the home's own keys or certificates"),
+        &format!("the credential {name} is one of the home's own keys or certificates"),
         remedy,
     )
 }

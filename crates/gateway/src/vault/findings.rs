@@ -5,9 +5,13 @@ use crate::vault::reports::REPORTS_MAX;
 
 use hearthkey_api::{FindingList, FindingReport, FindingView, RightName};
 use hearthkey_core::audit::{Entry, Outcome};
-use hearthkey_core::credential::{Action, CredentialId, State, Tier, checked_text};
+use hearthkey_core::bridge::Bridge;
+use hearthkey_core::credential::{
+    Action, Credential, CredentialId, Custody, Origin, State, Tier, checked_text,
+};
 use hearthkey_core::finding::{Finding, FindingKind, RemedyAction, Severity};
 use hearthkey_core::posture::ending;
+use hearthkey_core::posture::next_value::NextValue;
 use hearthkey_core::role::Act;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::change::Change;
@@ -21,7 +25,7 @@ use crate::state::locked;
 use crate::vault::Vault;
 use crate::vault::credentials::{named, object};
 use crate::vault::guarding::tier_in;
-use crate::vault::views;
+use crate::vault::{making, views};
 
 fn remedy_action(action: &RemedyAction) -> hearthkey_api::RemedyAction {
     let keep = action.keep.iter().map(|(verb, filter)| RightName {
@@ -48,19 +52,48 @@ pub(crate) fn view(finding: &Finding, since: Option<Timestamp>) -> FindingView {
     }
 }
 
+/// Where a credential's next value comes from, as far as that is known without asking its bridge.
+fn next_value(known: &KnownCredential, bridges: &[Bridge]) -> NextValue {
+    let Credential {
+        id,
+        kind,
+        provenance,
+        ..
+    } = &known.credential;
+    let is_its =
+        |bridge: &&Bridge| bridge.name == id.name.bridge() && bridge.environment == id.environment;
+    let bridge = bridges.iter().find(is_its);
+    let asks = bridge.is_some_and(|bridge| bridge.authority.as_ref() != Some(&id.name));
+    let can_make = making::can_make(*kind);
+    if known.credential.custody != Custody::Vault {
+        NextValue::Elsewhere
+    } else if known.rotating.is_some() {
+        NextValue::UnderWay
+    } else if asks || can_make && provenance.origin == Origin::Generated {
+        NextValue::Here
+    } else if can_make {
+        NextValue::Either
+    } else {
+        NextValue::Issued
+    }
+}
+
 /// What is wrong with one credential by itself.
-fn of_credential(known: &KnownCredential, now: Timestamp) -> Vec<Finding> {
+fn of_credential(known: &KnownCredential, bridges: &[Bridge], now: Timestamp) -> Vec<Finding> {
     let id = &known.credential.id;
-    let rotate = format!(
-        "Rotate it. On the command line: `hearthkey credential rotate {} --env {}`.",
-        id.name, id.environment
-    );
+    let next = next_value(known, bridges);
+    let rotate = next.remedy(id, "");
     let mut findings = Vec::new();
     if known.credential.expires_at.is_some_and(|ends| ends <= now) {
         let finding = Finding::new(FindingKind::Expired, Severity::High, object(id), "");
         findings.push(finding.saying("It has expired, and is not given out.", rotate.clone()));
     }
-    findings.extend(ending::of_credential(id, known.credential.expires_at, now));
+    findings.extend(ending::of_credential(
+        id,
+        known.credential.expires_at,
+        next,
+        now,
+    ));
     if let Some(due) = views::due(known, now) {
         let finding = Finding::new(FindingKind::Due, Severity::Medium, object(id), "");
         findings.push(finding.saying(format!("It is due for rotation: {due}."), rotate));
@@ -83,7 +116,7 @@ fn of_shared(holders: &[CredentialId]) -> Option<Finding> {
     let finding = Finding::new(kind, severity, object(first), &names.join(" "));
     Some(finding.saying(
         format!("The same value is in {}.", names.join(", ")),
-        "Rotate all but one, so that each has its own.",
+        "Give each but one a value of its own: rotate them. On the command line: `hearthkey credential rotate NAME --env ENVIRONMENT --from-file FILE`.",
     ))
 }
 
@@ -155,8 +188,9 @@ impl Vault {
                 views.push(view(&finding, Some(since)));
             }
             views.extend(shared(registry, caller, None)?);
+            let bridges = registry.bridges()?;
             registry.each_active(|known| {
-                let found = of_credential(known, now);
+                let found = of_credential(known, &bridges, now);
                 views.extend(found.iter().map(|finding| view(finding, None)));
             })?;
             Ok(views)
@@ -200,14 +234,26 @@ impl Vault {
             && !locked(&self.reports).takes(reporter, now)
         {
             return Err(Failure::refused(
-                &format!("{reporter} has reported {REPORTS_MAX} findings within the hour"),
+                &format!(
+                    "the service {reporter} has reported {REPORTS_MAX} findings within the hour"
+                ),
                 "Review them, and fix the program that reports them. On the command line: `hearthkey check`.",
             ));
         }
         let finding = match (kind, &credential) {
+            (FindingKind::Leaked, Some(id)) if self.is_replaced(id, report.version)? => {
+                Finding::new(kind, Severity::High, object(id), &mark(&place)).saying(
+                    format!("Leaked, and replaced since: found in {place}: {what}."),
+                    "End the old value where it was issued if it is still valid there, and remove it from the place where it was found.",
+                )
+            }
             (FindingKind::Leaked, Some(id)) => Finding::new(kind, Severity::Critical, object(id), &mark(&place)).saying(
                 format!("Leaked: found in {place}: {what}."),
-                format!("Rotate it now, then remove it from there. On the command line: `hearthkey credential rotate {} --env {} --overlap 0s`.", id.name, id.environment),
+                format!(
+                    "Replace it now, then remove it from there. Its value ends at once, and what uses it stops until it has the new \
+                     one. {}",
+                    self.next_value_of(id)?.remedy(id, " --overlap 0s")
+                ),
             ),
             (FindingKind::Leaked, None) => Finding::new(kind, Severity::High, somewhere, &mark(&what)).saying(
                 format!("Possible secret found: {what}."),
@@ -233,6 +279,22 @@ impl Vault {
         Ok(view(&finding, Some(now)))
     }
 
+    /// Whether a version of a credential is not its current one any more.
+    fn is_replaced(&self, id: &CredentialId, version: Option<u32>) -> Result<bool, ReadError> {
+        let known = self.ctx.store().read(|registry| registry.credential(id))?;
+        let current = known.and_then(|known| known.current);
+        Ok(matches!((current, version), (Some((current, _)), Some(version)) if version < current))
+    }
+
+    /// Where a credential's next value comes from; one that is not known is entered.
+    fn next_value_of(&self, id: &CredentialId) -> Result<NextValue, ReadError> {
+        self.ctx.store().read(|registry| {
+            let bridges = registry.bridges()?;
+            let known = registry.credential(id)?;
+            Ok(known.map_or(NextValue::Issued, |known| next_value(&known, &bridges)))
+        })
+    }
+
     /// A person has seen to it.
     pub(crate) async fn resolve_finding(
         &self,
@@ -245,8 +307,14 @@ impl Vault {
         let noted = self.ctx.store().read(|registry| registry.findings())?;
         let Some((finding, _)) = noted.into_iter().find(|(finding, _)| finding.id == id) else {
             let id: String = id.chars().take(40).collect();
-            let mut failure = Failure::not_found("finding", &id);
-            failure.0.remedy = "Findings that are checked again each time end when their cause is fixed, or can be accepted until a day. On the command line: `hearthkey check`, with `--accept` to accept one.".into();
+            let mut failure = Failure::not_found("finding", &id)
+                .titled("This finding cannot be marked as resolved.");
+            failure.0.detail =
+                format!("No scan or import has reported a finding {id} that is still open.");
+            failure.0.remedy = format!(
+                "What the gateway finds by itself is checked again each time, and ends when its cause is fixed. To live with it, \
+                 accept it. On the command line: `hearthkey check --accept {id} --owner WHO --reason WHY`."
+            );
             return Err(failure);
         };
         let now = self.ctx.now();
@@ -277,7 +345,7 @@ impl Vault {
             }
             views.extend(shared(registry, caller, Some(id))?);
             if known.credential.state == State::Active {
-                let found = of_credential(known, now);
+                let found = of_credential(known, &registry.bridges()?, now);
                 views.extend(found.iter().map(|finding| view(finding, None)));
             }
             Ok(views)

@@ -42,8 +42,7 @@ const AT_BRIDGE: Duration = Duration::from_secs(300);
 /// When a lease is tried again whose bridge did not answer.
 const RETRY: Span = Span::minutes(1);
 /// What is left to do when the value itself was lent.
-const VALUE_LENT: &str =
-    "the value itself was given out and still works: rotate the credential to end it";
+const VALUE_LENT: &str = "this is the credential's own value, and it still works after the lease has ended: to end it, rotate the credential";
 
 /// Leases that end one after the other: those whose children one bridge ends, or those of an environment that have none.
 pub(super) type Row = (EnvironmentName, String);

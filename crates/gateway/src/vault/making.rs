@@ -40,7 +40,8 @@ pub(crate) async fn make(kind: Kind) -> Result<Secret, Failure> {
                     "the gateway cannot create a value of the kind {kind}: only its issuer can"
                 ),
                 "Have it issued, and enter its value. On the command line: `--from-file FILE` or `-`.",
-            ));
+            )
+            .titled("Only its issuer can create this value."));
         }
     };
     Secret::text(&text).map_err(|error| Failure::internal(&error))

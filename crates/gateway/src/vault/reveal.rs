@@ -133,7 +133,8 @@ impl Vault {
                 id.name
             ),
             "Give a reason. On the command line: `--reason WHY`, or `hearthkey credential run`, which gives it to one program only.",
-        ))
+        )
+        .titled("A reason is needed."))
     }
 
     /// The code that is shown for a critical value, if one is given out.

@@ -2056,7 +2056,7 @@ export interface components {
             opened_at: string;
             /** @description The key that waits for approval. */
             presented_key?: string | null;
-            /** @description `open`, `used`, `locked` or `closed`. */
+            /** @description `open`, `used`, `locked`, `closed` or `expired`. */
             state: string;
         };
         /** @description The clock. */
@@ -2410,6 +2410,11 @@ export interface components {
             kind: string;
             /** @description Where it was seen. */
             place: string;
+            /**
+             * Format: int32
+             * @description Which version of it, if that is known: one that was replaced already is not rotated again.
+             */
+            version?: number | null;
             /** @description What was seen, without the value. */
             what: string;
         };

@@ -117,7 +117,11 @@ impl Home {
                 object: format!("device:{}", device.id),
                 what: "Its key is waiting for approval.".into(),
                 why: "It cannot connect until its key is compared and approved.".into(),
-                remedy: format!("Compare its fingerprint with the one on the device, then approve it. On the command line: `hearthkey device approve {}`.", device.id),
+                remedy: format!(
+                    "Compare the SHA-256 of its key with the one that the device shows, then approve it. On the command line: \
+                     `hearthkey device show {0}`, then `hearthkey device approve {0} --key SHA256`.",
+                    device.id
+                ),
                 remedy_action: None,
             })
         });

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use hearthkey_api::code;
 use hearthkey_core::audit::Entry;
 use hearthkey_core::role::Act;
-use hearthkey_store::slots::{UnsealError, Way};
+use hearthkey_store::slots::{SlotKind, UnsealError, Way};
 use zeroize::Zeroizing;
 
 use crate::auth::caller::Caller;
@@ -15,7 +15,7 @@ use crate::auth::permit::Permit;
 use crate::auth::throttle::By;
 use crate::process::run::{Process, RunError, RunEvent};
 use crate::state::clock::machine_time;
-use crate::state::failure::Failure;
+use crate::state::failure::{Failure, sentence};
 use crate::state::locked;
 
 impl Process {
@@ -49,7 +49,7 @@ impl Process {
         opened.map_err(|error| match error {
             RunError::Unseal(error) => {
                 tracing::warn!(actor = actor.name, "an attempt to unseal failed");
-                Failure::refused(&error, "Try again with other words.")
+                self.not_opened(&error)
             }
             error @ RunError::Moved(_) => Failure::refused(
                 &error,
@@ -110,6 +110,23 @@ fn guessed_too_often() -> Failure {
         "Words that open nothing were tried too often by this user, or from this network.",
         "Wait five minutes. Other users of this machine are not held up by it.",
     )
+}
+
+impl Process {
+    /// Why words did not open the home, and what does.
+    fn not_opened(&self, error: &UnsealError) -> Failure {
+        let asks = self.slots.kinds().contains(&SlotKind::Passphrase);
+        let text = error.to_string();
+        let (why, other) = text.split_once(". ").unwrap_or((&text, ""));
+        let remedy = match (error, asks) {
+            (UnsealError::NoFit, true) => "Try another passphrase, or the recovery code.".to_owned(),
+            (UnsealError::NoFit, false) => {
+                "This home has no passphrase. Enter its recovery code, or restart the gateway: its key file opens it.".to_owned()
+            }
+            _ => sentence(&other),
+        };
+        Failure::refused(&why, &remedy).titled("The gateway stays sealed.")
+    }
 }
 
 /// Why a home is not sealed now.

@@ -6,6 +6,7 @@ use hearthkey_core::credential::{
     Action, CredentialId, Custody, Origin, State, Tier, VersionState, checked_text,
 };
 use hearthkey_core::finding::FindingKind;
+use hearthkey_core::posture::next_value::NextValue;
 use hearthkey_core::role::Act;
 use hearthkey_core::rotation::{Next, OVERLAP_MAX, Rotation, Step};
 use hearthkey_core::secret::Secret;
@@ -176,7 +177,11 @@ impl Vault {
                 "a new value for {} cannot be created: no connected bridge can do it",
                 credential.id.name
             ),
-            "Have a new one issued and enter it, let the gateway generate one, or connect the bridge. On the command line: `--from-file FILE` or `-`, `--generate`, or `hearthkey bridge connect`.",
+            &match making::can_make(credential.kind) {
+                true => NextValue::Either,
+                false => NextValue::Issued,
+            }
+            .remedy(&credential.id, ""),
         ))
     }
 
@@ -201,20 +206,25 @@ impl Vault {
             Entry::new(now, actor, "rotation.hasten", object(id))
                 .with("deadline", running.deadline.map(|at| at.to_string()))
         } else {
+            let place = format!("{} --env {}", id.name, id.environment);
             let remedy = match step {
-                Step::Switch => {
-                    "End the old value now, or roll back. On the command line: `--overlap 0s`, or `hearthkey credential rollback`."
-                }
-                _ => {
-                    "Wait until it has ended, or roll back. On the command line: `hearthkey credential show`, `hearthkey credential rollback`."
-                }
+                Step::Switch => format!(
+                    "End the old value now, or roll back to it. On the command line: `hearthkey credential rotate {place} --overlap \
+                     0s`, or `hearthkey credential rollback {place}`."
+                ),
+                _ => format!(
+                    "Wait until it has ended, or roll back. On the command line: `hearthkey credential show {place}`, `hearthkey \
+                     credential rollback {place}`."
+                ),
             };
-            let why = format!(
-                "a rotation of {} is in progress: its next step is {}",
-                id.name,
-                step.as_str()
-            );
-            return Err(Failure::refused(&why, remedy));
+            let now = match step {
+                Step::Mint => "a new value is being created",
+                Step::Verify => "the new value is being tested",
+                Step::Switch => "both values are valid, until what uses it has the new one",
+                _ => "a value is being ended",
+            };
+            let why = format!("a rotation of {} is in progress: {now}", id.name);
+            return Err(Failure::refused(&why, &remedy));
         };
         let write = VaultWrite::Rotate(step, running.clone());
         self.ctx.commit(Change::record(entry).vault(write)).await?;

@@ -33,13 +33,13 @@ impl Vault {
         };
         if rotation.step != Step::Switch {
             let why = format!(
-                "the rotation of {} is at the step {}",
+                "the rotation of {} is at the step {}, and its new value is not given out",
                 id.name,
                 rotation.step.as_str()
             );
             return Err(Failure::refused(
                 &why,
-                "Confirm at the step switch, when the new value is given out.",
+                "Confirm it while both values are valid.",
             ));
         }
         if !rotation.dependents.iter().any(|known| known == dependent) {

@@ -57,7 +57,7 @@ impl Vault {
         if step == Step::Mint && rotation.asked && self.replaces_in_place(id)? {
             return Err(Failure::refused(
                 &format!("the bridge is replacing the value of {}", id.name),
-                "Wait until it has, or enter another value. On the command line: `hearthkey credential rotate --from-file FILE`.",
+                "Wait until it has, or enter another value. On the command line: `hearthkey credential rotate NAME --from-file FILE`.",
             ));
         }
         if !caller

@@ -10,6 +10,7 @@ fn leak(credential: Option<&str>) -> FindingReport {
     FindingReport {
         kind: "leaked".into(),
         credential: credential.map(str::to_owned),
+        version: None,
         place: "/srv/notes.txt".into(),
         what: "line 3".into(),
     }
@@ -252,4 +253,49 @@ async fn the_worst_findings_come_first() {
     let findings = home.vault.findings(&HERE).unwrap().findings;
     let severities: Vec<&str> = findings.iter().map(|one| one.severity.as_str()).collect();
     assert_eq!(severities, ["critical", "high", "medium"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_value_that_is_found_is_not_rotated_again() {
+    let home = TestHome::new().await;
+    home.add(asked("hue/key")).await;
+    home.renew("hue/key", "a new value").await;
+    home.wait(Span::hours(24));
+    home.drive("hue/key").await;
+    let seen = |version| FindingReport {
+        version: Some(version),
+        ..leak(Some("lab/hue/key"))
+    };
+    let old = home.vault.report_finding(&HERE, seen(1)).await.unwrap();
+    assert_eq!(old.severity, "high");
+    assert!(!old.remedy.contains("rotate"), "{}", old.remedy);
+    let new = home.vault.report_finding(&HERE, seen(2)).await.unwrap();
+    assert_eq!(new.severity, "critical");
+    // The value was entered: the bare command would be refused.
+    let command = "`hearthkey credential rotate hue/key --env lab --from-file FILE --overlap 0s`";
+    assert!(new.remedy.contains(command), "{}", new.remedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_nothing_can_follow_by_itself_is_said_to_be_so() {
+    let home = TestHome::new().await;
+    home.add(asked("hue/key")).await;
+    home.add(generated("hue/made")).await;
+    let automatic = || hearthkey_api::CredentialChange {
+        rotation: Some(hearthkey_api::RotationPolicyView {
+            automatic: true,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let id = |name: &str| home.vault.credential_named(&format!("lab/{name}")).unwrap();
+    let (entered, made) = (id("hue/key"), id("hue/made"));
+    let changed = home.vault.describe_credential(&HERE, &entered, automatic());
+    let warnings = changed.await.unwrap().warnings;
+    assert!(
+        warnings[0].contains("does not rotate by itself"),
+        "{warnings:?}"
+    );
+    let changed = home.vault.describe_credential(&HERE, &made, automatic());
+    assert!(changed.await.unwrap().warnings.is_empty());
 }
