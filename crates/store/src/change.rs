@@ -159,6 +159,8 @@ pub enum Write {
     Authority(String, Vec<u8>),
     /// Forgets a server certificate and destroys its key.
     ForgetServer(&'static str),
+    /// Lets the CRL numbers of every CA go on so far ahead.
+    CrlNumbersAhead(u32),
     /// Counts a CRL number up.
     CrlNumber(String),
     /// Adds a version of a secret.

@@ -110,7 +110,10 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         | Write::CloseClaims(..)
         | Write::CloseClaim(..)
         | Write::ForgetClaims(..) => apply_to_claim(tx, write)?,
-        Write::Authority(..) | Write::ForgetServer(..) | Write::CrlNumber(..) => {
+        Write::Authority(..)
+        | Write::ForgetServer(..)
+        | Write::CrlNumber(..)
+        | Write::CrlNumbersAhead(..) => {
             apply_to_authority(tx, write)?;
         }
         Write::Certificate(..)
@@ -137,6 +140,10 @@ fn apply_to_authority(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyEr
             ] {
                 tx.prepare_cached(sql)?.execute([name])?;
             }
+        }
+        Write::CrlNumbersAhead(numbers) => {
+            tx.prepare_cached("UPDATE authority SET crl_number = crl_number + ?1")?
+                .execute([numbers])?;
         }
         Write::CrlNumber(name) => one(tx
             .prepare_cached("UPDATE authority SET crl_number = crl_number + 1 WHERE name = ?1")?

@@ -19,11 +19,18 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::RotationHeld => "Two values are valid until somebody decides.",
         FindingKind::Leftover => "A value that should be gone may still be accepted.",
         FindingKind::NotTold => "Its users may continue with a value that ends.",
-        FindingKind::KeyFile => "Anyone who can read the disk or a backup can unlock the home.",
+        FindingKind::KeyFile => "Anyone who can read the disk can unlock the home.",
         FindingKind::NotAnchored => {
             "If an older database had been put back, it would not have been detected."
         }
-        FindingKind::NoBackup => "If the SD card fails, every device must be enrolled again.",
+        FindingKind::BackupMissing => "If the SD card fails, every device must be enrolled again.",
+        FindingKind::BackupFailed => {
+            "What changed since the last backup is lost if the SD card fails."
+        }
+        FindingKind::BackupOld => "What was issued and revoked since then is in no backup.",
+        FindingKind::Restored => {
+            "What was revoked after the backup may come in again, and what renewed after it is refused."
+        }
         FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
         FindingKind::Expiring => "A device that does not renew loses its connection.",
         FindingKind::NeverUsed => "A permission that is not used only helps an attacker.",
