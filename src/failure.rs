@@ -38,6 +38,10 @@ pub mod code {
     pub const NO_WORDS: &str = "no_words";
     /// The home could not be made.
     pub const INIT: &str = "init_failed";
+    /// A backup does not verify.
+    pub const BACKUP: &str = "backup_unfit";
+    /// The home could not be restored.
+    pub const RESTORE: &str = "restore_failed";
     /// The gateway could not start, or could not go on.
     pub const RUN: &str = "run_failed";
     /// A secret value is not fit for what it is to be used for.

@@ -1,12 +1,13 @@
 //! `hearthkey`: the gateway and the operator's command line.
 //!
 //! This package parses, calls and prints. What may happen is decided in the gateway; apart from
-//! `init`, `run`, the offline `log verify` and the manual, every command is a call to a running gateway over
-//! the Unix socket in its data directory. Standard output carries the answer and nothing else: with
+//! `init`, `run`, `restore`, the offline `log verify` and `backup verify FILE`, and the manual, every command is a call to a
+//! running gateway over the Unix socket in its data directory. Standard output carries the answer and nothing else: with
 //! `--json` exactly one JSON value, errors included. Exit codes: 0 done, 1 refused or failed, 2 usage,
 //! 3 a scan found something; `credential run` ends as its command did, or with 126 or 127 if there is none to run.
 
 mod audience;
+mod backup;
 mod bridge;
 mod check;
 mod claim;
@@ -36,6 +37,7 @@ mod output;
 mod person;
 mod profile;
 mod progress;
+mod restore;
 mod run;
 mod seal;
 mod second_factor;
@@ -96,6 +98,12 @@ enum Command {
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
+    /// Backups: make, verify, list, schedule.
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Make a home again out of a backup, on a machine without one, with the recovery code from the terminal or
+    /// HEARTHKEY_RECOVERY_CODE.
+    Restore(restore::Restore),
     /// The gateway's clock.
     #[command(subcommand)]
     Clock(clock::Clock),
@@ -159,7 +167,7 @@ where
 /// Refuses to leave a flag unheeded: what makes or runs a home does so on this machine. A variable of the environment
 /// is for other commands, and stays.
 fn refuse_another_gateway(matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-    let Some((name @ ("init" | "run"), given)) = matches.subcommand() else {
+    let Some((name @ ("init" | "run" | "restore"), given)) = matches.subcommand() else {
         return Ok(());
     };
     let typed = |id: &&str| given.value_source(id) == Some(ValueSource::CommandLine);
@@ -208,6 +216,8 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Status => status::show(context).await,
             Command::Seal => seal::seal(context).await,
             Command::Unseal => seal::unseal(context).await,
+            Command::Backup(command) => command.obey(context).await,
+            Command::Restore(restore) => restore.obey(context).await,
             Command::Clock(command) => command.obey(context).await,
             Command::Device(command) => command.obey(context).await,
             Command::Profile(command) => command.obey(context).await,
@@ -276,6 +286,15 @@ mod tests {
             "seal",
             "unseal",
             "clock confirm",
+            "backup create --to /mnt/usb --json",
+            "backup create --person anna",
+            "backup verify hearthkey-attic-20260131T120000Z.age",
+            "backup verify --latest",
+            "backup list",
+            "backup set --to /mnt/usb --keep 30 --every weekly --recipient age1x --recipient age1y",
+            "backup set --no-recipients",
+            "backup kit-check",
+            "restore a.age --journal revocations.journal --data-dir /d",
             "device claim lamp --profile generic --environment home --owner anna --purpose light --lifetime 15m --json",
             "device list --json",
             "device show lamp",
@@ -382,6 +401,10 @@ mod tests {
             "run --mqtt 0.0.0.0:8883 --host https://gateway/",
             "run --mqtt 0.0.0.0:8883 --host gateway --host ::",
             "trust install --fingerprint abc",
+            "backup verify",
+            "backup verify a.age --latest",
+            "restore",
+            "restore a.age --gateway https://h:8443",
             "completions tcsh",
             "device claim lamp --profile generic",
             "device revoke lamp",

@@ -8,10 +8,12 @@ use crate::failure::{Failure, code};
 
 /// Where a passphrase may be put for programs that have no terminal.
 pub const VARIABLE: &str = "HEARTHKEY_PASSPHRASE";
+/// Where a recovery code may be put for programs that have no terminal.
+pub const CODE_VARIABLE: &str = "HEARTHKEY_RECOVERY_CODE";
 
 /// The words in the environment, if there are any.
 pub fn in_environment() -> Result<Option<Zeroizing<String>>, Failure> {
-    from_value(std::env::var_os(VARIABLE))
+    from_value(VARIABLE, std::env::var_os(VARIABLE))
 }
 
 /// The words that open the home: from the environment, otherwise asked for. A home without a passphrase has its recovery code
@@ -19,10 +21,19 @@ pub fn in_environment() -> Result<Option<Zeroizing<String>>, Failure> {
 pub fn ask(has_passphrase: bool) -> Result<Zeroizing<String>, Failure> {
     match in_environment()? {
         Some(words) => Ok(words),
-        None if has_passphrase => given(prompt("Passphrase or recovery code: ")?),
+        None if has_passphrase => given(prompt(VARIABLE, "Passphrase or recovery code: ")?),
         None => given(prompt(
+            VARIABLE,
             "This home has no passphrase: restart the gateway, or enter its recovery code.\nRecovery code: ",
         )?),
+    }
+}
+
+/// The recovery code: from the environment, otherwise asked for. It is not shown while it is typed.
+pub fn recovery_code() -> Result<Zeroizing<String>, Failure> {
+    match from_value(CODE_VARIABLE, std::env::var_os(CODE_VARIABLE))? {
+        Some(code) => Ok(code),
+        None => given(prompt(CODE_VARIABLE, "Recovery code: ")?),
     }
 }
 
@@ -31,33 +42,46 @@ pub fn choose() -> Result<Zeroizing<String>, Failure> {
     if let Some(words) = in_environment()? {
         return Ok(words);
     }
-    let words = given(prompt("New passphrase: ")?)?;
-    let again = prompt("Repeat: ")?;
+    let words = given(prompt(VARIABLE, "New passphrase: ")?)?;
+    let again = prompt(VARIABLE, "Repeat: ")?;
     agreed(words, &again)
 }
 
-fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
+fn prompt(variable: &str, text: &str) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(text)
         .map(Zeroizing::new)
         .map_err(|error| {
             Failure::local(
                 code::NO_WORDS,
-                "A passphrase is needed.",
+                needed(variable),
                 format!("There is no terminal to prompt on: {error}."),
-                &format!("Run the command in a terminal, or set {VARIABLE}."),
+                &format!("Run the command in a terminal, or set {variable}."),
             )
         })
 }
 
-fn from_value(value: Option<OsString>) -> Result<Option<Zeroizing<String>>, Failure> {
+fn needed(variable: &str) -> &'static str {
+    match variable {
+        CODE_VARIABLE => "The recovery code is needed.",
+        _ => "A passphrase is needed.",
+    }
+}
+
+fn from_value(
+    variable: &str,
+    value: Option<OsString>,
+) -> Result<Option<Zeroizing<String>>, Failure> {
     match value.map(OsString::into_string) {
         None => Ok(None),
         Some(Ok(text)) if text.is_empty() => Ok(None),
         Some(Ok(text)) => Ok(Some(Zeroizing::new(text))),
         Some(Err(_)) => Err(Failure::local(
             code::NO_WORDS,
-            "The passphrase cannot be read.",
-            format!("{VARIABLE} is not valid UTF-8."),
+            match variable {
+                CODE_VARIABLE => "The recovery code cannot be read.",
+                _ => "The passphrase cannot be read.",
+            },
+            format!("{variable} is not valid UTF-8."),
             "Set it again, in UTF-8.",
         )),
     }
@@ -67,9 +91,9 @@ fn given(words: Zeroizing<String>) -> Result<Zeroizing<String>, Failure> {
     if words.is_empty() {
         return Err(Failure::local(
             code::NO_WORDS,
-            "A passphrase is needed.",
-            "Nothing was typed.".to_owned(),
-            "Run the command again and type the passphrase.",
+            "Nothing was typed.",
+            "It is needed to go on.".to_owned(),
+            "Run the command again and type it.",
         ));
     }
     Ok(words)
@@ -95,20 +119,20 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_as_good_as_none() {
-        assert!(from_value(Some("".into())).unwrap().is_none());
-        assert!(from_value(None).unwrap().is_none());
+        assert!(from_value(VARIABLE, Some("".into())).unwrap().is_none());
+        assert!(from_value(VARIABLE, None).unwrap().is_none());
     }
 
     #[test]
     fn the_variable_is_taken_with_its_spaces() {
-        let words = from_value(Some(" a b ".into())).unwrap().unwrap();
+        let words = from_value(VARIABLE, Some(" a b ".into())).unwrap().unwrap();
         assert_eq!(words.as_str(), " a b ");
     }
 
     #[test]
     fn a_variable_that_is_not_text_is_refused_without_being_shown() {
         let value = OsString::from_vec(b"hunter2\xff".to_vec());
-        let Err(Failure::Told { problem, .. }) = from_value(Some(value)) else {
+        let Err(Failure::Told { problem, .. }) = from_value(VARIABLE, Some(value)) else {
             panic!("it was taken");
         };
         assert_eq!(

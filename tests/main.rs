@@ -7,6 +7,7 @@ mod aftermath;
 mod alerts;
 mod authority;
 mod away;
+mod backup;
 mod beside;
 mod bridge;
 #[path = "../crates/bridges/tests/stories/broker.rs"]
@@ -70,6 +71,7 @@ mod proof;
 mod provenance;
 mod race;
 mod renew;
+mod restore;
 mod revoke;
 mod rfc6962;
 mod rig;

@@ -349,7 +349,10 @@ async fn what_outlives_a_token_is_for_people_to_judge() {
     // A token of the whole home is told of how that is kept.
     let found = away.does(&["check"]).await;
     let found = found.as_array().unwrap();
-    let backup = found.iter().find(|f| f["kind"] == "no-backup").unwrap();
+    let backup = found
+        .iter()
+        .find(|f| f["kind"] == "backup-missing")
+        .unwrap();
     let backup = backup["id"].as_str().unwrap().to_owned();
     for args in [
         &["device", "approve", "hub", "--key", &key][..],

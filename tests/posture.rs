@@ -14,7 +14,7 @@ pub async fn of_inventory(rig: &Rig) -> Value {
     let list = found.as_array_mut().unwrap();
     list.retain(|finding| {
         let kind = finding["kind"].as_str().unwrap();
-        !["key-file", "no-backup"].contains(&kind)
+        !["backup-missing", "key-file"].contains(&kind)
     });
     // As a service would be told of it.
     for finding in list {
@@ -42,7 +42,7 @@ async fn a_new_home_is_told_what_is_not_as_it_should_be_and_why() {
     let mut rig = Rig::new().await;
     rig.start().await;
     let found = check(&rig, &[]).await;
-    assert_eq!(kinds(&found), ["key-file", "no-backup"]);
+    assert_eq!(kinds(&found), ["backup-missing", "key-file"]);
     for finding in found.as_array().unwrap() {
         for part in ["what", "why", "remedy"] {
             assert!(
@@ -65,7 +65,7 @@ async fn a_finding_is_accepted_by_somebody_for_a_reason_until_a_day_and_reopened
     rig.start().await;
     let found = check(&rig, &[]).await;
     let list = found.as_array().unwrap();
-    let backup = list.iter().find(|f| f["kind"] == "no-backup").unwrap();
+    let backup = list.iter().find(|f| f["kind"] == "backup-missing").unwrap();
     let id = backup["id"].as_str().unwrap().to_owned();
     let accept = [
         "--accept",
@@ -162,7 +162,10 @@ async fn a_large_home_is_judged_beside_the_requests_and_whoever_waits_is_told_wh
     rig.stop().await;
     fill(&rig, 1_000).await;
     rig.start().await;
-    assert_eq!(kinds(&check(&rig, &[]).await), ["key-file", "no-backup"]);
+    assert_eq!(
+        kinds(&check(&rig, &[]).await),
+        ["backup-missing", "key-file"]
+    );
     let client = rig.client();
     let now: Events = client.get("/api/v1/events").await.unwrap();
     // A profile that allows weaker keys than the home's own: known to the next look, not to this one.
@@ -184,7 +187,7 @@ async fn a_large_home_is_judged_beside_the_requests_and_whoever_waits_is_told_wh
     let found = check(&rig, &[]).await;
     assert_eq!(
         kinds(&found),
-        ["key-file", "no-backup", "weak-algorithm"],
+        ["backup-missing", "key-file", "weak-algorithm"],
         "{found}"
     );
 }

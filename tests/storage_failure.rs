@@ -51,6 +51,11 @@ impl SmallDisk {
         Rig::at(tempfile::tempdir().unwrap(), self.root.join("home"), None).await
     }
 
+    /// A directory on this disk, which is not made yet.
+    pub fn place(&self) -> PathBuf {
+        self.root.join("place")
+    }
+
     /// Fills the disk to its last byte.
     pub fn fill(&self) {
         let mut ballast = fs::File::options()

@@ -266,7 +266,7 @@ const FLOORS: [&[&str]; 5] = [
     &["state"],
     &["trust", "auth"],
     &[
-        "audit", "devices", "vault", "tokens", "bulk", "people", "posture",
+        "audit", "backups", "devices", "vault", "tokens", "bulk", "people", "posture",
     ],
     &["home"],
     &["mqtt", "http"],

@@ -23,6 +23,8 @@ use crate::{Problem, SOCKET_FILE, code};
 const ANSWER_MAX_BYTES: usize = 80 * 1024 * 1024;
 /// How long an answer may take. Unsealing with a passphrase takes about a tenth of a second.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one may take that waits for a whole copy of the home.
+const LONG_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// Why a call did not bring what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,7 @@ pub enum CallError {
 #[derive(Debug, Clone)]
 pub struct Client {
     way: Way,
+    patience: Duration,
 }
 
 /// How the gateway is reached.
@@ -83,14 +86,14 @@ struct Answer {
 impl Client {
     /// The client of the gateway that runs on a data directory.
     pub fn new(data_dir: &Path) -> Self {
-        let way = Way::Socket(data_dir.join(SOCKET_FILE));
-        Self { way }
+        Self::by(Way::Socket(data_dir.join(SOCKET_FILE)))
     }
 
     /// The client of a gateway on the network, without a token: for what everybody may ask.
     pub fn remote(url: &str, root: &str) -> Result<Self, RemoteError> {
-        let way = Way::Network(Arc::new(Remote::new(url, root, None)?));
-        Ok(Self { way })
+        Ok(Self::by(Way::Network(Arc::new(Remote::new(
+            url, root, None,
+        )?))))
     }
 
     /// The client of the gateway that a token is for, at another URL if one is given. A token that is bound to a
@@ -100,8 +103,23 @@ impl Client {
         url: Option<&str>,
         identity: Option<&Identity>,
     ) -> Result<Self, RemoteError> {
-        let way = Way::Network(Arc::new(Remote::of_token(file, url, identity)?));
-        Ok(Self { way })
+        let remote = Remote::of_token(file, url, identity)?;
+        Ok(Self::by(Way::Network(Arc::new(remote))))
+    }
+
+    fn by(way: Way) -> Self {
+        Self {
+            way,
+            patience: TIMEOUT,
+        }
+    }
+
+    /// The same client, for what waits for a whole copy of the home.
+    pub fn patient(self) -> Self {
+        Self {
+            patience: LONG_TIMEOUT,
+            ..self
+        }
     }
 
     /// Whether it asks over the network.
@@ -130,7 +148,7 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, CallError> {
-        tokio::time::timeout(TIMEOUT, self.exchange(method, path, body))
+        tokio::time::timeout(self.patience, self.exchange(method, path, body))
             .await
             .map_err(|_| CallError::TimedOut)?
     }

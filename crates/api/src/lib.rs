@@ -4,6 +4,7 @@
 //! neither, so that a client of a gateway needs nothing else. Times are RFC 3339 in UTC,
 //! fingerprints and serial numbers are lower-case hexadecimal digits.
 
+mod backup;
 mod bridge;
 mod bulk;
 mod check;
@@ -26,6 +27,10 @@ mod token;
 mod token_file;
 mod trust;
 
+pub use backup::{
+    BackupList, BackupMade, BackupPlanRequest, BackupPlanView, BackupPlanned, BackupRequest,
+    BackupVerified, BackupView, KitCheckRequest, KitChecked, KitOpens,
+};
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
 };

@@ -23,6 +23,8 @@ pub mod code {
     pub const READ_ONLY: &str = "read_only";
     /// A stored value cannot be decrypted: it was moved or altered.
     pub const UNOPENED: &str = "unopened";
+    /// A backup could not be made or read.
+    pub const BACKUP: &str = "backup_failed";
     /// A bridge failed.
     pub const BRIDGE: &str = "bridge_failed";
     /// The request names another host: it is not for this gateway.

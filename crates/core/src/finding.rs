@@ -36,8 +36,14 @@ words! {
         KeyFile = "key-file",
         /// The log's newest checkpoint was not found outside the database.
         NotAnchored = "not-anchored",
-        /// No backup is known.
-        NoBackup = "no-backup",
+        /// There is no backup, and no place for one.
+        BackupMissing = "backup-missing",
+        /// The newest attempt at a backup failed.
+        BackupFailed = "backup-failed",
+        /// The newest backup is old.
+        BackupOld = "backup-old",
+        /// The home was restored from a backup.
+        Restored = "restored",
         /// A CA ends soon.
         CaLife = "ca-life",
         /// Devices that should have renewed.

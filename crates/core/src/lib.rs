@@ -19,12 +19,14 @@
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | who is a person, and what may they do? | [`person`], [`role`], [`mandate_change`] |
+//! | where do backups go, what do they hold, and when is the next due? | [`backup`] |
 //! | what does the device get? | [`rejection`] |
 //! | is the gateway's clock to be believed? | [`trusted_time`] |
 
 pub mod access;
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod bearer;
 pub mod bound;
 pub mod bridge;

@@ -5,6 +5,7 @@
 //! own, and the rest is counted.
 
 pub mod authority;
+pub mod backups;
 pub mod ending;
 mod many;
 pub mod next_value;
@@ -20,11 +21,12 @@ use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 
 use authority::CaLife;
+use backups::{Backups, Restored};
 use many::AboutMany;
 pub use many::{EACH_MAX, Each, NAMED_MAX, Named};
 use restart::Disk;
 pub use why::why;
-use witness::{Anchor, Backups, JournalGaps, JournalOpened};
+use witness::{Anchor, JournalGaps, JournalOpened};
 
 /// A device that has never been seen so long after it was enrolled is nobody's.
 pub const NEVER_SEEN: Span = Span::days(30);
@@ -59,6 +61,8 @@ pub struct Facts {
     pub clock_doubted_since: Option<Timestamp>,
     /// What is known of backups.
     pub backups: Backups,
+    /// How the home was restored, if it was.
+    pub restored: Option<Restored>,
     /// What is wrong with the log, as the gateway found when it verified it.
     pub log_problem: Option<String>,
     /// What is weaker than what the home issues.
@@ -168,7 +172,13 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let unusable = &facts.unusable_unlock_files;
     findings.extend(restart::of_unlock_files(unusable, &object));
     findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
-    findings.extend(witness::of_backups(facts.backups, &object, now));
+    findings.extend(backups::of_backups(&facts.backups, &object, now));
+    findings.extend(
+        facts
+            .restored
+            .as_ref()
+            .map(|restored| restored.finding(&object)),
+    );
     findings
 }
 
@@ -260,6 +270,7 @@ mod tests {
             backups: Backups {
                 made_at: Some(Timestamp::from_s(0)),
                 tried_at: Some(Timestamp::from_s(0)),
+                ..Backups::default()
             },
             authorities: vec![CaLife {
                 name: "root".into(),
@@ -324,7 +335,7 @@ mod tests {
                     backups: Backups::default(),
                     ..calm()
                 },
-                FindingKind::NoBackup,
+                FindingKind::BackupMissing,
             ),
             (
                 Facts {
@@ -374,6 +385,18 @@ mod tests {
         ] {
             assert_eq!(kinds(&facts), [kind]);
         }
+    }
+
+    #[test]
+    fn a_restored_home_is_found_to_be_one() {
+        let at = Timestamp::from_s(2);
+        let restored = Some(Restored {
+            at,
+            backup_at: at,
+            journal_to: None,
+        });
+        let facts = Facts { restored, ..calm() };
+        assert_eq!(kinds(&facts), [FindingKind::Restored]);
     }
 
     #[test]

@@ -38,6 +38,10 @@ words! {
         HomeSeal = "home.seal",
         /// Believe the machine's clock.
         ClockConfirm = "clock.confirm",
+        /// See backups, and verify them.
+        BackupRead = "backup.read",
+        /// Make backups, say where they go, and check the recovery code.
+        BackupChange = "backup.change",
         /// See devices, their rights and their sessions.
         DeviceRead = "device.read",
         /// Open a claim.
@@ -118,10 +122,12 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
 /// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 28] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
     row(Act::ClockConfirm,     *b"xx--", *b"-p"),
+    row(Act::BackupRead,       *b"xx-x", *b"--"),
+    row(Act::BackupChange,     *b"x---", *b"-2"),
     row(Act::DeviceRead,       *b"xxxx", *b"e-"),
     row(Act::DeviceClaim,      *b"xxx-", *b"e-"),
     row(Act::DeviceApprove,    *b"xx--", *b"ep"),
@@ -205,6 +211,7 @@ mod tests {
                 "home.read",
                 "home.seal",
                 "clock.confirm",
+                "backup.read",
                 "device.read",
                 "device.claim",
                 "device.approve",
@@ -246,6 +253,7 @@ mod tests {
             Role::Auditor,
             &[
                 "home.read",
+                "backup.read",
                 "device.read",
                 "credential.read",
                 "bridge.read",
@@ -286,6 +294,7 @@ mod tests {
         assert_eq!(
             fresh,
             [
+                "backup.change",
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",

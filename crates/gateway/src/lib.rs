@@ -9,7 +9,7 @@
 //! | assembles and runs | [`process`] |
 //! | parses, asks one use case, answers | [`http`], [`mqtt`] |
 //! | the areas of an unsealed home together | [`home`] |
-//! | use cases | [`posture`], [`people`], [`bulk`], [`tokens`], [`vault`], [`devices`], [`audit`] |
+//! | use cases | [`posture`], [`people`], [`bulk`], [`tokens`], [`vault`], [`devices`], [`backups`], [`audit`] |
 //! | what use cases rest on | [`auth`], [`trust`] |
 //! | what all share | [`state`] |
 //!
@@ -17,6 +17,7 @@
 
 mod audit;
 mod auth;
+mod backups;
 mod bulk;
 mod devices;
 mod home;
@@ -40,6 +41,7 @@ pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;
 pub use process::init::{InitError, InitSlot, Initialized, init};
+pub use process::restore::{RestoreError, Restored, restore, verify_backup};
 pub use process::run::{RunConfig, RunError, RunEvent, run};
 
 /// Checks an export of the audit log against its checkpoint with nothing but the public key.

@@ -95,6 +95,19 @@ impl CaCertificate {
         })
     }
 
+    /// Whether this CA has signed a certificate: ECDSA over P-256 with SHA-256, as all its signatures, under its name
+    /// (RFC 5280 §6.1.3). Neither the times nor the extensions of the certificate are judged.
+    pub fn has_signed(&self, der: &[u8]) -> bool {
+        let Ok((_, x509)) = X509Certificate::from_der(der) else {
+            return false;
+        };
+        let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1;
+        let key = aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, &self.public_key);
+        let signed = x509.tbs_certificate.as_ref();
+        let signature = &x509.signature_value.data;
+        x509.issuer().to_string() == self.name && key.verify(signed, signature).is_ok()
+    }
+
     /// The certificate in PEM.
     pub fn pem(&self) -> String {
         crate::pem_block::pem(&self.der)

@@ -165,6 +165,8 @@ pub enum Write {
     ForgetAuthority(String),
     /// Forgets a server certificate and destroys its key.
     ForgetServer(&'static str),
+    /// Lets the CRL numbers of every CA go on so far ahead.
+    CrlNumbersAhead(u32),
     /// Counts a CRL number up.
     CrlNumber(String),
     /// Adds a version of a secret.

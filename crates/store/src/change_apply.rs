@@ -115,7 +115,8 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         | Write::DestroyAuthorityKey(..)
         | Write::ForgetAuthority(..)
         | Write::ForgetServer(..)
-        | Write::CrlNumber(..) => apply_to_authority(tx, write)?,
+        | Write::CrlNumber(..)
+        | Write::CrlNumbersAhead(..) => apply_to_authority(tx, write)?,
         Write::Certificate(..)
         | Write::CertificateState(..)
         | Write::RevokeCertificates(..)
@@ -158,6 +159,10 @@ fn apply_to_authority(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyEr
             ] {
                 tx.prepare_cached(sql)?.execute([name])?;
             }
+        }
+        Write::CrlNumbersAhead(numbers) => {
+            tx.prepare_cached("UPDATE authority SET crl_number = crl_number + ?1")?
+                .execute([numbers])?;
         }
         Write::CrlNumber(name) => one(tx
             .prepare_cached("UPDATE authority SET crl_number = crl_number + 1 WHERE name = ?1")?

@@ -75,6 +75,25 @@ pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Resul
     Ok(connection)
 }
 
+/// Opens a copy of the database that nobody else has open, to be written into. What is lost in a crash is the copy alone, so
+/// nothing waits for the disk.
+pub(crate) fn open_copy(path: &Path, key: &DerivedKey) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    set_key(&connection, key)?;
+    connection.pragma_update(None, "cipher_log_level", "NONE")?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    Ok(connection)
+}
+
+/// Checks that tables and indexes agree (`PRAGMA integrity_check`), beyond what [`integrity`] sees of the pages. The first
+/// thing that is wrong, if anything is.
+pub(crate) fn disagreement(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "PRAGMA integrity_check(1)";
+    let answer = connection.query_row(sql, [], |row| row.get::<_, String>(0))?;
+    Ok((answer != "ok").then_some(answer))
+}
+
 /// From here on the connection reads, and keeps as few pages as a reader does.
 pub(crate) fn only_read(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "query_only", true)?;

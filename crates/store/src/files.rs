@@ -175,6 +175,11 @@ impl DataDir {
         self.make(name, OFlags::WRONLY)
     }
 
+    /// Creates a directory that was not there, for its owner alone.
+    pub(crate) fn make_dir(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.handle, name, Mode::RWXU)?)
+    }
+
     /// Opens a file to read and to append to, and creates it if it was not there.
     pub fn append(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::APPEND;

@@ -18,7 +18,7 @@ use crate::files::DataDir;
 use crate::keys::{DerivedKey, RootKey};
 pub use lines::{Replay, Revocation};
 
-mod lines;
+pub(crate) mod lines;
 
 /// The journal's name in the data directory.
 pub const JOURNAL_FILE: &str = "revocations.journal";

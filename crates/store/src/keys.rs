@@ -62,6 +62,21 @@ impl RootKey {
         self.derive(home, "hearthkey/fingerprint/v1")
     }
 
+    /// The key of the home's own identity, by which a running home opens its backups.
+    pub(crate) fn backup_identity(&self, home: &HomeId) -> DerivedKey {
+        self.derive(home, "hearthkey/backup/home/v1")
+    }
+
+    /// The key by which the home seals what its backups say of themselves.
+    pub(crate) fn backup_seal(&self, home: &HomeId) -> DerivedKey {
+        self.derive(home, "hearthkey/backup/seal/v1")
+    }
+
+    /// The key that authenticates the recovery kit's recipient beside its slot.
+    pub(crate) fn kit(&self, home: &HomeId) -> DerivedKey {
+        self.derive(home, "hearthkey/kit/v1")
+    }
+
     /// The key that authenticates the revocation journal.
     pub fn journal(&self, home: &HomeId) -> DerivedKey {
         self.derive(home, "hearthkey/journal/v1")

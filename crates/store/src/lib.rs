@@ -12,12 +12,14 @@
 //! | what was written down, and is it whole? | [`log`], [`log_check`], [`log_search`], [`log_count`], [`anchor`], [`journal`] |
 //! | how are the files beside the database opened and replaced? | [`files`] |
 //! | where do secrets lie? | [`vault`] |
+//! | how is a home copied, and made again of a copy? | [`backup`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
 pub mod anchor;
 mod anchoring;
 mod apply;
 pub mod authorities;
+pub mod backup;
 pub mod change;
 mod change_apply;
 mod connection;

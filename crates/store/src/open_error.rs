@@ -20,6 +20,9 @@ pub enum OpenError {
         "some pages of the database are damaged, among them one that describes it. Restore a backup"
     )]
     Unreadable,
+    /// Its tables and indexes do not agree.
+    #[error("the database contradicts itself: {0}. Restore a backup")]
+    Disagreeing(String),
     /// A newer program has written it.
     #[error(
         "the database has schema {found}, and this program supports schemas up to {known}: a newer Hearthkey has written it. Run that one, or restore a backup from before it"

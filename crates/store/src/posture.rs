@@ -4,7 +4,7 @@ use hearthkey_core::audit::{Outcome, Record};
 use hearthkey_core::credential::{CredentialId, Kind};
 use hearthkey_core::id::{DeviceId, EnvironmentName, ProfileName};
 use hearthkey_core::posture::Named;
-use hearthkey_core::posture::witness::Backups;
+use hearthkey_core::posture::backups::Backups;
 use hearthkey_core::right::{Narrowing, Right, Verb};
 use hearthkey_core::time::Timestamp;
 use rusqlite::{Row, Transaction, params};
@@ -225,20 +225,20 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// When backups were made and tried: records `backup.create`, and `backup.verify` or `backup.restore`, about
-    /// `backup:…`.
+    /// When backups were made and tried, and whether the last attempt failed: records `backup.create`, and `backup.verify` or
+    /// `backup.restore`, about `backup:…`.
     pub fn backups(&self) -> Result<Backups, ReadError> {
-        let records = self.all(
-            "SELECT record FROM audit WHERE object >= 'backup:' AND object < 'backup;'
-             ORDER BY seq DESC LIMIT ?1",
-            [BACKUPS_LOOKED_AT],
-            |row| row.get::<_, Vec<u8>>(0),
-        )?;
         let mut backups = Backups::default();
-        let read = records
-            .iter()
-            .filter_map(|record| serde_json::from_slice::<Record>(record).ok());
-        for record in read.filter(|record| record.outcome == Outcome::Done) {
+        for record in self.backup_records()? {
+            let is_done = record.outcome == Outcome::Done;
+            let failed = record.outcome == Outcome::Alert && record.action == "backup.create";
+            if failed && backups.made_at.is_none() {
+                let why = record.reason.unwrap_or_default();
+                backups.failed.get_or_insert((record.time, why));
+            }
+            if !is_done {
+                continue;
+            }
             let newest = match record.action.as_str() {
                 "backup.create" => &mut backups.made_at,
                 "backup.verify" | "backup.restore" => &mut backups.tried_at,
@@ -247,6 +247,28 @@ impl Registry<'_> {
             newest.get_or_insert(record.time);
         }
         Ok(backups)
+    }
+
+    /// The newest records about backups, newest first.
+    fn backup_records(&self) -> Result<Vec<Record>, ReadError> {
+        let records = self.all(
+            "SELECT record FROM audit WHERE object >= 'backup:' AND object < 'backup;'
+             ORDER BY seq DESC LIMIT ?1",
+            [BACKUPS_LOOKED_AT],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        let read = records.iter();
+        let read = read.filter_map(|record| serde_json::from_slice(record).ok());
+        Ok(read.collect())
+    }
+
+    /// When the newest backup was put at a place, as the log tells.
+    pub fn backed_up_to(&self, place: &str) -> Result<Option<Timestamp>, ReadError> {
+        let made = self.backup_records()?.into_iter().find(|record| {
+            let is_made = record.action == "backup.create" && record.outcome == Outcome::Done;
+            is_made && record.details.get("to").and_then(|to| to.as_str()) == Some(place)
+        });
+        Ok(made.map(|record| record.time))
     }
 
     fn named(&self, sql: &str, params: impl rusqlite::Params) -> Result<Named, ReadError> {

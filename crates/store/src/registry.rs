@@ -353,6 +353,20 @@ impl Registry<'_> {
         Ok(())
     }
 
+    /// The certificates of an environment that were issued last, newest first, at most `limit`: whose, and their DER.
+    pub fn newest_certificates(
+        &self,
+        environment: &EnvironmentName,
+        limit: u32,
+    ) -> Result<Vec<(DeviceId, Vec<u8>)>, ReadError> {
+        self.all(
+            "SELECT d.name, c.der FROM certificate c JOIN device d ON d.id = c.device
+             WHERE c.environment = ?1 ORDER BY c.id DESC LIMIT ?2",
+            (environment.as_str(), limit),
+            |row| Ok((row.get::<_, Text<_>>(0)?.0, row.get(1)?)),
+        )
+    }
+
     /// The revoked certificates of an environment that had not expired at a moment.
     pub fn revoked(
         &self,

@@ -18,6 +18,8 @@ use crate::files::DataDir;
 use crate::keys::{RootKey, random};
 use crate::vault;
 
+pub mod kit;
+
 /// The slots file's name in the data directory.
 pub const SLOTS_FILE: &str = "slots.json";
 /// The key file's name in the data directory.
@@ -49,6 +51,18 @@ struct Slot {
     kind: SlotKind,
     salt: String,
     wrapped: String,
+    /// Of a recovery code: what backups are encrypted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kit: Option<Kit>,
+}
+
+/// What backups are encrypted for so that a recovery code opens them, with the home's HMAC: somebody who can write the slots
+/// file must not put another recipient in its place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kit {
+    recipient: String,
+    tag: String,
 }
 
 /// The slots of a home.
@@ -155,7 +169,7 @@ impl Slots {
         Self::parse(&text)
     }
 
-    fn parse(text: &[u8]) -> Result<Self, UnsealError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, UnsealError> {
         serde_json::from_slice(text).map_err(|error| match error.is_data() {
             // It is whole, and says something else.
             true => UnsealError::Newer(error.to_string()),
@@ -177,8 +191,12 @@ impl Slots {
             kind,
             salt: hex(salt.as_slice()),
             wrapped: BASE64.encode(wrapped),
+            kit: None,
         };
         self.slots.push(slot);
+        if kind == SlotKind::RecoveryCode {
+            self.keep_kit(root, secret);
+        }
     }
 
     fn associated_data(&self, kind: SlotKind) -> Vec<u8> {
@@ -191,6 +209,12 @@ impl Slots {
         data_dir.replace(KEY_FILE, key.as_slice())?;
         self.add(SlotKind::KeyFile, root, key.as_slice());
         Ok(())
+    }
+
+    /// Makes a new key file, and a slot for it in place of those there were: an earlier key file opens nothing any more.
+    pub fn renew_key_file(&mut self, root: &RootKey, data_dir: &DataDir) -> Result<(), SlotError> {
+        self.slots.retain(|slot| slot.kind != SlotKind::KeyFile);
+        self.add_key_file(root, data_dir)
     }
 
     /// Adds a slot for a passphrase.
@@ -275,7 +299,7 @@ pub(crate) fn unusable_files(dir: &DataDir, key_file: bool) -> Vec<&'static str>
     unusable
 }
 
-fn normalized_code(code: &str) -> Zeroizing<String> {
+pub(crate) fn normalized_code(code: &str) -> Zeroizing<String> {
     let digits = code.chars().filter(|c| c.is_ascii_alphanumeric());
     Zeroizing::new(digits.map(|c| c.to_ascii_lowercase()).collect())
 }

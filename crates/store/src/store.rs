@@ -213,10 +213,7 @@ impl Store {
         question: impl FnOnce(&Registry<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         let open = || {
-            self.dir
-                .still_there()
-                .and_then(|()| self.database.are_still_there(&self.dir))
-                .map_err(ReadError)?;
+            self.still_its_own().map_err(ReadError)?;
             Ok(connection::open(&self.path, &self.key, Use::Read)?)
         };
         self.readers.ask(open, question)
@@ -225,6 +222,17 @@ impl Store {
     /// Writes a revocation into the journal and waits until it is on the disk.
     pub async fn journal(&self, revocation: Revocation) -> std::io::Result<()> {
         self.journal.append(revocation).await
+    }
+
+    /// The key of the database.
+    pub(crate) fn database_key(&self) -> &DerivedKey {
+        &self.key
+    }
+
+    /// Fails if the directory, or the database in it, is another one by now.
+    pub(crate) fn still_its_own(&self) -> Result<(), String> {
+        self.dir.still_there()?;
+        self.database.are_still_there(&self.dir)
     }
 
     /// The keys that open this home's secrets.
@@ -301,6 +309,11 @@ impl Store {
     /// Which files that open the home are not there, or open nothing: `key_file` says whether a key file is one of them.
     pub fn unusable_unlock_files(&self, key_file: bool) -> Vec<&'static str> {
         crate::slots::unusable_files(&self.dir, key_file)
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// How much of the disk is free for this user, in bytes.

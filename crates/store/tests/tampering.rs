@@ -7,7 +7,8 @@ use std::path::Path;
 
 use hearthkey_core::audit::{Actor, Entry, Outcome};
 use hearthkey_core::id::HomeId;
-use hearthkey_core::posture::witness::{Anchor, Backups};
+use hearthkey_core::posture::backups::Backups;
+use hearthkey_core::posture::witness::Anchor;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::anchor::{ANCHOR_FILE, Incident};
 use hearthkey_store::change::Change;
@@ -239,6 +240,7 @@ async fn when_backups_were_made_and_tried_is_read_from_the_log() {
         (3, "backup.create", Outcome::Done),
         (4, "backup.create", Outcome::Refused),
         (5, "backup.restore", Outcome::Refused),
+        (6, "backup.create", Outcome::Alert),
     ] {
         let entry = Entry::new(at(s), Actor::gateway(), action, "backup:sunday".into());
         let entry = entry.ended(outcome, "");
@@ -247,11 +249,24 @@ async fn when_backups_were_made_and_tried_is_read_from_the_log() {
     let expected = Backups {
         made_at: Some(at(3)),
         tried_at: Some(at(2)),
+        failed: Some((at(6), String::new())),
+        ..Backups::default()
     };
     assert_eq!(
         backups(),
         expected,
         "what was refused made and tried nothing"
     );
+    let to = |place: &str| store.read(|registry| registry.backed_up_to(place)).unwrap();
+    assert_eq!(to("/mnt/usb"), None);
+    let entry = Entry::new(
+        at(7),
+        Actor::gateway(),
+        "backup.create",
+        "backup:monday".into(),
+    );
+    let change = Change::record(entry.with("to", "/mnt/usb"));
+    store.commit(change).await.unwrap();
+    assert_eq!((to("/mnt/usb"), to("/mnt/stick")), (Some(at(7)), None));
     store.close();
 }

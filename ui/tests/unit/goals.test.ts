@@ -19,7 +19,7 @@ test("each goal counts what is known, and those that are gone for good do not co
 
 test("what is found is open until it is accepted, and shows its severity", () => {
   const late = finding("expiring", "high", "Missed their renewal: 2 devices: lamp, door.");
-  const posture = { findings: [late, finding("no-backup", "medium", "No backup.")], accepted: [finding("not-anchored", "high", "Missing.")] };
+  const posture = { findings: [late, finding("backup-missing", "medium", "No backup.")], accepted: [finding("not-anchored", "high", "Missing.")] };
   const goals = goalsOf({ ...calm, posture });
   expect(counted({ ...calm, posture })).toMatchObject({ renewals: [1, 3], findings: [1, 3], anchor: [0, 1] });
   expect(goals.find((goal) => goal.id === "findings")?.told).toBe("Open: 1 high and 1 medium; 1 accepted.");

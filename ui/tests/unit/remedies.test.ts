@@ -42,5 +42,5 @@ test("one step is offered where there is one, to a person who may take it", () =
   expect(remedyOf({ ...leaked, object: "place:/srv/notes" }, all)).toBeNull();
   expect(remedyOf({ ...leaked, kind: "drift" }, none)).toMatchObject({ does: "go", to: "/vault/in/home/hue/api-key" });
   expect(remedyOf(about("never-used", "Never given out: 1 credential: home/hue/api-key."), all)).toMatchObject({ does: "retire", credential });
-  expect(remedyOf(about("no-backup", "No backup yet."), all)).toBeNull();
+  expect(remedyOf(about("backup-missing", "No backup yet."), all)).toBeNull();
 });

@@ -21,12 +21,19 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::NotTold => {
             "Programs may still use the old value, and stop working when it ends."
         }
-        FindingKind::KeyFile => "Anyone who can read the disk or a backup can unlock the home.",
+        FindingKind::KeyFile => "Anyone who can read the disk can unlock the home.",
         FindingKind::NotAnchored => {
             "The anchor file notes the newest log record. Without it, an older database that is put back is not noticed."
         }
-        FindingKind::NoBackup => {
+        FindingKind::BackupMissing => {
             "If the disk fails, every secret in the vault is lost, and every device must be enrolled again."
+        }
+        FindingKind::BackupFailed => {
+            "What changed since the last backup is lost if the disk fails."
+        }
+        FindingKind::BackupOld => "What was issued and revoked since then is in no backup.",
+        FindingKind::Restored => {
+            "What was revoked after the backup may come in again, and what renewed after it is refused."
         }
         FindingKind::CaLife => "When a CA ends, everything it has signed ends with it.",
         FindingKind::Expiring => "A device that does not renew loses its connection.",

@@ -1,4 +1,4 @@
-//! What outlives the database: the anchor of its log, the journal of its revocations, and its backups.
+//! What outlives the database: the anchor of its log, and the journal of its revocations.
 
 use super::Named;
 use crate::finding::{Finding, FindingKind, Severity};
@@ -7,11 +7,6 @@ use crate::time::{Span, Timestamp};
 
 /// The anchor is written every second; one that has been behind for so long is not being written.
 pub const ANCHOR_LATE: Span = Span::s(5 * 60);
-/// A backup that is older misses what has been issued and revoked since.
-pub const BACKUP_EVERY: Span = Span::days(30);
-/// A backup is tried so often.
-pub const BACKUP_TRIED_EVERY: Span = Span::days(90);
-
 /// The anchor file, as it lies beside the database now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Anchor {
@@ -78,15 +73,6 @@ pub struct JournalOpened {
     pub foreign_lines: usize,
     /// Devices whose revocation or retirement it did not hold. The missing entries were added.
     pub unwritten: Unwritten,
-}
-
-/// When backups were made and tried, as far as the log can tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backups {
-    /// When the newest was made.
-    pub made_at: Option<Timestamp>,
-    /// When one was last verified or restored.
-    pub tried_at: Option<Timestamp>,
 }
 
 /// What is wrong with the anchor.
@@ -212,39 +198,6 @@ pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Findin
     Some(finding.saying(what, remedy))
 }
 
-/// What is wrong with the backups: there is none, it is old, or none was tested.
-pub fn of_backups(backups: Backups, object: &str, now: Timestamp) -> Option<Finding> {
-    let finding = |kind, what: String, remedy: &str| {
-        Finding::new(kind, Severity::Medium, object.to_owned(), "").saying(what, remedy)
-    };
-    let Some(made_at) = backups.made_at else {
-        return Some(finding(
-            FindingKind::NoBackup,
-            "No backup yet.".into(),
-            "Stop the gateway, copy its data directory, and open the copy once. Then accept this until the next backup is due.",
-        ));
-    };
-    if now >= made_at.after(BACKUP_EVERY) {
-        return Some(finding(
-            FindingKind::NoBackup,
-            format!("The newest backup was made on {made_at}."),
-            "Make a new one.",
-        ));
-    }
-    let what = match backups.tried_at {
-        None => "No backup has been verified or restored yet.".into(),
-        Some(at) if now >= at.after(BACKUP_TRIED_EVERY) => {
-            format!("A backup was last verified or restored on {at}.")
-        }
-        Some(_) => return None,
-    };
-    Some(finding(
-        FindingKind::Untested,
-        what,
-        "Verify the newest one, or restore it elsewhere and open it.",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,34 +294,5 @@ mod tests {
         assert_eq!(first.kind, FindingKind::ClockNotTrusted);
         let next = of_clock(Some(day(2)), OBJECT).unwrap();
         assert_ne!(first.id, next.id, "each is accepted by itself");
-    }
-
-    #[test]
-    fn a_backup_is_wanted_every_month_and_a_trial_of_one_every_quarter() {
-        let kind = |made: Option<i64>, tried: Option<i64>, now| {
-            let backups = Backups {
-                made_at: made.map(day),
-                tried_at: tried.map(day),
-            };
-            of_backups(backups, OBJECT, day(now)).map(|finding| finding.kind)
-        };
-        assert_eq!(kind(None, None, 100), Some(FindingKind::NoBackup));
-        assert_eq!(kind(Some(70), Some(99), 100), Some(FindingKind::NoBackup));
-        assert_eq!(kind(Some(71), Some(99), 100), None);
-        assert_eq!(kind(Some(99), None, 100), Some(FindingKind::Untested));
-        assert_eq!(kind(Some(99), Some(10), 100), Some(FindingKind::Untested));
-        assert_eq!(kind(Some(99), Some(11), 100), None);
-    }
-
-    #[test]
-    fn a_home_without_and_one_with_an_old_backup_have_one_and_the_same_finding() {
-        let id = |made_at| {
-            let backups = Backups {
-                made_at,
-                tried_at: None,
-            };
-            of_backups(backups, OBJECT, day(100)).unwrap().id
-        };
-        assert_eq!(id(None), id(Some(day(0))));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::auth::Auth;
+use crate::backups::Backups;
 use crate::bulk::Bulk;
 use crate::devices::Devices;
 use crate::people::People;
@@ -25,6 +26,7 @@ pub(crate) struct Home {
     pub(crate) trust: Arc<Trust>,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) backups: Arc<Backups>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) tokens: Arc<Tokens>,
@@ -44,6 +46,7 @@ impl Home {
         opened: Opened,
         warnings: Vec<String>,
     ) -> Self {
+        let backups = Arc::new(Backups::new(Arc::clone(&ctx), Arc::clone(&auth)));
         let devices = Arc::new(Devices::new(
             Arc::clone(&ctx),
             Arc::clone(&trust),
@@ -85,6 +88,7 @@ impl Home {
             trust,
             auth,
             audit,
+            backups,
             devices,
             vault,
             tokens,

@@ -34,6 +34,7 @@ struct Contract;
 fn declared() -> Vec<Route> {
     let rooms = [
         routes::system::routes(),
+        routes::backups::routes(),
         routes::profiles::routes(),
         routes::devices::routes(),
         routes::bulk::routes(),

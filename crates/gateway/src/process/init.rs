@@ -161,13 +161,13 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
 }
 
 /// Where a home is made: a directory that nobody else can write, and that holds nothing else.
-struct Place {
-    dir: DataDir,
+pub(crate) struct Place {
+    pub(crate) dir: DataDir,
     _lock: HomeLock,
 }
 
 impl Place {
-    fn prepare(path: &Path) -> Result<Self, InitError> {
+    pub(crate) fn prepare(path: &Path) -> Result<Self, InitError> {
         let failed = |source| InitError::Directory {
             path: path.to_owned(),
             source,
@@ -186,24 +186,26 @@ impl Place {
         if !dir.is_private().map_err(failed)? {
             return Err(InitError::NotPrivate(path.to_owned()));
         }
+        // Before the lock, which is a file: a directory that is somebody else's is left as it is.
+        let foreign = |names: &[String]| shown(names, |name| !is_left_over(name));
+        let is_others = |names: &[String]| match foreign(names) {
+            names if names.is_empty() => Ok(()),
+            names => Err(InitError::NotEmpty {
+                path: path.to_owned(),
+                names,
+            }),
+        };
+        is_others(&dir.names(NAMES_LOOKED_AT).map_err(failed)?)?;
         let lock = dir.lock().map_err(failed)?;
         let lock = lock.ok_or_else(|| InitError::Busy(path.to_owned()))?;
         // Another init may have come to its end before the lock was had.
         is_made()?;
         let unfinished = dir.has(UNFINISHED_FILE).map_err(failed)?;
         let names = dir.names(NAMES_LOOKED_AT).map_err(failed)?;
-        let shown = |which: fn(&str) -> bool| -> String {
-            let names = names.iter().filter(|name| which(name.as_str()));
-            let names: Vec<&str> = names.map(String::as_str).take(NAMES_SHOWN).collect();
-            names.join(", ")
-        };
-        let (path, foreign) = (path.to_owned(), shown(|name| !is_left_over(name)));
-        if !foreign.is_empty() {
-            let names = foreign;
-            return Err(InitError::NotEmpty { path, names });
-        }
-        let names = shown(is_of_a_home);
+        is_others(&names)?;
+        let names = shown(&names, is_of_a_home);
         if !unfinished && !names.is_empty() {
+            let path = path.to_owned();
             return Err(InitError::WithoutSlots { path, names });
         }
         if !unfinished {
@@ -213,6 +215,13 @@ impl Place {
         dir.close_to_others().map_err(failed)?;
         Ok(Self { dir, _lock: lock })
     }
+}
+
+/// Some of the names of a kind, for people.
+fn shown(names: &[String], which: fn(&str) -> bool) -> String {
+    let names = names.iter().filter(|name| which(name.as_str()));
+    let names: Vec<&str> = names.map(String::as_str).take(NAMES_SHOWN).collect();
+    names.join(", ")
 }
 
 /// How much of a directory is looked at to see whether it is empty.
@@ -253,6 +262,14 @@ fn is_of_a_home(name: &str) -> bool {
             ANEW_FILE,
         ]
         .contains(&name)
+}
+
+/// The files of a home that a restore brings back, and what SQLite keeps beside its database.
+pub(crate) fn files_of_a_home() -> Vec<String> {
+    let database = DATABASE_SUFFIXES.map(|suffix| format!("{DATABASE_FILE}{suffix}"));
+    let others = [ANCHOR_FILE, UNANCHORED_FILE, JOURNAL_FILE, ANEW_FILE];
+    let others = others.map(str::to_owned);
+    database.into_iter().chain(others).collect()
 }
 
 /// The name as a DNS label, and something that no other home has.

@@ -123,6 +123,9 @@ impl Home {
             tokio::spawn(crate::audit::log_check::keep_verifying(Arc::clone(
                 &self.audit,
             ))),
+            tokio::spawn(crate::backups::due::make_what_is_due(Arc::clone(
+                &self.backups,
+            ))),
             tokio::spawn(crate::vault::rotation::drive::rotate_what_is_due(
                 Arc::clone(&self.vault),
             )),

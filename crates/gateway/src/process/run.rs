@@ -12,6 +12,7 @@ use axum::middleware;
 use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_store::files::{DataDir, HomeLock};
+use hearthkey_store::slots::kit::learn_kit;
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::UnixListener;
@@ -258,6 +259,9 @@ impl Process {
         if !self.dir.is_at_its_path().unwrap_or_default() {
             return Err(RunError::Moved(self.door.data_dir.clone()));
         }
+        if let Way::Words(words) = way {
+            tokio::task::block_in_place(|| learn_kit(&self.dir, &root, words));
+        }
         let (home, https) = open(self.door.clone(), root, self.slots.home().clone()).await?;
         let (mqtt, http) = (home.ctx.broker().local_addr(), home.ctx.http());
         if let Some((listener, address)) = https.zip(http) {
@@ -373,7 +377,7 @@ impl Keeper for Process {
     }
 }
 
-fn slot_name(kind: SlotKind) -> String {
+pub(crate) fn slot_name(kind: SlotKind) -> String {
     match kind {
         SlotKind::KeyFile => "keyfile",
         SlotKind::Passphrase => "passphrase",

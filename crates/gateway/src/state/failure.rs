@@ -139,6 +139,17 @@ impl Failure {
         )
     }
 
+    /// A backup could not be made or read.
+    pub(crate) fn backup(error: &dyn std::fmt::Display, remedy: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            code::BACKUP,
+            "The backup failed.",
+            sentence(error),
+            remedy,
+        )
+    }
+
     pub(crate) fn sealed() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -27,7 +27,7 @@ const CRL_LIFE: Span = Span::days(7);
 /// anew at half its life.
 const ROOT_CRL_LIFE: Span = Span::days(90);
 /// The registry's name of the root's CRL.
-const ROOT_CRL: &str = "root_crl";
+pub(crate) const ROOT_CRL: &str = "root_crl";
 
 /// The certificates of a device that a renewal looks at: the newest few are enough, because
 /// only a live one can be presented.

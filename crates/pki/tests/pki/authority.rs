@@ -44,6 +44,26 @@ fn each_ca_says_what_it_signs_and_no_two_have_one_name() {
 }
 
 #[test]
+fn a_ca_knows_what_it_has_signed() {
+    let home = Home::new();
+    let [root, issuing, server] =
+        [&home.root, &home.issuing, &home.server_ca].map(|ca| ca.certificate());
+    let key = SigningKey::generate().unwrap();
+    let leaf = home
+        .issuing
+        .sign(order("lamp", "home", proven(&key), now()))
+        .unwrap();
+    assert!(issuing.has_signed(&leaf.der));
+    assert!(!server.has_signed(&leaf.der) && !root.has_signed(&leaf.der));
+    assert!(root.has_signed(&root.der) && root.has_signed(&issuing.der));
+    assert!(!Home::new().issuing.certificate().has_signed(&leaf.der));
+    let mut altered = leaf.der.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    assert!(!issuing.has_signed(&altered) && !issuing.has_signed(b""));
+}
+
+#[test]
 fn an_authority_that_was_kept_and_loaded_issues_as_before() {
     let home = Home::new();
     let ca = &home.issuing;

@@ -42,7 +42,7 @@ pub struct Replay {
 }
 
 /// A revocation as a line, with its end.
-pub(super) fn written(key: &DerivedKey, revocation: &Revocation) -> serde_json::Result<String> {
+pub(crate) fn written(key: &DerivedKey, revocation: &Revocation) -> serde_json::Result<String> {
     let json = serde_json::to_string(revocation)?;
     let tag = tag(key, &json);
     Ok(format!("{json}\t{tag}\n"))
@@ -53,7 +53,7 @@ pub(super) fn tag(key: &DerivedKey, json: &str) -> String {
 }
 
 /// What a journal of this content holds.
-pub(super) fn read(key: &DerivedKey, content: &[u8]) -> Replay {
+pub(crate) fn read(key: &DerivedKey, content: &[u8]) -> Replay {
     let mut replay = Replay {
         unterminated: content.last().is_some_and(|last| *last != b'\n'),
         ..Replay::default()

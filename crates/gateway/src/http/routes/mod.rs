@@ -1,5 +1,6 @@
 //! The routes: parse, ask one use case, answer.
 
+pub(crate) mod backups;
 pub(crate) mod bridges;
 pub(crate) mod bulk;
 pub(crate) mod credentials;

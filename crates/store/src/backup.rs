@@ -1,0 +1,21 @@
+//! Backups: a copy of the home as one age file, and back.
+//!
+//! | step | where |
+//! | --- | --- |
+//! | the database is copied while the writer goes on | `snapshot` |
+//! | copy, slots, journal and checkpoint become one encrypted stream | `container` |
+//! | the stream becomes the files of a home again | `unpack` |
+//! | whose keys open it | `recipient` |
+
+mod container;
+mod error;
+mod own;
+mod recipient;
+mod snapshot;
+mod unpack;
+
+pub use error::BackupError;
+pub use own::{TRIAL_DIR, open_unpacked};
+pub use recipient::{Identity, InvalidRecipient, Recipient};
+pub use snapshot::{SNAPSHOT_FILE, Snapshot};
+pub use unpack::{JournalGiven, Unpacked, add_journal, header_opens, peek, unpack};
