@@ -99,7 +99,7 @@ async fn a_finding_is_accepted_by_somebody_for_a_reason_until_a_day_and_reopened
     assert!(String::from_utf8_lossy(&log.stdout).contains("finding.accept"));
     assert_eq!(kinds(&check(&rig, &["--reopen", &id]).await).len(), 2);
     let again = check(&rig, &["--reopen", &id]).await;
-    assert_eq!(again["error"]["code"], "conflict");
+    assert_eq!(again["error"]["code"], "refused");
     let nothing = ["--accept", "ffff", "--owner", "anna", "--reason", "x"];
     assert_eq!(check(&rig, &nothing).await["error"]["code"], "not_found");
 }
