@@ -96,8 +96,7 @@ enum Command {
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
-    /// The gateway's clock.
-    #[command(subcommand)]
+    /// The gateway's clock: what it shows, and whether it is trusted.
     Clock(clock::Clock),
     /// Devices: claim, see, suspend, rotate, revoke.
     #[command(subcommand)]

@@ -20,7 +20,7 @@
 //! | what may a service do, and has it proven to be itself? | [`token`], [`grant`], [`bearer`], [`proof`] |
 //! | who is a person, and what may they do? | [`person`], [`role`], [`succession`] |
 //! | what does the device get? | [`rejection`] |
-//! | is the gateway's clock to be believed? | [`trusted_time`] |
+//! | is the gateway's clock to be believed, and who agrees with it? | [`trusted_time`], [`clock_witness`] |
 
 pub mod access;
 pub mod audit;
@@ -31,6 +31,7 @@ pub mod bridge;
 pub mod bulk;
 pub mod certificate;
 pub mod claim;
+pub mod clock_witness;
 pub mod credential;
 pub mod device;
 pub mod door;

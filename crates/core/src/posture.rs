@@ -23,7 +23,7 @@ use many::AboutMany;
 pub use many::{EACH_MAX, Each, NAMED_MAX, Named};
 use restart::Disk;
 pub use why::why;
-use witness::{Anchor, Backups, JournalGaps, JournalOpened};
+use witness::{Anchor, Backups, ClockDoubted, JournalGaps, JournalOpened};
 
 /// A device that has never been seen so long after it was enrolled is nobody's.
 pub const NEVER_SEEN: Span = Span::days(30);
@@ -54,8 +54,10 @@ pub struct Facts {
     pub journal_opened: JournalOpened,
     /// What it lacks now.
     pub journal: JournalGaps,
-    /// Since when the machine's clock is not believed, if it is not.
-    pub clock_doubted_since: Option<Timestamp>,
+    /// What the machine's clock and home time show, if home time does not follow it.
+    pub clock_doubted: Option<ClockDoubted>,
+    /// Active devices whose certificate was made by a clock that was taken back.
+    pub of_the_future: Named,
     /// What is known of backups.
     pub backups: Backups,
     /// What is wrong with the log, as the gateway found when it verified it.
@@ -166,12 +168,16 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     findings.extend(restart::of_disk(facts.disk, &object));
     let unusable = &facts.unusable_unlock_files;
     findings.extend(restart::of_unlock_files(unusable, &object));
-    findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
+    findings.extend(witness::of_clock(
+        facts.clock_doubted.as_ref(),
+        &object,
+        now,
+    ));
     findings.extend(witness::of_backups(facts.backups, &object, now));
     findings
 }
 
-fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
+fn about_many(facts: &Facts) -> [AboutMany<'_>; 9] {
     [
         AboutMany {
             kind: FindingKind::Expiring,
@@ -189,6 +195,15 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
             noun: "device",
             what: "Same key for more than two years (NIST SP 800-57 part 1 recommends one to two):",
             remedy: "Remove key_reuse from their profile, then rotate them. On the command line: `hearthkey device rotate DEVICE`.",
+            act: Some(RemedyKind::Rotate),
+        },
+        AboutMany {
+            kind: FindingKind::WrongClock,
+            severity: Severity::Medium,
+            named: &facts.of_the_future,
+            noun: "device",
+            what: "Certificate made while the clock was wrong, dated in the future:",
+            remedy: "Ask them for a new key. On the command line: `hearthkey device rotate DEVICE`.",
             act: Some(RemedyKind::Rotate),
         },
         AboutMany {
@@ -252,6 +267,7 @@ fn about_many(facts: &Facts) -> [AboutMany<'_>; 8] {
 mod tests {
     use super::*;
     use crate::authority::Life;
+    use crate::trusted_time::{Doubt, Doubted};
 
     fn calm() -> Facts {
         Facts {
@@ -344,10 +360,24 @@ mod tests {
             ),
             (
                 Facts {
-                    clock_doubted_since: Some(Timestamp::from_s(0)),
+                    clock_doubted: Some(ClockDoubted {
+                        doubted: Doubted {
+                            since: Timestamp::from_s(0),
+                            why: Doubt::FarAhead,
+                        },
+                        machine: Timestamp::from_s(1_000_000),
+                        synchronized: None,
+                    }),
                     ..calm()
                 },
                 FindingKind::ClockNotTrusted,
+            ),
+            (
+                Facts {
+                    of_the_future: named("lamp"),
+                    ..calm()
+                },
+                FindingKind::WrongClock,
             ),
             (
                 Facts {

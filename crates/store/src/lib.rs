@@ -43,6 +43,7 @@ pub mod slots;
 mod store;
 mod tiers;
 pub mod tokens;
+pub mod turn_back;
 pub mod underway;
 pub mod vault;
 mod vault_apply;

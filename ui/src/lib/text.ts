@@ -248,7 +248,7 @@ export const text = {
     empty: "Nothing expires in the next twelve weeks.",
     less: "Fewer",
     more: "More",
-    clock: "The system clock is not trusted, so nothing expires or renews automatically.",
+    clock: "The system clock is not trusted, so nothing is issued or renewed.",
   },
   posture: {
     accept: "Accept risk",
@@ -703,6 +703,10 @@ export const text = {
       clock: "Clock",
       trusted: "trusted",
       untrusted: "not trusted",
+      homeTime: (at: string) => `Home time: ${at}`,
+      systemClock: (at: string, synchronized: boolean | null | undefined) =>
+        `System clock: ${at}, ${synchronized === true ? "synchronized" : synchronized === false ? "not synchronized" : "synchronization not known"}`,
+      doubted: (since: string) => `Not trusted since ${since}: nothing is issued, rotated or destroyed. Set the system clock, or confirm it if it is right.`,
       confirm: "Trust system clock",
       log: "Audit log",
       key: "Log key",

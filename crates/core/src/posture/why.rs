@@ -49,6 +49,9 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::ClockNotTrusted => {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."
         }
+        FindingKind::WrongClock => {
+            "It lasts longer than it should, and a device with the right time may refuse to use it yet."
+        }
         FindingKind::StorageUnavailable => {
             "What is revoked now comes back with a restart, and nothing else can be issued or given out."
         }
