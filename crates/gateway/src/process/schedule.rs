@@ -74,7 +74,9 @@ pub(crate) async fn keep_anchoring(home: Arc<Home>) {
 /// Keeps time until the home closes.
 pub(crate) async fn keep(home: Arc<Home>) {
     let mut seconds = Ticks::of(&home, Duration::from_secs(1));
-    let (mut ticks, mut clock_doubted) = (0_u64, false);
+    // The home has opened with what its clock was then.
+    let mut clock_doubted = !home.ctx.clock().now_and_trust().1;
+    let mut ticks = 0_u64;
     while seconds.next().await {
         home.keep_clock(&mut clock_doubted).await;
         home.every_second().await;
