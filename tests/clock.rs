@@ -373,7 +373,10 @@ async fn a_confirmed_mistake_is_taken_back_and_what_was_made_by_it_is_named() {
     house.rig.enroll("attic").await;
     let check = house.rig.cli(&["check", "--json"]).await;
     let found = json(&check).to_string();
-    assert!(found.contains("wrong-clock") && found.contains("late"), "{found}");
+    assert!(
+        found.contains("wrong-clock") && found.contains("late"),
+        "{found}"
+    );
     // Claims that had ended by the wrong time stay ended.
     assert!(house.rig.enroll_with(&house.open).await.is_err());
     let log = house.rig.verified_log().await;
