@@ -217,7 +217,9 @@ async fn a_person_confirms_the_clock_of_a_home_that_was_switched_off_for_long() 
     let confirmed = house.rig.cli(&["clock", "confirm", "--json"]).await;
     assert!(confirmed.status.success(), "{}", json(&confirmed));
     assert!(house.rig.status().await.clock.trusted);
-    house.rig.enroll("attic").await;
+    // The gateway's own certificate is of that time at once, and of the future for the client here.
+    let door = Door::of(&house.rig).await.careless();
+    guest::enroll(&house.rig, &door, "attic").await;
     assert!(house.rig.verified_log().await.contains("clock.confirm"));
 }
 
