@@ -34,7 +34,8 @@ async fn a_synchronized_clock_is_followed_back_by_a_day_and_claims_that_had_ende
     home.wait(Span::minutes(16));
     set(&home, &apart, -20 * 3_600_000).await;
     assert!(is_trusted(&home));
-    let [step] = &home.records("clock.step")[..] else {
+    let steps = home.records("clock.step");
+    let [step] = &steps[..] else {
         panic!("one step")
     };
     assert_eq!(step.details["back"], true);
@@ -129,7 +130,8 @@ async fn devices_that_know_the_time_agree_with_a_clock_and_one_alone_does_not() 
     say("hall", None);
     home.keep_clock(&mut true).await;
     assert!(is_trusted(&home));
-    let [agreed] = &home.records("clock.agree")[..] else {
+    let records = home.records("clock.agree");
+    let [agreed] = &records[..] else {
         panic!("one record")
     };
     assert_eq!(agreed.details["witnesses"][1], "device:lamp");
