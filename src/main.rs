@@ -104,8 +104,7 @@ enum Command {
     /// Make a home again out of a backup, on a machine without one, with the recovery code from the terminal or
     /// HEARTHKEY_RECOVERY_CODE.
     Restore(restore::Restore),
-    /// The gateway's clock.
-    #[command(subcommand)]
+    /// The gateway's clock: what it shows, and whether it is trusted.
     Clock(clock::Clock),
     /// Devices: claim, see, suspend, rotate, retire, revoke.
     #[command(subcommand)]

@@ -29,8 +29,9 @@ pub fn text(status: &Status) -> String {
     let clock = if status.clock.trusted || !open {
         status.clock.now.clone()
     } else {
+        let machine = status.clock.machine.as_deref().unwrap_or("not known");
         format!(
-            "{}, not trusted: compare, then `hearthkey clock confirm`",
+            "{}, not trusted: the system clock shows {machine}; compare, then `hearthkey clock confirm`",
             status.clock.now
         )
     };
@@ -60,6 +61,11 @@ pub fn text(status: &Status) -> String {
         ),
         ("slots", Some(status.slots.join(", "))),
     ])];
+    lines.extend(
+        crate::clock::why(&status.clock)
+            .filter(|_| open)
+            .map(|why| format!("CLOCK: {why}")),
+    );
     lines.extend(status.incident.iter().map(|incident| {
         format!("INCIDENT: {incident}\nAfter a look at it: `hearthkey log accept --reason WHY`")
     }));
@@ -103,6 +109,9 @@ mod tests {
             clock: ClockView {
                 trusted: true,
                 now: "2026-01-02T03:04:05Z".into(),
+                machine: Some("2026-01-02T03:04:05Z".into()),
+                synchronized: Some(true),
+                doubt: None,
             },
             storage_available: true,
             revocations_pending: 0,
@@ -158,6 +167,16 @@ mod tests {
     fn a_clock_that_is_not_trusted_says_how_to_confirm_it() {
         let mut untrusted = status();
         untrusted.clock.trusted = false;
-        assert!(text(&untrusted).contains("not trusted: compare, then `hearthkey clock confirm`"));
+        untrusted.clock.machine = Some("2036-01-02T03:04:05Z".into());
+        untrusted.clock.doubt = Some(hearthkey_api::ClockDoubt {
+            since: "2026-01-01T00:00:00Z".into(),
+            code: "far-ahead".into(),
+            says: "The system clock is more than a day ahead of home time.".into(),
+        });
+        let told = text(&untrusted);
+        assert!(told.contains(
+            "not trusted: the system clock shows 2036-01-02T03:04:05Z; compare, then `hearthkey clock confirm`"
+        ));
+        assert!(told.contains("CLOCK: The system clock is more than a day ahead of home time. Not trusted since 2026-01-01"));
     }
 }

@@ -1,4 +1,6 @@
-//! A machine whose clock is ten years off, and right again: nobody is let in or shut out by it.
+//! A machine whose clock is off, and right again: nobody is let in or shut out by it, and no single start strands a home.
+//!
+//! What depends on a synchronized kernel is tried in `gateway/home/tests.rs`: here it is what this machine's is.
 //!
 //! The gateway runs under libfaketime, which reads the time from a file, so that the clock can be
 //! set while it runs. The monotonic clock is real.
@@ -11,7 +13,9 @@ use hearthkey_agent::{Device, EnrollError};
 use hearthkey_api::ClaimOpened;
 use serde_json::Value;
 
+use crate::guest;
 use crate::rig::{Rig, json, libfaketime, until};
+use crate::wire::{Door, Identity};
 
 const TEN_YEARS_FORTH: &str = "+3650d";
 const TEN_YEARS_BACK: &str = "-3650d";
@@ -205,7 +209,7 @@ async fn a_person_confirms_the_clock_of_a_home_that_was_switched_off_for_long() 
         return;
     };
     house.rig.stop().await;
-    // Longer than a home is believed to have been off, shorter than a certificate's grace.
+    // Longer than a home follows its clock by itself.
     set(&house.rig, "+121d");
     house.rig.start().await;
     assert!(!house.rig.status().await.clock.trusted);
@@ -213,6 +217,170 @@ async fn a_person_confirms_the_clock_of_a_home_that_was_switched_off_for_long() 
     let confirmed = house.rig.cli(&["clock", "confirm", "--json"]).await;
     assert!(confirmed.status.success(), "{}", json(&confirmed));
     assert!(house.rig.status().await.clock.trusted);
-    house.rig.enroll("attic").await;
+    // The gateway's own certificate is of that time at once, and of the future for the client here.
+    let door = Door::of(&house.rig).await.careless();
+    guest::enroll(&house.rig, &door, "attic").await;
     assert!(house.rig.verified_log().await.contains("clock.confirm"));
+}
+
+/// A device of another machine, whose clock shows this: what it says, `days` from now.
+fn words(days: u64) -> String {
+    let there_s = machine_time_s() + days * 86_400;
+    let time = hearthkey_discovery::Timestamp::from_s(i64::try_from(there_s).unwrap());
+    format!(r#"{{"time":"{time}","synchronized":true}}"#)
+}
+
+/// A home whose clock can be set, with two devices that speak for themselves.
+async fn with_two() -> Option<(Rig, Door, [Identity; 2])> {
+    let rig = rig().await?;
+    let door = Door::of(&rig).await;
+    let two = [
+        guest::enroll(&rig, &door, "lamp").await,
+        guest::enroll(&rig, &door, "hall").await,
+    ];
+    Some((rig, door, two))
+}
+
+/// The home does not trust its clock after it has looked at it twice: it does so once a second.
+async fn stays_doubted(rig: &Rig) {
+    let mut seconds = std::collections::BTreeSet::new();
+    until("three seconds", async || {
+        let clock = rig.status().await.clock;
+        assert!(!clock.trusted, "{clock:?}");
+        seconds.insert(clock.now[..19].to_owned());
+        (seconds.len() > 3).then_some(())
+    })
+    .await;
+}
+
+/// Waits for a record of this action.
+async fn logged(rig: &Rig, action: &str) {
+    until(action, async || {
+        let records = guest::records(rig).await;
+        records.iter().any(|r| r["action"] == action).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pi_that_was_unplugged_for_eight_hours_needs_no_person() {
+    let Some(mut house) = household().await else {
+        return;
+    };
+    house.rig.stop().await;
+    // What fake-hwclock saved, 20 minutes before the cut.
+    set(&house.rig, "-20m");
+    house.rig.start().await;
+    let clock = house.rig.status().await.clock;
+    assert_eq!(clock.doubt.unwrap().code, "behind");
+    house.stands("with the time that was saved").await;
+    set(&house.rig, "+8h");
+    trusts(&house.rig, true).await;
+    house.stands("with the right time").await;
+    house.rig.enroll("attic").await;
+    logged(&house.rig, "clock.step").await;
+    // Over a restart it is the same.
+    house.rig.stop().await;
+    set(&house.rig, "+16h");
+    house.rig.start().await;
+    assert!(house.rig.status().await.clock.trusted);
+    house.rig.verified_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_start_with_a_clock_that_is_far_ahead_changes_nothing() {
+    for wrong in ["+119d", TEN_YEARS_FORTH, "-20700d"] {
+        let Some(mut house) = household().await else {
+            return;
+        };
+        house.rig.stop().await;
+        set(&house.rig, wrong);
+        house.rig.start().await;
+        let clock = house.rig.status().await.clock;
+        assert!(!clock.trusted, "{wrong}");
+        assert_ne!(clock.machine.unwrap()[..4], clock.now[..4], "{wrong}");
+        house.stands(wrong).await;
+        house.issues_nothing(wrong).await;
+        house.rig.stop().await;
+        set(&house.rig, RIGHT);
+        house.rig.start().await;
+        assert!(house.rig.status().await.clock.trusted, "{wrong}");
+        house.stands("with the right time").await;
+        house.rig.enroll_with(&house.open).await.unwrap();
+        let log = house.rig.verified_log().await;
+        assert!(!log.contains("clock.step") && !log.contains("clock.confirm"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_from_before_the_program_is_not_confirmed_by_anybody() {
+    let Some(rig) = rig().await else { return };
+    set(&rig, "-20700d");
+    trusts(&rig, false).await;
+    let refused = rig.cli(&["clock", "confirm", "--json"]).await;
+    assert!(!refused.status.success());
+    assert!(json(&refused).to_string().contains("before 2026"));
+    set(&rig, RIGHT);
+    trusts(&rig, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_months_and_years_two_devices_that_know_the_time_are_enough_and_one_is_not() {
+    for days in [119_u64, 3 * 365] {
+        let Some((mut rig, door, two)) = with_two().await else {
+            return;
+        };
+        rig.stop().await;
+        set(&rig, &format!("+{days}d"));
+        rig.start().await;
+        assert_eq!(rig.status().await.clock.doubt.unwrap().code, "far-ahead");
+        // Its clock is that of the client here; theirs is what they say.
+        let door = door.careless();
+        let says = words(days);
+        for (device, wrong) in two.iter().zip([words(0), says.clone()]) {
+            let mut session = door.device(device).await.unwrap();
+            let topic = format!("hearthkey/v1/devices/{}/clock", device.device);
+            let other = "hearthkey/v1/devices/attic/clock";
+            assert_eq!(session.publish(other, says.as_bytes()).await, Ok(0x87));
+            assert_eq!(session.publish(&topic, wrong.as_bytes()).await, Ok(0));
+        }
+        stays_doubted(&rig).await;
+        let mut session = door.device(&two[0]).await.unwrap();
+        let topic = "hearthkey/v1/devices/lamp/clock";
+        assert_eq!(session.publish(topic, says.as_bytes()).await, Ok(0));
+        trusts(&rig, true).await;
+        logged(&rig, "clock.agree").await;
+        guest::enroll(&rig, &Door::of(&rig).await.careless(), "attic").await;
+        rig.verified_log().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_mistake_is_taken_back_and_what_was_made_by_it_is_named() {
+    let Some(mut house) = household().await else {
+        return;
+    };
+    set(&house.rig, "+119d");
+    trusts(&house.rig, false).await;
+    assert!(house.rig.cli(&["clock", "confirm"]).await.status.success());
+    trusts(&house.rig, true).await;
+    let door = Door::of(&house.rig).await.careless();
+    guest::enroll(&house.rig, &door, "late").await;
+    set(&house.rig, RIGHT);
+    trusts(&house.rig, false).await;
+    house.rig.cli(&["clock", "confirm"]).await;
+    trusts(&house.rig, true).await;
+    // Its own certificate was made by the wrong time, and is made anew.
+    house.stands("with the right time").await;
+    house.rig.enroll("attic").await;
+    let check = house.rig.cli(&["check", "--json"]).await;
+    let found = json(&check).to_string();
+    assert!(
+        found.contains("wrong-clock") && found.contains("late"),
+        "{found}"
+    );
+    // Claims that had ended by the wrong time stay ended.
+    assert!(house.rig.enroll_with(&house.open).await.is_err());
+    let log = house.rig.verified_log().await;
+    assert_eq!(log.matches("clock.confirm").count(), 2);
 }

@@ -50,6 +50,7 @@ mod slots;
 #[cfg(test)]
 mod small_ca;
 mod trust;
+mod witness;
 
 pub use certificate::LeafError;
 pub use checkpoint::Setback;

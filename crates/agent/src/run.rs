@@ -18,6 +18,7 @@ use crate::payload::{Notice, Rejection};
 use crate::plan::RenewalPlan;
 use crate::schedule::{AfterRefusal, after_refusal, longer, pause_before, wait_for_person};
 use crate::session::{ConnectError, ExchangeError, Message, Session};
+use crate::witness::Witness;
 
 /// Why a running agent gave up. Trouble that can pass never ends it.
 #[derive(Debug, thiserror::Error)]
@@ -224,8 +225,10 @@ impl Runner<'_> {
         if let Some(reason) = self.listen(&session).await {
             return Ok(Ended::Closed(reason));
         }
+        let mut witness = Witness::default();
         let ended = loop {
             self.save_when_due();
+            witness.say_when_due(&session, &self.device).await;
             let wait_s = clock::now().seconds_until(self.plan.at()).min(LOOK_EVERY_S);
             let step = tokio::select! {
                 () = &mut stop => break Ended::Stopped,

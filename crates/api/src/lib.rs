@@ -71,7 +71,7 @@ pub use proof_key::{InvalidKey, ProofKey};
 pub use provenance::{DeviceProvenance, Enrolled};
 pub use remote::{Identity, RemoteError};
 pub use secret::SecretValue;
-pub use status::{ClockView, Listeners, Sealing, Status, UnsealRequest};
+pub use status::{ClockDoubt, ClockView, Listeners, Sealing, Status, UnsealRequest};
 pub use token::{
     Health, TokenCreated, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
 };

@@ -58,6 +58,26 @@ pub struct ClockView {
     pub trusted: bool,
     /// Home time.
     pub now: String,
+    /// What the machine's clock shows; none while the gateway is sealed, when `now` is that.
+    #[serde(default)]
+    pub machine: Option<String>,
+    /// Whether the machine's kernel says that its clock is synchronized; none if that is not known.
+    #[serde(default)]
+    pub synchronized: Option<bool>,
+    /// Why home time does not follow the machine's clock, if it does not.
+    #[serde(default)]
+    pub doubt: Option<ClockDoubt>,
+}
+
+/// Why home time does not follow the machine's clock.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ClockDoubt {
+    /// Since when, in home time.
+    pub since: String,
+    /// Why: `before-program`, `far-ahead`, `far-behind`, `behind` or `too-many-steps`.
+    pub code: String,
+    /// Why, as a sentence.
+    pub says: String,
 }
 
 /// `POST /api/v1/unseal`.

@@ -59,6 +59,15 @@ pub enum Event {
         /// The request; its payload is the bundle's SHA-256.
         request: Request,
     },
+    /// A device said what its clock shows.
+    ClockSaid {
+        /// The device.
+        device: DeviceId,
+        /// How far its certificate was let in.
+        admission: Admission,
+        /// The request; its payload is JSON.
+        request: Request,
+    },
     /// A session was admitted and has its CONNACK.
     SessionOpened {
         /// The device.

@@ -72,6 +72,8 @@ words! {
         JournalIncomplete = "journal-incomplete",
         /// The machine's clock is not believed, so that what depends on the time waits.
         ClockNotTrusted = "clock-not-trusted",
+        /// Something was made by a clock that was taken back.
+        WrongClock = "wrong-clock",
         /// The disk does not take what is written.
         StorageUnavailable = "storage-unavailable",
         /// A file that opens the home is not there.

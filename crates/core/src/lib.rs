@@ -21,7 +21,7 @@
 //! | who is a person, and what may they do? | [`person`], [`role`], [`mandate_change`] |
 //! | where do backups go, what do they hold, and when is the next due? | [`backup`] |
 //! | what does the device get? | [`rejection`] |
-//! | is the gateway's clock to be believed? | [`trusted_time`] |
+//! | is the gateway's clock to be believed, and who agrees with it? | [`trusted_time`], [`clock_witness`] |
 
 pub mod access;
 pub mod audit;
@@ -33,6 +33,7 @@ pub mod bridge;
 pub mod bulk;
 pub mod certificate;
 pub mod claim;
+pub mod clock_witness;
 pub mod credential;
 pub mod device;
 pub mod door;

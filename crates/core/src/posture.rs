@@ -26,7 +26,7 @@ use many::AboutMany;
 pub use many::{EACH_MAX, Each, NAMED_MAX, Named};
 use restart::Disk;
 pub use why::why;
-use witness::{Anchor, JournalGaps, JournalOpened};
+use witness::{Anchor, ClockDoubted, JournalGaps, JournalOpened};
 
 /// A device that has never been seen so long after it was enrolled is nobody's.
 pub const NEVER_SEEN: Span = Span::days(30);
@@ -57,8 +57,10 @@ pub struct Facts {
     pub journal_opened: JournalOpened,
     /// What it lacks now.
     pub journal: JournalGaps,
-    /// Since when the machine's clock is not believed, if it is not.
-    pub clock_doubted_since: Option<Timestamp>,
+    /// What the machine's clock and home time show, if home time does not follow it.
+    pub clock_doubted: Option<ClockDoubted>,
+    /// Active devices whose certificate was made by a clock that was taken back.
+    pub of_the_future: Named,
     /// What is known of backups.
     pub backups: Backups,
     /// How the home was restored, if it was.
@@ -171,7 +173,11 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     findings.extend(restart::of_disk(facts.disk, &object));
     let unusable = &facts.unusable_unlock_files;
     findings.extend(restart::of_unlock_files(unusable, &object));
-    findings.extend(witness::of_clock(facts.clock_doubted_since, &object));
+    findings.extend(witness::of_clock(
+        facts.clock_doubted.as_ref(),
+        &object,
+        now,
+    ));
     findings.extend(backups::of_backups(&facts.backups, &object, now));
     findings.extend(
         facts
@@ -200,6 +206,15 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
             noun: "device",
             what: "Same key for more than two years (NIST SP 800-57 part 1 recommends one to two):",
             remedy: "Rotate them. A profile with key_reuse lets a device keep its key: open a claim under a profile without it, and enroll the device again. On the command line: `hearthkey device rotate DEVICE`.",
+            act: Some(RemedyKind::Rotate),
+        },
+        AboutMany {
+            kind: FindingKind::WrongClock,
+            severity: Severity::Medium,
+            named: &facts.of_the_future,
+            noun: "device",
+            what: "Certificate made while the clock was wrong, dated in the future:",
+            remedy: "Ask them for a new key. On the command line: `hearthkey device rotate DEVICE`.",
             act: Some(RemedyKind::Rotate),
         },
         AboutMany {
@@ -263,6 +278,7 @@ fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
 mod tests {
     use super::*;
     use crate::authority::Life;
+    use crate::trusted_time::{Doubt, Doubted};
 
     fn calm() -> Facts {
         Facts {
@@ -356,10 +372,24 @@ mod tests {
             ),
             (
                 Facts {
-                    clock_doubted_since: Some(Timestamp::from_s(0)),
+                    clock_doubted: Some(ClockDoubted {
+                        doubted: Doubted {
+                            since: Timestamp::from_s(0),
+                            why: Doubt::FarAhead,
+                        },
+                        machine: Timestamp::from_s(1_000_000),
+                        synchronized: None,
+                    }),
                     ..calm()
                 },
                 FindingKind::ClockNotTrusted,
+            ),
+            (
+                Facts {
+                    of_the_future: named("lamp"),
+                    ..calm()
+                },
+                FindingKind::WrongClock,
             ),
             (
                 Facts {

@@ -303,6 +303,7 @@ impl Profile {
         let mut subscribe: Vec<_> = subscribe.filter(|f| !hears_ours(f)).collect();
         publish.extend(own(hearthkey::renew(device)));
         publish.extend(own(hearthkey::trust_ack(device)));
+        publish.extend(own(hearthkey::clock(device)));
         subscribe.extend(own(format!("hearthkey/v1/devices/{device}/#")));
         subscribe.extend(own("hearthkey/v1/trust/#".into()));
         Rights::new(publish, subscribe)

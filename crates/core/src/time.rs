@@ -58,6 +58,11 @@ impl Timestamp {
         Span(self.0.saturating_sub(earlier.0).max(0))
     }
 
+    /// Milliseconds from another point to this one; negative if that one is later.
+    pub fn ms_from(self, other: Self) -> i64 {
+        self.0.saturating_sub(other.0)
+    }
+
     /// The same point, without its fraction of a second: what an X.509 certificate can hold.
     pub fn whole_second(self) -> Self {
         Self(self.0 - self.0 % 1000)

@@ -137,10 +137,11 @@ pub mod hearthkey {
 
     /// The topics between the gateway and one device. What it says to all, under `trust/`, every
     /// device may read.
-    pub const PRIVATE: [&str; 4] = [
+    pub const PRIVATE: [&str; 5] = [
         "hearthkey/v1/claims/+/enroll/#",
         "hearthkey/v1/devices/+/renew/#",
         "hearthkey/v1/devices/+/trust/ack/#",
+        "hearthkey/v1/devices/+/clock/#",
         "hearthkey/v1/devices/+/notice",
     ];
 
@@ -155,6 +156,10 @@ pub mod hearthkey {
     /// Where a device says which trust bundle it now uses.
     pub fn trust_ack(device: &DeviceId) -> String {
         format!("hearthkey/v1/devices/{device}/trust/ack")
+    }
+    /// Where a device says what its clock shows.
+    pub fn clock(device: &DeviceId) -> String {
+        format!("hearthkey/v1/devices/{device}/clock")
     }
     /// Retained: a device's renewal window.
     pub fn notice(device: &DeviceId) -> String {

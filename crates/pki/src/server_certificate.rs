@@ -31,6 +31,17 @@ impl CertificateAuthority {
         serial: SerialNumber,
         now: Timestamp,
     ) -> Result<Vec<u8>, IssueError> {
+        self.issue_server_until(key, names, serial, (now, now.after(SERVER_LIFETIME)))
+    }
+
+    /// The same, until a moment.
+    pub fn issue_server_until(
+        &self,
+        key: &impl PublicKeyData,
+        names: &[ServerName<'_>],
+        serial: SerialNumber,
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<Vec<u8>, IssueError> {
         if self.certificate().role != CaRole::Server {
             return Err(self.not_its_role("server certificates"));
         }
@@ -39,7 +50,7 @@ impl CertificateAuthority {
         }
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CommonName, "Hearthkey Gateway");
-        let not_after = now.after(SERVER_LIFETIME).min(self.certificate().not_after);
+        let not_after = until.min(self.certificate().not_after);
         let begins = now.min(not_after).before(BACKDATE);
         let mut params = basic_params(subject, serial, begins, not_after)?;
         for name in names.iter().map(Name::of).collect::<BTreeSet<_>>() {

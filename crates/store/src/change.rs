@@ -15,6 +15,7 @@ use crate::people::PersonWrite;
 use crate::posture::PostureWrite;
 use crate::rights::RightWrite;
 use crate::tokens::TokenWrite;
+use crate::turn_back::TurnBack;
 use crate::vault::SealedSecret;
 use crate::vault_change::VaultWrite;
 
@@ -197,6 +198,8 @@ pub enum Write {
     },
     /// Drops claims that ended before a moment.
     ForgetClaims(Timestamp),
+    /// Ends what had ended by a time that home time leaves.
+    TurnBack(TurnBack),
     /// Something in the vault.
     Vault(VaultWrite),
     /// Changes something about service tokens.

@@ -45,6 +45,7 @@ pub mod slots;
 mod store;
 mod tiers;
 pub mod tokens;
+pub mod turn_back;
 pub mod underway;
 pub mod vault;
 mod vault_apply;

@@ -1,5 +1,5 @@
-//! Looking for audit records. Home time never runs backwards, so records lie in the order of their
-//! times, and a moment is found by halving.
+//! Looking for audit records. They lie in the order of their times, except where home time went back: between two such places a
+//! moment is found by halving.
 
 use std::borrow::Cow;
 
@@ -12,6 +12,8 @@ use crate::registry::{ReadError, Registry};
 
 /// Records that are looked at for one answer, at most.
 pub const LOOKED_AT_MAX: u64 = 20_000;
+/// Records about the clock that are looked at for places where home time went back, the newest.
+const TURNS_LOOKED_AT: u64 = 256;
 /// Records that are fetched at a time.
 pub(crate) const BATCH: u64 = 500;
 
@@ -204,9 +206,45 @@ impl Registry<'_> {
         self.record_time(0)
     }
 
-    /// The first of `size` records that is not before a moment.
+    /// The numbers of the newest records with which home time went back, the newest first: records about `clock:…` that say so.
+    fn turns_back(&self) -> Result<Vec<u64>, ReadError> {
+        let records = self.all(
+            "SELECT seq, record FROM audit WHERE object >= 'clock:' AND object < 'clock;'
+             ORDER BY seq DESC LIMIT ?1",
+            [TURNS_LOOKED_AT],
+            |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)),
+        )?;
+        let is_back = |record: &[u8]| {
+            serde_json::from_slice::<Record>(record)
+                .is_ok_and(|record| record.details.get("back") == Some(&true.into()))
+        };
+        Ok(records
+            .into_iter()
+            .filter_map(|(seq, record)| is_back(&record).then_some(seq))
+            .collect())
+    }
+
+    /// The number after the last of `size` records that is before a moment. Where home time never went back, all from there on
+    /// are not.
     pub fn first_record_at(&self, moment: Timestamp, size: u64) -> Result<u64, ReadError> {
-        let (mut low, mut high) = (0, size);
+        let mut end = size;
+        let turns = self.turns_back()?;
+        for begin in turns.into_iter().filter(|seq| *seq < size).chain([0]) {
+            let found = self.first_between(moment, (begin, end))?;
+            if found > begin {
+                return Ok(found);
+            }
+            end = begin;
+        }
+        Ok(0)
+    }
+
+    /// The first of these records, whose times rise, that is not before a moment.
+    fn first_between(
+        &self,
+        moment: Timestamp,
+        (mut low, mut high): (u64, u64),
+    ) -> Result<u64, ReadError> {
         while low < high {
             let middle = low + (high - low) / 2;
             if self.record_time(middle)?.is_some_and(|time| time < moment) {

@@ -156,6 +156,15 @@ impl Registry<'_> {
         )
     }
 
+    /// Active devices whose newest certificate was issued after a moment.
+    pub fn devices_of_the_future(&self, moment: Timestamp) -> Result<Named, ReadError> {
+        self.named(
+            "SELECT d.name FROM device d JOIN certificate c ON c.id = d.newest
+             WHERE d.state = 'active' AND c.issued_at > ?1 ORDER BY d.name",
+            [moment.as_ms()],
+        )
+    }
+
     /// Shows the newest certificate of each active device to `see`, in the order of their names, unless it is made
     /// with P-256 and SHA-256 as the home's own are.
     pub fn each_unlike_ours(&self, mut see: impl FnMut(DeviceId, &[u8])) -> Result<(), ReadError> {

@@ -710,6 +710,10 @@ export const text = {
       clock: "Clock",
       trusted: "trusted",
       untrusted: "not trusted",
+      homeTime: (at: string) => `Home time: ${at}`,
+      systemClock: (at: string, synchronized: boolean | null | undefined) =>
+        `System clock: ${at}, ${synchronized === true ? "synchronized" : synchronized === false ? "not synchronized" : "synchronization not known"}`,
+      doubted: (since: string) => `Not trusted since ${since}: nothing is issued, rotated or destroyed. Set the system clock, or confirm it if it is right.`,
       confirm: "Trust system clock",
       log: "Audit log",
       key: "Log key",

@@ -154,6 +154,7 @@ fn may_will(admitted: &Admitted, will: &Will) -> bool {
         && topic.len() <= hearthkey_core::topic::TOPIC_MAX_BYTES
         && topic != hearthkey::renew(device)
         && topic != hearthkey::trust_ack(device)
+        && topic != hearthkey::clock(device)
 }
 
 /// The home; or, for a connection that may only renew, a room of its own. The session that its device has or left behind

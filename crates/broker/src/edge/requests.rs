@@ -187,6 +187,11 @@ impl Requests {
                         certificate,
                         request,
                     }),
+                    RequestKind::Clock => Some(Event::ClockSaid {
+                        device,
+                        admission,
+                        request,
+                    }),
                     RequestKind::Enroll => None,
                 }
             }

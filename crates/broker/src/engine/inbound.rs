@@ -274,6 +274,9 @@ impl Engine {
             Owner::Device(device) if topic.as_str() == hearthkey::renew(device) => {
                 Some(RequestKind::Renew)
             }
+            Owner::Device(device) if topic.as_str() == hearthkey::clock(device) => {
+                Some(RequestKind::Clock)
+            }
             Owner::Device(device) => {
                 (topic.as_str() == hearthkey::trust_ack(device)).then_some(RequestKind::TrustAck)
             }

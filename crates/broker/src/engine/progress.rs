@@ -44,6 +44,7 @@ pub(crate) enum RequestKind {
     Enroll,
     Renew,
     TrustAck,
+    Clock,
 }
 
 /// What follows from one packet.

@@ -60,6 +60,9 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::ClockNotTrusted => {
             "While the time is not known, nothing is issued, and an expiry may be noticed late."
         }
+        FindingKind::WrongClock => {
+            "It lasts longer than it should, and a device with the right time may refuse to use it yet."
+        }
         FindingKind::StorageUnavailable => {
             "A revocation made now is lost at a restart unless the disk has it by then. Nothing can be issued or given out."
         }

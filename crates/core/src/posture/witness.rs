@@ -4,6 +4,7 @@ use super::Named;
 use crate::finding::{Finding, FindingKind, Severity};
 use crate::id::{Fingerprint, hex};
 use crate::time::{Span, Timestamp};
+use crate::trusted_time::Doubted;
 
 /// The anchor is written every second; one that has been behind for so long is not being written.
 pub const ANCHOR_LATE: Span = Span::s(5 * 60);
@@ -180,9 +181,27 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
     ))
 }
 
+/// A machine's clock that home time does not follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockDoubted {
+    /// Since when, and why.
+    pub doubted: Doubted,
+    /// What the machine's clock shows.
+    pub machine: Timestamp,
+    /// Whether its kernel says that it is synchronized; none if that is not known.
+    pub synchronized: Option<bool>,
+}
+
+/// A time to the minute, so that a finding does not change with each second.
+fn to_the_minute(time: Timestamp) -> String {
+    let text = time.to_string();
+    format!("{}Z", text.get(..16).unwrap_or(&text))
+}
+
 /// What waits until the clock is trusted.
-pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Finding> {
-    let since = doubted_since?.to_string();
+pub fn of_clock(clock: Option<&ClockDoubted>, object: &str, now: Timestamp) -> Option<Finding> {
+    let clock = clock?;
+    let since = clock.doubted.since.to_string();
     // Accepting this one does not accept what the clock does later.
     let finding = Finding::new(
         FindingKind::ClockNotTrusted,
@@ -190,9 +209,17 @@ pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Findin
         object.to_owned(),
         &since,
     );
+    let synchronized = match clock.synchronized {
+        Some(true) => "It is synchronized.",
+        Some(false) => "It is not synchronized.",
+        None => "Whether it is synchronized is not known.",
+    };
     let what = format!(
-        "The system clock has not been trusted since {since}: it jumped, or it is behind what the home has recorded. Until it is \
-         trusted again, no certificate is issued, and nothing is rotated or destroyed."
+        "The system clock has not been trusted since {since}: it {}. It shows {}; home time is {}. {synchronized} Until it is \
+         trusted again, no certificate is issued, and nothing is rotated or destroyed.",
+        clock.doubted.why.says(),
+        to_the_minute(clock.machine),
+        to_the_minute(now),
     );
     let remedy = "Set the clock, for example with NTP. If it is right already, confirm it in the settings of the gateway. On the command line: `hearthkey clock confirm`.";
     Some(finding.saying(what, remedy))
@@ -201,6 +228,7 @@ pub fn of_clock(doubted_since: Option<Timestamp>, object: &str) -> Option<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trusted_time::Doubt;
 
     const OBJECT: &str = "home:attic";
 
@@ -289,10 +317,21 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_trusted_is_found() {
-        assert_eq!(of_clock(None, OBJECT), None);
-        let first = of_clock(Some(day(1)), OBJECT).unwrap();
+        assert_eq!(of_clock(None, OBJECT, day(1)), None);
+        let since = |since| ClockDoubted {
+            doubted: Doubted {
+                since: day(since),
+                why: Doubt::FarAhead,
+            },
+            machine: day(130),
+            synchronized: Some(false),
+        };
+        let first = of_clock(Some(&since(1)), OBJECT, day(3)).unwrap();
         assert_eq!(first.kind, FindingKind::ClockNotTrusted);
-        let next = of_clock(Some(day(2)), OBJECT).unwrap();
+        let says = "since 1970-01-02T00:00:00Z: it is more than a day ahead of home time. It shows 1970-05-11T00:00Z; home time \
+                    is 1970-01-04T00:00Z. It is not synchronized.";
+        assert!(first.what.contains(says), "{}", first.what);
+        let next = of_clock(Some(&since(2)), OBJECT, day(3)).unwrap();
         assert_ne!(first.id, next.id, "each is accepted by itself");
     }
 }

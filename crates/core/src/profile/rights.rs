@@ -18,8 +18,9 @@ impl Rights {
     /// What an expired certificate in its grace may do: renew, and nothing else.
     pub fn renewal_only(device: &DeviceId) -> Self {
         Self::new(
-            TopicFilter::parse(&hearthkey::renew(device))
-                .into_iter()
+            [hearthkey::renew(device), hearthkey::clock(device)]
+                .iter()
+                .filter_map(|topic| TopicFilter::parse(topic).ok())
                 .collect(),
             ["notice", "renew/+"]
                 .iter()

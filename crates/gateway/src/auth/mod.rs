@@ -8,6 +8,7 @@
 //! | sessions, passkeys and people whose access ends | [`cuts`], [`gone`] |
 //! | guesses and refusals, bounded | [`throttle`], [`refusals`] |
 //! | connections whose caller is known | [`known`] |
+//! | what follows when home time goes back | [`turn_back`] |
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub(crate) mod throttle;
 pub(crate) mod token_book;
 mod token_uses;
 pub(crate) mod token_views;
+mod turn_back;
 
 /// Who calls, and what they may do.
 pub(crate) struct Auth {

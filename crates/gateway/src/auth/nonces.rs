@@ -37,11 +37,12 @@ impl Nonces {
         let Some((nonce, since)) = self.current.take() else {
             return;
         };
-        let age = now.since(since).as_ms();
-        if age < NONCE_LIFE.as_ms() {
+        let age = now.ms_from(since);
+        // A clock that goes back makes no nonce last longer.
+        if (0..NONCE_LIFE.as_ms()).contains(&age) {
             self.current = Some((nonce, since));
         } else {
-            let fresh = age < 2 * NONCE_LIFE.as_ms();
+            let fresh = (0..2 * NONCE_LIFE.as_ms()).contains(&age);
             self.previous = Some(nonce).filter(|_| fresh);
         }
     }
@@ -86,8 +87,9 @@ pub(crate) struct Replays {
 impl Replays {
     /// Remembers a proof by its key and its `jti`.
     pub(crate) fn remember(&mut self, key: KeyId, id: &str, now: Timestamp) -> Remembered {
-        let age = now.since(self.begun).as_ms();
-        if age >= PERIOD.as_ms() {
+        let age = now.ms_from(self.begun);
+        // What was used before the clock went back is remembered for one more period.
+        if !(0..PERIOD.as_ms()).contains(&age) {
             let last = std::mem::take(&mut self.now);
             let fresh = age < 2 * PERIOD.as_ms();
             self.before = if fresh { last } else { Used::new() };

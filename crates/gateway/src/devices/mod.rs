@@ -34,6 +34,7 @@ pub(crate) mod issuance;
 pub(crate) mod lifecycle;
 pub(crate) mod present;
 pub(crate) mod profiles;
+mod recall;
 mod refused;
 pub(crate) mod renew;
 pub(crate) mod revoke;

@@ -17,8 +17,10 @@ use crate::tokens::Tokens;
 use crate::trust::Trust;
 use crate::vault::Vault;
 
-mod clock;
+pub(crate) mod clock;
 mod incident;
+#[cfg(test)]
+mod tests;
 
 /// An unsealed home.
 pub(crate) struct Home {

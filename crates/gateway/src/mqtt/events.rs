@@ -9,8 +9,9 @@ use hearthkey_broker::{
     ClaimAnswer, Event, Events, Refusal, Request, StateChange, StateChanges, StateKind, StateRow,
     Who,
 };
-use hearthkey_core::access::RENEWAL_CLIENT_ID;
+use hearthkey_core::access::{Admission, RENEWAL_CLIENT_ID};
 use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
+use hearthkey_core::clock_witness::{MESSAGE_MAX_BYTES, Said};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::posture::shared_identity::Machine;
 use hearthkey_store::change::{Change, Write};
@@ -93,6 +94,11 @@ impl Home {
             } => {
                 self.acknowledge(&device, &request).await;
             }
+            Event::ClockSaid {
+                device,
+                admission,
+                request,
+            } => self.hear_clock(&device, admission, &request),
             Event::SessionOpened {
                 device,
                 certificate,
@@ -185,6 +191,17 @@ impl Home {
             .is_err()
         {
             self.ctx.broker().drop_device(device);
+        }
+    }
+
+    /// Remembers what a device says of the time, as long as that counts. One that may only renew is not asked.
+    fn hear_clock(&self, device: &DeviceId, admission: Admission, request: &Request) {
+        let fits = !request.oversized && request.payload.len() <= MESSAGE_MAX_BYTES;
+        if admission != Admission::Full || !fits {
+            return;
+        }
+        if let Ok(said) = serde_json::from_slice::<Said>(&request.payload) {
+            self.ctx.clock().hear(device, &said);
         }
     }
 

@@ -22,6 +22,7 @@ use hearthkey_pki::life_of;
 use hearthkey_store::authorities::KnownAuthority;
 use hearthkey_store::posture::RightsUsed;
 use hearthkey_store::registry::{ReadError, Registry};
+use hearthkey_store::turn_back::MADE_AHEAD;
 
 use crate::posture::Posture;
 
@@ -123,7 +124,8 @@ impl Posture {
                 anchor,
                 journal_opened: self.opened.journal.clone(),
                 journal,
-                clock_doubted_since: self.ctx.clock().doubted_since(),
+                clock_doubted: self.ctx.clock().both().doubted,
+                of_the_future: registry.devices_of_the_future(now.after(MADE_AHEAD))?,
                 backups: crate::backups::facts(registry)?,
                 restored: crate::backups::restored(registry)?,
                 log_problem: self.audit.log_problem(),

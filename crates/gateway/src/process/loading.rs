@@ -13,6 +13,7 @@ use hearthkey_core::id::{DeviceId, Fingerprint, HomeId, ProfileName, SerialNumbe
 use hearthkey_core::posture::witness::JournalOpened;
 use hearthkey_core::profile::{InvalidProfile, Newer, Profile, built_in_texts, newer};
 use hearthkey_core::time::{Span, Timestamp};
+use hearthkey_core::trusted_time::Gained;
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::journal::{Replay, Revocation};
@@ -31,7 +32,7 @@ use crate::home::Home;
 use crate::mqtt::events::broker_rows;
 use crate::posture;
 use crate::process::witnesses::{Witness, gaps_are_recorded};
-use crate::state::clock::Clock;
+use crate::state::clock::{Clock, GAINED};
 use crate::state::{Ctx, Parts};
 use crate::trust::Trust;
 use crate::trust::authority::issuing;
@@ -138,7 +139,7 @@ impl Loaded {
         id: HomeId,
         opened: Opened,
         http: Option<SocketAddr>,
-        clock: impl FnOnce(Option<Timestamp>) -> Clock,
+        clock: impl FnOnce(Option<(Timestamp, Gained)>) -> Clock,
     ) -> Result<Self, HomeError> {
         let Opened {
             store,
@@ -147,7 +148,7 @@ impl Loaded {
             anchored,
             last_durable,
         } = opened;
-        let clock = Arc::new(clock(last_durable));
+        let clock = Arc::new(clock(last_time(&store, last_durable)?));
         if let Some(incident) = &incident {
             tracing::error!(%incident, "the home opens read-only");
         }
@@ -266,6 +267,16 @@ async fn how_it_opened(
         journal,
         unanchored_at,
     })
+}
+
+/// The last durable time, with what it had gained. A home of an earlier version has gained nothing.
+fn last_time(
+    store: &Store,
+    last: Option<Timestamp>,
+) -> Result<Option<(Timestamp, Gained)>, ReadError> {
+    let gained = store.read(|registry| registry.setting(GAINED))?;
+    let gained = gained.and_then(|json| serde_json::from_slice(&json).ok());
+    Ok(last.map(|last| (last, gained.unwrap_or_default())))
 }
 
 fn load_habits(store: &Store) -> Result<Habits, HomeError> {

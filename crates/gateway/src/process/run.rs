@@ -37,7 +37,7 @@ use crate::process::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
 use crate::process::loading::{Door, HomeError};
 use crate::process::opening::open;
 use crate::process::socket::{SocketError, bind_socket};
-use crate::state::clock::machine_time;
+use crate::state::clock::{machine_time, synchronized};
 use crate::state::endings::PATIENCE;
 use crate::state::locked;
 
@@ -350,6 +350,9 @@ impl Keeper for Process {
         let unknown = ClockView {
             trusted: false,
             now: machine_time().to_string(),
+            machine: None,
+            synchronized: synchronized(),
+            doubt: None,
         };
         let home = home.as_deref();
         let clock = home.map_or(unknown, Home::clock_view);

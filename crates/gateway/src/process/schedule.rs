@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::home::Home;
+use crate::home::clock::kept_time;
 
 /// Ended claims are forgotten after this long; the log keeps what they did.
 const CLAIMS_KEPT: Span = Span::days(30);
@@ -73,8 +74,11 @@ pub(crate) async fn keep_anchoring(home: Arc<Home>) {
 /// Keeps time until the home closes.
 pub(crate) async fn keep(home: Arc<Home>) {
     let mut seconds = Ticks::of(&home, Duration::from_secs(1));
+    // The home has opened with what its clock was then.
+    let mut clock_doubted = !home.ctx.clock().now_and_trust().1;
     let mut ticks = 0_u64;
     while seconds.next().await {
+        home.keep_clock(&mut clock_doubted).await;
         home.every_second().await;
         if ticks.is_multiple_of(RIGHTS_NOTED_EVERY_S) {
             home.devices.note_rights_used().await;
@@ -110,18 +114,19 @@ impl Home {
     async fn every_minute(&self) {
         let now = self.ctx.now();
         self.vault.settle_all_out_of_use().await;
-        if self.ctx.clock().now_and_trust().1 {
-            self.vault.shred_what_is_due(now).await;
-        }
         self.ctx.outbox().notify_one();
-        let mut change = Change::default()
-            .write(Write::ForgetClaims(now.before(CLAIMS_KEPT)))
-            .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))))
-            .write(self.auth.ended_sessions(now));
-        if now.as_s() / 60 % 60 == 0 {
-            change = change.vault(VaultWrite::ForgetEnded(now.before(ENDED_KEPT)));
+        let mut change = Change::default().write(self.auth.ended_sessions(now));
+        // Nothing is forgotten or destroyed by a clock that is not believed, or was set by far lately.
+        if self.ctx.clock().is_settled() {
+            self.vault.shred_what_is_due(now).await;
+            change = change
+                .write(Write::ForgetClaims(now.before(CLAIMS_KEPT)))
+                .write(Write::Token(TokenWrite::Forget(now.before(TOKENS_KEPT))));
+            if now.as_s() / 60 % 60 == 0 {
+                change = change.vault(VaultWrite::ForgetEnded(now.before(ENDED_KEPT)));
+            }
+            self.auth.tokens.forget(now.before(TOKENS_KEPT));
         }
-        self.auth.tokens.forget(now.before(TOKENS_KEPT));
         for ca in self.trust.stale_crls(now) {
             change.writes.extend(self.trust.publish_crl(&ca).await);
         }
@@ -140,6 +145,7 @@ impl Home {
             return Vec::new();
         }
         if now.as_s() / 60 % (24 * 60) == 0
+            && self.ctx.clock().is_settled()
             && let Err(error) = self.trust.forget_former_authorities().await
         {
             tracing::error!(%error, "a CA that is needed no more could not be forgotten");
@@ -161,8 +167,8 @@ impl Home {
 
     /// Notes home time, so that it does not run backwards across a restart.
     pub(crate) async fn note_time(&self) {
-        let text = self.ctx.now().to_string();
-        let change = Change::default().write(Write::Setting("last_time", text.into_bytes()));
+        let mut change = Change::default();
+        change.writes.extend(kept_time(&self.ctx));
         if let Err(error) = self.ctx.commit(change).await {
             tracing::warn!(%error, "the time could not be stored");
         }

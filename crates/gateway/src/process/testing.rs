@@ -89,7 +89,7 @@ fn made() -> &'static Path {
                     made.map(drop).unwrap();
                     // What its first opening makes is made once, too.
                     let clock_ms = Arc::new(AtomicI64::new(BEGINS_S * 1000));
-                    open(&path, &clock_ms).await.close().await;
+                    open(&path, Clock::by_hand(clock_ms)).await.close().await;
                 });
             });
             making.join().unwrap();
@@ -100,7 +100,7 @@ fn made() -> &'static Path {
 }
 
 /// Opens a home as the program does, but for its sockets.
-async fn open(data_dir: &Path, clock_ms: &Arc<AtomicI64>) -> Arc<Home> {
+async fn open(data_dir: &Path, clock: Clock) -> Arc<Home> {
     let slots = Slots::read(data_dir).unwrap();
     let root = slots.unseal(&key_file(data_dir).unwrap()).unwrap();
     let door = Door {
@@ -113,9 +113,7 @@ async fn open(data_dir: &Path, clock_ms: &Arc<AtomicI64>) -> Arc<Home> {
     };
     let id = slots.home().clone();
     let store = Store::open(data_dir, root, &id).unwrap();
-    let by_hand = Arc::clone(clock_ms);
-    let clock = |_| Clock::by_hand(by_hand);
-    let loaded = Loaded::of(&door, id, store, door.http, clock)
+    let loaded = Loaded::of(&door, id, store, door.http, |_| clock)
         .await
         .unwrap();
     let time = Arc::clone(&loaded.clock);
@@ -136,6 +134,25 @@ fn directory() -> TempDir {
 impl TestHome {
     /// A new home. Its tests need a runtime of several threads, as the gateway does.
     pub(crate) async fn new() -> Self {
+        Self::opened(Self::made(), Arc::new(AtomicI64::new(BEGINS_S * 1000))).await
+    }
+
+    /// A new home on a machine whose clock can be set, by these milliseconds apart from what passes, and whose kernel says this of it.
+    pub(crate) async fn on_a_machine(synchronized: Option<bool>) -> (Self, Arc<AtomicI64>) {
+        let (directory, apart_ms) = (Self::made(), Arc::new(AtomicI64::new(0)));
+        let clock_ms = Arc::new(AtomicI64::new(BEGINS_S * 1000));
+        let parts = (Arc::clone(&clock_ms), Arc::clone(&apart_ms));
+        let clock = Clock::of_parts(parts.0, parts.1, synchronized);
+        let home = Self {
+            home: open(directory.path(), clock).await,
+            directory,
+            clock_ms,
+        };
+        (home, apart_ms)
+    }
+
+    /// The files of a new home.
+    fn made() -> TempDir {
         let directory = directory();
         for entry in std::fs::read_dir(made().join("home")).unwrap() {
             let entry = entry.unwrap();
@@ -143,12 +160,12 @@ impl TestHome {
                 std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
             }
         }
-        Self::opened(directory, Arc::new(AtomicI64::new(BEGINS_S * 1000))).await
+        directory
     }
 
     async fn opened(directory: TempDir, clock_ms: Arc<AtomicI64>) -> Self {
         Self {
-            home: open(directory.path(), &clock_ms).await,
+            home: open(directory.path(), Clock::by_hand(Arc::clone(&clock_ms))).await,
             directory,
             clock_ms,
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::state::clock::LAST_TIME;
 use crate::state::endings::{Begun, End, PATIENCE};
 use crate::state::{Ctx, locked};
 
@@ -183,7 +184,7 @@ impl Ctx {
 
     async fn commit_something(&self) -> bool {
         let now = self.now().to_string().into_bytes();
-        let change = Change::default().write(Write::Setting("last_time", now));
+        let change = Change::default().write(Write::Setting(LAST_TIME, now));
         self.commit(change).await.is_ok()
     }
 }

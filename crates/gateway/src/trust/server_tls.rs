@@ -6,10 +6,10 @@ use std::sync::{Arc, RwLock};
 use hearthkey_core::access::Access;
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::id::{EnvironmentName, Fingerprint};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::{
     CaCertificate, CertificateAuthority, ClientVerifier, RsaKey, RsaLeaf, SigningKey, https_config,
-    needs_reissue, server_config,
+    life_of, needs_reissue, server_config,
 };
 use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
@@ -28,6 +28,9 @@ use crate::trust::formers::issuing_anchors;
 pub(crate) const LEAF: &str = "server/leaf";
 /// That of the one with an RSA key, which is there as long as a profile asks for it.
 pub(crate) const RSA_LEAF: &str = "server/leaf-rsa";
+
+/// While the machine's clock is in doubt, a certificate is good for this long by that clock.
+const FOR_BOTH: Span = Span::days(7);
 
 pub(crate) type Issuers = HashMap<EnvironmentName, Arc<CertificateAuthority>>;
 
@@ -92,6 +95,11 @@ impl ServerTls<'_> {
     ) -> Result<(Vec<u8>, SigningKey), TrustError> {
         let kept = self.kept(LEAF)?;
         let key = self.store.secret("server", LEAF)?;
+        if let Some(kept) = &kept
+            && let Some(for_both) = self.leaf_for_both(server, names, kept).await?
+        {
+            return Ok(for_both);
+        }
         if let Some((leaf, key)) = kept.zip(key)
             && !needs_reissue(&leaf, names, server.certificate(), now)
         {
@@ -102,6 +110,45 @@ impl ServerTls<'_> {
         let kept = self.keep(LEAF, &leaf, Some(&key.to_pkcs8()), now).await;
         self.is_kept(LEAF, kept)?;
         Ok((leaf, key))
+    }
+
+    /// A certificate that is good by home time and by the machine's clock, if that is in doubt and the kept one is not: devices that
+    /// have the time of the machine could not connect otherwise, nor say that it is right. It is recorded, and neither it nor its key
+    /// is stored.
+    async fn leaf_for_both(
+        &self,
+        server: &CertificateAuthority,
+        names: &[ServerName<'_>],
+        kept: &[u8],
+    ) -> Result<Option<(Vec<u8>, SigningKey)>, TrustError> {
+        let both = self.clock.both();
+        let until = both.machine.after(FOR_BOTH);
+        let ends = life_of(kept).map(|(_, ends)| ends);
+        let is_needed = both.doubted.is_some() && ends.is_some_and(|ends| ends < until);
+        if !is_needed
+            || server.certificate().not_after < both.machine
+            || self.store.incident().is_some()
+        {
+            return Ok(None);
+        }
+        let key = SigningKey::generate()?;
+        let leaf = server.issue_server_until(&key, names, new_serial(), (both.home, until))?;
+        let entry = Entry::new(
+            both.home,
+            Actor::gateway(),
+            "server.certificate",
+            "server/leaf".into(),
+        )
+        .with("certificate_sha256", Fingerprint::of(&leaf).to_string())
+        .with("kept", false)
+        .with("not_after", until.to_string());
+        match self.store.commit(Change::record(entry)).await {
+            Ok(_) => Ok(Some((leaf, key))),
+            Err(error) => {
+                tracing::error!(%error, "a certificate that is good by both clocks could not be recorded, and is not used");
+                Ok(None)
+            }
+        }
     }
 
     /// The RSA certificate, if a profile asks for one. Its key stays as long as it is asked for: a device that cannot

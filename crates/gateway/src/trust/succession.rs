@@ -19,6 +19,7 @@ use hearthkey_pki::authority::CA_LIFETIME;
 use hearthkey_pki::{CaCertificate, CaRole};
 use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
+use hearthkey_store::turn_back::MADE_AHEAD;
 
 use crate::state::new_serial;
 use crate::trust::Trust;
@@ -42,6 +43,8 @@ struct Succession<'a> {
     role: &'a CaRole,
     name: String,
     now: Timestamp,
+    /// Until when the CA before has signed.
+    signed_until: Timestamp,
 }
 
 impl Succession<'_> {
@@ -107,7 +110,7 @@ impl Succession<'_> {
             let der = old.certificate().der.clone();
             change.writes.extend([
                 keep_key(vault, (&former, 1), &old, self.now),
-                Write::FormerAuthority(former, der, self.now),
+                Write::FormerAuthority(former, der, self.signed_until),
             ]);
         }
         let kept = keep_authority(vault, (&self.name, version), &new, self.now);
@@ -136,6 +139,47 @@ fn life(der: &[u8]) -> Result<Life, TrustError> {
     })
 }
 
+/// Replaces the CAs that were made by a clock that home time has left: a successor is forgotten, one that signs is followed at once
+/// by one of now. What such a CA has signed stays verifiable.
+async fn take_back(
+    store: &Store,
+    from: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<(CaRole, Step)>, TrustError> {
+    let mut done = Vec::new();
+    if store.incident().is_some() {
+        return Ok(done);
+    }
+    let environments = store.read(|registry| registry.environments())?;
+    let roles = environments.into_iter().map(CaRole::Issuing);
+    for role in std::iter::once(CaRole::Server).chain(roles) {
+        let succession = Succession {
+            store,
+            name: name_of(&role),
+            role: &role,
+            now,
+            signed_until: from,
+        };
+        let Some(line) = succession.line(Span::ms(0))? else {
+            continue;
+        };
+        let is_ahead = |life: Life| life.begins > now.after(MADE_AHEAD);
+        if line.next.is_some_and(|(next, _)| is_ahead(next)) || is_ahead(line.current) {
+            let next = next_of(&succession.name);
+            let entry = Entry::new(now, Actor::gateway(), "ca.forget", format!("ca:{next}"));
+            let change = Change::record(entry).write(Write::ForgetAuthority(next));
+            store.commit(change).await?;
+            done.push((role.clone(), Step::Made));
+        }
+        if is_ahead(line.current) {
+            succession.make().await?;
+            succession.promote().await?;
+            done.push((role, Step::Promoted));
+        }
+    }
+    Ok(done)
+}
+
 /// Makes the successors that are due, and lets those sign that may. `longest` is the longest life of a device's certificate.
 /// Nothing in a home that is read-only.
 pub(crate) async fn carry_on(
@@ -155,6 +199,7 @@ pub(crate) async fn carry_on(
             name: name_of(&role),
             role: &role,
             now,
+            signed_until: now,
         };
         let longest = match role {
             CaRole::Server => hearthkey_pki::server_certificate::SERVER_LIFETIME,
@@ -184,6 +229,17 @@ impl Trust {
     pub(crate) async fn carry_on(&self) -> Result<Vec<Write>, TrustError> {
         let longest = self.longest();
         let done = carry_on(self.ctx.store(), longest, self.ctx.now()).await?;
+        self.take_over(done).await
+    }
+
+    /// Home time has gone back: what was made by the time before is replaced, see [`take_back`]. Returns what is to be written down
+    /// with it.
+    pub(crate) async fn take_back(&self, from: Timestamp) -> Result<Vec<Write>, TrustError> {
+        let done = take_back(self.ctx.store(), from, self.ctx.now()).await?;
+        self.take_over(done).await
+    }
+
+    async fn take_over(&self, done: Vec<(CaRole, Step)>) -> Result<Vec<Write>, TrustError> {
         if done.is_empty() {
             return Ok(Vec::new());
         }

@@ -314,6 +314,11 @@ impl Vault {
         Ok(views::lease(ended.as_ref().unwrap_or(&found)))
     }
 
+    /// Home time goes back: what was put off is tried again at once.
+    pub(crate) fn forget_waits(&self) {
+        locked(&self.late_leases).clear();
+    }
+
     /// Whether a lease whose time has come is to be ended now: its child is not being made, and its bridge did not fail lately.
     fn is_to_end(&self, lease: &Lease, now: Timestamp) -> bool {
         let late = locked(&self.late_leases).get(&lease.id).copied();

@@ -2059,10 +2059,24 @@ export interface components {
             /** @description `open`, `used`, `locked`, `closed` or `expired`. */
             state: string;
         };
+        /** @description Why home time does not follow the machine's clock. */
+        ClockDoubt: {
+            /** @description Why: `before-program`, `far-ahead`, `far-behind`, `behind` or `too-many-steps`. */
+            code: string;
+            /** @description Why, as a sentence. */
+            says: string;
+            /** @description Since when, in home time. */
+            since: string;
+        };
         /** @description The clock. */
         ClockView: {
+            doubt?: components["schemas"]["ClockDoubt"] | null;
+            /** @description What the machine's clock shows; none while the gateway is sealed, when `now` is that. */
+            machine?: string | null;
             /** @description Home time. */
             now: string;
+            /** @description Whether the machine's kernel says that its clock is synchronized; none if that is not known. */
+            synchronized?: boolean | null;
             /** @description Whether home time follows the machine's clock. */
             trusted: boolean;
         };
