@@ -136,10 +136,13 @@ async fn no_act_of_an_owner_is_done_on_the_socket_without_a_code() {
     let named = [&grant[..], &[file.to_str().unwrap()]].concat();
     let named = [&named[..], &["--allow", "crit/key:read"]].concat();
     let add = ["environment", "add", "staging"];
+    let place = front.bench.dir.to_str().unwrap();
     for args in [
         &bridge[..],
         &named,
         &add,
+        &["backup", "create", "--to", place],
+        &["backup", "set", "--to", place],
         &["person", "invite", "eve", "--role", "owner"],
         &[
             "person",

@@ -5,6 +5,7 @@
 //! a reader of the write-ahead log; the log grows by what is written meanwhile.
 
 use std::fs::File;
+use std::path::Path;
 
 use hearthkey_core::time::Timestamp;
 use rusqlite::Connection;
@@ -66,16 +67,16 @@ impl Store {
         self.forget_snapshot();
         let io = |error: std::io::Error| BackupError::Home(error);
         let path = self.dir.path().join(DATABASE_FILE);
-        let needed = std::fs::metadata(&path).map_err(io)?.len() + LEFT_FREE_BYTES;
-        let free = self.free_bytes().map_err(io)?;
-        if free < needed {
-            return Err(BackupError::NoRoom { needed, free });
-        }
         self.still_its_own()
             .map_err(|why| io(std::io::Error::other(why)))?;
         let source = connection::open(&path, self.database_key(), Use::Read)?;
         source.execute_batch("BEGIN")?;
         let size = log_size(&source)?;
+        let needed = bytes_of(&path).map_err(io)? + LEFT_FREE_BYTES;
+        let free = self.free_bytes().map_err(io)?;
+        if free < needed {
+            return Err(BackupError::NoRoom { needed, free });
+        }
         let (schema, checkpoint) = (connection::schema(&source)?, note(&source)?);
         self.dir.create(SNAPSHOT_FILE).map_err(io)?;
         let snapshot = Snapshot {
@@ -112,6 +113,13 @@ impl Store {
             }
         }
     }
+}
+
+/// How long the copy of a database may be, in bytes: as long as the database and all of its write-ahead log.
+fn bytes_of(path: &Path) -> std::io::Result<u64> {
+    let log = path.with_extension("db-wal");
+    let log = std::fs::metadata(log).map_or(0, |log| log.len());
+    Ok(std::fs::metadata(path)?.len() + log)
 }
 
 fn note(connection: &Connection) -> Result<Vec<u8>, BackupError> {
