@@ -15,14 +15,11 @@ use super::refusal::{no_place, of_backup};
 use crate::auth::caller::Caller;
 use crate::auth::local_code::Needed;
 use crate::state::failure::Failure;
-use crate::state::locked;
-
-/// The setting that holds it.
-const PLAN: &str = "backup_plan";
+use crate::state::{BACKUP_PLAN, locked};
 
 /// The plan, if there is one.
 pub(super) fn plan_of(registry: &Registry<'_>) -> Result<Option<Plan>, ReadError> {
-    let text = registry.setting(PLAN)?;
+    let text = registry.setting(BACKUP_PLAN)?;
     let plan = text.map(|text| serde_json::from_slice(&text)).transpose();
     Ok(plan.unwrap_or_else(|error| {
         // A newer program may know other places. It is set anew, or the newer program is used.
@@ -63,7 +60,7 @@ impl Backups {
             .with("every", plan.every.as_str())
             .with("recipients", plan.recipients.join(" "));
         let text = serde_json::to_vec(&plan).map_err(|error| Failure::internal(&error))?;
-        let change = Change::record(entry).write(Write::Setting(PLAN, text));
+        let change = Change::record(entry).write(Write::Setting(BACKUP_PLAN, text));
         self.auth.commit_shown(change, shown).await?;
         locked(&self.attempts).failed_at = None;
         self.planned.notify_one();

@@ -11,8 +11,8 @@ use hearthkey_store::registry::ReadError;
 use hearthkey_store::vault::CredentialPlace;
 use hearthkey_store::{Opened, Store};
 
-use crate::trust::authority::issuing;
-use crate::trust::authority::{TrustError, load_authority};
+use crate::trust::authority::{TrustError, issuing, load_authority};
+use crate::trust::formers::formers;
 use crate::trust::server_tls::LEAF;
 
 /// Credentials of an environment, and certificates of a CA, that are tried at most until one is found.
@@ -150,9 +150,13 @@ fn authorities(store: &Store, report: &mut Report) -> Result<(), TrialError> {
             ));
             continue;
         }
-        let of_it = newest
-            .iter()
-            .find(|(_, der)| issuer.certificate().has_signed(der));
+        // A CA that has just followed another has signed none of them yet: then those before it have.
+        let before = befores(store, root, &environment)?;
+        let signed_here = |der: &[u8]| {
+            let mut all = std::iter::once(issuer.certificate()).chain(&before);
+            all.any(|ca| ca.has_signed(der))
+        };
+        let of_it = newest.iter().find(|(_, der)| signed_here(der));
         let (device, _) = of_it.ok_or_else(|| TrialError::NotSigned {
             ca: name.clone(),
             what: format!(
@@ -161,10 +165,25 @@ fn authorities(store: &Store, report: &mut Report) -> Result<(), TrialError> {
             ),
         })?;
         report.saw(format!(
-            "The CA {name} opens with its key, and has signed the certificate of {device}."
+            "The CA {name} opens with its key, and it or one before it has signed the certificate of {device}."
         ));
     }
     Ok(())
+}
+
+/// The CAs that signed for an environment before, each with its key, which the root has signed.
+fn befores(
+    store: &Store,
+    root: &CaCertificate,
+    environment: &EnvironmentName,
+) -> Result<Vec<CaCertificate>, TrialError> {
+    let formers = formers(store)?.into_iter();
+    let its = formers.filter(|former| former.environment == *environment);
+    let checked = its.map(|former| {
+        let authority = checked(store, root, &former.name)?;
+        Ok(authority.certificate().clone())
+    });
+    checked.collect()
 }
 
 /// A CA with its key, which the root has signed.

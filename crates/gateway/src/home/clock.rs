@@ -15,6 +15,7 @@ use crate::home::Home;
 use crate::state::Ctx;
 use crate::state::clock::{GAINED, LAST_TIME};
 use crate::state::failure::Failure;
+use crate::trust::authority::TrustError;
 
 /// For a clock that nobody can confirm.
 fn before_program() -> Failure {
@@ -114,24 +115,36 @@ impl Home {
     /// What the home makes anew when home time was set.
     async fn follow_step(&self, step: Step) {
         if step.is_back() {
-            match self.trust.take_back(step.from).await {
-                Ok(writes) if writes.is_empty() => {}
-                Ok(writes) => {
-                    let change = Change {
-                        writes,
-                        ..Change::default()
-                    };
-                    if let Err(error) = self.ctx.commit(change).await {
-                        tracing::warn!(%error, "the CRL numbers could not be kept");
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a CA that was made by a wrong clock is not replaced yet");
-                }
-            }
+            let taken = self.trust.take_back(step.from).await;
+            self.keep_numbers(taken).await;
+        }
+        // What is due by the new time is made now: a successor in the first round, and it signs from the second on.
+        for _ in 0..2 {
+            let followed = self.trust.carry_on().await;
+            self.keep_numbers(followed).await;
         }
         if let Err(error) = self.trust.renew_tls().await {
             tracing::error!(%error, "the server certificate could not be renewed");
+        }
+    }
+
+    /// Writes the numbers of CRLs down that were published because a CA was replaced.
+    async fn keep_numbers(&self, replaced: Result<Vec<Write>, TrustError>) {
+        let writes = match replaced {
+            Ok(writes) => writes,
+            Err(error) => {
+                tracing::error!(%error, "a CA is not replaced yet");
+                return;
+            }
+        };
+        let change = Change {
+            writes,
+            ..Change::default()
+        };
+        if !change.writes.is_empty()
+            && let Err(error) = self.ctx.commit(change).await
+        {
+            tracing::warn!(%error, "the CRL numbers could not be kept");
         }
     }
 

@@ -34,6 +34,9 @@ pub(crate) mod write_down;
 
 pub(crate) use lock::locked;
 
+/// The setting that says where backups go. Looked at also where a new CA waits for one.
+pub(crate) const BACKUP_PLAN: &str = "backup_plan";
+
 /// What all areas of an unsealed home share.
 pub(crate) struct Ctx {
     id: HomeId,

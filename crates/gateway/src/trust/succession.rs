@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError};
 
 use hearthkey_core::audit::{Actor, Entry};
 use hearthkey_core::authority::{Due, Life, Line, is_over};
+use hearthkey_core::certificate::BACKDATE;
 use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_pki::authority::CA_LIFETIME;
 use hearthkey_pki::{CaCertificate, CaRole};
@@ -21,7 +22,7 @@ use hearthkey_store::Store;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::turn_back::MADE_AHEAD;
 
-use crate::state::new_serial;
+use crate::state::{BACKUP_PLAN, new_serial};
 use crate::trust::Trust;
 use crate::trust::authority::{
     TrustError, issuing, keep_authority, keep_key, load_authority, name_of,
@@ -60,13 +61,27 @@ impl Succession<'_> {
             return Ok(None);
         };
         let next = next.map(|(der, _)| life(&der)).transpose()?;
+        let next = match next {
+            Some(next) => Some((next, self.is_safe(next)?)),
+            None => None,
+        };
         Ok(Some(Line {
             current: life(&current)?,
-            next: next.map(|next| (next, true)),
+            next,
             root_ends: life(&root)?.ends,
             lifetime: CA_LIFETIME,
             longest,
         }))
+    }
+
+    /// Whether a backup holds the key of a successor; or nobody has set a place for backups, so that there is nothing to wait for.
+    fn is_safe(&self, next: Life) -> Result<bool, TrustError> {
+        let (planned, backups) = self.store.read(|registry| {
+            let planned = registry.setting(BACKUP_PLAN)?.is_some();
+            Ok((planned, registry.backups()?))
+        })?;
+        let made_at = next.begins.after(BACKDATE);
+        Ok(!planned || backups.made_at.is_some_and(|at| at >= made_at))
     }
 
     async fn make(&self) -> Result<(), TrustError> {
