@@ -52,6 +52,7 @@ mod managing;
 mod manifest;
 mod meanwhile;
 mod minted;
+mod moved;
 mod mqtt;
 mod namesakes;
 mod narrow;
