@@ -88,6 +88,7 @@ mod siege;
 mod soak;
 mod stock;
 mod storage_failure;
+mod strangers;
 mod system;
 mod telling;
 mod thief;
