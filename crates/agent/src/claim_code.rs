@@ -167,7 +167,7 @@ fn checked(
     }
 }
 
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let bare = text.trim_matches(['[', ']']);
     let is_wildcard = bare
         .parse::<std::net::IpAddr>()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Args, CommandFactory, Parser, Subcommand};
 use hearthkey_agent::{
     ClaimUri, Device, DeviceFacts, Enrollment, Event, Explain, Explanation, Fingerprint, Moment,
-    Status, clock,
+    Place, Status, clock,
 };
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,9 @@ enum Command {
     /// Check once whether the certificate is due for renewal, beside a product that uses it.
     #[command(after_help = RENEW_HELP, arg(once()))]
     Renew(Renew),
+    /// Tell an enrolled device that its gateway has another name, address or port.
+    #[command(after_help = MOVE_HELP)]
+    Move(Move),
     /// Show what the directory holds; works beside a running agent.
     Status {
         /// The device's directory.
@@ -114,6 +117,22 @@ struct Renew {
     /// PATH, and 60 seconds. It runs again at the next check if it does not end with status 0.
     #[arg(long, value_name = "PROGRAM")]
     hook: Option<PathBuf>,
+}
+
+const MOVE_HELP: &str = "\
+It connects to the new place with the device's own certificate, and writes the place down only if the gateway there proves to \
+be this home's, by the root that the device has. Otherwise nothing is changed. Stop the agent first, and start it afterwards.
+
+Exit codes: 0 moved; 1 not moved; 2 usage; 3 not now: a later try may do without help.";
+
+#[derive(Args)]
+struct Move {
+    /// The device's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Where the gateway is now, as in hub.local:8883 or [fd00::1]:8883.
+    #[arg(long, value_name = "HOST:PORT")]
+    gateway: Place,
 }
 
 /// Says in a crontab what the command does anyway.
@@ -198,6 +217,7 @@ async fn obey(command: Command, json: bool) -> Result<(), Failure> {
         Command::Enroll(args) => enroll(args, json).await,
         Command::Run(args) => run(args, json).await,
         Command::Renew(args) => renew(args, json).await,
+        Command::Move(args) => move_device(args, json).await,
         Command::Status { dir } => {
             tell_status(&Status::of(&dir)?, json);
             Ok(())
@@ -283,6 +303,20 @@ async fn renew(args: Renew, json: bool) -> Result<(), Failure> {
     match device.renew_once(args.now, args.hook.as_deref()).await {
         Ok(once) if json => print_json(&once),
         Ok(once) => print_line(&once.to_string()),
+        Err(error) => {
+            return Err(Failure {
+                told: error.explain(),
+                code: if error.passes() { LATER } else { FAILED },
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn move_device(args: Move, json: bool) -> Result<(), Failure> {
+    let device = Device::open(&args.dir)?;
+    match device.move_to(args.gateway).await {
+        Ok(status) => tell_status(&status, json),
         Err(error) => {
             return Err(Failure {
                 told: error.explain(),

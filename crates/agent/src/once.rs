@@ -23,7 +23,7 @@ use crate::schedule::{AfterRefusal, after_refusal};
 use crate::session::{ConnectError, ExchangeError, Session};
 
 /// The client id of connections that only renew (`docs/MQTT.md`).
-const CLIENT_ID: &str = "hearthkey-renew";
+pub(crate) const CLIENT_ID: &str = "hearthkey-renew";
 /// A notice comes right after the subscription to it.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the old certificate works beside the new one, if nobody connects with that: until then it is the product's turn.

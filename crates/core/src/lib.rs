@@ -13,7 +13,7 @@
 //! | may this device have a certificate? | [`claim`], [`enrollment`], [`renewal`] |
 //! | what becomes of a device and its certificates? | [`device`], [`certificate`], [`bulk`] |
 //! | when is a CA followed by a new one? | [`authority`] |
-//! | what is written down about it? | [`audit`] |
+//! | what is written down about it? | [`audit`]; of refusals, [`refusal_tally`] |
 //! | what is known of a secret, what is its value, and who changes what guards it? | [`credential`], [`secret`], [`guarded`] |
 //! | how is it replaced, lent, administered, and who is notified? | [`rotation`], [`lease`], [`bridge`], [`news`] |
 //! | what is wrong with the inventory, or unusual? | [`finding`], [`posture`], [`habit`] |
@@ -53,6 +53,7 @@ pub mod posture;
 pub mod power;
 pub mod profile;
 pub mod proof;
+pub mod refusal_tally;
 pub mod rejection;
 pub mod renewal;
 pub mod right;

@@ -12,11 +12,12 @@ use hearthkey_core::time::Timestamp;
 pub(crate) const PER_ORIGIN_MAX: u32 = 30;
 /// Origins that are counted in a minute. What comes from more is counted together.
 const ORIGINS_MAX: usize = 4096;
-/// Different refusals that are written down in a minute, of those who are known, and as many of strangers. The rest is
-/// counted.
+/// Different refusals that are written down in a minute, of those who are known. The rest is counted.
 const RECORDED_MAX: usize = 240;
-/// Of those, about strangers from one IPv4 address or IPv6 /64.
-const RECORDED_PER_ORIGIN_MAX: u32 = 20;
+/// The same of strangers, who could otherwise make the log grow for good.
+const OF_STRANGERS_MAX: usize = 20;
+/// Of those, from one IPv4 address or IPv6 /64.
+const RECORDED_PER_ORIGIN_MAX: u32 = 10;
 
 /// Whom a refusal is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -116,7 +117,7 @@ impl Attempts {
             return self.refused.len() - of_strangers < RECORDED_MAX;
         }
         let from_there = self.of_strangers.get(origin).copied().unwrap_or_default();
-        of_strangers < RECORDED_MAX && from_there < RECORDED_PER_ORIGIN_MAX
+        of_strangers < OF_STRANGERS_MAX && from_there < RECORDED_PER_ORIGIN_MAX
     }
 
     /// The same for a refusal that is about somebody else than a token.
@@ -220,8 +221,8 @@ mod tests {
             attempts.enter(None, "token_unknown", from, now);
         }
         assert_eq!(attempts.failed.len(), ORIGINS_MAX);
-        assert_eq!(attempts.refused.len(), RECORDED_MAX);
-        assert_eq!(attempts.omitted, 10_000 - RECORDED_MAX as u64);
+        assert_eq!(attempts.refused.len(), OF_STRANGERS_MAX);
+        assert_eq!(attempts.omitted, 10_000 - OF_STRANGERS_MAX as u64);
         assert!(!attempts.begin(address("203.0.113.9"), now));
     }
 }

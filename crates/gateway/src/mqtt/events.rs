@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearthkey_broker::{
-    ClaimAnswer, Event, Events, Refusal, Request, StateChange, StateChanges, StateKind, StateRow,
-    Who,
+    ClaimAnswer, Event, Events, Request, StateChange, StateChanges, StateKind, StateRow, Who,
 };
 use hearthkey_core::access::{Admission, RENEWAL_CLIENT_ID};
-use hearthkey_core::audit::{Actor, Entry, Outcome as Ended};
+use hearthkey_core::audit::Entry;
 use hearthkey_core::clock_witness::{MESSAGE_MAX_BYTES, Said};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
 use hearthkey_core::posture::shared_identity::Machine;
+use hearthkey_core::refusal_tally::RefusalTally;
 use hearthkey_store::change::{Change, Write};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -22,13 +22,13 @@ use crate::devices::enroll::Guest;
 use crate::devices::present::REFUSED_AFTER;
 use crate::devices::renew::Renewer;
 use crate::home::Home;
+use crate::mqtt::refused::{Refused, of_counted};
 use crate::state::device_actor;
 
 /// Events that are worked on at the same time. More wait in the broker's own queue.
 const AT_ONCE: usize = 256;
-/// Refusals at the listener that are recorded in a minute. The rest is counted, so that a hostile
-/// neighbor cannot fill the disk.
-pub(crate) const REFUSALS_PER_MINUTE: u32 = 240;
+/// How long the loop sleeps when nothing waits to be written down.
+const REST: Duration = Duration::from_secs(3600);
 
 /// When a batch that the storage did not take is tried again.
 const KEEP_AGAIN: Duration = Duration::from_secs(1);
@@ -36,14 +36,25 @@ const KEEP_AGAIN: Duration = Duration::from_secs(1);
 /// Works on events until the broker has stopped and everything begun is done.
 pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut book = RefusalBook::default();
-    while let Some(event) = events.recv().await {
+    let mut refusals = RefusalTally::default();
+    loop {
+        let due = refusals
+            .due_in_s(home.ctx.now())
+            .map_or(REST, Duration::from_secs);
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep(due) => {
+                write_down(&home, of_minute(&home, &mut refusals));
+                continue;
+            }
+        };
+        let Some(event) = event else { break };
         if let Event::Refused { address, who, why } = event {
             home.devices.note_bound(who.as_ref(), &why);
-            if let Some(entry) = book.enter(&home, address, who, &why) {
-                let home = Arc::clone(&home);
-                tokio::spawn(async move { home.ctx.record(entry).await });
-            }
+            let mut entries = of_minute(&home, &mut refusals);
+            let refused = Refused { address, who, why };
+            entries.extend(refused.entry(&home, &mut refusals));
+            write_down(&home, entries);
             continue;
         }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -55,9 +66,26 @@ pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
             drop(place);
         });
     }
+    for counted in refusals.take() {
+        home.ctx.record(of_counted(counted, home.ctx.now())).await;
+    }
     // All places free again: nothing is left half done.
     let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
     let _ = places.acquire_many(all).await;
+}
+
+/// The records of the minute that is over.
+fn of_minute(home: &Home, refusals: &mut RefusalTally) -> Vec<Entry> {
+    let now = home.ctx.now();
+    let counted = refusals.turn(now).into_iter();
+    counted.map(|counted| of_counted(counted, now)).collect()
+}
+
+fn write_down(home: &Arc<Home>, entries: Vec<Entry>) {
+    for entry in entries {
+        let home = Arc::clone(home);
+        tokio::spawn(async move { home.ctx.record(entry).await });
+    }
 }
 
 impl Home {
@@ -135,7 +163,7 @@ impl Home {
     }
 
     /// The device that a certificate names, if it was issued here.
-    fn named_by(&self, who: &Option<Who>) -> Option<DeviceId> {
+    pub(super) fn named_by(&self, who: &Option<Who>) -> Option<DeviceId> {
         match who {
             Some(Who::Certificate(sha256)) => {
                 Some(self.ctx.access().certificate(sha256)?.device.clone())
@@ -231,76 +259,6 @@ impl Home {
         if let Err(error) = self.ctx.commit(change).await {
             tracing::warn!(%error, %device, "an acknowledgement could not be noted");
         }
-    }
-}
-
-/// Bounds how many refusals are recorded.
-#[derive(Default)]
-struct RefusalBook {
-    minute: i64,
-    recorded: u32,
-    omitted: u64,
-}
-
-impl RefusalBook {
-    fn enter(
-        &mut self,
-        home: &Home,
-        address: Option<std::net::SocketAddr>,
-        who: Option<Who>,
-        why: &Refusal,
-    ) -> Option<Entry> {
-        let now = home.ctx.now();
-        let minute = now.as_s() / 60;
-        let omitted = if minute == self.minute {
-            0
-        } else {
-            std::mem::take(&mut self.omitted)
-        };
-        if minute != self.minute {
-            (self.minute, self.recorded) = (minute, 0);
-        }
-        if self.recorded >= REFUSALS_PER_MINUTE {
-            self.omitted += 1;
-            return None;
-        }
-        self.recorded += 1;
-        let (name, object) = match &who {
-            Some(Who::Device(device)) => (format!("device:{device}"), format!("device:{device}")),
-            // The client that sent it may not hold its key.
-            Some(Who::Certificate(sha256)) => ("unknown".into(), format!("certificate:{sha256}")),
-            Some(Who::Claim(claim)) => (format!("claim:{claim}"), format!("claim:{claim}")),
-            None => ("unknown".into(), "door".into()),
-        };
-        let role = match who {
-            Some(Who::Device(_)) => "device",
-            Some(Who::Claim(_)) => "claim",
-            _ => "unknown",
-        };
-        let address = address.map(|address| address.to_string());
-        let actor = Actor {
-            name,
-            role: role.into(),
-            session: None,
-            address,
-        };
-        let action = match why {
-            Refusal::Publish(_) => "topic.publish",
-            Refusal::Subscribe(_) => "topic.subscribe",
-            Refusal::Bound(_) => "session.bound",
-            Refusal::Protocol(_) => "session.protocol",
-            _ => "door.enter",
-        };
-        let entry = Entry::new(now, actor, action, object).ended(Ended::Refused, why.to_string());
-        let entry = match home.named_by(&who) {
-            Some(device) => entry.with("certificate_device", device.as_str()),
-            None => entry,
-        };
-        Some(if omitted > 0 {
-            entry.with("omitted_before", omitted)
-        } else {
-            entry
-        })
     }
 }
 
