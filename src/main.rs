@@ -47,6 +47,7 @@ mod token_file;
 mod token_text;
 mod trust;
 mod trust_install;
+mod unlock;
 mod url_path;
 mod value;
 mod words;
@@ -96,6 +97,9 @@ enum Command {
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
+    /// Unlock methods: the key file, passphrases and the recovery code that unseal this home.
+    #[command(subcommand)]
+    Unlock(unlock::Unlock),
     /// The gateway's clock.
     #[command(subcommand)]
     Clock(clock::Clock),
@@ -208,6 +212,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Status => status::show(context).await,
             Command::Seal => seal::seal(context).await,
             Command::Unseal => seal::unseal(context).await,
+            Command::Unlock(command) => command.obey(context).await,
             Command::Clock(command) => command.obey(context).await,
             Command::Device(command) => command.obey(context).await,
             Command::Profile(command) => command.obey(context).await,
@@ -275,6 +280,11 @@ mod tests {
             "--data-dir /tmp/x status --json",
             "seal",
             "unseal",
+            "unlock list --json",
+            "unlock add-passphrase --name anna --replace --person anna",
+            "unlock add-key-file",
+            "unlock recovery-code --person anna --json",
+            "unlock remove key-file --yes",
             "clock confirm",
             "device claim lamp --profile generic --environment home --owner anna --purpose light --lifetime 15m --json",
             "device list --json",

@@ -32,6 +32,11 @@ pub fn choose() -> Result<Zeroizing<String>, Failure> {
     agreed(words, &again)
 }
 
+/// What somebody types, asked for.
+pub fn typed(question: &str) -> Result<Zeroizing<String>, Failure> {
+    given(prompt(question)?)
+}
+
 fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(text)
         .map(Zeroizing::new)

@@ -25,6 +25,7 @@ mod status;
 mod token;
 mod token_file;
 mod trust;
+mod unlock;
 
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
@@ -72,6 +73,10 @@ pub use token::{
 };
 pub use token_file::TokenFile;
 pub use trust::{AuthorityList, AuthorityView};
+pub use unlock::{
+    PassphraseMethodRequest, RecoveryCodeConfirmation, RecoveryCodeIssued, UnlockMethodList,
+    UnlockMethodRemoval, UnlockMethodRequest, UnlockMethodView,
+};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "hearthkey.sock";

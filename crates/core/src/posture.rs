@@ -42,6 +42,8 @@ pub struct Facts {
     pub home: String,
     /// Whether a key file opens it.
     pub key_file: bool,
+    /// Whether no recovery code opens it.
+    pub no_recovery_code: bool,
     /// Whether the disk takes what is written.
     pub disk: Disk,
     /// The files that open the home and are not there, or open nothing.
@@ -137,7 +139,15 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
             FindingKind::KeyFile,
             Severity::Medium,
             "The unlock key is stored next to the data.",
-            "Make a home that is unlocked with a passphrase, or accept the risk if nobody else can read the disk. On the command line: `hearthkey init --slot passphrase`.",
+            "Add a passphrase and remove the key file, or accept the risk if nobody else can read the disk. On the command line: `hearthkey unlock add-passphrase`, then `hearthkey unlock remove key-file`.",
+        ));
+    }
+    if facts.no_recovery_code {
+        findings.push(one(
+            FindingKind::NoRecoveryCode,
+            Severity::High,
+            "The home has no recovery code.",
+            "Issue one, and keep it away from this machine. On the command line: `hearthkey unlock recovery-code`.",
         ));
     }
     if let Some(problem) = &facts.log_problem {
@@ -296,6 +306,13 @@ mod tests {
                     ..calm()
                 },
                 FindingKind::KeyFile,
+            ),
+            (
+                Facts {
+                    no_recovery_code: true,
+                    ..calm()
+                },
+                FindingKind::NoRecoveryCode,
             ),
             (
                 Facts {

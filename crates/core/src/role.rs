@@ -36,6 +36,10 @@ words! {
         HomeRead = "home.read",
         /// Drop every key from memory.
         HomeSeal = "home.seal",
+        /// See how the home can be unlocked.
+        UnlockRead = "unlock.read",
+        /// Add and remove unlock methods.
+        UnlockChange = "unlock.change",
         /// Believe the machine's clock.
         ClockConfirm = "clock.confirm",
         /// See devices, their rights and their sessions.
@@ -118,9 +122,11 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
 /// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 28] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
+    row(Act::UnlockRead,       *b"xx-x", *b"--"),
+    row(Act::UnlockChange,     *b"x---", *b"-2"),
     row(Act::ClockConfirm,     *b"xx--", *b"-p"),
     row(Act::DeviceRead,       *b"xxxx", *b"e-"),
     row(Act::DeviceClaim,      *b"xxx-", *b"e-"),
@@ -204,6 +210,7 @@ mod tests {
             &[
                 "home.read",
                 "home.seal",
+                "unlock.read",
                 "clock.confirm",
                 "device.read",
                 "device.claim",
@@ -246,6 +253,7 @@ mod tests {
             Role::Auditor,
             &[
                 "home.read",
+                "unlock.read",
                 "device.read",
                 "credential.read",
                 "bridge.read",
@@ -286,6 +294,7 @@ mod tests {
         assert_eq!(
             fresh,
             [
+                "unlock.change",
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",

@@ -18,6 +18,11 @@ use crate::files::DataDir;
 use crate::keys::{RootKey, random};
 use crate::vault;
 
+pub mod methods;
+pub mod unlocking;
+
+use methods::About;
+
 /// The slots file's name in the data directory.
 pub const SLOTS_FILE: &str = "slots.json";
 /// The key file's name in the data directory.
@@ -43,16 +48,19 @@ pub enum SlotKind {
     RecoveryCode,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Slot {
+    /// What it is called, and since when it is there; unknown of one that an earlier program has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
     kind: SlotKind,
     salt: String,
     wrapped: String,
 }
 
 /// The slots of a home.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slots {
     home: HomeId,
@@ -153,7 +161,7 @@ impl Slots {
         Self::parse(&text)
     }
 
-    fn parse(text: &[u8]) -> Result<Self, UnsealError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, UnsealError> {
         serde_json::from_slice(text).map_err(|error| match error.is_data() {
             // It is whole, and says something else.
             true => UnsealError::Newer(error.to_string()),
@@ -172,6 +180,7 @@ impl Slots {
         let key = slot_key(kind, secret, salt.as_slice());
         let wrapped = vault::wrap(&key, &self.associated_data(kind), root.bytes());
         let slot = Slot {
+            about: None,
             kind,
             salt: hex(salt.as_slice()),
             wrapped: BASE64.encode(wrapped),

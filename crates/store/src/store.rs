@@ -24,6 +24,7 @@ use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
 pub use crate::open_error::OpenError;
 use crate::reads::Readers;
 use crate::registry::{ReadError, Registry};
+use crate::slots::Slots;
 use crate::vault::{SecretName, Vault};
 use crate::writer::{CommitError, Committed, StoredHashes, Writer};
 
@@ -67,6 +68,8 @@ pub struct Store {
     pub(crate) writer: Mutex<Option<Arc<Writer>>>,
     pub(crate) read_only: Arc<Mutex<Option<Incident>>>,
     pub(crate) checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+    /// The slots as they were last read or written; held while they are changed.
+    pub(crate) unlocking: Mutex<Option<Slots>>,
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -164,6 +167,7 @@ impl Store {
         let (sender, checkpoints) = watch::channel(newest);
         let open = connection::open(&path, &key, Use::Read)?;
         let database = DatabaseFiles::of(&dir)?;
+        let slots = Slots::of(&dir, home);
         let writer = Arc::new(Writer::start(
             (Arc::clone(&dir), path.clone(), database),
             Arc::clone(&key),
@@ -184,6 +188,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             read_only,
             checkpoints,
+            unlocking: Mutex::new(slots),
         };
         store.dir.keep_room();
         Ok(Opened {
@@ -293,11 +298,6 @@ impl Store {
         self.readers.close();
         // SQLite has taken its log and the index away: what that leaves free is for the next opening.
         self.dir.keep_room();
-    }
-
-    /// Which files that open the home are not there, or open nothing: `key_file` says whether a key file is one of them.
-    pub fn unusable_unlock_files(&self, key_file: bool) -> Vec<&'static str> {
-        crate::slots::unusable_files(&self.dir, key_file)
     }
 
     /// How much of the disk is free for this user, in bytes.

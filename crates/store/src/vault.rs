@@ -144,6 +144,15 @@ impl Vault {
         Self { home, root }
     }
 
+    /// The home whose secrets they are.
+    pub fn home(&self) -> &HomeId {
+        &self.home
+    }
+
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
     fn kek(&self, epoch: u32) -> DerivedKey {
         self.root.key_encryption(&self.home, epoch)
     }

@@ -64,8 +64,17 @@ pub fn of_unlock_files(unusable: &[&str], object: &str) -> Option<Finding> {
         "Not in the data directory as it opened this home: {names}. The keys are in memory alone, and without it the home does \
          not open again by itself, or at all, once the gateway has stopped."
     );
+    // A change of the unlock methods writes the slots again, out of memory.
+    let instead = match unusable {
+        ["unseal.key"] => {
+            "make a new key file. On the command line: `hearthkey unlock add-key-file`"
+        }
+        _ => {
+            "issue a new recovery code, which writes slots.json again. On the command line: `hearthkey unlock recovery-code`"
+        }
+    };
     let remedy = format!(
-        "Do not stop or seal the gateway before {names} is put back from a copy of the data directory."
+        "Do not stop or seal the gateway before {names} is put back from a copy of the data directory. Without a copy: {instead}."
     );
     Some(finding.saying(what, remedy))
 }

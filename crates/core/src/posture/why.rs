@@ -55,6 +55,9 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::UnlockMissing => {
             "What opens the home is needed again at the next start; without it, all that the home keeps is lost."
         }
+        FindingKind::NoRecoveryCode => {
+            "Whoever forgets the passphrase, or loses the disk, cannot open the home or a backup of it again."
+        }
         FindingKind::SharedIdentity => {
             "Someone who has copied a device's key can do all that the device may do, in its name."
         }

@@ -14,6 +14,7 @@ use crate::posture::Posture;
 use crate::state::Ctx;
 use crate::tokens::Tokens;
 use crate::trust::Trust;
+use crate::unlock::Unlock;
 use crate::vault::Vault;
 
 mod clock;
@@ -31,6 +32,7 @@ pub(crate) struct Home {
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) people: Arc<People>,
     pub(crate) posture: Arc<Posture>,
+    pub(crate) unlock: Unlock,
     /// What the person who runs it should know, since it opened.
     pub(crate) warnings: Vec<String>,
 }
@@ -44,6 +46,7 @@ impl Home {
         opened: Opened,
         warnings: Vec<String>,
     ) -> Self {
+        let unlock = Unlock::new(Arc::clone(&ctx), Arc::clone(&auth));
         let devices = Arc::new(Devices::new(
             Arc::clone(&ctx),
             Arc::clone(&trust),
@@ -91,6 +94,7 @@ impl Home {
             bulk,
             people,
             posture,
+            unlock,
             warnings,
         }
     }
