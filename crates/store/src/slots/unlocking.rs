@@ -440,8 +440,8 @@ mod tests {
                 // The next change works, and what is left over goes.
                 home.store.tidy_key_file().unwrap();
                 assert_eq!(home.file(KEY_FILE).is_some(), of_file.is_some());
-                home.done(passphrase("next", "other words"));
-                assert!(home.opens(&words("other words")));
+                let next = home.done(Order::RecoveryCode).code.unwrap();
+                assert!(home.opens(&words(&next)));
                 assert_eq!(home.file(&draft), None);
             }
         }
