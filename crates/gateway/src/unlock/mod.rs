@@ -22,9 +22,6 @@ use crate::auth::local_code::Needed;
 use crate::state::Ctx;
 use crate::state::failure::Failure;
 
-#[cfg(test)]
-mod tests;
-
 /// What a key file does not protect from.
 pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: anyone who can read the disk or the card \
      can open everything. Use a passphrase where that matters.";
