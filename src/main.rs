@@ -49,6 +49,7 @@ mod token_file;
 mod token_text;
 mod trust;
 mod trust_install;
+mod unlock;
 mod url_path;
 mod value;
 mod words;
@@ -98,6 +99,9 @@ enum Command {
     Seal,
     /// Unseal with a passphrase or the recovery code, from the terminal or HEARTHKEY_PASSPHRASE.
     Unseal,
+    /// Unlock methods: the key file, passphrases and the recovery code that unseal this home.
+    #[command(subcommand)]
+    Unlock(unlock::Unlock),
     /// Backups: make, verify, list, schedule.
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -217,6 +221,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Unseal => seal::unseal(context).await,
             Command::Backup(command) => command.obey(context).await,
             Command::Restore(restore) => restore.obey(context).await,
+            Command::Unlock(command) => command.obey(context).await,
             Command::Clock(command) => command.obey(context).await,
             Command::Device(command) => command.obey(context).await,
             Command::Profile(command) => command.obey(context).await,
@@ -284,6 +289,11 @@ mod tests {
             "--data-dir /tmp/x status --json",
             "seal",
             "unseal",
+            "unlock list --json",
+            "unlock add-passphrase --name anna --replace --person anna",
+            "unlock add-key-file",
+            "unlock recovery-code --person anna --json",
+            "unlock remove key-file --yes",
             "clock confirm",
             "backup create --to /mnt/usb --json",
             "backup create --person anna",

@@ -47,6 +47,11 @@ pub fn choose() -> Result<Zeroizing<String>, Failure> {
     agreed(words, &again)
 }
 
+/// What somebody types, asked for.
+pub fn typed(question: &str) -> Result<Zeroizing<String>, Failure> {
+    given(prompt(VARIABLE, question)?)
+}
+
 fn prompt(variable: &str, text: &str) -> Result<Zeroizing<String>, Failure> {
     rpassword::prompt_password(text)
         .map(Zeroizing::new)

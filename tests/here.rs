@@ -27,7 +27,7 @@ pub async fn owned() -> (Rig, Front, Kept) {
 }
 
 /// A command of an owner, with a code on standard input and what follows it there.
-async fn by_anna(rig: &Rig, args: &[&str], input: &str) -> (bool, String) {
+pub async fn by_anna(rig: &Rig, args: &[&str], input: &str) -> (bool, String) {
     let (before, after) = match args.iter().position(|arg| *arg == "--") {
         Some(at) => args.split_at(at),
         None => (args, &[][..]),

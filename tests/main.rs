@@ -99,6 +99,7 @@ mod token_file;
 mod tree;
 mod trees;
 mod trusting;
+mod unlock;
 mod vault;
 mod verified;
 mod whole_home;

@@ -266,7 +266,7 @@ const FLOORS: [&[&str]; 5] = [
     &["state"],
     &["trust", "auth"],
     &[
-        "audit", "backups", "devices", "vault", "tokens", "bulk", "people", "posture",
+        "audit", "backups", "devices", "vault", "tokens", "bulk", "people", "unlock", "posture",
     ],
     &["home"],
     &["mqtt", "http"],
@@ -339,7 +339,7 @@ fn a_route_is_declared_only_beside_its_handler() {
 #[test]
 fn no_use_case_takes_an_actor() {
     let rooms = [
-        "devices", "vault", "tokens", "bulk", "people", "posture", "audit", "home",
+        "devices", "vault", "tokens", "bulk", "people", "posture", "unlock", "audit", "home",
     ];
     for (module, code) in modules("gateway") {
         if !rooms.contains(&module.split("::").next().unwrap_or_default()) {

@@ -26,6 +26,7 @@ mod status;
 mod token;
 mod token_file;
 mod trust;
+mod unlock;
 
 pub use backup::{
     BackupList, BackupMade, BackupPlanRequest, BackupPlanView, BackupPlanned, BackupRequest,
@@ -77,6 +78,10 @@ pub use token::{
 };
 pub use token_file::TokenFile;
 pub use trust::{AuthorityList, AuthorityView};
+pub use unlock::{
+    PassphraseMethodRequest, RecoveryCodeConfirmation, RecoveryCodeIssued, UnlockMethodList,
+    UnlockMethodRemoval, UnlockMethodRequest, UnlockMethodView,
+};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "hearthkey.sock";

@@ -78,6 +78,8 @@ words! {
         StorageUnavailable = "storage-unavailable",
         /// A file that opens the home is not there.
         UnlockMissing = "unlock-missing",
+        /// No recovery code opens the home.
+        NoRecoveryCode = "no-recovery-code",
         /// Two machines seem to use one identity.
         SharedIdentity = "shared-identity",
         /// A device has reached a bound.

@@ -118,6 +118,11 @@ label_id!(
     "person's name"
 );
 label_id!(
+    /// An unlock method's name: what people and the log call it.
+    UnlockName,
+    "name of an unlock method"
+);
+label_id!(
     /// A service token's name: what people and the log call it.
     TokenName,
     "token name"

@@ -67,4 +67,5 @@ pub mod token;
 pub mod topic;
 pub mod tree;
 pub mod trusted_time;
+pub mod unlock;
 mod words;

@@ -36,6 +36,10 @@ words! {
         HomeRead = "home.read",
         /// Drop every key from memory.
         HomeSeal = "home.seal",
+        /// See how the home can be unlocked.
+        UnlockRead = "unlock.read",
+        /// Add and remove unlock methods.
+        UnlockChange = "unlock.change",
         /// Believe the machine's clock.
         ClockConfirm = "clock.confirm",
         /// See backups, and verify them.
@@ -125,6 +129,8 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 const TABLE: [Row; 28] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
+    row(Act::UnlockRead,       *b"xx-x", *b"--"),
+    row(Act::UnlockChange,     *b"x---", *b"-2"),
     row(Act::ClockConfirm,     *b"xx--", *b"-p"),
     row(Act::BackupRead,       *b"xx-x", *b"--"),
     row(Act::BackupChange,     *b"x---", *b"-2"),
@@ -210,6 +216,7 @@ mod tests {
             &[
                 "home.read",
                 "home.seal",
+                "unlock.read",
                 "clock.confirm",
                 "backup.read",
                 "device.read",
@@ -254,6 +261,7 @@ mod tests {
             &[
                 "home.read",
                 "backup.read",
+                "unlock.read",
                 "device.read",
                 "credential.read",
                 "bridge.read",
@@ -295,6 +303,7 @@ mod tests {
             fresh,
             [
                 "backup.change",
+                "unlock.change",
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",

@@ -31,6 +31,7 @@ mod process;
 mod state;
 mod tokens;
 mod trust;
+mod unlock;
 mod vault;
 
 pub use auth::setup_file::SetupLink;

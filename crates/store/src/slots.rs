@@ -19,6 +19,10 @@ use crate::keys::{RootKey, random};
 use crate::vault;
 
 pub mod kit;
+pub mod methods;
+pub mod unlocking;
+
+use methods::About;
 
 /// The slots file's name in the data directory.
 pub const SLOTS_FILE: &str = "slots.json";
@@ -45,9 +49,12 @@ pub enum SlotKind {
     RecoveryCode,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Slot {
+    /// What it is called, and since when it is there; unknown of one that an earlier program has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<About>,
     kind: SlotKind,
     salt: String,
     wrapped: String,
@@ -66,7 +73,7 @@ struct Kit {
 }
 
 /// The slots of a home.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slots {
     home: HomeId,
@@ -188,6 +195,7 @@ impl Slots {
         let key = slot_key(kind, secret, salt.as_slice());
         let wrapped = vault::wrap(&key, &self.associated_data(kind), root.bytes());
         let slot = Slot {
+            about: None,
             kind,
             salt: hex(salt.as_slice()),
             wrapped: BASE64.encode(wrapped),

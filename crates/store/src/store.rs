@@ -25,6 +25,7 @@ use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
 pub use crate::open_error::OpenError;
 use crate::reads::Readers;
 use crate::registry::{ReadError, Registry};
+use crate::slots::Slots;
 use crate::vault::{SecretName, Vault};
 use crate::writer::{CommitError, Committed, StoredHashes, Writer};
 
@@ -68,6 +69,8 @@ pub struct Store {
     pub(crate) writer: Mutex<Option<Arc<Writer>>>,
     pub(crate) read_only: Arc<Mutex<Option<Incident>>>,
     pub(crate) checkpoints: watch::Receiver<Option<Arc<SignedCheckpoint>>>,
+    /// The slots as they were last read or written; held while they are changed.
+    pub(crate) unlocking: Mutex<Option<Slots>>,
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -167,6 +170,7 @@ impl Store {
         let (sender, checkpoints) = watch::channel(newest);
         let open = connection::open(&path, &key, Use::Read)?;
         let database = DatabaseFiles::of(&dir)?;
+        let slots = Slots::of(&dir, home);
         let writer = Arc::new(Writer::start(
             (Arc::clone(&dir), path.clone(), database),
             Arc::clone(&key),
@@ -187,6 +191,7 @@ impl Store {
             writer: Mutex::new(Some(writer)),
             read_only,
             checkpoints,
+            unlocking: Mutex::new(slots),
         };
         store.dir.keep_room();
         Ok(Opened {
@@ -304,11 +309,6 @@ impl Store {
         self.readers.close();
         // SQLite has taken its log and the index away: what that leaves free is for the next opening.
         self.dir.keep_room();
-    }
-
-    /// Which files that open the home are not there, or open nothing: `key_file` says whether a key file is one of them.
-    pub fn unusable_unlock_files(&self, key_file: bool) -> Vec<&'static str> {
-        crate::slots::unusable_files(&self.dir, key_file)
     }
 
     /// The data directory.

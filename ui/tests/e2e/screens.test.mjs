@@ -24,6 +24,7 @@ const screens = [
   ["settings-environments", "/settings/environments"],
   ["settings-profiles", "/settings/profiles"],
   ["settings-trust", "/settings/trust"],
+  ["settings-unlock", "/settings/unlock"],
   ["settings-gateway", "/settings/gateway"],
 ];
 

@@ -64,8 +64,17 @@ pub fn of_unlock_files(unusable: &[&str], object: &str) -> Option<Finding> {
         "Removed or changed since the home was opened: {names}. The keys are in memory only: once the gateway stops, the home \
          may not open again."
     );
+    // A change of the unlock methods writes the slots again, out of memory.
+    let instead = match unusable {
+        ["unseal.key"] => {
+            "make a new key file. On the command line: `hearthkey unlock add-key-file`"
+        }
+        _ => {
+            "issue a new recovery code, which writes slots.json again. On the command line: `hearthkey unlock recovery-code`"
+        }
+    };
     let remedy = format!(
-        "Do not stop or seal the gateway before {names} is put back from a copy of the data directory."
+        "Do not stop or seal the gateway before {names} is put back from a copy of the data directory. Without a copy: {instead}."
     );
     Some(finding.saying(what, remedy))
 }

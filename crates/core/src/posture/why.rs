@@ -69,6 +69,9 @@ pub fn why(kind: FindingKind) -> &'static str {
         FindingKind::UnlockMissing => {
             "The home may not open again at its next start. Then all that it holds is lost."
         }
+        FindingKind::NoRecoveryCode => {
+            "Whoever forgets the passphrase, or loses the disk, cannot open the home or a backup of it again."
+        }
         FindingKind::SharedIdentity => {
             "Someone who has copied a device's key can do all that the device may do, in its name."
         }

@@ -15,6 +15,7 @@ use crate::posture::Posture;
 use crate::state::Ctx;
 use crate::tokens::Tokens;
 use crate::trust::Trust;
+use crate::unlock::Unlock;
 use crate::vault::Vault;
 
 pub(crate) mod clock;
@@ -35,6 +36,7 @@ pub(crate) struct Home {
     pub(crate) bulk: Arc<Bulk>,
     pub(crate) people: Arc<People>,
     pub(crate) posture: Arc<Posture>,
+    pub(crate) unlock: Unlock,
     /// What the person who runs it should know, since it opened.
     pub(crate) warnings: Vec<String>,
 }
@@ -49,6 +51,7 @@ impl Home {
         warnings: Vec<String>,
     ) -> Self {
         let backups = Arc::new(Backups::new(Arc::clone(&ctx), Arc::clone(&auth)));
+        let unlock = Unlock::new(Arc::clone(&ctx), Arc::clone(&auth));
         let devices = Arc::new(Devices::new(
             Arc::clone(&ctx),
             Arc::clone(&trust),
@@ -97,6 +100,7 @@ impl Home {
             bulk,
             people,
             posture,
+            unlock,
             warnings,
         }
     }

@@ -49,6 +49,7 @@ fn declared() -> Vec<Route> {
         routes::tokens::routes(),
         routes::people::routes(),
         routes::trust::routes(),
+        routes::unlock::routes(),
     ];
     rooms.into_iter().flatten().collect()
 }

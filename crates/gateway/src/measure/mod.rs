@@ -69,7 +69,6 @@ impl Issuance {
             http: None,
             connections_max: None,
             hosts: vec!["localhost".into()],
-            key_file: true,
         };
         let (home, _) = open(door, slots.unseal(&way)?, slots.home().clone()).await?;
         let profile = "generic"

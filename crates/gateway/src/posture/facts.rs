@@ -22,6 +22,7 @@ use hearthkey_pki::life_of;
 use hearthkey_store::authorities::KnownAuthority;
 use hearthkey_store::posture::RightsUsed;
 use hearthkey_store::registry::{ReadError, Registry};
+use hearthkey_store::slots::SlotKind;
 use hearthkey_store::turn_back::MADE_AHEAD;
 
 use crate::posture::Posture;
@@ -117,9 +118,10 @@ impl Posture {
             let (ungiven, orphaned) = credentials(registry, &departed, now)?;
             Ok(Facts {
                 home: self.ctx.id().to_string(),
-                key_file: self.opened.key_file,
+                key_file: self.ctx.store().is_unlocked_by(SlotKind::KeyFile),
+                no_recovery_code: !self.ctx.store().is_unlocked_by(SlotKind::RecoveryCode),
                 disk: self.disk(),
-                unusable_unlock_files: self.ctx.store().unusable_unlock_files(self.opened.key_file),
+                unusable_unlock_files: self.ctx.store().unusable_unlock_files(),
                 unanchored_at: self.opened.unanchored_at,
                 anchor,
                 journal_opened: self.opened.journal.clone(),

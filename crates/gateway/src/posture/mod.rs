@@ -34,8 +34,6 @@ pub(crate) struct Posture {
 
 /// How the home stood when it opened.
 pub(crate) struct Opened {
-    /// Whether a key file opens the home.
-    pub(crate) key_file: bool,
     /// What the revocation journal lacked.
     pub(crate) journal: JournalOpened,
     /// When the home last opened without its anchor file, if it ever did.

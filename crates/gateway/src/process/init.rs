@@ -26,6 +26,7 @@ use crate::state::clock::machine_time;
 use crate::state::new_serial;
 use crate::trust::authority::issuing;
 use crate::trust::authority::keep_authority;
+use crate::unlock::KEY_FILE_WARNING;
 
 /// The longest name of a home, in bytes: it is in the root's subject.
 const NAME_MAX_BYTES: usize = 49;
@@ -112,10 +113,6 @@ pub enum InitError {
     Unfit(#[from] Box<SocketError>),
 }
 
-/// What a key file does not protect from.
-pub(crate) const KEY_FILE_WARNING: &str = "This home opens with a key file beside its data: anyone who can read the disk or the card \
-     can open everything. To use a passphrase instead, create the home again with --slot passphrase before you add devices.";
-
 /// Makes a new home in a data directory that holds none.
 pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initialized, InitError> {
     if name.trim().is_empty() || name.len() > NAME_MAX_BYTES || name.chars().any(char::is_control) {
@@ -145,6 +142,7 @@ pub async fn init(data_dir: &Path, name: &str, slot: InitSlot) -> Result<Initial
         }
     };
     let recovery_code = slots.add_recovery_code(&root);
+    slots.dated(machine_time());
     let root_sha256 = furnish(&place.dir, root, &id, name.trim()).await?;
     // Last, so that an interrupted init can be repeated.
     slots.write(&place.dir).map_err(directory)?;

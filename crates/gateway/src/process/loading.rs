@@ -95,8 +95,6 @@ pub(crate) struct Door {
     pub(crate) http: Option<SocketAddr>,
     pub(crate) connections_max: Option<u32>,
     pub(crate) hosts: Vec<String>,
-    /// Whether a key file opens the home.
-    pub(crate) key_file: bool,
 }
 
 /// A home that nobody can reach yet.
@@ -176,7 +174,7 @@ impl Loaded {
         .await?;
         let tokens = TokenBook::load(&store, now)?;
         let unjournaled = store.unjournaled(now)?;
-        let opened = how_it_opened(door, (&store, &id), (&replay, anchored), now, &mut warnings);
+        let opened = how_it_opened((&store, &id), (&replay, anchored), now, &mut warnings);
         let opened = opened.await?;
         let people = PersonBook::new(&door.hosts, http.map(|http| http.port()), &door.data_dir);
         people.remember_logins(&store)?;
@@ -241,7 +239,6 @@ impl Loaded {
 
 /// What the files beside the database lacked when the home opened; recorded, and said to the person who runs it.
 async fn how_it_opened(
-    door: &Door,
     (store, id): (&Store, &HomeId),
     (replay, anchored): (&Replay, bool),
     now: Timestamp,
@@ -263,7 +260,6 @@ async fn how_it_opened(
         warnings.push("The anchor file (checkpoint.anchor) was missing when the home opened: a database put back to an earlier state would not have been seen. Compare the log with a checkpoint that a device or an export holds.".into());
     }
     Ok(posture::Opened {
-        key_file: door.key_file,
         journal,
         unanchored_at,
     })

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, Weak};
 use axum::middleware;
 use hearthkey_api::{ClockView, Listeners, SOCKET_FILE, Status};
 use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::id::HomeId;
 use hearthkey_store::files::{DataDir, HomeLock};
+use hearthkey_store::keys::RootKey;
 use hearthkey_store::slots::kit::learn_kit;
 use hearthkey_store::slots::{self, SlotKind, Slots, UnsealError, Way};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -33,13 +35,14 @@ use crate::http::middleware::run_to_end::to_the_end;
 use crate::http::router::{router, table};
 use crate::http::socket;
 use crate::process::data_dir::{UnfitDataDir, check_data_dir};
-use crate::process::init::{KEY_FILE_WARNING, UNFINISHED_FILE};
+use crate::process::init::UNFINISHED_FILE;
 use crate::process::loading::{Door, HomeError};
 use crate::process::opening::open;
 use crate::process::socket::{SocketError, bind_socket};
 use crate::state::clock::{machine_time, synchronized};
 use crate::state::endings::PATIENCE;
 use crate::state::locked;
+use crate::unlock::KEY_FILE_WARNING;
 
 /// How the gateway is run.
 #[derive(Clone)]
@@ -115,7 +118,8 @@ pub(crate) struct Process {
     door: Door,
     /// The directory that is locked.
     dir: DataDir,
-    slots: Slots,
+    /// The slots as they were last known; while the home is open its store knows them better.
+    slots: Mutex<Slots>,
     gateway: Arc<Gateway>,
     /// Whether the home is out already, and its storage is not closed yet.
     closing: AtomicBool,
@@ -185,10 +189,9 @@ impl Running {
                 http,
                 connections_max,
                 hosts,
-                key_file: slots.kinds().contains(&SlotKind::KeyFile),
             },
             dir,
-            slots,
+            slots: Mutex::new(slots),
             gateway: Arc::new(Gateway::new(table())),
             closing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
@@ -197,15 +200,14 @@ impl Running {
         });
         let keeper: Weak<Process> = Arc::downgrade(&process);
         process.gateway.kept_by(keeper);
-        match passphrase
-            .map(Way::Words)
-            .or_else(|| slots::key_file(&data_dir))
-        {
-            Some(way) => process.open(&way).await.inspect_err(|_| {
-                // Nobody answers there.
-                let _ = process.dir.remove(SOCKET_FILE);
-            })?,
-            None => (process.on_event)(RunEvent::Sealed),
+        let opened = match passphrase.map(Way::Words) {
+            Some(way) => process.open(&way).await,
+            None => process.open_by_itself().await,
+        };
+        if let Err(error) = opened {
+            // Nobody answers there.
+            let _ = process.dir.remove(SOCKET_FILE);
+            return Err(error);
         }
         let serving = tokio::spawn(socket::serve(socket, router(Arc::clone(&process.gateway))));
         Ok(Self {
@@ -252,9 +254,44 @@ fn bind(data_dir: &Path) -> Result<(UnixListener, DataDir, HomeLock), RunError> 
 }
 
 impl Process {
+    /// Opens the home with its key file, if it has one that opens it. Otherwise somebody has to unseal it.
+    async fn open_by_itself(&self) -> Result<(), RunError> {
+        let has_slot = locked(&self.slots).kinds().contains(&SlotKind::KeyFile);
+        let way = slots::key_file(&self.door.data_dir).filter(|_| has_slot);
+        let opened = match &way {
+            Some(way) => self.open(way).await,
+            None => Err(UnsealError::NoFit.into()),
+        };
+        match opened {
+            Err(RunError::Unseal(UnsealError::NoFit)) => {
+                if has_slot {
+                    tracing::error!(
+                        "the key file is missing or opens nothing: unseal the home with a passphrase or the recovery code"
+                    );
+                }
+                (self.on_event)(RunEvent::Sealed);
+                Ok(())
+            }
+            opened => opened,
+        }
+    }
+
+    /// The root key, and the home that it is of. The slots are read anew; if the file is gone, they are those that were known.
+    fn root_key(&self, way: &Way) -> Result<(RootKey, HomeId), UnsealError> {
+        let mut known = locked(&self.slots);
+        match Slots::read(&self.door.data_dir) {
+            Ok(slots) if slots.home() == known.home() => *known = slots,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the home opens as it was known"),
+        }
+        let slots = known.clone();
+        drop(known);
+        Ok((slots.unseal(way)?, slots.home().clone()))
+    }
+
     async fn open(&self, way: &Way) -> Result<(), RunError> {
         // Argon2 takes a tenth of a second of a core.
-        let root = tokio::task::block_in_place(|| self.slots.unseal(way))?;
+        let (root, id) = tokio::task::block_in_place(|| self.root_key(way))?;
         // The lock is on the directory that was there at start.
         if !self.dir.is_at_its_path().unwrap_or_default() {
             return Err(RunError::Moved(self.door.data_dir.clone()));
@@ -262,7 +299,7 @@ impl Process {
         if let Way::Words(words) = way {
             tokio::task::block_in_place(|| learn_kit(&self.dir, &root, words));
         }
-        let (home, https) = open(self.door.clone(), root, self.slots.home().clone()).await?;
+        let (home, https) = open(self.door.clone(), root, id).await?;
         let (mqtt, http) = (home.ctx.broker().local_addr(), home.ctx.http());
         if let Some((listener, address)) = https.zip(http) {
             let hosts = Hosts::new(home.ctx.hosts(), address);
@@ -274,6 +311,11 @@ impl Process {
                 .layer(middleware::from_fn(linger))
                 .layer(middleware::from_fn(to_the_end));
             locked(home.ctx.tasks()).push(tokio::spawn(listener.serve(app)));
+        }
+        match home.ctx.store().tidy_key_file() {
+            Ok(true) => tracing::warn!("a key file that opened nothing any more was deleted"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "a key file that opens nothing is left"),
         }
         self.gateway.serve(Arc::clone(&home));
         (self.on_event)(RunEvent::Ready { mqtt, http });
@@ -308,6 +350,9 @@ impl Process {
             );
             let _ = timeout(PATIENCE, home.ctx.record(entry)).await;
         }
+        if let Some(slots) = home.ctx.store().known_slots() {
+            *locked(&self.slots) = slots;
+        }
         home.close().await;
         self.closing.store(false, Ordering::Relaxed);
     }
@@ -328,7 +373,11 @@ impl Keeper for Process {
 
     fn status(&self) -> Status {
         let home = self.gateway.home().ok();
-        let kinds = self.slots.kinds();
+        let known = home
+            .as_ref()
+            .and_then(|home| home.ctx.store().known_slots());
+        let slots = known.unwrap_or_else(|| locked(&self.slots).clone());
+        let kinds = slots.kinds();
         let mut warnings = home
             .as_ref()
             .map(|home| home.warnings.clone())
@@ -359,7 +408,7 @@ impl Keeper for Process {
         Status {
             sealed: home.is_none() && !self.closing.load(Ordering::Relaxed),
             version: env!("CARGO_PKG_VERSION").into(),
-            home: self.slots.home().to_string(),
+            home: slots.home().to_string(),
             listeners: Listeners { mqtt, http, socket },
             sessions: home.map_or(0, |home| home.ctx.broker().session_count()),
             devices: home.map_or(0, |home| home.devices.device_count()),

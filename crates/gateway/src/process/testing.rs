@@ -109,7 +109,6 @@ async fn open(data_dir: &Path, clock: Clock) -> Arc<Home> {
         http: Some(([127, 0, 0, 1], 8443).into()),
         connections_max: None,
         hosts: vec!["localhost".into()],
-        key_file: true,
     };
     let id = slots.home().clone();
     let store = Store::open(data_dir, root, &id).unwrap();

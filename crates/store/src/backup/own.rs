@@ -17,7 +17,7 @@ use crate::open_error::OpenError;
 use crate::registry::ReadError;
 use crate::slots::Slots;
 use crate::slots::kit::KitChecked;
-use crate::store::{Opened, Store};
+use crate::store::{Opened, Store, locked};
 use crate::vault::Vault;
 use zeroize::Zeroizing;
 
@@ -63,10 +63,13 @@ impl Store {
 
     /// Tries a recovery code, and keeps what backups are encrypted for if that was not known.
     pub fn check_kit(&self, code: &str) -> Result<KitChecked, BackupError> {
+        // Held while the file is read and written: a change of the unlock methods at the same moment loses nothing.
+        let mut known = locked(&self.unlocking);
         let mut slots = Slots::read(self.dir.path())?;
         let checked = slots.check_kit(self.vault().root(), code);
         if checked == KitChecked::FitsAnew {
             slots.write(&self.dir).map_err(BackupError::Home)?;
+            *known = Some(slots);
         }
         Ok(checked)
     }

@@ -1724,6 +1724,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/unlock-methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the home can be unlocked. */
+        get: operations["get_unlock_methods"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unlock-methods/key-file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a key file: the home opens by itself when the gateway starts. */
+        post: operations["post_unlock_methods_key_file"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unlock-methods/passphrases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Adds a passphrase, or replaces the one of this name. */
+        post: operations["post_unlock_methods_passphrases"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unlock-methods/recovery-code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Issues a new recovery code. The one before opens the home until this one is confirmed. */
+        post: operations["post_unlock_methods_recovery_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unlock-methods/recovery-code/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms the recovery code that was issued last: the one before opens nothing any more. */
+        post: operations["post_unlock_methods_recovery_code_confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/unlock-methods/{name}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Removes an unlock method. */
+        post: operations["post_unlock_methods_name_remove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/unseal": {
         parameters: {
             query?: never;
@@ -2794,6 +2896,16 @@ export interface components {
             /** @description When it was last used. */
             last_used_at?: string | null;
         };
+        /** @description `POST /api/v1/unlock-methods/passphrases`. */
+        PassphraseMethodRequest: {
+            /** @description What it is called: 1 to 63 of the characters a-z, 0-9 and -. */
+            name: string;
+            /** @description The passphrase: 8 characters at least, 1024 bytes at most. */
+            passphrase: string;
+            /** @description Whether it takes the place of the passphrase of this name, which then opens nothing. */
+            replace?: boolean;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+        };
         /** @description A password waits for its second factor. */
         PasswordBegun: {
             /** @description Names it when it is confirmed, within five minutes. */
@@ -2939,6 +3051,16 @@ export interface components {
              * @description The size of the log under the newest checkpoint.
              */
             size: number;
+        };
+        /** @description `POST /api/v1/unlock-methods/recovery-code/confirm`: from here on it is the only recovery code. */
+        RecoveryCodeConfirmation: {
+            /** @description The code that was issued last. */
+            recovery_code: string;
+        };
+        /** @description A recovery code that was issued. The one before opens the home until this one is confirmed. */
+        RecoveryCodeIssued: {
+            /** @description The code. It is in this answer and nowhere else. */
+            recovery_code: string;
         };
         /** @description New recovery codes, shown here and never again. */
         RecoveryCodes: {
@@ -3359,6 +3481,36 @@ export interface components {
              * @description How often it has been used.
              */
             uses: number;
+        };
+        /** @description `GET /api/v1/unlock-methods`, and the answer to a change. */
+        UnlockMethodList: {
+            /** @description The methods, the oldest first. */
+            methods: components["schemas"]["UnlockMethodView"][];
+            /** @description What the change that this answers does not protect from. */
+            warning?: string | null;
+        };
+        /** @description `POST /api/v1/unlock-methods/{name}/remove`. */
+        UnlockMethodRemoval: {
+            /** @description Whether what follows is accepted. Without it, a removal with consequences is refused, and the refusal says what they are. */
+            accept?: boolean;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+        };
+        /** @description `POST /api/v1/unlock-methods/key-file` and `POST /api/v1/unlock-methods/recovery-code`. */
+        UnlockMethodRequest: {
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+        };
+        /** @description An unlock method. */
+        UnlockMethodView: {
+            /** @description When it was added (RFC 3339); not known of one from before that was noted. */
+            added_at?: string | null;
+            /** @description `key-file`, `passphrase` or `recovery-code`. */
+            kind: string;
+            /** @description What it is called: `key-file`, `recovery-code`, or a passphrase's name. No two have the same. */
+            name: string;
+            /** @description Whether it opens the home. A key file was tried; of words it is only known that the slot is whole. */
+            opens: boolean;
+            /** @description Whether it is a recovery code that was issued, and nobody has confirmed yet. */
+            unconfirmed: boolean;
         };
         /** @description `POST /api/v1/unseal`. */
         UnsealRequest: {
@@ -7024,6 +7176,207 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["Missing"];
             421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_unlock_methods: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnlockMethodList"];
+                };
+            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_unlock_methods_key_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UnlockMethodRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnlockMethodList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_unlock_methods_passphrases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PassphraseMethodRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnlockMethodList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_unlock_methods_recovery_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UnlockMethodRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodeIssued"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_unlock_methods_recovery_code_confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RecoveryCodeConfirmation"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnlockMethodList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_unlock_methods_name_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UnlockMethodRemoval"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnlockMethodList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
             429: components["responses"]["TooOften"];
             503: components["responses"]["Unavailable"];
         };

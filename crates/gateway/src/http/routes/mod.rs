@@ -16,3 +16,4 @@ pub(crate) mod provenance;
 pub(crate) mod system;
 pub(crate) mod tokens;
 pub(crate) mod trust;
+pub(crate) mod unlock;
