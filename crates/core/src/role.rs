@@ -126,7 +126,7 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
 /// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 30] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
     row(Act::UnlockRead,       *b"xx-x", *b"--"),

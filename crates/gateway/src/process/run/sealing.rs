@@ -115,7 +115,7 @@ fn guessed_too_often() -> Failure {
 impl Process {
     /// Why words did not open the home, and what does.
     fn not_opened(&self, error: &UnsealError) -> Failure {
-        let asks = self.slots.kinds().contains(&SlotKind::Passphrase);
+        let asks = locked(&self.slots).kinds().contains(&SlotKind::Passphrase);
         let text = error.to_string();
         let (why, other) = text.split_once(". ").unwrap_or((&text, ""));
         let remedy = match (error, asks) {
