@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(
             fresh,
             [
-                "backup.change",
                 "unlock.change",
+                "backup.change",
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",

@@ -26,11 +26,8 @@ use crate::home::Home;
 use crate::process::init::{InitSlot, init};
 use crate::process::loading::Door;
 use crate::process::loading::Loaded;
-use crate::state::clock::Clock;
+use crate::state::clock::{Clock, machine_time};
 use crate::state::write_down::keep_writing_down;
-
-/// When homes of tests begin: 2026-11-01T00:00:00Z.
-const BEGINS_S: i64 = 1_793_491_200;
 
 /// Where devices of tests come from.
 pub(crate) const DEVICE: SocketAddr =
@@ -88,8 +85,7 @@ fn made() -> &'static Path {
                     let made = init(&path, "test", InitSlot::KeyFile).await;
                     made.map(drop).unwrap();
                     // What its first opening makes is made once, too.
-                    let clock_ms = Arc::new(AtomicI64::new(BEGINS_S * 1000));
-                    open(&path, Clock::by_hand(clock_ms)).await.close().await;
+                    open(&path, Clock::by_hand(begins())).await.close().await;
                 });
             });
             making.join().unwrap();
@@ -97,6 +93,12 @@ fn made() -> &'static Path {
         directory
     })
     .path()
+}
+
+/// When homes of tests begin: as their CAs were made, whatever year the tests run in.
+fn begins() -> Arc<AtomicI64> {
+    static BEGINS: OnceLock<Timestamp> = OnceLock::new();
+    Arc::new(AtomicI64::new(BEGINS.get_or_init(machine_time).as_ms()))
 }
 
 /// Opens a home as the program does, but for its sockets.
@@ -133,13 +135,13 @@ fn directory() -> TempDir {
 impl TestHome {
     /// A new home. Its tests need a runtime of several threads, as the gateway does.
     pub(crate) async fn new() -> Self {
-        Self::opened(Self::made(), Arc::new(AtomicI64::new(BEGINS_S * 1000))).await
+        Self::opened(Self::made(), begins()).await
     }
 
     /// A new home on a machine whose clock can be set, by these milliseconds apart from what passes, and whose kernel says this of it.
     pub(crate) async fn on_a_machine(synchronized: Option<bool>) -> (Self, Arc<AtomicI64>) {
         let (directory, apart_ms) = (Self::made(), Arc::new(AtomicI64::new(0)));
-        let clock_ms = Arc::new(AtomicI64::new(BEGINS_S * 1000));
+        let clock_ms = begins();
         let parts = (Arc::clone(&clock_ms), Arc::clone(&apart_ms));
         let clock = Clock::of_parts(parts.0, parts.1, synchronized);
         let home = Self {

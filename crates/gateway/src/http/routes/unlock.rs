@@ -28,7 +28,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(routes!(add_unlock_key_file), change()),
         route(routes!(issue_recovery_code), change()),
         route(routes!(confirm_recovery_code), change()),
-        route(routes!(remove_unlock_method), change()),
+        route(
+            routes!(remove_unlock_method),
+            act(Act::UnlockChange).judged_by_use_case(),
+        ),
     ]
 }
 
