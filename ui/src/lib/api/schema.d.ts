@@ -109,6 +109,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the backups of this home at the place that is set. */
+        get: operations["get_backups"];
+        put?: never;
+        /** Makes a backup and verifies it. Answers when that is done. */
+        post: operations["post_backups"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backups/kit-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says whether a code is the recovery code, and which backups it opens. Backups are encrypted for it from then on. */
+        post: operations["post_backups_kit_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backups/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says where backups go, how many are kept, and how often one is made by itself. */
+        post: operations["post_backups_plan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backups/verify-latest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restores the newest backup on trial and says what of it was opened. Answers when that is done. */
+        post: operations["post_backups_verify_latest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bridges": {
         parameters: {
             query?: never;
@@ -1918,6 +1987,117 @@ export interface components {
             /** @description When another followed it, if one has. */
             succeeded_at?: string | null;
         };
+        /** @description `GET /api/v1/backups`: the backups of this home at the place that is set, newest first. */
+        BackupList: {
+            /** @description The backups, at most 1000. */
+            backups: components["schemas"]["BackupView"][];
+            /** @description Why the last attempt failed, if none has succeeded since. */
+            failed?: string | null;
+            /** @description Whether backups can be encrypted for the recovery code. If not, the code has to be typed once. */
+            kit_known: boolean;
+            /** @description When the newest was made and verified. */
+            made_at?: string | null;
+            plan?: components["schemas"]["BackupPlanView"] | null;
+            /** @description Since when one is being made or verified, if one is. */
+            running_since?: string | null;
+            /** @description Why the place cannot be read, if it cannot. */
+            unreadable?: string | null;
+            /** @description When one was last verified or restored. */
+            verified_at?: string | null;
+        };
+        /** @description A backup that was made, verified, and has its last name. */
+        BackupMade: {
+            /**
+             * Format: int64
+             * @description Its length in bytes.
+             */
+            bytes: number;
+            /** @description Older backups that were given up for it. */
+            given_up: string[];
+            /** @description Where it is. */
+            path: string;
+            /** @description What was verified. */
+            verified: components["schemas"]["BackupVerified"];
+        };
+        /** @description `POST /api/v1/backups/plan`: what is left out stays as it is. */
+        BackupPlanRequest: {
+            /** @description How often one is made by itself: `daily`, `weekly`, `monthly`, `never`. */
+            every?: string | null;
+            /**
+             * Format: int32
+             * @description How many are kept there, from 1 to 1000.
+             */
+            keep?: number | null;
+            /** @description Further recipients, as age writes them (`age1…`): these, and no others. 8 at most. */
+            recipients?: string[] | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+            /** @description The place: a directory by its absolute path, or as `file:///…`. Needed the first time. */
+            to?: string | null;
+        };
+        /** @description Where backups go. */
+        BackupPlanView: {
+            /** @description How often one is made by itself. */
+            every: string;
+            /**
+             * Format: int32
+             * @description How many are kept there.
+             */
+            keep: number;
+            /** @description Further recipients. */
+            recipients: string[];
+            /** @description The place. */
+            to: string;
+        };
+        /** @description The plan as it is now. */
+        BackupPlanned: {
+            /** @description Where backups go. */
+            plan: components["schemas"]["BackupPlanView"];
+            /** @description What a person should know about that. */
+            warnings: string[];
+        };
+        /** @description `POST /api/v1/backups`. */
+        BackupRequest: {
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+            /** @description The place, if it is another than the one that is set. */
+            to?: string | null;
+        };
+        /** @description A backup that was opened, and what of it was. */
+        BackupVerified: {
+            /** @description What there was none of: a sentence each. */
+            absent: string[];
+            /** @description Whose it is. */
+            home: string;
+            /**
+             * Format: int64
+             * @description How many records its log has.
+             */
+            log_size: number;
+            /** @description When it was made. */
+            made_at: string;
+            /** @description The file's name. */
+            name: string;
+            /** @description What was opened and checked: a sentence each. */
+            opened: string[];
+            /**
+             * Format: int64
+             * @description How many revocations its journal has.
+             */
+            revocations: number;
+            /** @description The version of the program that made it. */
+            version: string;
+        };
+        /** @description One backup file. */
+        BackupView: {
+            /**
+             * Format: int64
+             * @description Its length in bytes.
+             */
+            bytes: number;
+            /** @description When it was made, as its name says. */
+            made_at: string;
+            /** @description The file's name. */
+            name: string;
+        };
         /** @description Every bridge. */
         BridgeList: {
             /** @description In the order of their names. */
@@ -2607,6 +2787,29 @@ export interface components {
             name?: string | null;
             /** @description Where they make a way in, once. */
             url: string;
+        };
+        /** @description `POST /api/v1/backups/kit-check`. */
+        KitCheckRequest: {
+            /** @description The recovery code, as it was typed. */
+            code: string;
+        };
+        /** @description Whether a code is the recovery code, and what it opens. Nothing of it is shown. */
+        KitChecked: {
+            /** @description The backups at the place that is set, newest first, at most 100. */
+            backups: components["schemas"]["KitOpens"][];
+            /** @description Whether it opens the home. */
+            fits: boolean;
+            /** @description Whether backups are encrypted for it only from now on. */
+            learned: boolean;
+            /** @description Why the place cannot be read, if it cannot. */
+            unreadable?: string | null;
+        };
+        /** @description Whether a code opens one backup. */
+        KitOpens: {
+            /** @description The file's name. */
+            name: string;
+            /** @description Whether the code opens it. */
+            opens: boolean;
         };
         /** @description Leases, the first to end first. */
         LeaseList: {
@@ -3859,6 +4062,167 @@ export interface operations {
             };
             401: components["responses"]["Unknown"];
             403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_backups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupList"];
+                };
+            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_backups: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Names the request: a repeat within an hour gets the same response */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupMade"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_backups_kit_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KitCheckRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KitChecked"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_backups_plan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupPlanRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupPlanned"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_backups_verify_latest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupVerified"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
             421: components["responses"]["Misdirected"];
             429: components["responses"]["TooOften"];
             503: components["responses"]["Unavailable"];
