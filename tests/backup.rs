@@ -120,7 +120,7 @@ async fn a_backup_is_verified_by_the_gateway_and_by_the_code_and_says_what_it_op
         "end in the signed checkpoint",
         "The root CA opens with its key",
         "has signed the gateway's certificate",
-        "issuing/home opens with its key, and has signed the certificate of lamp",
+        "issuing/home opens with its key, and it or one before it has signed the certificate of lamp",
         "The value of home/cloud/key opens",
     ] {
         assert!(opened.contains(said), "{said}: {opened}");

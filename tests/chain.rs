@@ -1,6 +1,6 @@
 //! A verifier that checks every certificate of a chain against revocation lists finds the lists, and a true answer.
 
-use crate::clock::{set, settable};
+use crate::clock::{confirm, set, settable};
 use crate::rig::{Rig, until};
 use crate::stock::{Bench, home_with_a_lamp, run, said};
 
@@ -100,10 +100,16 @@ async fn the_roots_list_is_signed_once_and_made_anew_before_it_ends() {
     rig.kill9().await;
     set(&rig, "+40d");
     rig.start().await;
+    confirm(&rig).await;
     assert_eq!(list(&rig, &ROOT).await, first, "good for another 50 days");
     set(&rig, "+50d");
     rig.restart().await;
-    let second = list(&rig, &ROOT).await;
+    confirm(&rig).await;
+    let second = until("a new list", async || {
+        let second = list(&rig, &ROOT).await;
+        (second != first).then_some(second)
+    })
+    .await;
     assert_eq!(number(&bench, &second).await, "crlNumber=0x02");
 }
 

@@ -68,6 +68,13 @@ pub fn set(rig: &Rig, offset: &str) {
     fs::rename(new, clock_of(rig)).unwrap();
 }
 
+/// A person says that the clock is right, as is needed after it has leapt.
+pub async fn confirm(rig: &Rig) {
+    let confirmed = rig.cli(&["clock", "confirm", "--json"]).await;
+    assert!(confirmed.status.success(), "{confirmed:?}");
+    trusts(rig, true).await;
+}
+
 async fn trusts(rig: &Rig, trusted: bool) {
     until("the clock's trust", async || {
         (rig.status().await.clock.trusted == trusted).then_some(())

@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use crate::rig::{Rig, agent, json};
+use crate::rig::{Rig, agent};
 
 async fn moved(dir: &Path, place: &str) -> (Option<i32>, serde_json::Value) {
     let mut command = agent();
     command.args(["--json", "move", "--gateway", place, "--dir"]);
     let output = command.arg(dir).output().await.unwrap();
-    let said = if output.status.success() {
-        json(&output)
-    } else {
-        serde_json::from_slice(&output.stderr).unwrap()
-    };
-    (output.status.code(), said)
+    let said = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        said.unwrap_or_else(|_| panic!("{output:?}")),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

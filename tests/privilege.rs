@@ -5,7 +5,7 @@ use hearthkey_api::{NarrowRequest, RightsView};
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::Value;
 
-use crate::clock::{set, settable};
+use crate::clock::{confirm, set, settable};
 use crate::guest::{add_profile, ask, claim_for, enroll, home, new_key, request};
 use crate::rig::{Rig, json, until};
 use crate::wire::{Door, Identity};
@@ -65,6 +65,7 @@ async fn a_right_that_was_not_used_for_a_month_is_found_and_taken_by_the_act_tha
         rig.stop().await;
         set(&rig, days);
         rig.start().await;
+        confirm(&rig).await;
         used(&rig, &Door::of(&rig).await, &lamp).await;
         let found = found(&rig, "over-privileged").await;
         assert_eq!(found.len(), expected, "{days}: {found:?}");
@@ -91,6 +92,7 @@ async fn a_right_that_was_not_used_for_a_month_is_found_and_taken_by_the_act_tha
     rig.stop().await;
     set(&rig, "+62d");
     rig.start().await;
+    confirm(&rig).await;
     let away = found(&rig, "over-privileged").await.remove(0);
     assert_eq!(away["remedy_action"]["kind"], "suspend", "{away}");
     rig.act("lamp", "suspend").await.unwrap();
@@ -111,6 +113,7 @@ async fn a_device_that_comes_for_the_first_time_is_there_before_that_is_written_
     rig.stop().await;
     set(&rig, "+31d");
     rig.start().await;
+    confirm(&rig).await;
     assert_eq!(found(&rig, "over-privileged").await, [Value::Null; 0]);
     let _here = Door::of(&rig).await.device(&lamp).await.unwrap();
     let found = found(&rig, "over-privileged").await;

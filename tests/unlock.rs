@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::here::{by_anna, owned};
 use crate::people::code;
-use crate::rig::{Rig, json};
+use crate::rig::{Rig, json, until};
 use crate::vault::{records, refused, told};
 
 const UNLOCK: &str = "/api/v1/unlock-methods";
@@ -233,10 +233,12 @@ async fn a_key_file_that_opens_nothing_leaves_the_home_sealed_and_is_made_anew()
     std::fs::write(rig.data_dir.join("unseal.key"), [7; 32]).unwrap();
     let said = rig.launch().await;
     assert_eq!(said["sealed"], true, "{said}");
-    assert!(
-        rig.stderr()
-            .contains("the key file is missing or opens nothing")
-    );
+    until("the log says why", async || {
+        let log = rig.stderr();
+        log.contains("the key file is missing or opens nothing")
+            .then_some(())
+    })
+    .await;
     assert!(unsealed_with(&rig, &code).await);
     let found = told(&rig, &["check"]).await.to_string();
     assert!(found.contains("hearthkey unlock add-key-file"), "{found}");

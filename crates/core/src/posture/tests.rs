@@ -37,9 +37,11 @@ fn a_home_as_it_should_be_has_no_findings() {
     assert_eq!(kinds(&calm()), []);
 }
 
-#[test]
-fn each_thing_that_is_wrong_is_found() {
-    for (facts, kind) in [
+/// Facts of a home in which one thing is wrong, and what is found.
+type Wrong = (Facts, FindingKind);
+
+fn wrong_with_how_it_opens_and_is_kept() -> Vec<Wrong> {
+    vec![
         (
             Facts {
                 key_file: true,
@@ -82,6 +84,11 @@ fn each_thing_that_is_wrong_is_found() {
             },
             FindingKind::BackupMissing,
         ),
+    ]
+}
+
+fn wrong_with_its_log_its_clock_and_its_devices() -> Vec<Wrong> {
+    vec![
         (
             Facts {
                 anchor: Anchor::Missing(1),
@@ -141,7 +148,13 @@ fn each_thing_that_is_wrong_is_found() {
             },
             FindingKind::Unencrypted,
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn each_thing_that_is_wrong_is_found() {
+    let wrong = wrong_with_how_it_opens_and_is_kept().into_iter();
+    for (facts, kind) in wrong.chain(wrong_with_its_log_its_clock_and_its_devices()) {
         assert_eq!(kinds(&facts), [kind]);
     }
 }

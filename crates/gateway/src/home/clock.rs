@@ -123,12 +123,17 @@ impl Home {
             let followed = self.trust.carry_on().await;
             self.keep_numbers(followed).await;
         }
+        let mut numbers = Vec::new();
+        for ca in self.trust.stale_crls(self.ctx.now()) {
+            numbers.extend(self.trust.publish_crl(&ca).await);
+        }
+        self.keep_numbers(Ok(numbers)).await;
         if let Err(error) = self.trust.renew_tls().await {
             tracing::error!(%error, "the server certificate could not be renewed");
         }
     }
 
-    /// Writes the numbers of CRLs down that were published because a CA was replaced.
+    /// Writes the numbers of CRLs down that were published because of a step.
     async fn keep_numbers(&self, replaced: Result<Vec<Write>, TrustError>) {
         let writes = match replaced {
             Ok(writes) => writes,
