@@ -240,7 +240,7 @@ async fn what_somebody_else_encrypts_for_the_kit_is_not_believed() {
     snapshot
         .write(&for_our_kit, "0.0.0", &mut file, &mut || true)
         .unwrap();
-    assert!(said(&file, &home.code).contains("no slot fits"));
+    assert!(said(&file, &home.code).contains("does not open with it"));
     drop(snapshot);
     // With slots of ours around a database of theirs.
     let slots = std::fs::read(home.place.path().join("slots.json")).unwrap();
