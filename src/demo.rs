@@ -12,7 +12,7 @@ use hearthkey_api::{
     ApproveRequest, ClaimOpened, ClaimRequest, Client, DeviceChanged, DeviceView, RevokeRequest,
     Revoked,
 };
-use hearthkey_gateway::{InitSlot, RunConfig, RunEvent};
+use hearthkey_gateway::{Announce, InitSlot, RunConfig, RunEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -158,6 +158,7 @@ async fn open_stage(home: &Path, report: &mut Report) -> Result<Stage, Failure> 
         http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         connections_max: None,
         hosts: vec!["localhost".into(), "127.0.0.1".into()],
+        announce: Announce::Off,
         passphrase: None,
     };
     let on_event = move |event| {

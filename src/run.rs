@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hearthkey_api::SOCKET_FILE;
-use hearthkey_gateway::{RunConfig, RunEvent, SetupLink};
+use hearthkey_gateway::{Announce, RunConfig, RunEvent, SetupLink};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,6 +41,29 @@ pub struct Run {
         value_parser = hearthkey_gateway::check_host
     )]
     hosts: Vec<String>,
+    /// Whether the gateway says in the local network where it is, by multicast DNS, so that agents find it when it has moved: `auto` does
+    /// unless only this machine reaches it.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    announce: When,
+}
+
+/// When the gateway says where it is.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum When {
+    #[default]
+    Auto,
+    On,
+    Off,
+}
+
+impl From<When> for Announce {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::On => Self::On,
+            When::Off => Self::Off,
+        }
+    }
 }
 
 /// One line of `run --json`.
@@ -74,6 +97,7 @@ impl Run {
             http: self.http,
             connections_max: self.connections,
             hosts: self.hosts,
+            announce: self.announce.into(),
             passphrase: words::in_environment()?,
         };
         let hosts = config.hosts.clone();

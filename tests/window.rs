@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hearthkey_gateway::{Desktop, RunConfig};
+use hearthkey_gateway::{Announce, Desktop, RunConfig};
 use hyper::{Method, Request};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ fn window(rig: &Rig) -> Desktop {
         mqtt: format!("{}:18883", rig.host).parse().unwrap(),
         http: Some(format!("{}:18443", rig.host).parse().unwrap()),
         hosts: vec![rig.host.clone()],
+        announce: Announce::Off,
         passphrase: None,
         connections_max: None,
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use hearthkey_gateway::{NoDataDir, RunConfig, Surroundings};
+use hearthkey_gateway::{Announce, NoDataDir, RunConfig, Surroundings};
 
 /// Hearthkey in a window: a home on this computer, and its interface.
 #[derive(Debug, Parser)]
@@ -50,6 +50,7 @@ impl Options {
             http: self.http,
             connections_max: None,
             hosts,
+            announce: Announce::default(),
             passphrase: None,
         })
     }

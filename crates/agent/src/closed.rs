@@ -92,6 +92,15 @@ impl ClosedReason {
         matches!(self, Self::NotTrusted { why } if why == EXPIRED || why == NOT_YET_VALID)
     }
 
+    /// Whether the gateway may be somewhere else: nobody answers where it was, or somebody else does.
+    pub(crate) fn is_about_place(&self) -> bool {
+        match self {
+            Self::Lost { .. } => true,
+            Self::NotTrusted { .. } => !self.is_about_dates(),
+            _ => false,
+        }
+    }
+
     /// Whether the gateway turned this identity away, as opposed to trouble on the way to it or within it.
     pub(crate) fn is_about_identity(&self) -> bool {
         self.need() != Need::Time

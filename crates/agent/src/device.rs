@@ -27,6 +27,8 @@ pub struct Device {
     pub(crate) slots: Slots,
     /// When the certificate in the next slot is to be renewed, as its answer said.
     next_renew_after: Option<Moment>,
+    /// Whether a gateway that is not where it was is looked for in the network.
+    pub(crate) searches: bool,
 }
 
 /// What a device's directory says about it.
@@ -149,7 +151,17 @@ impl Device {
             trust,
             slots,
             next_renew_after: None,
+            searches: true,
         })
+    }
+
+    /// The same device, which keeps to the place that it was told and does not look for its gateway in the network.
+    #[must_use]
+    pub fn that_keeps_to_its_place(self) -> Self {
+        Self {
+            searches: false,
+            ..self
+        }
     }
 
     /// The device's id.
@@ -288,9 +300,19 @@ impl Device {
         pair: &Pair,
         client_id: &str,
     ) -> Result<Session, DeviceConnectError> {
-        let config = line::device_config(&pair.leaf, &pair.key, &self.trust)?;
         let State { host, port, .. } = &self.state;
-        Ok(Session::open_with_certificate(client_id, host, *port, config).await?)
+        self.connect_to((host, *port), pair, client_id).await
+    }
+
+    /// The same at another host and port.
+    pub(crate) async fn connect_to(
+        &self,
+        (host, port): (&str, u16),
+        pair: &Pair,
+        client_id: &str,
+    ) -> Result<Session, DeviceConnectError> {
+        let config = line::device_config(&pair.leaf, &pair.key, &self.trust)?;
+        Ok(Session::open_with_certificate(client_id, host, port, config).await?)
     }
 
     pub(crate) fn promote(&mut self) -> Result<(), DirectoryError> {

@@ -34,6 +34,13 @@ pub enum Event {
         /// Pause before the next attempt.
         retry_in_ms: u64,
     },
+    /// The gateway was found at another place, and has proved that it is this home's.
+    Moved {
+        /// Its host from now on.
+        host: String,
+        /// Its MQTT port.
+        port: u16,
+    },
     /// The gateway said when to renew.
     Notice {
         /// Start of the window.
@@ -131,6 +138,7 @@ impl Event {
             | Self::HookFailed { .. }
             | Self::NotSaved { .. } => true,
             Self::Connected { .. }
+            | Self::Moved { .. }
             | Self::Notice { .. }
             | Self::Renewed { .. }
             | Self::RenewalRefused { .. }
@@ -153,6 +161,9 @@ impl fmt::Display for Event {
                 remedy,
                 retry_in_ms,
             } => not_connected(reason, remedy.as_deref(), *retry_in_ms),
+            Self::Moved { host, port } => {
+                format!("the gateway was found at {host}, port {port}, by multicast DNS")
+            }
             Self::Notice {
                 reason, renewal_at, ..
             } => notice(*reason, *renewal_at),

@@ -46,6 +46,7 @@ mod pin;
 mod plan;
 mod run;
 mod schedule;
+mod search;
 mod session;
 mod slots;
 #[cfg(test)]

@@ -97,6 +97,10 @@ struct Run {
     /// HEARTHKEY_NOT_AFTER and PATH, and 60 seconds.
     #[arg(long, value_name = "PROGRAM")]
     hook: Option<PathBuf>,
+    /// Keep to the gateway's place that is known. Otherwise the agent looks for its gateway in the local network, by multicast
+    /// DNS, if it is not there; it believes only a gateway that proves this home's root.
+    #[arg(long)]
+    no_search: bool,
 }
 
 const RENEW_HELP: &str = "\
@@ -291,7 +295,10 @@ fn read_claim(given: Zeroizing<String>) -> Result<ClaimUri, Failure> {
 
 async fn run(args: Run, json: bool) -> Result<(), Failure> {
     let stop = stop_signal()?;
-    let device = Device::open(&args.dir)?;
+    let mut device = Device::open(&args.dir)?;
+    if args.no_search {
+        device = device.that_keeps_to_its_place();
+    }
     device
         .run(args.hook, stop, |event| tell_event(event, json))
         .await?;

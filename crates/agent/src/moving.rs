@@ -98,14 +98,10 @@ impl Device {
     /// Tells the device that its gateway is at another place. It connects there first, beside whatever holds the device's
     /// session, and the place is written down only if the gateway proved there that it is this home's.
     pub async fn move_to(mut self, place: Place) -> Result<Status, MoveError> {
-        let before = Place {
-            host: std::mem::replace(&mut self.state.host, place.host.clone()),
-            port: std::mem::replace(&mut self.state.port, place.port),
-        };
-        match self.prove_place().await {
+        match self.prove(&place).await {
             Ok(session) => drop(session.close().await),
             Err(cause) => {
-                let remedy = self.remedy(&cause, &before);
+                let remedy = self.remedy(&cause);
                 return Err(MoveError::Connect {
                     place,
                     cause,
@@ -113,27 +109,44 @@ impl Device {
                 });
             }
         }
-        self.directory.write_state(&self.state)?;
+        self.settle(&place)?;
         Ok(self.status()?)
     }
 
-    async fn prove_place(&self) -> Result<Session, DeviceConnectError> {
+    /// Where the device looks for its gateway.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            host: self.state.host.clone(),
+            port: self.state.port,
+        }
+    }
+
+    /// Writes down where the gateway has proved to be.
+    pub(crate) fn settle(&mut self, place: &Place) -> Result<(), DirectoryError> {
+        self.state.host.clone_from(&place.host);
+        self.state.port = place.port;
+        self.directory.write_state(&self.state)
+    }
+
+    /// Connects to a place, beside whatever holds the device's session: only this home's gateway lets it.
+    pub(crate) async fn prove(&self, place: &Place) -> Result<Session, DeviceConnectError> {
+        let at = (place.host.as_str(), place.port);
         match (
-            self.connect_with(self.slots.current(), CLIENT_ID).await,
+            self.connect_to(at, self.slots.current(), CLIENT_ID).await,
             self.slots.next(),
         ) {
             // The next pair may be the one in use, if the agent was interrupted after its first connection.
             (Err(DeviceConnectError::Connect(refused)), Some(next))
                 if refused.reason.is_about_identity() =>
             {
-                self.connect_with(next, CLIENT_ID).await
+                self.connect_to(at, next, CLIENT_ID).await
             }
             (tried, _) => tried,
         }
     }
 
-    fn remedy(&self, cause: &DeviceConnectError, before: &Place) -> String {
-        let Place { host, port } = before;
+    fn remedy(&self, cause: &DeviceConnectError) -> String {
+        let Place { host, port } = self.place();
         match cause {
             DeviceConnectError::Connect(ConnectError { reason }) => match reason {
                 ClosedReason::NotTrusted { .. } if !reason.is_about_dates() => format!(

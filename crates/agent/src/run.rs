@@ -16,7 +16,7 @@ use crate::hook;
 use crate::moment::Moment;
 use crate::payload::{Notice, Rejection};
 use crate::plan::RenewalPlan;
-use crate::schedule::{AfterRefusal, after_refusal, longer, pause_before, wait_for_person};
+use crate::schedule::{AfterRefusal, after_refusal, longer, wait_for_person};
 use crate::session::{ConnectError, ExchangeError, Message, Session};
 use crate::witness::Witness;
 
@@ -176,20 +176,6 @@ impl Runner<'_> {
                 return Ok(());
             }
             attempt = attempt.saturating_add(1);
-        }
-    }
-
-    /// Waits before the next attempt. False if the agent is asked to stop meanwhile.
-    async fn pause(&mut self, reason: ClosedReason, attempt: u32, stop: Stop<'_>) -> bool {
-        let pause = pause_before(reason.need(), attempt, clock::chance());
-        (self.emit)(Event::Disconnected {
-            remedy: self.device.what_to_do(&reason, clock::now()),
-            reason,
-            retry_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-        });
-        tokio::select! {
-            () = stop => false,
-            () = tokio::time::sleep(pause) => true,
         }
     }
 
@@ -486,5 +472,6 @@ impl Runner<'_> {
 const BUNDLE: &str = "hearthkey/v1/trust/bundle";
 const CHECKPOINT: &str = "hearthkey/v1/trust/checkpoint";
 
+mod pause;
 #[cfg(test)]
 mod tests;

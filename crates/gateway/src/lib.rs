@@ -38,6 +38,7 @@ pub use auth::setup_file::SetupLink;
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use http::middleware::host::{InvalidHost, check_host};
 pub use http::router::openapi;
+pub use process::announce::Announce;
 pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;

@@ -1,5 +1,6 @@
 //! The process: the top, and the only place that assembles.
 
+pub(crate) mod announce;
 pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;

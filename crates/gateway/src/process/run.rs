@@ -34,6 +34,7 @@ use crate::http::middleware::host::{Hosts, InvalidHost, check_hosts};
 use crate::http::middleware::run_to_end::to_the_end;
 use crate::http::router::{router, table};
 use crate::http::socket;
+use crate::process::announce::{Announce, announce};
 use crate::process::data_dir::{UnfitDataDir, check_data_dir};
 use crate::process::init::UNFINISHED_FILE;
 use crate::process::loading::{Door, HomeError};
@@ -57,6 +58,8 @@ pub struct RunConfig {
     pub connections_max: Option<u32>,
     /// The names and addresses by which devices know this gateway.
     pub hosts: Vec<String>,
+    /// Whether it says in the local network where it is.
+    pub announce: Announce,
     /// A passphrase or recovery code to open the home with.
     pub passphrase: Option<Zeroizing<String>>,
 }
@@ -116,6 +119,7 @@ pub enum RunError {
 /// The process: an open home, or none.
 pub(crate) struct Process {
     door: Door,
+    announce: Announce,
     /// The directory that is locked.
     dir: DataDir,
     /// The slots as they were last known; while the home is open its store knows them better.
@@ -172,6 +176,7 @@ impl Running {
             http,
             connections_max,
             hosts,
+            announce,
             passphrase,
         } = config;
         let hosts = if hosts.is_empty() {
@@ -190,6 +195,7 @@ impl Running {
                 connections_max,
                 hosts,
             },
+            announce,
             dir,
             slots: Mutex::new(slots),
             gateway: Arc::new(Gateway::new(table())),
@@ -312,6 +318,8 @@ impl Process {
                 .layer(middleware::from_fn(to_the_end));
             locked(home.ctx.tasks()).push(tokio::spawn(listener.serve(app)));
         }
+        let announced = announce(Arc::clone(&home.ctx), self.announce);
+        locked(home.ctx.tasks()).push(tokio::spawn(announced));
         match home.ctx.store().tidy_key_file() {
             Ok(true) => tracing::warn!("a key file that opened nothing any more was deleted"),
             Ok(false) => {}
