@@ -53,5 +53,5 @@ pub fn verify_log(
 ) -> Result<Verified, VerifyError> {
     let records = std::io::BufReader::new(std::fs::File::open(records)?);
     let checkpoint = std::fs::File::open(checkpoint)?;
-    hearthkey_store::log::verify_export(records, checkpoint, vkey)
+    hearthkey_store::log_archive::verify_export(records, checkpoint, vkey)
 }

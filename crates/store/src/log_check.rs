@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::anchor::Incident;
 use crate::log::{Edge, SignedCheckpoint, open_checkpoint};
+use crate::log_hashes::{edge_here, first_here, log_size};
 use crate::registry::{ReadError, Registry};
 use crate::store::Store;
-use crate::writer::log_size;
 
 /// The setting that holds what was found before and accepted by a person.
 pub const ACCEPTED: &str = "log_accepted";
@@ -161,6 +161,11 @@ impl LogCheck {
                 _ => Part::Broken(self.broken(size)),
             });
         };
+        let first = first_here(registry.0)?;
+        if self.checked() < first {
+            // What is before is archived. The hashes that are kept of it are right if the root is, in the end.
+            self.edge = edge_here(registry.0)?;
+        }
         for row in registry.log_rows(self.checked(), at_most)? {
             if let Err(incident) = self.take(&row) {
                 return Ok(Part::Broken(incident));
