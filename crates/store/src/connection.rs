@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, ffi};
 use zeroize::Zeroizing;
 
@@ -99,15 +100,21 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Whether so much is free that the file should become smaller: a quarter, and not less than 256 pages.
+    /// Whether so much is free that the file should become smaller: an eighth, and not less than 64 pages.
     pub(crate) fn has_much_room(self) -> bool {
-        self.free >= 256 && self.free >= self.all / 4
+        self.free >= 64 && self.free >= self.all / 8
     }
 }
 
 /// Counts the pages of a database.
 pub(crate) fn pages(connection: &Connection) -> rusqlite::Result<Pages> {
-    let ask = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    let ask = |name| {
+        connection.pragma_query_value(None, name, |row| match row.get_ref(0)? {
+            // SQLCipher answers some of these as text.
+            ValueRef::Text(text) => Ok(String::from_utf8_lossy(text).parse().unwrap_or_default()),
+            _ => row.get::<_, u64>(0),
+        })
+    };
     Ok(Pages {
         all: ask("page_count")?,
         free: ask("freelist_count")?,

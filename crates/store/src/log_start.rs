@@ -211,7 +211,7 @@ impl Registry<'_> {
     /// Whether enough of the database is free, and can be given back to the disk while the home is open.
     pub fn has_room_to_give_back(&self) -> Result<bool, ReadError> {
         let pages = connection::pages(self.0)?;
-        Ok(pages.can_shrink && pages.free > 0 && (pages.has_much_room()))
+        Ok(pages.can_shrink && pages.has_much_room())
     }
 
     /// Whether records before the first are still to be dropped.

@@ -14,3 +14,4 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 mod witnesses;
+mod written;

@@ -39,6 +39,7 @@ use crate::process::init::UNFINISHED_FILE;
 use crate::process::loading::{Door, HomeError};
 use crate::process::opening::open;
 use crate::process::socket::{SocketError, bind_socket};
+use crate::process::written::WrittenMeter;
 use crate::state::clock::{machine_time, synchronized};
 use crate::state::endings::PATIENCE;
 use crate::state::locked;
@@ -128,6 +129,8 @@ pub(crate) struct Process {
     /// Words that opened nothing.
     guesses: Mutex<Throttle>,
     on_event: Arc<dyn Fn(RunEvent) + Send + Sync>,
+    /// What this process writes to the disk.
+    written: WrittenMeter,
 }
 
 /// Runs the gateway until `shutdown`.
@@ -197,6 +200,7 @@ impl Running {
             turn: tokio::sync::Mutex::default(),
             guesses: Mutex::default(),
             on_event: Arc::new(on_event),
+            written: WrittenMeter::start(),
         });
         let keeper: Weak<Process> = Arc::downgrade(&process);
         process.gateway.kept_by(keeper);
@@ -405,6 +409,8 @@ impl Keeper for Process {
         };
         let home = home.as_deref();
         let clock = home.map_or(unknown, Home::clock_view);
+        let extent = home.map(|home| home.audit.known_extent());
+        let extent = extent.unwrap_or_default();
         Status {
             sealed: home.is_none() && !self.closing.load(Ordering::Relaxed),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -413,6 +419,10 @@ impl Keeper for Process {
             sessions: home.map_or(0, |home| home.ctx.broker().session_count()),
             devices: home.map_or(0, |home| home.devices.device_count()),
             log_size: home.map_or(0, |home| home.audit.log_size()),
+            log_first: extent.first,
+            log_archived_before: extent.archived_before,
+            log_bytes: extent.bytes,
+            written: self.written.so_far(),
             log_verified_at: home
                 .and_then(|home| home.audit.log_verified_at())
                 .map(|at| at.to_string()),
