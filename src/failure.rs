@@ -104,6 +104,11 @@ impl Failure {
         )
     }
 
+    /// Whether what was asked for is archived, and not at the gateway any more.
+    pub fn is_archived(&self) -> bool {
+        matches!(self, Self::Told { problem, .. } if problem.code == hearthkey_api::code::ARCHIVED)
+    }
+
     /// The same failure, as one of the command line: an argument is at fault.
     pub fn of_usage(self) -> Self {
         self.exiting(EXIT_USAGE)

@@ -30,6 +30,7 @@ mod failure;
 mod fake_gateway;
 mod init;
 mod log;
+mod log_archive;
 mod log_text;
 mod manual;
 mod out_file;

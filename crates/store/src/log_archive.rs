@@ -8,12 +8,14 @@
 //!
 //! Of whatever is read, no more than a line is in memory.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hearthkey_core::audit::RECORD_MAX_BYTES;
+use hearthkey_core::id::Fingerprint;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tlog_tiles::{Hash, check_record, record_hash};
 
 use crate::log::{
@@ -22,10 +24,8 @@ use crate::log::{
 
 /// How the first line of an archive begins. No record does.
 const HEAD_BEGINS: &[u8] = b"{\"archive\":1,";
-/// Older checkpoints and proofs that are compared with one archive, at most.
-pub const COMPARED_MAX: usize = 1000;
 /// The longest proof, in bytes: a number, 64 hashes and a checkpoint.
-pub const PROOF_MAX_BYTES: u64 = CHECKPOINT_MAX_BYTES + 8 * 1024;
+const PROOF_MAX_BYTES: u64 = CHECKPOINT_MAX_BYTES + 8 * 1024;
 
 /// The first line of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,11 +107,6 @@ impl OlderProof {
             _ => Err(VerifyError::NoProof),
         }
     }
-
-    /// The number of the record that it proves.
-    pub fn index(&self) -> u64 {
-        self.index
-    }
 }
 
 /// What is compared with an archive: what was signed and proved before.
@@ -155,11 +150,7 @@ pub fn verify_export(
     checkpoint: impl Read,
     vkey: &str,
 ) -> Result<Verified, VerifyError> {
-    let mut note = Vec::new();
-    let mut longest = checkpoint.take(CHECKPOINT_MAX_BYTES + 1);
-    if longest.read_to_end(&mut note)? as u64 > CHECKPOINT_MAX_BYTES {
-        return Err(VerifyError::NoCheckpoint);
-    }
+    let note = read_all(checkpoint, CHECKPOINT_MAX_BYTES)?.ok_or(VerifyError::NoCheckpoint)?;
     let checkpoint = open_checkpoint(&note, vkey)?;
     let mut lines = Lines::begin(records)?;
     let head = lines.head()?;
@@ -172,6 +163,13 @@ pub fn verify_export(
         first,
         root: checkpoint.root,
     })
+}
+
+/// All that is in a file; none if it is longer than that.
+fn read_all(file: impl Read, at_most: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = file.take(at_most + 1).read_to_end(&mut bytes)? as u64;
+    Ok((read <= at_most).then_some(bytes))
 }
 
 /// Checks an archive, and that what was signed and proved before agrees with it.
@@ -213,6 +211,52 @@ pub fn verify_archive(
     })
 }
 
+/// An archive that was read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// What it was found to be.
+    pub found: VerifiedArchive,
+    /// The SHA-256 of its bytes.
+    pub sha256: Fingerprint,
+    /// How many they are.
+    pub bytes: u64,
+}
+
+/// Checks an archive in one reading, of which the hash is made as well.
+pub fn verify_archive_file(
+    file: impl Read,
+    vkey: &str,
+    compared: &Compared,
+) -> Result<ArchiveFile, VerifyError> {
+    let mut hashed = Hashed {
+        file,
+        digest: Sha256::new(),
+        bytes: 0,
+    };
+    let found = verify_archive(BufReader::new(&mut hashed), vkey, compared)?;
+    Ok(ArchiveFile {
+        found,
+        sha256: Fingerprint(hashed.digest.finalize().into()),
+        bytes: hashed.bytes,
+    })
+}
+
+/// A file whose hash is made while it is read.
+struct Hashed<R> {
+    file: R,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
 /// Fails unless a tree is the one that was signed.
 fn of_checkpoint(edge: &Edge, checkpoint: &SignedCheckpoint) -> Result<(), VerifyError> {
     if edge.size() != checkpoint.size {
@@ -228,6 +272,20 @@ fn of_checkpoint(edge: &Edge, checkpoint: &SignedCheckpoint) -> Result<(), Verif
 }
 
 impl Compared {
+    /// With the checkpoint in a file, if its signature is this key's.
+    pub fn checkpoint(mut self, file: impl Read, vkey: &str) -> Result<Self, VerifyError> {
+        let note = read_all(file, CHECKPOINT_MAX_BYTES)?.ok_or(VerifyError::NoCheckpoint)?;
+        self.checkpoints.push(open_checkpoint(&note, vkey)?);
+        Ok(self)
+    }
+
+    /// With the proof in a file, if the signature in it is this key's.
+    pub fn proof(mut self, file: impl Read, vkey: &str) -> Result<Self, VerifyError> {
+        let text = read_all(file, PROOF_MAX_BYTES)?.ok_or(VerifyError::NoProof)?;
+        self.proofs.push(OlderProof::parse(&text, vkey)?);
+        Ok(self)
+    }
+
     /// What each is, its place, and whether that is in an archive of these records.
     fn places(
         &self,
