@@ -5,6 +5,7 @@
 mod admission;
 mod aftermath;
 mod alerts;
+mod archived;
 mod authority;
 mod away;
 mod backup;
