@@ -65,6 +65,7 @@ soak:
 	@scripts/setup.sh test
 	cargo test --workspace --locked --lib --test stories -- --nocapture engine::model hostile:: own:: strict::
 	cargo test --workspace --locked --test main -- --nocapture soak:: durability:: crash:: siege:: strangers:: whole_home::
+	cargo test -p hearthkey-store --locked --test archived -- --nocapture large::
 	scripts/fuzz.sh $(FUZZ_S)
 
 # Pictures of every screen, light, dark and on a phone, in ui/screenshots.
