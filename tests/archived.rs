@@ -19,7 +19,7 @@ const LATER: &str = "2999-01-01";
 /// A home with three devices and an owner, whose log was archived so far.
 struct Archived {
     rig: Rig,
-    front: Front,
+    _front: Front,
     kept: Kept,
     key: String,
     file: String,
@@ -33,6 +33,9 @@ impl Archived {
         for device in ["lamp", "hall", "plug"] {
             rig.enroll(device).await;
         }
+        for verb in ["suspend", "resume"] {
+            rig.act("lamp", verb).await.unwrap();
+        }
         let mut anna = Browser::new(&front);
         let kept = anna.join(&setup_link(&rig).await, "anna").await;
         let key = answer(&rig.cli(&["log", "key", "--json"]).await)["vkey"].clone();
@@ -40,10 +43,10 @@ impl Archived {
         let file = path(&rig, "first.archive");
         let archived = archive(&rig, &file).await;
         let before = archived["before"].as_u64().unwrap();
-        assert!(before > 12, "{archived}");
+        assert!(before > 6, "{archived}");
         Self {
             rig,
-            front,
+            _front: front,
             kept,
             key,
             file,
@@ -106,8 +109,9 @@ async fn archive(rig: &Rig, file: &str) -> Value {
 /// What a verifier says that shares nothing with the product.
 async fn verified_elsewhere(file: &str, key: &str) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/verify-archive.py");
-    let output = Command::new("python3").arg(script).args([file, key]);
-    let output = output.output().await.expect("python3 runs");
+    let mut command = Command::new("python3");
+    let output = command.arg(script).args([file, key]).output();
+    let output = output.await.expect("python3 runs");
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(said)
 }
@@ -117,8 +121,8 @@ async fn an_archive_verifies_with_hashlib_and_openssl_and_agrees_with_what_was_p
     let (rig, _front) = home().await;
     rig.enroll("lamp").await;
     rig.verified_log().await;
-    let (old_note, proof) = (path(&rig, "log.jsonl.checkpoint"), path(&rig, "five.proof"));
-    let proved = rig.cli(&["log", "prove", "5", "--out", &proof]).await;
+    let (old_note, proof) = (path(&rig, "log.jsonl.checkpoint"), path(&rig, "two.proof"));
+    let proved = rig.cli(&["log", "prove", "2", "--out", &proof]).await;
     assert!(proved.status.success());
     rig.enroll("hall").await;
     let key = answer(&rig.cli(&["log", "key", "--json"]).await)["vkey"].clone();
@@ -209,8 +213,6 @@ async fn whatever_asks_for_archived_records_is_told_that_they_are_not_here() {
     let home = Archived::new().await;
     let (rig, client) = (&home.rig, home.rig.client());
     let then: Events = client.get("/api/v1/events").await.unwrap();
-    let mut anna = Browser::new(&home.front);
-    anna.cookie.clear();
     let version = newest_decision(rig, "device:lamp").await;
     home.shortened().await;
     assert!(
@@ -249,16 +251,11 @@ async fn whatever_asks_for_archived_records_is_told_that_they_are_not_here() {
     let stale: Events = client.get(&stale).await.unwrap();
     assert!(stale.missed && stale.records.is_empty());
     // The version of the lamp is what it was: who saw it before may still change it, once.
-    let matching = |seq: u64| format!("if-match: \"{seq}\"");
-    let suspend = |seq: u64| {
-        let header = matching(seq);
+    for (seq, status) in [(version - 1, 412), (version, 200), (version, 412)] {
+        let header = format!("if-match: \"{seq}\"");
         let path = "/api/v1/devices/lamp/suspend";
-        let home = &home;
-        async move { local(&home.rig, path, &header).await }
-    };
-    assert_eq!(suspend(version - 1).await, 412);
-    assert_eq!(suspend(version).await, 200);
-    assert_eq!(suspend(version).await, 412);
+        assert_eq!(local(rig, path, &header).await, status, "{seq}");
+    }
 }
 
 /// The newest record of what was decided about a thing, as its `ETag` has it.
