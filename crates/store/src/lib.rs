@@ -13,6 +13,7 @@
 //! | what was written down, and is it whole? | [`log`], [`log_check`], [`log_search`], [`log_count`], [`anchor`], [`journal`] |
 //! | how are the files beside the database opened and replaced? | [`files`] |
 //! | where do secrets lie? | [`vault`] |
+//! | how does a home get new keys? | [`rekey`] |
 //! | how is a home copied, and made again of a copy? | [`backup`] |
 //! | what can be changed in the vault, and what is known of it? | [`vault_change`], `vault_apply`, [`inventory`], [`underway`] |
 
@@ -45,6 +46,7 @@ pub mod people;
 pub mod posture;
 mod reads;
 pub mod registry;
+pub mod rekey;
 pub mod rights;
 pub mod slots;
 mod store;

@@ -1,6 +1,8 @@
 //! Archives of the log: the file is written and verified by whoever asks, and never opened here. What is noted is which
 //! records it has, their root hash and its SHA-256; only what is noted so can be dropped.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hearthkey_api as api;
@@ -11,6 +13,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::log_start::{Archive, Extent, LogWrite};
+use tokio::time::sleep;
 
 use crate::audit::Audit;
 use crate::auth::caller::Caller;
@@ -21,6 +24,9 @@ use crate::state::locked;
 
 /// How long records are advised to be kept here.
 const KEPT_DAYS: u32 = 730;
+/// How often, and how many times, it is looked whether new records are witnessed: for ten seconds.
+const WITNESSED_EVERY: Duration = Duration::from_millis(100);
+const WITNESSED_TRIES: u32 = 100;
 
 /// Where a part of the log ends.
 #[derive(Debug, Clone, Copy, Default)]
@@ -179,6 +185,7 @@ impl Audit {
             .auth
             .shown_here(caller, needed, request.second_factor)
             .await?;
+        self.is_witnessed(request.before).await;
         let archive = self.may_be_dropped(request.before, sha256)?;
         let first = archive.before;
         let change = Change::record(self.entry_about(&archive, actor, "log.shorten"))
@@ -190,6 +197,25 @@ impl Audit {
             }
             Err(CommitError::Conflict) => Err(changed()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits a little until records that are new have been verified and are in the anchor: both come every second.
+    async fn is_witnessed(&self, before: u64) {
+        for _ in 0..WITNESSED_TRIES {
+            let verified = locked(&self.log_state)
+                .verified
+                .as_ref()
+                .map(|one| one.size);
+            let is_verified = verified.is_some_and(|size| size >= before);
+            let is_anchored = self.ctx.store().anchored_size() >= before;
+            if is_verified && is_anchored
+                || before > self.log_size()
+                || self.log_problem().is_some()
+            {
+                return;
+            }
+            sleep(WITNESSED_EVERY).await;
         }
     }
 
