@@ -72,6 +72,7 @@ mod promised;
 mod proof;
 mod provenance;
 mod race;
+mod rekeyed;
 mod renew;
 mod restore;
 mod revoke;

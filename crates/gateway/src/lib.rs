@@ -45,6 +45,7 @@ pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;
 pub use process::init::{InitError, InitSlot, Initialized, init};
+pub use process::rekey::{NewKeysError, RekeyError, Rekeyed, rekey, ways_into};
 pub use process::restore::{RestoreError, Restored, restore, verify_backup};
 pub use process::run::{RunConfig, RunError, RunEvent, run};
 

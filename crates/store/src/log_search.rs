@@ -204,6 +204,13 @@ impl Registry<'_> {
         Ok(record.map(|record| record.time))
     }
 
+    /// When the newest record was written.
+    pub fn last_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
+        let record = self.last_record()?;
+        let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
+        Ok(record.map(|record| record.time))
+    }
+
     /// When the first record was written that is here.
     pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
         self.record_time(self.first_here()?)

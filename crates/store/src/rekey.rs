@@ -295,6 +295,15 @@ impl Prepared {
     /// Puts the second home in the place of the first. From the moment that its marker is on the disk it is the home, whatever
     /// happens.
     pub fn put_in_place(&self, dir: &DataDir) -> io::Result<()> {
+        self.mark(dir)?;
+        if let Err(error) = finish(dir) {
+            tracing::error!(%error, "the home has new keys, and is not put in place yet: that is done when it opens next");
+        }
+        Ok(())
+    }
+
+    /// Writes down that the second home is the home.
+    fn mark(&self, dir: &DataDir) -> io::Result<()> {
         let second = DataDir::open(&self.place)?;
         self.slots.write(&second)?;
         for name in PLACED {
@@ -306,8 +315,7 @@ impl Prepared {
         }
         second.sync()?;
         dir.sync()?;
-        second.replace(READY_FILE, b"")?;
-        finish(dir).map(drop)
+        second.replace(READY_FILE, b"")
     }
 }
 
@@ -315,5 +323,159 @@ impl Prepared {
 pub fn give_up(dir: &DataDir) {
     if let Err(error) = finish(dir) {
         tracing::warn!(%error, "a home with new keys that was not made to its end is left; it is removed when the home opens");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearthkey_core::audit::{Actor, Entry};
+    use hearthkey_core::certificate::RevocationReason;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::change::{Change, Write};
+    use crate::journal::Revocation;
+    use crate::slots::{SlotKind, key_file};
+
+    const NOW: i64 = 1_800_000_000;
+    const WORDS: &str = "correct horse battery";
+    const ROW: SecretName<'static> = SecretName {
+        kind: "server",
+        name: "tls",
+        version: 1,
+    };
+
+    fn now() -> Timestamp {
+        Timestamp::from_s(NOW)
+    }
+
+    fn words() -> Way {
+        Way::Words(Zeroizing::new(WORDS.to_owned()))
+    }
+
+    struct Home(TempDir);
+
+    impl Home {
+        /// With a secret, a revocation in the journal, a key file and a passphrase.
+        async fn new() -> Self {
+            let home = Self(tempfile::tempdir().unwrap());
+            let id: HomeId = "home-1".parse().unwrap();
+            let root = RootKey::generate();
+            let mut slots = Slots::new(id.clone());
+            slots.add_key_file(&root, &home.dir()).unwrap();
+            slots.add_passphrase(&root, WORDS).unwrap();
+            slots.add_recovery_code(&root);
+            slots.write(&home.dir()).unwrap();
+            Store::create(home.0.path(), &root, &id, now()).unwrap();
+            let store = Store::open(home.0.path(), root, &id).unwrap().store;
+            let sealed = store.vault().seal(ROW, b"value");
+            let entry = Entry::new(now(), Actor::gateway(), "test", "home:home-1".into());
+            let change = Change::record(entry).write(Write::Secret {
+                kind: ROW.kind,
+                name: ROW.name.into(),
+                version: 1,
+                sealed,
+                at: now(),
+            });
+            store.commit(change).await.unwrap();
+            let revocation = Revocation {
+                device: "lamp".parse().unwrap(),
+                certificates: Vec::new(),
+                keys: Vec::new(),
+                reason: RevocationReason::Unspecified,
+                at: now(),
+            };
+            store.journal(revocation).await.unwrap();
+            store.close();
+            home
+        }
+
+        fn dir(&self) -> DataDir {
+            DataDir::open(self.0.path()).unwrap()
+        }
+
+        async fn prepared(&self, way: &Way) -> Prepared {
+            let prepared = prepare(&self.dir(), way, now()).unwrap();
+            let store = prepared.open().unwrap();
+            let entry = Entry::new(now(), Actor::gateway(), "home.rekey", "home:home-1".into());
+            store.commit(Change::record(entry)).await.unwrap();
+            store.close();
+            prepared
+        }
+
+        /// Opens it and returns its root key and how many records its log has.
+        fn opened(&self, way: &Way) -> Result<([u8; 32], u64), UnsealError> {
+            finish(&self.dir()).unwrap();
+            let slots = Slots::read(self.0.path())?;
+            let root = slots.unseal(way)?;
+            let bytes = *root.bytes();
+            let opened = Store::open(self.0.path(), root, slots.home()).unwrap();
+            assert_eq!(opened.incident, None);
+            assert_eq!(
+                (opened.replay.revocations.len(), opened.replay.foreign_lines),
+                (1, 0)
+            );
+            let value = opened.store.secret(ROW.kind, ROW.name).unwrap().unwrap();
+            assert_eq!(value.as_slice(), b"value");
+            let size = opened.store.checkpoints().borrow().as_ref().unwrap().size;
+            opened.store.close();
+            assert!(!self.dir().has(REKEY_DIR).unwrap());
+            Ok((bytes, size))
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_typed_opens_the_home_with_its_new_keys_and_nothing_of_the_old_does() {
+        let home = Home::new().await;
+        let old_file = key_file(home.0.path()).unwrap();
+        let (old, _) = home.opened(&words()).unwrap();
+        let prepared = home.prepared(&words()).await;
+        assert_eq!(prepared.ended, ["recovery-code"]);
+        assert_eq!(prepared.resealed, 2, "the value, and the log's key");
+        prepared.put_in_place(&home.dir()).unwrap();
+        let (new, size) = home.opened(&words()).unwrap();
+        assert!(new != old && size == 2);
+        assert_eq!(
+            home.opened(&key_file(home.0.path()).unwrap()).unwrap().0,
+            new
+        );
+        let code = Way::Words(prepared.code.unwrap());
+        assert_eq!(home.opened(&code).unwrap().0, new);
+        assert!(matches!(home.opened(&old_file), Err(UnsealError::NoFit)));
+        let path = home.0.path().join(DATABASE_FILE);
+        let key = RootKey::new(Zeroizing::new(old)).database(&"home-1".parse().unwrap());
+        assert!(connection::open(&path, &key, Use::Read).is_err());
+        // The code that was typed goes on, and no other is made.
+        let prepared = home.prepared(&code).await;
+        assert!(prepared.code.is_none());
+        assert_eq!(prepared.ended, ["passphrase"]);
+        assert_eq!(
+            prepared.kinds(),
+            [SlotKind::KeyFile, SlotKind::RecoveryCode]
+        );
+        prepared.put_in_place(&home.dir()).unwrap();
+        assert!(home.opened(&words()).is_err());
+        assert_eq!(home.opened(&code).unwrap().1, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whatever_a_crash_leaves_of_it_opens() {
+        let home = Home::new().await;
+        let (old, _) = home.opened(&words()).unwrap();
+        // Before the marker, it is the first home.
+        home.prepared(&words()).await;
+        assert_eq!(home.opened(&words()).unwrap(), (old, 1));
+        let mut before = old;
+        // After it, the second, however far its files were put in place.
+        for placed in 0..=PLACED.len() {
+            let prepared = home.prepared(&words()).await;
+            prepared.mark(&home.dir()).unwrap();
+            for name in &PLACED[..placed] {
+                put(&home.dir(), &prepared.place, name).unwrap();
+            }
+            let (now, _) = home.opened(&words()).unwrap();
+            assert_ne!(now, before, "{placed}");
+            before = now;
+        }
     }
 }

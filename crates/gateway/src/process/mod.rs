@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod loading;
 pub(crate) mod opening;
 mod outbox;
+pub(crate) mod rekey;
 pub(crate) mod restore;
 pub(crate) mod run;
 mod schedule;

@@ -38,6 +38,7 @@ use crate::process::data_dir::{UnfitDataDir, check_data_dir};
 use crate::process::init::UNFINISHED_FILE;
 use crate::process::loading::{Door, HomeError};
 use crate::process::opening::open;
+use crate::process::rekey::finish_what_was_begun;
 use crate::process::socket::{SocketError, bind_socket};
 use crate::process::written::WrittenMeter;
 use crate::state::clock::{machine_time, synchronized};
@@ -183,6 +184,10 @@ impl Running {
             check_hosts(&hosts)?
         };
         check_data_dir(&data_dir)?;
+        finish_what_was_begun(&data_dir).map_err(|source| RunError::Lock {
+            path: data_dir.clone(),
+            source,
+        })?;
         let slots = Slots::read(&data_dir)?;
         let (socket, dir, lock) = bind(&data_dir)?;
         let process = Arc::new(Process {
