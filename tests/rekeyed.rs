@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::guest::{enroll, home};
@@ -22,7 +21,8 @@ fn key_file(rig: &Rig) -> Vec<u8> {
     fs::read(rig.data_dir.join("unseal.key")).unwrap()
 }
 
-async fn revealed(rig: &Rig, key: &str) -> Value {
+/// Whether a value that was stored before is given out.
+async fn is_there(rig: &Rig, key: &str) -> bool {
     let args = [
         "credential",
         "reveal",
@@ -31,9 +31,9 @@ async fn revealed(rig: &Rig, key: &str) -> Value {
         "lab",
         "--reason",
         "test",
-        "--json",
     ];
-    json(&rig.cli(&args).await)
+    let output = rig.cli(&args).await;
+    String::from_utf8_lossy(&output.stdout).contains("the-first-value")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +67,7 @@ async fn a_home_with_new_keys_has_its_devices_values_and_log_and_the_old_key_ope
     assert_eq!(session.publish("devices/lamp/state", b"on").await, Ok(0));
     assert!(door.device(&hall).await.is_err(), "it is revoked");
     for key in ["key/one", "key/two"] {
-        assert_eq!(revealed(&rig, key).await["value"], "the-first-value");
+        assert!(is_there(&rig, key).await, "{key}");
     }
     let log = rig.verified_log().await;
     assert!(log.lines().any(|record| record.contains("\"home.rekey\"")));
@@ -104,7 +104,7 @@ async fn a_rekey_that_is_killed_leaves_the_home_before_or_after_it() {
             .spawn()
             .unwrap();
         // From nothing done to all of it: it takes about a fifth of a second.
-        let life = Duration::from_millis(round * 400 / rounds);
+        let life = Duration::from_millis(round * 180 / rounds);
         let ended = tokio::select! {
             status = child.wait() => Some(status.unwrap()),
             () = sleep(life) => None,
@@ -114,7 +114,7 @@ async fn a_rekey_that_is_killed_leaves_the_home_before_or_after_it() {
         }
         rig.start().await;
         assert_eq!(rig.status().await.incident, None, "{round}");
-        assert_eq!(revealed(&rig, "key/one").await["value"], "the-first-value");
+        assert!(is_there(&rig, "key/one").await, "{round}");
         let is_new = key_file(&rig) != before;
         if ended.is_some_and(|status| status.success()) {
             assert!(is_new, "what was said to be done is done");

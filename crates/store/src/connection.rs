@@ -290,6 +290,46 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_an_older_program_is_made_smaller_once_and_gives_pages_back_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        std::fs::File::create(&path).unwrap();
+        let home = "home-1".parse().unwrap();
+        let key = RootKey::generate().database(&home);
+        let writer = open(&path, &key, Use::Write).unwrap();
+        let create = "CREATE TABLE t (i INTEGER PRIMARY KEY, v TEXT)";
+        writer.execute_batch(create).unwrap();
+        write(&writer, "a");
+        shrink_once(&writer).unwrap();
+        assert!(!pages(&writer).unwrap().can_shrink, "nothing is free");
+        let reader = open(&path, &key, Use::Read).unwrap();
+        let count = |connection: &Connection| -> i64 {
+            let sql = "SELECT count(*) FROM t";
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(count(&reader), 200);
+        writer.execute("DELETE FROM t WHERE i >= 20", []).unwrap();
+        assert!(empty_log(&writer));
+        let before = std::fs::metadata(&path).unwrap().len();
+        shrink_once(&writer).unwrap();
+        let after = std::fs::metadata(&path).unwrap().len();
+        assert!(after < before / 4, "{before} → {after}");
+        assert_eq!((count(&reader), count(&writer)), (19, 19));
+        write(&writer, "b");
+        writer.execute("DELETE FROM t WHERE i >= 20", []).unwrap();
+        let free = pages(&writer).unwrap();
+        assert!(free.can_shrink && free.has_much_room(), "{free:?}");
+        while pages(&writer).unwrap().free > 0 {
+            let transaction = writer.unchecked_transaction().unwrap();
+            give_back(&transaction, 50).unwrap();
+            transaction.commit().unwrap();
+        }
+        assert!(empty_log(&writer));
+        assert!(std::fs::metadata(&path).unwrap().len() <= after + 4096);
+        assert!(integrity(&writer).unwrap().is_empty());
+    }
+
+    #[test]
     fn a_page_that_stands_in_the_log_alone_is_told_from_a_damaged_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("database");

@@ -24,6 +24,8 @@ use crate::state::locked;
 
 /// How long records are advised to be kept here.
 const KEPT_DAYS: u32 = 730;
+/// The largest archive: what a number in JSON holds exactly.
+const ARCHIVE_MAX_BYTES: u64 = 1 << 53;
 /// How often, and how many times, it is looked whether new records are witnessed: for ten seconds.
 const WITNESSED_EVERY: Duration = Duration::from_millis(100);
 const WITNESSED_TRIES: u32 = 100;
@@ -121,6 +123,11 @@ impl Audit {
         let root = root.and_then(|root| <[u8; 32]>::try_from(root).ok());
         let root =
             root.ok_or_else(|| Failure::invalid(&"the root hash is not base64 of 32 bytes"))?;
+        if request.bytes > ARCHIVE_MAX_BYTES {
+            return Err(Failure::invalid(&format!(
+                "an archive has at most {ARCHIVE_MAX_BYTES} bytes"
+            )));
+        }
         let archive = Archive {
             first: request.first,
             before: request.before,

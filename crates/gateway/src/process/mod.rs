@@ -3,6 +3,7 @@
 pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;
+mod half_rekeyed;
 pub(crate) mod init;
 pub(crate) mod loading;
 pub(crate) mod opening;

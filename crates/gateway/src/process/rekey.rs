@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub use hearthkey_store::rekey::RekeyError as NewKeysError;
 
 use crate::process::data_dir::{UnfitDataDir, check_data_dir};
+use crate::process::half_rekeyed::finish_what_was_begun;
 use crate::process::run::slot_name;
 use crate::state::clock::machine_time;
 
@@ -51,23 +52,6 @@ pub enum RekeyError {
     /// The directory cannot be written.
     #[error("the data directory cannot be written: {0}. Free space or repair the disk")]
     Write(#[from] std::io::Error),
-}
-
-/// Puts in place what a crash has left of new keys, if no gateway runs there.
-pub(crate) fn finish_what_was_begun(data_dir: &Path) -> std::io::Result<()> {
-    let dir = match DataDir::open(data_dir) {
-        Ok(dir) if dir.has(rekey::REKEY_DIR)? => dir,
-        // What is wrong with the directory is told where it is used.
-        _ => return Ok(()),
-    };
-    let Some(_lock) = dir.lock()? else {
-        // Whoever holds it has done this.
-        return Ok(());
-    };
-    if rekey::finish(&dir)? {
-        tracing::warn!("the home has new keys: what a crash had left of that is put in place");
-    }
-    Ok(())
 }
 
 /// How a home without a gateway is opened: whether it has a key file, and a passphrase.
