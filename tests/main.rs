@@ -46,6 +46,7 @@ mod https;
 mod import;
 mod inventory;
 mod issuer;
+mod large_log;
 mod leak;
 mod lineage;
 mod lists;
