@@ -24,7 +24,7 @@ pub struct Archive {
     out: PathBuf,
     /// Archive what is older than that: 90d, 8w, 2y [default: 2y].
     #[arg(long, value_name = "AGE", value_parser = days, conflicts_with = "before")]
-    keep: Option<u32>,
+    older_than: Option<u32>,
     /// Archive what is from before this day (2026-01-31) or moment (2026-01-31T12:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = moment)]
     before: Option<String>,
@@ -128,7 +128,7 @@ impl Archive {
     /// Writes an archive, verifies the file, and notes it at the gateway.
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let query = match (self.keep, &self.before) {
+        let query = match (self.older_than, &self.before) {
             (Some(days), _) => format!("keep_days={days}"),
             (None, Some(moment)) => format!("until={}", crate::url_path::encode(moment)),
             (None, None) => String::new(),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::clock::Stopwatch;
 use crate::failure::{Failure, failed};
 use crate::found::{Found, Latency};
-use crate::process::cpu_us;
+use crate::process::{cpu_us, written_bytes};
 use crate::program::{Program, make_directory};
 
 /// The issuing journey, so many CSRs in all, so many at the same time, in a home with so many certificates.
@@ -124,9 +124,7 @@ fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {
 
 /// What this process has sent to the disk (Linux, proc(5)).
 fn own_written_bytes() -> Option<u64> {
-    let counted = std::fs::read_to_string("/proc/self/io").ok()?;
-    let mut lines = counted.lines();
-    lines.find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+    written_bytes(&std::fs::read_to_string("/proc/self/io").ok()?)
 }
 
 fn own_cpu_us() -> u64 {
