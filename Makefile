@@ -58,7 +58,7 @@ test: ui
 	@scripts/ui.sh journeys
 
 # What takes longer than CI may: thousands of deaths and races, sieges, a real Home Assistant that is restarted twenty
-# times, strangers at the door, a million steps against the plain model, years in minutes, fuzzing. About 95 minutes on two cores; FUZZ_S sets
+# times, strangers at the door, a million steps against the plain model, years in minutes, fuzzing. About two hours on two cores; FUZZ_S sets
 # the seconds of each fuzz target.
 soak: export HEARTHKEY_SOAK = 1
 soak:
