@@ -104,6 +104,11 @@ pub fn finish(dir: &DataDir) -> io::Result<bool> {
         return Ok(false);
     }
     let place = dir.path().join(REKEY_DIR);
+    if !fs::symlink_metadata(&place)?.is_dir() {
+        // Nobody of ours has put it there.
+        let why = format!("{REKEY_DIR}: it is no directory. Remove it, and try again");
+        return Err(io::Error::other(why));
+    }
     let is_ready = place.join(READY_FILE).exists();
     if is_ready {
         for name in PLACED {
