@@ -58,13 +58,14 @@ test: ui
 	@scripts/ui.sh journeys
 
 # What takes longer than CI may: thousands of deaths and races, sieges, a real Home Assistant that is restarted twenty
-# times, strangers at the door, a million steps against the plain model, years in minutes, fuzzing. About 95 minutes on two cores; FUZZ_S sets
+# times, strangers at the door, a million steps against the plain model, years in minutes, fuzzing. About two hours on two cores; FUZZ_S sets
 # the seconds of each fuzz target.
 soak: export HEARTHKEY_SOAK = 1
 soak:
 	@scripts/setup.sh test
 	cargo test --workspace --locked --lib --test stories -- --nocapture engine::model hostile:: own:: strict::
-	cargo test --workspace --locked --test main -- --nocapture soak:: durability:: crash:: siege:: strangers:: whole_home::
+	cargo test --workspace --locked --test main -- --nocapture soak:: durability:: crash:: siege:: strangers:: whole_home:: rekeyed:: large_log::
+	cargo test -p hearthkey-store --locked --test archived -- --nocapture large::
 	scripts/fuzz.sh $(FUZZ_S)
 
 # Pictures of every screen, light, dark and on a phone, in ui/screenshots.

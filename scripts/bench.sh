@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about seven minutes.
+# Every measurement of docs/BENCHMARKS.md, one JSON value a line. Loopback only; about nine minutes.
 set -eu
 # Each by itself: the program is measured as it is shipped, without the features that its measurements need.
 cargo build --locked --release --quiet
@@ -15,6 +15,7 @@ bench start --count 10000
 bench connect --concurrency 32 --count 500
 bench connect --concurrency 32 --count 1000
 bench connect --concurrency 32 --count 10000
+bench idle --count 50
 bench publish --concurrency 50 --count 800
 bench publish --concurrency 50 --count 800 --qos 0
 bench publish --concurrency 1 --count 2000 --subscribers 100

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use hearthkey_api::{Client, PAGE_MAX, RecordPage};
+use hearthkey_api::{Client, LogSegment, PAGE_MAX, RecordPage};
+use hearthkey_gateway::ArchiveHead;
 use serde::Serialize;
 
 use crate::failure::{Failure, code};
@@ -17,8 +18,10 @@ pub struct Exported {
     pub out: PathBuf,
     /// The file with the signed note; none beside a pipe.
     pub checkpoint: Option<PathBuf>,
-    /// How many records there are.
+    /// How many records the log has.
     pub size: u64,
+    /// The number of the first record in the file; those before are archived, and not at the gateway.
+    pub first: u64,
     /// Whether the records went into a pipe, a terminal or another device.
     #[serde(skip)]
     pub stream: bool,
@@ -72,7 +75,7 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
             .map_err(|error| Failure::file("write", beside, &error))?;
         signed = Some((file, beside));
     }
-    write_records(client, records.writer(), (out, size)).await?;
+    let first = write_records(client, records.writer(), (out, size)).await?;
     // Both are on the disk before anything of an earlier export is touched, and another export waits for its turn.
     records.sync()?;
     if let Some((file, _)) = &mut signed {
@@ -93,6 +96,7 @@ pub async fn export(client: &Client, target: Target<'_>) -> Result<Exported, Fai
         out: out.to_owned(),
         checkpoint: beside,
         size,
+        first,
         stream,
     })
 }
@@ -101,23 +105,80 @@ async fn write_records(
     client: &Client,
     writer: &mut dyn Write,
     (out, size): (&Path, u64),
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
+    let failed = |error: io::Error| Failure::file("write", out, &error);
     let mut writer = BufWriter::new(writer);
     let mut progress = Progress::new(size);
-    let mut next = 0;
+    let (mut next, mut first) = (0, 0);
     while next < size {
-        for record in page(client, next, size).await? {
-            writer
-                .write_all(record.as_bytes())
-                .and_then(|()| writer.write_all(b"\n"))
-                .map_err(|error| Failure::file("write", out, &error))?;
-            next += 1;
-        }
+        let records = match page(client, next, size).await {
+            Err(failure) if failure.is_archived() && first == 0 => {
+                let segment = segment(client, &format!("before={size}")).await?;
+                (first, next) = (segment.first, segment.first);
+                writer.write_all(&head_line(segment)).map_err(failed)?;
+                continue;
+            }
+            records => records?,
+        };
+        next += records.len() as u64;
+        write_lines(&mut writer, &records).map_err(failed)?;
         progress.at(next);
     }
-    writer
-        .flush()
-        .map_err(|error| Failure::file("write", out, &error))
+    writer.flush().map_err(failed)?;
+    Ok(first)
+}
+
+fn write_lines(writer: &mut dyn Write, records: &[String]) -> io::Result<()> {
+    for record in records {
+        writer.write_all(record.as_bytes())?;
+        writer.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// What an archive of the oldest records has beside them.
+pub async fn segment(client: &Client, query: &str) -> Result<LogSegment, Failure> {
+    Ok(client.get(&format!("/api/v1/log/segment?{query}")).await?)
+}
+
+/// The line before the records of an archive, with its end.
+fn head_line(segment: LogSegment) -> Vec<u8> {
+    let range = (segment.first, segment.before);
+    let head = ArchiveHead::new(range, segment.left, segment.checkpoint, segment.key);
+    [head.to_line(), b"\n".to_vec()].concat()
+}
+
+/// Writes an archive whole, or not at all.
+pub async fn archive(
+    client: &Client,
+    segment: &LogSegment,
+    (out, replace): (&Path, bool),
+) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::file("write", out, &error);
+    let mut file = OutFile::begin(out, replace)?;
+    if file.is_stream() {
+        return Err(Failure::usage(
+            "error: an archive is verified after it was written: name a file with --out, not a pipe",
+        ));
+    }
+    {
+        let mut writer = BufWriter::new(file.writer());
+        let mut progress = Progress::new(segment.before);
+        writer
+            .write_all(&head_line(segment.clone()))
+            .map_err(failed)?;
+        let mut next = segment.first;
+        while next < segment.before {
+            let records = page(client, next, segment.before).await?;
+            next += records.len() as u64;
+            write_lines(&mut writer, &records).map_err(failed)?;
+            progress.at(next);
+        }
+        writer.flush().map_err(failed)?;
+    }
+    file.sync()?;
+    let _turn = file.take_turn().await?;
+    file.put()
 }
 
 /// The newest checkpoint, as a signed note.
@@ -208,6 +269,7 @@ mod tests {
             records: texts.iter().map(|text| (*text).to_owned()).collect(),
             next: 0,
             size,
+            first: 0,
         };
         serde_json::to_string(&page).unwrap()
     }

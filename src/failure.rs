@@ -42,6 +42,8 @@ pub mod code {
     pub const BACKUP: &str = "backup_unfit";
     /// The home could not be restored.
     pub const RESTORE: &str = "restore_failed";
+    /// The home could not get new keys.
+    pub const REKEY: &str = "rekey_failed";
     /// The gateway could not start, or could not go on.
     pub const RUN: &str = "run_failed";
     /// A secret value is not fit for what it is to be used for.
@@ -102,6 +104,11 @@ impl Failure {
             "Nothing was written.".into(),
             remedy,
         )
+    }
+
+    /// Whether what was asked for is archived, and not at the gateway any more.
+    pub fn is_archived(&self) -> bool {
+        matches!(self, Self::Told { problem, .. } if problem.code == hearthkey_api::code::ARCHIVED)
     }
 
     /// The same failure, as one of the command line: an argument is at fault.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
-use hearthkey_api::{AcceptRequest, Client, LogKeyView, PAGE_MAX, RecordPage, Status};
+use hearthkey_api::{AcceptRequest, Client, LogExtent, LogKeyView, PAGE_MAX, RecordPage, Status};
 use hearthkey_gateway::VerifyError;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::conventions::number;
 use crate::export::{self, Exported, Target, checkpoint_of};
 use crate::failure::{Failure, code};
+use crate::log_archive::{self, Archive, Shorten, VerifyArchive};
 use crate::out_file::OutFile;
 use crate::output::Output;
 use crate::table::count;
@@ -72,6 +73,14 @@ pub enum Log {
     },
     /// Print the verifier key.
     Key,
+    /// Show how large the log is, and how much of it is archived.
+    Size,
+    /// Write the oldest records here to FILE with what is needed to verify it, verify it, and note that it was archived.
+    Archive(Archive),
+    /// Verify archives with the public key; needs no gateway.
+    VerifyArchive(VerifyArchive),
+    /// Drop the records of an archive here. FILE is verified first; checkpoints and proofs of what remains still verify.
+    Shorten(Shorten),
     /// After the log was found altered: accept that, and make the home writable again. `hearthkey status` shows the
     /// incident.
     Accept {
@@ -86,6 +95,8 @@ pub enum Log {
 struct VerifiedView {
     verified: bool,
     size: u64,
+    /// The number of the first record in it; those before are archived.
+    first: u64,
     /// The root hash in base64, as the checkpoint has it.
     root: String,
 }
@@ -138,6 +149,10 @@ impl Log {
                 let key: LogKeyView = context.client()?.get("/api/v1/log/key").await?;
                 context.output.answer(&key, || key.vkey.trim().to_owned())
             }
+            Self::Size => log_archive::size(context).await,
+            Self::Archive(archive) => archive.obey(context).await,
+            Self::VerifyArchive(archives) => archives.obey(context.output),
+            Self::Shorten(shorten) => shorten.obey(context).await,
             Self::Accept { reason } => {
                 let path = "/api/v1/log/accept";
                 let now: Status = context
@@ -154,9 +169,20 @@ async fn tail(context: &Context, number: u64, follow: bool) -> Result<(), Failur
     let client = context.client()?;
     let size = export::size_of(&export::checkpoint(&client).await?)?;
     let mut next = size.saturating_sub(number);
+    let mut archived = false;
     let mut newest: Vec<String> = Vec::new();
     while next < size {
-        let page = export::page(&client, next, size).await?;
+        let page = match export::page(&client, next, size).await {
+            Err(failure) if failure.is_archived() && !archived => {
+                // Fewer are here than were asked for.
+                let extent: LogExtent = client.get("/api/v1/log/extent").await?;
+                (next, archived) = (extent.first, true);
+                let note = format!("Records before {} are archived, not here.", extent.first);
+                context.output.aside(&note);
+                continue;
+            }
+            page => page?,
+        };
         next += page.len() as u64;
         newest.extend(page);
     }
@@ -225,19 +251,32 @@ fn verify(output: Output, records: &Path, checkpoint: &Path, key: &str) -> Resul
     let view = VerifiedView {
         verified: true,
         size: verified.size,
+        first: verified.first,
         root: STANDARD.encode(verified.root),
     };
     output.answer(&view, || {
+        let archived = match view.first {
+            0 => String::new(),
+            first => format!(
+                " Records before {first} are archived; the hashes that stand for them match, too."
+            ),
+        };
         format!(
-            "Verified: {} match the signed checkpoint; root hash {}.",
-            count(view.size, "record"),
+            "Verified: {} match the signed checkpoint; root hash {}.{archived}",
+            count(view.size - view.first, "record"),
             view.root
         )
     })
 }
 
 fn exported_text(exported: &Exported) -> String {
-    let records = count(exported.size, "record");
+    let records = match exported.first {
+        0 => count(exported.size, "record"),
+        first => format!(
+            "{} from record {first} on (those before are archived, not here)",
+            count(exported.size - first, "record")
+        ),
+    };
     let out = exported.out.display();
     match &exported.checkpoint {
         Some(checkpoint) => format!(
@@ -285,6 +324,7 @@ mod tests {
             records: vec!["{\"seq\":3}".into(), "{\"seq\":4}".into()],
             next: 5,
             size: 5,
+            first: 0,
         };
         let gateway = FakeGateway::answering(vec![
             (

@@ -28,8 +28,10 @@ mod export;
 mod failure;
 #[cfg(test)]
 mod fake_gateway;
+mod home;
 mod init;
 mod log;
+mod log_archive;
 mod log_text;
 mod manual;
 mod out_file;
@@ -108,6 +110,9 @@ enum Command {
     /// Make a home again out of a backup, on a machine without one, with the recovery code from the terminal or
     /// HEARTHKEY_RECOVERY_CODE.
     Restore(restore::Restore),
+    /// The home as a whole: replace its keys.
+    #[command(subcommand)]
+    Home(home::Home),
     /// The gateway's clock: what it shows, and whether it is trusted.
     Clock(clock::Clock),
     /// Devices: claim, see, suspend, rotate, retire, revoke.
@@ -170,7 +175,7 @@ where
 /// Refuses to leave a flag unheeded: what makes or runs a home does so on this machine. A variable of the environment
 /// is for other commands, and stays.
 fn refuse_another_gateway(matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-    let Some((name @ ("init" | "run" | "restore"), given)) = matches.subcommand() else {
+    let Some((name @ ("init" | "run" | "restore" | "home"), given)) = matches.subcommand() else {
         return Ok(());
     };
     let typed = |id: &&str| given.value_source(id) == Some(ValueSource::CommandLine);
@@ -221,6 +226,7 @@ fn obey(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Unseal => seal::unseal(context).await,
             Command::Backup(command) => command.obey(context).await,
             Command::Restore(restore) => restore.obey(context).await,
+            Command::Home(home) => home.obey(context).await,
             Command::Unlock(command) => command.obey(context).await,
             Command::Clock(command) => command.obey(context).await,
             Command::Device(command) => command.obey(context).await,

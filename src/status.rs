@@ -1,10 +1,10 @@
 //! `hearthkey status`.
 
-use hearthkey_api::Status;
+use hearthkey_api::{Status, Written};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::table::facts;
+use crate::table::{bytes, facts};
 
 /// Shows how the gateway is.
 pub async fn show(context: &Context) -> Result<(), Failure> {
@@ -53,6 +53,11 @@ pub fn text(status: &Status) -> String {
         ("sessions", open.then(|| status.sessions.to_string())),
         ("devices", open.then(|| status.devices.to_string())),
         ("log records", open.then(|| records(status))),
+        (
+            "log size",
+            (open && status.log_bytes > 0).then(|| log_size(status)),
+        ),
+        ("written to disk", status.written.map(written)),
         ("clock", Some(clock)),
         ("storage", open.then(|| storage.to_owned())),
         (
@@ -85,6 +90,37 @@ fn records(status: &Status) -> String {
     }
 }
 
+/// How large the log is here, and how much of it is archived.
+fn log_size(status: &Status) -> String {
+    let here = status.log_size.saturating_sub(status.log_first);
+    let size = format!("about {} here", bytes(status.log_bytes));
+    match (status.log_first, status.log_archived_before) {
+        (0, 0) => format!("{size}, nothing archived"),
+        (first, archived) if archived > first => format!(
+            "{size} ({here} records); records before {archived} are archived, those before {first} not here any more"
+        ),
+        (first, _) => {
+            format!("{size} ({here} records); records before {first} are archived, not here")
+        }
+    }
+}
+
+fn written(written: Written) -> String {
+    let hours = written.seconds / 3600;
+    match written.bytes_a_day() {
+        Some(a_day) => format!(
+            "{} since the start {hours} h ago: {} a day at this rate",
+            bytes(written.bytes),
+            bytes(a_day)
+        ),
+        None => format!(
+            "{} since the start {} min ago",
+            bytes(written.bytes),
+            written.seconds / 60
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hearthkey_api::{ClockView, Listeners};
@@ -104,6 +140,10 @@ mod tests {
             sessions: 1,
             devices: 2,
             log_size: 30,
+            log_first: 0,
+            log_archived_before: 0,
+            log_bytes: 0,
+            written: None,
             log_verified_at: Some("2026-01-02T03:04:04Z".into()),
             clock_trusted: true,
             clock: ClockView {

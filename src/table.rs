@@ -51,6 +51,16 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// A number of bytes: `512 bytes`, `1.5 kB`, `20.0 MB`.
+pub fn bytes(number: u64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let unit = units.iter().find(|(size, _)| number as f64 >= *size);
+    match unit {
+        Some((size, unit)) => format!("{:.1} {unit}", number as f64 / size),
+        None => count(number, "byte"),
+    }
+}
+
 fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)

@@ -58,8 +58,9 @@ pub use device::{
 };
 pub use live::{EndsOn, Event, Events, Need, Overview};
 pub use log::{
-    AcceptRequest, LogBucket, LogHistogram, LogKeyView, LogRecord, LogSearch, LogVerified,
-    OutcomeCounts, RecordPage,
+    AcceptRequest, LogArchiveRequest, LogArchiveView, LogBucket, LogExtent, LogHistogram,
+    LogKeyView, LogRecord, LogSearch, LogSegment, LogShortenRequest, LogVerified, OutcomeCounts,
+    RecordPage,
 };
 pub use people::{
     CeremonyAnswer, CeremonyBegun, CodeAnswer, Ended, InvitationToken, InvitationView, Invited,
@@ -72,7 +73,7 @@ pub use proof_key::{InvalidKey, ProofKey};
 pub use provenance::{DeviceProvenance, Enrolled};
 pub use remote::{Identity, RemoteError};
 pub use secret::SecretValue;
-pub use status::{ClockDoubt, ClockView, Listeners, Sealing, Status, UnsealRequest};
+pub use status::{ClockDoubt, ClockView, Listeners, Sealing, Status, UnsealRequest, Written};
 pub use token::{
     Health, TokenCreated, TokenList, TokenRequest, TokenRevoked, TokenSelf, TokenView,
 };

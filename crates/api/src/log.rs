@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::second_factor::SecondFactor;
+
 /// `GET /api/v1/log/records`: each record is exactly the leaf's bytes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RecordPage {
@@ -12,6 +14,91 @@ pub struct RecordPage {
     pub next: u64,
     /// The size of the log under the newest checkpoint.
     pub size: u64,
+    /// The number of the first record that is here; those before are archived.
+    #[serde(default)]
+    pub first: u64,
+}
+
+/// `GET /api/v1/log/extent`: how large the log is, and how much of it is archived.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogExtent {
+    /// Records that the log has, those that are archived and not here included.
+    pub size: u64,
+    /// The number of the first record that is here; those before are archived.
+    pub first: u64,
+    /// Records before this number are in an archive that this home knows of.
+    pub archived_before: u64,
+    /// What the records here take in the database, in bytes: an estimate by the newest of them.
+    pub bytes: u64,
+    /// What the whole database takes on the disk, in bytes.
+    pub database_bytes: u64,
+    /// What of that is free for new records, in bytes.
+    pub free_bytes: u64,
+    /// Whether archived records are being dropped right now.
+    pub shortening: bool,
+    /// The number of the first record that is not older than two years; those before are advised to be archived.
+    pub advised_before: u64,
+    /// The archives, the newest first.
+    pub archives: Vec<LogArchiveView>,
+}
+
+/// An archive of a part of the log: a file that is kept elsewhere.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogArchiveView {
+    /// The number of its first record.
+    pub first: u64,
+    /// The number after its last.
+    pub before: u64,
+    /// The root hash over all records before that, in base64.
+    pub root: String,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// How many bytes the file has.
+    pub bytes: u64,
+    /// When it was noted.
+    pub archived_at: String,
+}
+
+/// `GET /api/v1/log/segment`: what an archive of the oldest records here has beside the records.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogSegment {
+    /// The number of the first record.
+    pub first: u64,
+    /// The number after the last.
+    pub before: u64,
+    /// The hashes of the largest whole subtrees before the first record, from the left, in base64.
+    pub left: Vec<String>,
+    /// The signed checkpoint of the log with all records before `before`.
+    pub checkpoint: String,
+    /// The log's public key (C2SP vkey).
+    pub key: String,
+}
+
+/// `POST /api/v1/log/archives`: an archive was written, and verified there.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct LogArchiveRequest {
+    /// The number of its first record.
+    pub first: u64,
+    /// The number after its last.
+    pub before: u64,
+    /// The root hash that its records led to, in base64.
+    pub root: String,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// How many bytes the file has.
+    pub bytes: u64,
+}
+
+/// `POST /api/v1/log/shorten`: the records of an archive are dropped here.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct LogShortenRequest {
+    /// The number of the first record that stays: where the archive ends.
+    pub before: u64,
+    /// The SHA-256 of the archive, in hexadecimal.
+    pub sha256: String,
+    /// A person's code, where one is asked for.
+    #[serde(default)]
+    pub second_factor: Option<SecondFactor>,
 }
 
 /// `GET /api/v1/log/key`.
@@ -54,6 +141,9 @@ pub struct LogSearch {
     pub next: Option<u64>,
     /// Records in the log.
     pub size: u64,
+    /// The number of the first record that is here; those before are archived, and were not looked at.
+    #[serde(default)]
+    pub first: u64,
 }
 
 /// One record.
@@ -74,6 +164,9 @@ pub struct LogHistogram {
     pub until: String,
     /// Parts of equal length.
     pub buckets: Vec<LogBucket>,
+    /// The number of the first record that is here; those before are archived, and are in no part.
+    #[serde(default)]
+    pub first: u64,
 }
 
 /// A part of a histogram.
@@ -86,7 +179,7 @@ pub struct LogBucket {
     pub records: u64,
     /// How those that were looked at ended.
     pub outcomes: OutcomeCounts,
-    /// Whether all of it was looked at. The newest 20 000 records are.
+    /// Whether all of it was looked at. The newest 20 000 records are; archived ones are not.
     pub complete: bool,
 }
 

@@ -11,6 +11,8 @@ pub mod code {
     pub const FORBIDDEN: &str = "forbidden";
     /// There is no such thing.
     pub const NOT_FOUND: &str = "not_found";
+    /// It is archived, and not here any more.
+    pub const ARCHIVED: &str = "archived";
     /// A rule forbids it in the current state.
     pub const REFUSED: &str = "refused";
     /// The facts changed while deciding.

@@ -12,6 +12,12 @@ pub struct DeviceProvenance {
     pub enrolled: Option<Enrolled>,
     /// The last records about it and about the claims by which it came, the newest first, 100 at most.
     pub history: Vec<Event>,
+    /// How many older records about them are archived, and not here any more.
+    #[serde(default)]
+    pub archived: u64,
+    /// The number of the first record of the log that is here.
+    #[serde(default)]
+    pub first: u64,
 }
 
 /// The record of an enrollment.

@@ -20,6 +20,18 @@ pub struct Status {
     pub devices: u64,
     /// Records in the audit log.
     pub log_size: u64,
+    /// The number of the first record that is here; those before are archived.
+    #[serde(default)]
+    pub log_first: u64,
+    /// Records before this number are in an archive that this home knows of.
+    #[serde(default)]
+    pub log_archived_before: u64,
+    /// What the records here take in the database, in bytes: an estimate by the newest of them.
+    #[serde(default)]
+    pub log_bytes: u64,
+    /// What the gateway has written to the disk since it started; none where the system does not count that.
+    #[serde(default)]
+    pub written: Option<Written>,
     /// When the gateway last found its log to be what was signed; none if it has not yet, or found something else.
     #[serde(default)]
     pub log_verified_at: Option<String>,
@@ -37,6 +49,24 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The kinds of the slots that open the home.
     pub slots: Vec<String>,
+}
+
+/// What the gateway's process has sent to the disk, as the kernel counts it: databases, files, and what file systems add to
+/// neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Written {
+    /// How many bytes.
+    pub bytes: u64,
+    /// In how many seconds.
+    pub seconds: u64,
+}
+
+impl Written {
+    /// How many bytes that is in a day at this rate; none before the first hour is over.
+    pub fn bytes_a_day(self) -> Option<u64> {
+        let a_day = u128::from(self.bytes) * 86_400 / u128::from(self.seconds.max(1));
+        (self.seconds >= 3600).then(|| u64::try_from(a_day).unwrap_or(u64::MAX))
+    }
 }
 
 /// Where the gateway listens.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::clock::Stopwatch;
 use crate::failure::{Failure, failed};
 use crate::found::{Found, Latency};
-use crate::process::cpu_us;
+use crate::process::{cpu_us, written_bytes};
 use crate::program::{Program, make_directory};
 
 /// The issuing journey, so many CSRs in all, so many at the same time, in a home with so many certificates.
@@ -29,7 +29,7 @@ pub async fn issue(
     tokio::task::block_in_place(|| issuance.sign_in_memory(&csrs, count))?;
     let in_memory = watch.elapsed().as_secs_f64();
     let claims = Arc::new(issuance.prepare("device", count).await?);
-    let cpu = own_cpu_us();
+    let (cpu, written) = (own_cpu_us(), own_written_bytes());
     let watch = Stopwatch::start();
     let mut tasks = Vec::new();
     for worker in 0..concurrency {
@@ -54,12 +54,16 @@ pub async fn issue(
     }
     let seconds = watch.elapsed().as_secs_f64();
     let cpu_us = own_cpu_us() - cpu;
+    let written = own_written_bytes().zip(written);
+    let written = written.map(|(after, before)| (after - before) / count.max(1) as u64);
     let in_memory_per_s = count as f64 / in_memory;
     let share = count as f64 / seconds / in_memory_per_s;
     let details = json!({
         "in_memory_one_core_per_s": in_memory_per_s,
         "share_of_in_memory": share,
         "stored_before": stored,
+        // Through the database's log; what it moves into the file later is not in it.
+        "written_bytes_each": written,
     });
     if let Some(issuance) = Arc::into_inner(issuance) {
         issuance.close().await;
@@ -116,6 +120,11 @@ fn csrs(count: usize) -> Result<Vec<Vec<u8>>, Failure> {
             Ok(request.pem().map_err(cannot)?.into_bytes())
         })
         .collect()
+}
+
+/// What this process has sent to the disk (Linux, proc(5)).
+fn own_written_bytes() -> Option<u64> {
+    written_bytes(&std::fs::read_to_string("/proc/self/io").ok()?)
 }
 
 fn own_cpu_us() -> u64 {

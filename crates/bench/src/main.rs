@@ -47,6 +47,8 @@ enum Operation {
     Publish,
     /// Retained messages to one reader.
     Retained,
+    /// What is written to the disk for devices that enroll, connect and say nothing for two minutes.
+    Idle,
     /// From the request to the client that sees its connection end.
     Revoke,
     /// From the start of the process to "ready".
@@ -149,6 +151,7 @@ impl Bench {
             Operation::Connect => self.sessions().connect(program).await,
             Operation::Publish => self.traffic().publish(program).await,
             Operation::Retained => self.traffic().retained(program).await,
+            Operation::Idle => self.sessions().idle(program).await,
             Operation::Revoke => self.sessions().revoke(program).await,
             Operation::Start => issuing::start(program, count).await,
             Operation::Read if self.https => {

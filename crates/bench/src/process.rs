@@ -23,6 +23,11 @@ impl Process {
         cpu_us(&self.proc("stat"))
     }
 
+    /// What it has sent to the disk so far, in bytes.
+    pub fn written_bytes(&self) -> u64 {
+        written_bytes(&self.proc("io")).unwrap_or_default()
+    }
+
     /// Resident memory, in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.status_kib("VmRSS:")
@@ -46,6 +51,12 @@ impl Process {
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
             .unwrap_or_default()
     }
+}
+
+/// The bytes that a process has caused to be sent to the storage (proc(5), `write_bytes` of io).
+pub fn written_bytes(io: &str) -> Option<u64> {
+    let mut lines = io.lines();
+    lines.find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
 /// CPU time of a stat line. A tick is 10 ms on every Linux that Rust supports.

@@ -30,6 +30,9 @@ pub struct Sessions {
     pub is_peer: bool,
 }
 
+/// How long nothing happens while that is measured: what is written once a minute is in it.
+const IDLE: Duration = Duration::from_secs(120);
+
 /// How much of a broker is resident, in KiB, once it has had the time to give back what it needs no more.
 async fn at_rest(broker: &Broker) -> u64 {
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -90,6 +93,42 @@ impl Sessions {
             seconds,
             cpu_us,
             latency: Latency::of(us),
+            details,
+        })
+    }
+
+    /// Devices enroll, connect, and say nothing: what the gateway writes to the disk for that.
+    pub async fn idle(self, program: &Program) -> Result<Found, Failure> {
+        let stage = Stage::open(program).await?;
+        let process = &stage.gateway.process;
+        let before = process.written_bytes();
+        let identities = stage.enroll(self.count as usize, "generic").await?;
+        let mut wires = Vec::new();
+        for (n, identity) in identities.iter().enumerate() {
+            let name = format!("d-{n}");
+            wires.push(Wire::connect(stage.gateway.address, local(n), identity, &name).await?);
+        }
+        // What is noted of a connection later has been written by then.
+        at_rest(&stage.gateway).await;
+        let (enrolled, cpu, watch) = (
+            process.written_bytes(),
+            process.cpu_us(),
+            Stopwatch::start(),
+        );
+        tokio::time::sleep(IDLE).await;
+        let written = process.written_bytes() - enrolled;
+        let seconds = watch.elapsed().as_secs_f64();
+        let details = json!({
+            "sessions": wires.len(),
+            "written_bytes_per_enrollment_and_first_connection": (enrolled - before) / u64::from(self.count.max(1)),
+            "written_bytes_while_idle": written,
+            "written_bytes_per_idle_hour": written as f64 * 3600.0 / seconds,
+        });
+        Ok(Found {
+            operations: wires.len() as f64,
+            seconds,
+            cpu_us: process.cpu_us() - cpu,
+            latency: None,
             details,
         })
     }

@@ -88,6 +88,10 @@ words! {
         LogRead = "log.read",
         /// Look at an incident, and let the log go on.
         LogAccept = "log.accept",
+        /// Note that a part of the audit log was archived.
+        LogArchive = "log.archive",
+        /// Drop archived records from the home's own log.
+        LogShorten = "log.shorten",
         /// See who may do what.
         PeopleRead = "people.read",
         /// Invite people, change their roles, end their access.
@@ -126,7 +130,7 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
 /// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 32] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
     row(Act::UnlockRead,       *b"xx-x", *b"--"),
@@ -155,6 +159,8 @@ const TABLE: [Row; 30] = [
     row(Act::FindingAccept,    *b"xx--", *b"-p"),
     row(Act::LogRead,          *b"xx-x", *b"--"),
     row(Act::LogAccept,        *b"xx--", *b"-p"),
+    row(Act::LogArchive,       *b"xx--", *b"--"),
+    row(Act::LogShorten,       *b"x---", *b"-2"),
     row(Act::PeopleRead,       *b"xx-x", *b"--"),
     row(Act::PeopleChange,     *b"x---", *b"-2"),
 ];
@@ -234,6 +240,7 @@ mod tests {
                 "finding.accept",
                 "log.read",
                 "log.accept",
+                "log.archive",
                 "people.read",
             ],
         ),
@@ -309,6 +316,7 @@ mod tests {
                 "credential.lease",
                 "bridge.change",
                 "token.create",
+                "log.shorten",
                 "people.change"
             ]
         );

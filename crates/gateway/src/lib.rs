@@ -34,8 +34,11 @@ mod trust;
 mod unlock;
 mod vault;
 
+use hearthkey_store::log_archive::{Compared, verify_archive_file};
+
 pub use auth::setup_file::SetupLink;
 pub use hearthkey_store::log::{Verified, VerifyError};
+pub use hearthkey_store::log_archive::{ArchiveFile, Head as ArchiveHead};
 pub use http::middleware::host::{InvalidHost, check_host};
 pub use http::router::openapi;
 pub use process::announce::Announce;
@@ -43,8 +46,26 @@ pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;
 pub use process::init::{InitError, InitSlot, Initialized, init};
+pub use process::rekey::{NewKeysError, RekeyError, Rekeyed, rekey, ways_into};
 pub use process::restore::{RestoreError, Restored, restore, verify_backup};
 pub use process::run::{RunConfig, RunError, RunEvent, run};
+
+/// Checks an archive of the audit log with nothing but the public key, and that older checkpoints and proofs agree with it.
+pub fn verify_archive(
+    archive: &std::path::Path,
+    vkey: &str,
+    checkpoints: &[std::path::PathBuf],
+    proofs: &[std::path::PathBuf],
+) -> Result<ArchiveFile, VerifyError> {
+    let mut compared = Compared::default();
+    for checkpoint in checkpoints {
+        compared = compared.checkpoint(std::fs::File::open(checkpoint)?, vkey)?;
+    }
+    for proof in proofs {
+        compared = compared.proof(std::fs::File::open(proof)?, vkey)?;
+    }
+    verify_archive_file(std::fs::File::open(archive)?, vkey, &compared)
+}
 
 /// Checks an export of the audit log against its checkpoint with nothing but the public key.
 pub fn verify_log(
@@ -54,5 +75,5 @@ pub fn verify_log(
 ) -> Result<Verified, VerifyError> {
     let records = std::io::BufReader::new(std::fs::File::open(records)?);
     let checkpoint = std::fs::File::open(checkpoint)?;
-    hearthkey_store::log::verify_export(records, checkpoint, vkey)
+    hearthkey_store::log_archive::verify_export(records, checkpoint, vkey)
 }

@@ -11,6 +11,7 @@ use hearthkey_core::id::{ClaimId, DeviceId, EnvironmentName, Fingerprint, Profil
 use hearthkey_core::time::Timestamp;
 
 pub use crate::effect::Effect;
+use crate::log_start::LogWrite;
 use crate::people::PersonWrite;
 use crate::posture::PostureWrite;
 use crate::rights::RightWrite;
@@ -210,4 +211,6 @@ pub enum Write {
     Posture(PostureWrite),
     /// Notes the use of rights, narrows or widens them.
     Right(RightWrite),
+    /// Archives a part of the log, or drops it here.
+    Log(LogWrite),
 }

@@ -11,11 +11,14 @@ use crate::change::{Expected, Write};
 use crate::vault::SecretName;
 
 /// The number of the newest record of what was decided about a thing. It looks into the index of these records, which the
-/// condition has to name as its migration does.
-pub(crate) const NEWEST_DECISION: &str = "SELECT seq FROM audit WHERE object = ?1
-     AND CASE WHEN json_valid(CAST(record AS TEXT))
-         THEN json_extract(CAST(record AS TEXT), '$.action') NOT GLOB '*.refuse' ELSE 1 END
-     ORDER BY seq DESC LIMIT 1";
+/// condition has to name as its migration does. Of records that are archived, the number alone is kept.
+pub(crate) const NEWEST_DECISION: &str = "SELECT seq FROM (
+         SELECT seq FROM audit WHERE object = ?1
+         AND CASE WHEN json_valid(CAST(record AS TEXT))
+             THEN json_extract(CAST(record AS TEXT), '$.action') NOT GLOB '*.refuse' ELSE 1 END
+         ORDER BY seq DESC LIMIT 1)
+     UNION ALL SELECT decided FROM log_gone WHERE object = ?1 AND decided IS NOT NULL
+     ORDER BY 1 DESC LIMIT 1";
 
 /// Whether the newest decision about a thing is still the one that a decision saw.
 pub(crate) fn check(tx: &Transaction<'_>, expected: &Expected) -> Result<(), ApplyError> {
@@ -94,6 +97,7 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         Write::Person(write) => crate::people::apply(tx, write)?,
         Write::Posture(write) => crate::posture::apply(tx, write)?,
         Write::Right(write) => crate::rights::apply(tx, write)?,
+        Write::Log(write) => crate::log_start::apply(tx, write)?,
         Write::TurnBack(turn) => crate::turn_back::apply(tx, *turn)?,
         Write::Device(..)
         | Write::DeviceState { .. }

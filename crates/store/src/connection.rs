@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, ffi};
 use zeroize::Zeroizing;
 
 use crate::keys::DerivedKey;
 
 /// The migrations, in the order of their numbers. Append only.
-const MIGRATIONS: [&str; 16] = [
+const MIGRATIONS: [&str; 17] = [
     include_str!("../../../migrations/0001_spine.sql"),
     include_str!("../../../migrations/0002_claim_order.sql"),
     include_str!("../../../migrations/0003_vault.sql"),
@@ -28,6 +29,7 @@ const MIGRATIONS: [&str; 16] = [
     include_str!("../../../migrations/0014_decisions.sql"),
     include_str!("../../../migrations/0015_makers.sql"),
     include_str!("../../../migrations/0016_authorities.sql"),
+    include_str!("../../../migrations/0017_log_archive.sql"),
 ];
 
 /// The page cache of the writer, in KiB; the readers have an eighth of it each, because every
@@ -73,6 +75,76 @@ pub(crate) fn open(path: &Path, key: &DerivedKey, usage: Use) -> rusqlite::Resul
         Use::Read => only_read(&connection)?,
     }
     Ok(connection)
+}
+
+/// Prepares the empty file of a new database: pages that are freed later can be given back to the disk a few at a time.
+pub(crate) fn prepare_new(path: &Path, key: &DerivedKey) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    set_key(&connection, key)?;
+    connection.pragma_update(None, "cipher_log_level", "NONE")?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // The mode is in the first page, which is written with the first table.
+    connection.execute_batch("CREATE TABLE prepared (x); DROP TABLE prepared;")
+}
+
+/// The pages of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pages {
+    pub(crate) all: u64,
+    pub(crate) free: u64,
+    /// How many bytes each has.
+    pub(crate) bytes: u64,
+    /// Whether free ones can be given back to the disk a few at a time.
+    pub(crate) can_shrink: bool,
+}
+
+impl Pages {
+    /// Whether so much is free that the file should become smaller: an eighth, and not less than 64 pages.
+    pub(crate) fn has_much_room(self) -> bool {
+        self.free >= 64 && self.free >= self.all / 8
+    }
+}
+
+/// Counts the pages of a database.
+pub(crate) fn pages(connection: &Connection) -> rusqlite::Result<Pages> {
+    let ask = |name| {
+        connection.pragma_query_value(None, name, |row| match row.get_ref(0)? {
+            // SQLCipher answers some of these as text.
+            ValueRef::Text(text) => Ok(String::from_utf8_lossy(text).parse().unwrap_or_default()),
+            _ => row.get::<_, u64>(0),
+        })
+    };
+    Ok(Pages {
+        all: ask("page_count")?,
+        free: ask("freelist_count")?,
+        bytes: ask("page_size")?,
+        can_shrink: ask("auto_vacuum")? == 2,
+    })
+}
+
+/// Gives so many free pages back to the disk, within a transaction.
+pub(crate) fn give_back(connection: &Connection, pages: u32) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// What is moved at once while a home opens, in bytes: SQLite holds it in memory meanwhile.
+const MOVED_AT_ONCE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Makes a database that an older program has made smaller, if much of it is free and little is left to be moved. It can give
+/// pages back by itself from then on.
+pub(crate) fn shrink_once(connection: &Connection) -> rusqlite::Result<()> {
+    let pages = pages(connection)?;
+    let moved = (pages.all - pages.free) * pages.bytes;
+    if pages.can_shrink || !pages.has_much_room() || moved > MOVED_AT_ONCE_MAX_BYTES {
+        return Ok(());
+    }
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM;")?;
+    empty_log(connection);
+    Ok(())
 }
 
 /// Opens a copy of the database that nobody else has open, to be written into. What is lost in a crash is the copy alone, so
@@ -215,6 +287,46 @@ mod tests {
             .unwrap();
         migrate(&mut connection).unwrap();
         assert_eq!(schema(&connection), Ok(SCHEMA));
+    }
+
+    #[test]
+    fn a_database_of_an_older_program_is_made_smaller_once_and_gives_pages_back_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database");
+        std::fs::File::create(&path).unwrap();
+        let home = "home-1".parse().unwrap();
+        let key = RootKey::generate().database(&home);
+        let writer = open(&path, &key, Use::Write).unwrap();
+        let create = "CREATE TABLE t (i INTEGER PRIMARY KEY, v TEXT)";
+        writer.execute_batch(create).unwrap();
+        write(&writer, "a");
+        shrink_once(&writer).unwrap();
+        assert!(!pages(&writer).unwrap().can_shrink, "nothing is free");
+        let reader = open(&path, &key, Use::Read).unwrap();
+        let count = |connection: &Connection| -> i64 {
+            let sql = "SELECT count(*) FROM t";
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(count(&reader), 200);
+        writer.execute("DELETE FROM t WHERE i >= 20", []).unwrap();
+        assert!(empty_log(&writer));
+        let before = std::fs::metadata(&path).unwrap().len();
+        shrink_once(&writer).unwrap();
+        let after = std::fs::metadata(&path).unwrap().len();
+        assert!(after < before / 4, "{before} → {after}");
+        assert_eq!((count(&reader), count(&writer)), (19, 19));
+        write(&writer, "b");
+        writer.execute("DELETE FROM t WHERE i >= 20", []).unwrap();
+        let free = pages(&writer).unwrap();
+        assert!(free.can_shrink && free.has_much_room(), "{free:?}");
+        while pages(&writer).unwrap().free > 0 {
+            let transaction = writer.unchecked_transaction().unwrap();
+            give_back(&transaction, 50).unwrap();
+            transaction.commit().unwrap();
+        }
+        assert!(empty_log(&writer));
+        assert!(std::fs::metadata(&path).unwrap().len() <= after + 4096);
+        assert!(integrity(&writer).unwrap().is_empty());
     }
 
     #[test]

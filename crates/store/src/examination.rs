@@ -12,9 +12,9 @@ use crate::connection::{self, Use};
 use crate::files::DataDir;
 use crate::keys::DerivedKey;
 use crate::log::{SignedCheckpoint, open_checkpoint};
+use crate::log_hashes::{StoredHashes, first_here, log_size};
 use crate::open_error::OpenError;
 use crate::registry::Registry;
-use crate::writer::{StoredHashes, log_size};
 
 /// Fails if a newer program has written the database, before a byte of it is changed.
 pub(crate) fn refuse_newer(path: &Path, key: &DerivedKey) -> Result<(), OpenError> {
@@ -123,7 +123,7 @@ pub(crate) fn examine_log(
     dir: &DataDir,
     vkey: &str,
 ) -> Result<Option<Incident>, OpenError> {
-    let size = log_size(connection)?;
+    let (first, size) = (first_here(connection)?, log_size(connection)?);
     let hashes = StoredHashes(connection);
     let root_at = |size: u64| -> Option<Hash> { tree_hash(size, &hashes).ok() };
     if size > 0 {
@@ -146,6 +146,8 @@ pub(crate) fn examine_log(
             log: size,
             anchor: anchor.size,
         }),
+        // What it has seen is archived: the archive tells whether it is that. Here, it shows no more than that the log goes on.
+        Ok(anchor) if anchor.size < first => None,
         Ok(anchor) if root_at(anchor.size) != Some(Hash(anchor.root)) => {
             Some(Incident::Rewritten(anchor.size))
         }

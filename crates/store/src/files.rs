@@ -177,7 +177,12 @@ impl DataDir {
 
     /// Creates a directory that was not there, for its owner alone.
     pub(crate) fn make_dir(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::mkdirat(&self.handle, name, Mode::RWXU)?)
+        rustix::fs::mkdirat(&self.handle, name, Mode::RWXU)?;
+        if let Some((user, group)) = self.owner_for_root()? {
+            let itself = AtFlags::SYMLINK_NOFOLLOW;
+            rustix::fs::chownat(&self.handle, name, Some(user), Some(group), itself)?;
+        }
+        Ok(())
     }
 
     /// Opens a file to read and to append to, and creates it if it was not there.
@@ -199,12 +204,17 @@ impl DataDir {
         let file: File = openat(&self.handle, name, flags | anew, PRIVATE)?.into();
         // Whatever the umask is.
         rustix::fs::fchmod(&file, PRIVATE)?;
-        let home = fstat(&self.handle)?;
-        if rustix::process::geteuid().is_root() && home.st_uid != 0 {
-            let (user, group) = (Uid::from_raw(home.st_uid), Gid::from_raw(home.st_gid));
+        if let Some((user, group)) = self.owner_for_root()? {
             rustix::fs::fchown(&file, Some(user), Some(group))?;
         }
         Ok(file)
+    }
+
+    /// Whose what root makes here is to be, if it is another's directory.
+    fn owner_for_root(&self) -> io::Result<Option<(Uid, Gid)>> {
+        let home = fstat(&self.handle)?;
+        let is_anothers = rustix::process::geteuid().is_root() && home.st_uid != 0;
+        Ok(is_anothers.then(|| (Uid::from_raw(home.st_uid), Gid::from_raw(home.st_gid))))
     }
 
     /// Lets its owner and group speak with a socket, and changes nothing else that may have its name by now.
@@ -379,7 +389,10 @@ mod tests {
         dir.append("journal").unwrap();
         dir.replace("anchor", b"one").unwrap();
         dir.replace("anchor", b"two").unwrap();
-        for name in ["journal", "anchor"] {
+        dir.make_dir("rekey").unwrap();
+        let within = DataDir::open(&place.path().join("rekey")).unwrap();
+        within.append("database").unwrap();
+        for name in ["journal", "anchor", "rekey", "rekey/database"] {
             let made = std::fs::metadata(place.path().join(name)).unwrap();
             assert_eq!((made.uid(), made.gid()), (65_534, 65_534), "{name}");
         }

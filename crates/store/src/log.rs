@@ -5,7 +5,7 @@
 //! that it completes, so that appending touches one row and every proof can be read back.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Read};
+use std::io;
 
 use hearthkey_core::audit::RECORD_MAX_BYTES;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
@@ -133,6 +133,22 @@ impl Edge {
         })
     }
 
+    /// The edge of a tree by the hashes of its largest whole subtrees, from the left; none if they are not as many as those of a
+    /// tree of this size.
+    pub(crate) fn of(size: u64, left: &[[u8; 32]]) -> Option<Self> {
+        let needed = match size {
+            0 => Vec::new(),
+            // Numbers of records end at 2⁶², so that those of hashes have room.
+            size if size < 1 << 62 => sub_tree_index(0, size, Vec::new()),
+            _ => return None,
+        };
+        let hashes = left.iter().copied().map(Hash);
+        (needed.len() == left.len()).then(|| Self {
+            size,
+            hashes: needed.into_iter().zip(hashes).collect(),
+        })
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
@@ -176,9 +192,11 @@ pub(crate) fn proof(
 /// What an export was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// How many records it has.
+    /// How many records the log had.
     pub size: u64,
-    /// Their root hash.
+    /// The number of the first that is in it: those before are archived.
+    pub first: u64,
+    /// The root hash of them all.
     pub root: [u8; 32],
 }
 
@@ -229,6 +247,50 @@ pub enum VerifyError {
         "the checkpoint is longer than {CHECKPOINT_MAX_BYTES} bytes: it is another file. Name the one that was exported with the records"
     )]
     NoCheckpoint,
+    /// The first line of an archive is not as it must be.
+    #[error(
+        "the first line does not say which records these are: the file is no archive, or was altered. Use another copy"
+    )]
+    NoHead,
+    /// Of several archives, one does not go on where the one before ends.
+    #[error(
+        "the archive that begins with record {first} does not continue the one that ends before record {end}. Name the archives in their order, each once"
+    )]
+    NotContinued {
+        /// The first record of the archive.
+        first: u64,
+        /// Where the one before ends.
+        end: u64,
+    },
+    /// An older checkpoint or proof cannot be compared.
+    #[error(
+        "{what} is about record {at}, which is not in this archive (records {first} to {last}). Name the archive that has it"
+    )]
+    Elsewhere {
+        /// What it is.
+        what: &'static str,
+        /// Its place.
+        at: u64,
+        /// The first record of the archive.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
+    /// An older checkpoint or proof does not agree with the archive.
+    #[error(
+        "{what} of record {at} does not agree with the archive: the log was rewritten, or the file is of another log. Keep both as evidence"
+    )]
+    Disagrees {
+        /// What it is.
+        what: &'static str,
+        /// Its place.
+        at: u64,
+    },
+    /// A proof cannot be read.
+    #[error(
+        "this is not a proof of the form C2SP tlog-proof: the file was altered, or is another one. Name the file that `hearthkey log prove` wrote"
+    )]
+    NoProof,
     /// The records hash to another root than the one that was signed.
     #[error(
         "the records do not match the signed checkpoint: at least one was altered. Export again, and keep this file as evidence"
@@ -237,79 +299,14 @@ pub enum VerifyError {
 }
 
 /// The longest checkpoint, in bytes: a name, two numbers, and signatures.
-const CHECKPOINT_MAX_BYTES: u64 = 64 * 1024;
-
-/// Checks an export against its checkpoint with nothing but the public key. Each line is one
-/// record, exactly the leaf's bytes. Whatever is read, no more than a record of it is in memory.
-pub fn verify_export(
-    mut records: impl BufRead,
-    checkpoint: impl Read,
-    vkey: &str,
-) -> Result<Verified, VerifyError> {
-    let mut note = Vec::new();
-    let mut longest = checkpoint.take(CHECKPOINT_MAX_BYTES + 1);
-    if longest.read_to_end(&mut note)? as u64 > CHECKPOINT_MAX_BYTES {
-        return Err(VerifyError::NoCheckpoint);
-    }
-    let checkpoint = open_checkpoint(&note, vkey)?;
-    let mut edge = Edge::default();
-    let mut line = Vec::new();
-    while read_line(&mut records, &mut line, edge.size() + 1)? {
-        let expected = edge.size();
-        let seq = serde_json::from_slice::<Numbered>(&line)
-            .map(|record| record.seq)
-            .ok();
-        if seq.is_some_and(|seq| seq != expected) {
-            return Err(VerifyError::Order {
-                line: expected + 1,
-                expected,
-            });
-        }
-        edge.append(&line).map_err(|_| VerifyError::Root)?;
-    }
-    if edge.size() != checkpoint.size {
-        return Err(VerifyError::Size {
-            found: edge.size(),
-            expected: checkpoint.size,
-        });
-    }
-    match edge.root() {
-        Ok(root) if root.0 == checkpoint.root => Ok(Verified {
-            size: checkpoint.size,
-            root: checkpoint.root,
-        }),
-        _ => Err(VerifyError::Root),
-    }
-}
-
-/// Reads the next line, without its end. False if there is none.
-fn read_line(
-    records: &mut impl BufRead,
-    line: &mut Vec<u8>,
-    number: u64,
-) -> Result<bool, VerifyError> {
-    line.clear();
-    let most = RECORD_MAX_BYTES as u64 + 1;
-    if records.by_ref().take(most).read_until(b'\n', line)? == 0 {
-        return Ok(false);
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    }
-    match line.len() <= RECORD_MAX_BYTES {
-        true => Ok(true),
-        false => Err(VerifyError::TooLong { line: number }),
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Numbered {
-    seq: u64,
-}
+pub(crate) const CHECKPOINT_MAX_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
+    use crate::log_archive::verify_export;
 
     const ORIGIN: &str = "hearthkey.home.arpa/home-1";
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::anchor::Incident;
 use crate::log::{Edge, SignedCheckpoint, open_checkpoint};
+use crate::log_hashes::{edge_here, first_here, log_size};
 use crate::registry::{ReadError, Registry};
 use crate::store::Store;
-use crate::writer::log_size;
 
 /// The setting that holds what was found before and accepted by a person.
 pub const ACCEPTED: &str = "log_accepted";
@@ -161,6 +161,11 @@ impl LogCheck {
                 _ => Part::Broken(self.broken(size)),
             });
         };
+        let first = first_here(registry.0)?;
+        if self.checked() < first {
+            // What is before is archived. The hashes that are kept of it are right if the root is, in the end.
+            self.edge = edge_here(registry.0)?;
+        }
         for row in registry.log_rows(self.checked(), at_most)? {
             if let Err(incident) = self.take(&row) {
                 return Ok(Part::Broken(incident));
@@ -231,10 +236,11 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::change::Change;
+    use crate::change::{Change, Write};
     use crate::connection::{self, Use};
     use crate::files::DATABASE_FILE;
     use crate::keys::RootKey;
+    use crate::log_start::{Archive, LogWrite};
 
     struct Home {
         store: Store,
@@ -322,6 +328,42 @@ mod tests {
         let told =
             "the audit log's record 3 does not match the signature, and so it is with 1 others";
         assert_eq!(faults.as_deref(), Some(told));
+    }
+
+    #[tokio::test]
+    async fn hashes_that_are_kept_of_archived_records_and_were_altered_break_the_tree() {
+        for altered in ["hash = zeroblob(32)", "hash = x'00'", "place = place + 1"] {
+            let home = Home::with(20).await;
+            let (first, sha256) = (11, Fingerprint::of(b"file"));
+            let root = home.store.segment(first).unwrap().unwrap().checkpoint.root;
+            let archive = Archive {
+                first: 0,
+                before: first,
+                root,
+                sha256,
+                bytes: 1,
+                at: Timestamp::from_s(0),
+            };
+            let writes = [
+                LogWrite::Archived(archive),
+                LogWrite::BeginAt { first, sha256 },
+                LogWrite::Drop { at_most: 20 },
+            ];
+            let change = writes.into_iter().fold(Change::default(), |change, write| {
+                change.write(Write::Log(write))
+            });
+            home.store.commit(change).await.unwrap();
+            assert!(matches!(home.checked().0, Part::Whole(_)));
+            home.tamper(&format!(
+                "UPDATE log_kept SET {altered} WHERE place = (SELECT max(place) FROM log_kept)"
+            ));
+            let mut check = LogCheck::default();
+            let found = home.store.check_log(&mut check, 100);
+            assert!(
+                !matches!(found, Ok(Part::Whole(_) | Part::More)),
+                "{altered}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -175,10 +175,13 @@ impl Registry<'_> {
         objects: &[String],
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
-        let sql = "SELECT seq FROM audit WHERE object = ?1 ORDER BY seq DESC LIMIT ?2";
+        let sql =
+            "SELECT seq FROM audit WHERE object = ?1 AND seq >= ?2 ORDER BY seq DESC LIMIT ?3";
+        let first = self.first_here()?;
         let mut numbers: Vec<u64> = Vec::new();
         for object in objects {
-            numbers.extend(self.all(sql, (object, limit), |row| row.get::<_, u64>(0))?);
+            let params = (object, first, limit);
+            numbers.extend(self.all(sql, params, |row| row.get::<_, u64>(0))?);
         }
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         numbers.dedup();
@@ -201,9 +204,16 @@ impl Registry<'_> {
         Ok(record.map(|record| record.time))
     }
 
-    /// When the log began.
+    /// When the newest record was written.
+    pub fn last_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
+        let record = self.last_record()?;
+        let record = record.and_then(|record| serde_json::from_slice::<Record>(&record).ok());
+        Ok(record.map(|record| record.time))
+    }
+
+    /// When the first record was written that is here.
     pub fn first_record_time(&self) -> Result<Option<Timestamp>, ReadError> {
-        self.record_time(0)
+        self.record_time(self.first_here()?)
     }
 
     /// The numbers of the newest records with which home time went back, the newest first: records about `clock:…` that say so.
@@ -224,19 +234,20 @@ impl Registry<'_> {
             .collect())
     }
 
-    /// The number after the last of `size` records that is before a moment. Where home time never went back, all from there on
+    /// The number after the last of `size` records that is before a moment; the first here, if none of those here is. Where home time never went back, all from there on
     /// are not.
     pub fn first_record_at(&self, moment: Timestamp, size: u64) -> Result<u64, ReadError> {
-        let mut end = size;
-        let turns = self.turns_back()?;
-        for begin in turns.into_iter().filter(|seq| *seq < size).chain([0]) {
+        let (mut end, first) = (size, self.first_here()?);
+        let here = first..size;
+        let turns = self.turns_back()?.into_iter();
+        for begin in turns.filter(|seq| here.contains(seq)).chain([first]) {
             let found = self.first_between(moment, (begin, end))?;
             if found > begin {
                 return Ok(found);
             }
             end = begin;
         }
-        Ok(0)
+        Ok(first)
     }
 
     /// The first of these records, whose times rise, that is not before a moment.

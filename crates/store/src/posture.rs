@@ -271,6 +271,15 @@ impl Registry<'_> {
         Ok(read.collect())
     }
 
+    /// The number of the record that says when the newest backup was made; none if none was, as far as is known here.
+    pub fn newest_backup_record(&self) -> Result<Option<u64>, ReadError> {
+        let made = self
+            .backup_records()?
+            .into_iter()
+            .find(|record| record.action == "backup.create" && record.outcome == Outcome::Done);
+        Ok(made.map(|record| record.seq))
+    }
+
     /// When the newest backup was put at a place, as the log tells.
     pub fn backed_up_to(&self, place: &str) -> Result<Option<Timestamp>, ReadError> {
         let made = self.backup_records()?.into_iter().find(|record| {

@@ -429,10 +429,10 @@ impl Registry<'_> {
         )
     }
 
-    /// Audit records from a number on, at most `limit`: the leaves' bytes.
+    /// Audit records from a number on, at most `limit`: the leaves' bytes. Those before the first here are left out.
     pub fn records(&self, from: u64, limit: u32) -> Result<Vec<Vec<u8>>, ReadError> {
         // SQLite's integers end at 2⁶³ - 1, and so do the numbers of records.
-        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let from = i64::try_from(from.max(self.first_here()?)).unwrap_or(i64::MAX);
         let sql = "SELECT record FROM audit WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
         self.all(sql, (from, limit), |row| row.get(0))
     }

@@ -20,6 +20,7 @@ use crate::vault;
 
 pub mod kit;
 pub mod methods;
+pub(crate) mod renewed;
 pub mod unlocking;
 
 use methods::About;

@@ -22,12 +22,13 @@ use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
 use crate::journal::{JOURNAL_FILE, Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
+use crate::log_hashes::StoredHashes;
 pub use crate::open_error::OpenError;
 use crate::reads::Readers;
 use crate::registry::{ReadError, Registry};
 use crate::slots::Slots;
 use crate::vault::{SecretName, Vault};
-use crate::writer::{CommitError, Committed, StoredHashes, Writer};
+use crate::writer::{CommitError, Committed, Writer};
 
 /// The database, and what SQLite keeps beside it.
 const DATABASE_FILES: [&str; 4] = [
@@ -93,6 +94,7 @@ impl Store {
         let path = data_dir.join(DATABASE_FILE);
         // SQLite gives its journals the mode of the database.
         DataDir::open(data_dir)?.create(DATABASE_FILE)?;
+        connection::prepare_new(&path, &root.database(home))?;
         let mut connection = connection::open(&path, &root.database(home), Use::Write)?;
         migrate(&mut connection)?;
         let (private, vkey) = LogKey::generate(&origin(home));
@@ -143,6 +145,9 @@ impl Store {
             opened => opened?,
         };
         migrate(&mut connection)?;
+        if let Err(error) = connection::shrink_once(&connection) {
+            tracing::warn!(%error, "the database could not be made smaller");
+        }
         connection::only_read(&connection)?;
         let registry = Registry(&connection);
         let vkey = registry
@@ -328,7 +333,10 @@ const LOG_KEY: SecretName<'static> = SecretName {
     version: 1,
 };
 
-fn open_log_key(registry: &Registry<'_>, vault: &Vault) -> Result<Zeroizing<String>, OpenError> {
+pub(crate) fn open_log_key(
+    registry: &Registry<'_>,
+    vault: &Vault,
+) -> Result<Zeroizing<String>, OpenError> {
     let missing = OpenError::Missing("log key");
     let Some((version, sealed)) = registry.secret(LOG_KEY.kind, LOG_KEY.name)? else {
         return Err(missing);

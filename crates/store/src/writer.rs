@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tlog_tiles::{Error as TlogError, Hash, HashReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::apply::ApplyError;
@@ -14,7 +13,8 @@ use crate::change_apply::{apply, check};
 use crate::connection::{self, Use};
 use crate::files::{DataDir, DatabaseFiles};
 use crate::keys::DerivedKey;
-use crate::log::{Edge, LogKey, SignedCheckpoint, stored_at};
+use crate::log::{Edge, LogKey, SignedCheckpoint};
+use crate::log_hashes::{StoredHashes, log_size};
 
 /// Changes that may wait; beyond it, callers wait.
 const QUEUE: usize = 1024;
@@ -116,29 +116,6 @@ impl Writer {
         if self.thread.join().is_err() {
             tracing::error!("the writer thread panicked");
         }
-    }
-}
-
-/// Reads stored hashes through a connection.
-pub(crate) struct StoredHashes<'a>(pub(crate) &'a Connection);
-
-impl HashReader for StoredHashes<'_> {
-    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, TlogError> {
-        let missing = |_| TlogError::IndexesNotInTree;
-        let mut statement = self
-            .0
-            .prepare_cached("SELECT substr(hashes, ?2 * 32 + 1, 32) FROM audit WHERE seq = ?1")
-            .map_err(missing)?;
-        let mut read = |index: u64| {
-            let (seq, place) = stored_at(index);
-            statement
-                .query_row((seq, place), |row| row.get::<_, [u8; 32]>(0))
-                .map(Hash)
-        };
-        indexes
-            .iter()
-            .map(|index| read(*index).map_err(missing))
-            .collect()
     }
 }
 
@@ -282,12 +259,6 @@ impl State {
             Edge::load(size, &StoredHashes(&connection)).map_err(|error| error.to_string())?;
         Ok((connection, edge))
     }
-}
-
-pub(crate) fn log_size(connection: &Connection) -> rusqlite::Result<u64> {
-    connection.query_row("SELECT coalesce(max(seq) + 1, 0) FROM audit", [], |row| {
-        row.get(0)
-    })
 }
 
 fn apply_in_savepoint(

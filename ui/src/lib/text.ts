@@ -342,6 +342,8 @@ export const text = {
     claims: "Enrollment codes (claims)",
     noClaims: "No enrollment codes.",
     timeline: "Timeline",
+    archived: (records: number) =>
+      records === 1 ? "1 older record is archived, not here." : `${number(records)} older records are archived, not here.`,
     noTimeline: "No records yet.",
     fingerprint: "SHA-256",
     key: "Key",
@@ -604,6 +606,7 @@ export const text = {
     outcomes: { done: "Done", refused: "Refused", held: "Held", alert: "Alert" } as Record<string, string>,
     empty: "No matches",
     older: "Older records",
+    archived: (first: number) => `Records before ${number(first)} are archived. They are in the archive files, not here.`,
     record: (seq: number) => `Record ${number(seq)}`,
     proof: "Verify record",
     export: "Export these records",

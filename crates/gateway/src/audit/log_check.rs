@@ -51,6 +51,7 @@ pub(crate) async fn keep_verifying(home: Arc<Audit>) {
     let (mut check, mut full) = (LogCheck::default(), true);
     loop {
         checkpoints.mark_unchanged();
+        home.look_at_extent();
         match home.verify(&mut check, &mut stopping).await {
             Ok(Some(part)) => home.note_verified(&check, part, full).await,
             Ok(None) => return,

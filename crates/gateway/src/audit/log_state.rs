@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hearthkey_core::time::Timestamp;
 use hearthkey_store::log::SignedCheckpoint;
 use hearthkey_store::log_check::Faults;
+use hearthkey_store::log_start::Extent;
 
 /// What is known of the log.
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub(crate) struct LogState {
     pub(super) full_at: Option<Timestamp>,
     pub(super) faults: Faults,
     pub(super) problem: Option<String>,
+    /// How large it is, as it was last looked at.
+    pub(super) extent: Extent,
     /// Why the newest check did not get to its end.
     pub(super) unread: Option<String>,
 }

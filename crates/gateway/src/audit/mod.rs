@@ -1,14 +1,17 @@
-//! The gateway's own log, verified.
+//! The gateway's own log: verified, archived, shortened.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use crate::auth::Auth;
 use crate::state::Ctx;
 use log_state::LogState;
 
+pub(crate) mod archives;
 pub(crate) mod log_check;
 mod log_state;
+pub(crate) mod shortening;
 
 /// The gateway's own log.
 pub(crate) struct Audit {
@@ -17,14 +20,22 @@ pub(crate) struct Audit {
     log_state: Mutex<LogState>,
     /// The whole log is to be verified now.
     verify_again: Notify,
+    auth: Arc<Auth>,
+    /// The log begins later now: there are records to be dropped.
+    shortened: Notify,
+    /// One shortens it at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Audit {
-    pub(crate) fn new(ctx: Arc<Ctx>) -> Self {
+    pub(crate) fn new(ctx: Arc<Ctx>, auth: Arc<Auth>) -> Self {
         Self {
             ctx,
             log_state: Mutex::default(),
             verify_again: Notify::new(),
+            auth,
+            shortened: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 

@@ -47,7 +47,12 @@ fn changed_at(
     registry: &Registry<'_>,
     profile: &ProfileName,
 ) -> Result<Option<Timestamp>, ReadError> {
-    let newest = registry.records_about(&[format!("profile:{profile}")], 1)?;
+    let about = [format!("profile:{profile}")];
+    let newest = registry.records_about(&about, 1)?;
+    if newest.is_empty() && registry.archived_about(&about)? > 0 {
+        // When is archived. It was before the first record that is here.
+        return registry.first_record_time();
+    }
     let record = newest
         .first()
         .map(|(_, record)| serde_json::from_slice::<Record>(record));

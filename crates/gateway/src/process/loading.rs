@@ -225,7 +225,7 @@ impl Loaded {
         }));
         let trust = Arc::new(Trust::new(Arc::clone(&ctx), self.tls, self.https_tls));
         let auth = Arc::new(Auth::new(Arc::clone(&ctx), self.tokens, self.people));
-        let audit = Arc::new(Audit::new(Arc::clone(&ctx)));
+        let audit = Arc::new(Audit::new(Arc::clone(&ctx), Arc::clone(&auth)));
         let home = Home::assemble(
             (ctx, trust, auth, audit),
             self.recalled,

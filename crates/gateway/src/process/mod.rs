@@ -4,10 +4,12 @@ pub(crate) mod announce;
 pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;
+mod half_rekeyed;
 pub(crate) mod init;
 pub(crate) mod loading;
 pub(crate) mod opening;
 mod outbox;
+pub(crate) mod rekey;
 pub(crate) mod restore;
 pub(crate) mod run;
 mod schedule;
@@ -15,3 +17,4 @@ mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 mod witnesses;
+mod written;

@@ -123,6 +123,9 @@ impl Home {
             tokio::spawn(crate::audit::log_check::keep_verifying(Arc::clone(
                 &self.audit,
             ))),
+            tokio::spawn(crate::audit::shortening::keep_shortening(Arc::clone(
+                &self.audit,
+            ))),
             tokio::spawn(crate::backups::due::make_what_is_due(Arc::clone(
                 &self.backups,
             ))),

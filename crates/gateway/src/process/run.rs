@@ -36,10 +36,12 @@ use crate::http::router::{router, table};
 use crate::http::socket;
 use crate::process::announce::{Announce, announce};
 use crate::process::data_dir::{UnfitDataDir, check_data_dir};
+use crate::process::half_rekeyed::finish_what_was_begun;
 use crate::process::init::UNFINISHED_FILE;
 use crate::process::loading::{Door, HomeError};
 use crate::process::opening::open;
 use crate::process::socket::{SocketError, bind_socket};
+use crate::process::written::WrittenMeter;
 use crate::state::clock::{machine_time, synchronized};
 use crate::state::endings::PATIENCE;
 use crate::state::locked;
@@ -132,6 +134,8 @@ pub(crate) struct Process {
     /// Words that opened nothing.
     guesses: Mutex<Throttle>,
     on_event: Arc<dyn Fn(RunEvent) + Send + Sync>,
+    /// What this process writes to the disk.
+    written: WrittenMeter,
 }
 
 /// Runs the gateway until `shutdown`.
@@ -185,6 +189,10 @@ impl Running {
             check_hosts(&hosts)?
         };
         check_data_dir(&data_dir)?;
+        finish_what_was_begun(&data_dir).map_err(|source| RunError::Lock {
+            path: data_dir.clone(),
+            source,
+        })?;
         let slots = Slots::read(&data_dir)?;
         let (socket, dir, lock) = bind(&data_dir)?;
         let process = Arc::new(Process {
@@ -203,6 +211,7 @@ impl Running {
             turn: tokio::sync::Mutex::default(),
             guesses: Mutex::default(),
             on_event: Arc::new(on_event),
+            written: WrittenMeter::start(),
         });
         let keeper: Weak<Process> = Arc::downgrade(&process);
         process.gateway.kept_by(keeper);
@@ -413,6 +422,8 @@ impl Keeper for Process {
         };
         let home = home.as_deref();
         let clock = home.map_or(unknown, Home::clock_view);
+        let extent = home.map(|home| home.audit.known_extent());
+        let extent = extent.unwrap_or_default();
         Status {
             sealed: home.is_none() && !self.closing.load(Ordering::Relaxed),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -421,6 +432,10 @@ impl Keeper for Process {
             sessions: home.map_or(0, |home| home.ctx.broker().session_count()),
             devices: home.map_or(0, |home| home.devices.device_count()),
             log_size: home.map_or(0, |home| home.audit.log_size()),
+            log_first: extent.first,
+            log_archived_before: extent.archived_before,
+            log_bytes: extent.bytes,
+            written: self.written.so_far(),
             log_verified_at: home
                 .and_then(|home| home.audit.log_verified_at())
                 .map(|at| at.to_string()),

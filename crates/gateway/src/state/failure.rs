@@ -86,6 +86,19 @@ impl Failure {
         )
     }
 
+    /// Records of the log that are archived, and not here any more.
+    pub(crate) fn archived(seq: u64, first: u64) -> Self {
+        Self::new(
+            StatusCode::GONE,
+            code::ARCHIVED,
+            format!("Record {seq} is archived and no longer here."),
+            format!(
+                "The log of this home begins here with record {first}; those before are in its archives."
+            ),
+            "Look into the archive file that has it. On the command line: `hearthkey log size` lists the archives, `hearthkey log verify-archive FILE` verifies one.",
+        )
+    }
+
     /// The same failure under a title that says more of it.
     pub(crate) fn titled(mut self, title: &str) -> Self {
         title.clone_into(&mut self.0.title);

@@ -14,8 +14,8 @@ use rusqlite::backup::{Backup, StepResult};
 use super::BackupError;
 use crate::connection::{self, Use};
 use crate::files::DATABASE_FILE;
+use crate::log_hashes::log_size;
 use crate::store::Store;
-use crate::writer::log_size;
 
 /// The copy's name in the data directory, for as long as it is needed.
 pub const SNAPSHOT_FILE: &str = "backup.snapshot";

@@ -7,7 +7,8 @@ use super::*;
 use crate::change::Write;
 use crate::change_apply::NEWEST_DECISION;
 use crate::keys::RootKey;
-use crate::log::{open_checkpoint, verify_export};
+use crate::log::open_checkpoint;
+use crate::log_archive::verify_export;
 
 const ORIGIN: &str = "hearthkey.home.arpa/home-1";
 
@@ -78,7 +79,10 @@ impl Fixture {
     fn plan(&self, sql: &str) -> String {
         let (connection, _) = self.state.reopen().unwrap();
         let sql = format!("EXPLAIN QUERY PLAN {sql}");
-        connection.query_row(&sql, ["a"], |row| row.get(3)).unwrap()
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps = statement.query_map(["a"], |row| row.get(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        steps.join("; ")
     }
 
     fn settings(&self) -> Vec<String> {

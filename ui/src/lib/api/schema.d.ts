@@ -968,6 +968,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/archives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Notes that the oldest records here were archived: the file was written elsewhere and verified there. The gateway compares
+         *     the root hash with its own, and takes the word of the caller that the file is kept.
+         */
+        post: operations["post_log_archives"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/log/checkpoint": {
         parameters: {
             query?: never;
@@ -977,6 +997,23 @@ export interface paths {
         };
         /** The newest signed checkpoint. */
         get: operations["get_log_checkpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/extent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How large the log is, and how much of it is archived. */
+        get: operations["get_log_extent"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1067,6 +1104,43 @@ export interface paths {
         get: operations["get_log_search"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/segment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an archive of the oldest records here has beside them: the hashes that lead to them, and a checkpoint of the log's
+         *     size after the last. The records are those of `GET /api/v1/log/records`.
+         */
+        get: operations["get_log_segment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/shorten": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Drops the records of a noted archive here. Checkpoints, and proofs of what remains, still verify. */
+        post: operations["post_log_shorten"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2542,7 +2616,17 @@ export interface components {
         };
         /** @description `GET /api/v1/devices/{id}/provenance`. */
         DeviceProvenance: {
+            /**
+             * Format: int64
+             * @description How many older records about them are archived, and not here any more.
+             */
+            archived?: number;
             enrolled?: components["schemas"]["Enrolled"] | null;
+            /**
+             * Format: int64
+             * @description The number of the first record of the log that is here.
+             */
+            first?: number;
             /** @description The last records about it and about the claims by which it came, the newest first, 100 at most. */
             history: components["schemas"]["Event"][];
         };
@@ -2873,11 +2957,57 @@ export interface components {
             /** @description The local API's socket. */
             socket: string;
         };
+        /** @description `POST /api/v1/log/archives`: an archive was written, and verified there. */
+        LogArchiveRequest: {
+            /**
+             * Format: int64
+             * @description The number after its last.
+             */
+            before: number;
+            /**
+             * Format: int64
+             * @description How many bytes the file has.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description The number of its first record.
+             */
+            first: number;
+            /** @description The root hash that its records led to, in base64. */
+            root: string;
+            /** @description The SHA-256 of the file, in hexadecimal. */
+            sha256: string;
+        };
+        /** @description An archive of a part of the log: a file that is kept elsewhere. */
+        LogArchiveView: {
+            /** @description When it was noted. */
+            archived_at: string;
+            /**
+             * Format: int64
+             * @description The number after its last.
+             */
+            before: number;
+            /**
+             * Format: int64
+             * @description How many bytes the file has.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description The number of its first record.
+             */
+            first: number;
+            /** @description The root hash over all records before that, in base64. */
+            root: string;
+            /** @description The SHA-256 of the file, in hexadecimal. */
+            sha256: string;
+        };
         /** @description A part of a histogram. */
         LogBucket: {
             /** @description When it begins. */
             at: string;
-            /** @description Whether all of it was looked at. The newest 20 000 records are. */
+            /** @description Whether all of it was looked at. The newest 20 000 records are; archived ones are not. */
             complete: boolean;
             /** @description How those that were looked at ended. */
             outcomes: components["schemas"]["OutcomeCounts"];
@@ -2888,10 +3018,57 @@ export interface components {
              */
             records: number;
         };
+        /** @description `GET /api/v1/log/extent`: how large the log is, and how much of it is archived. */
+        LogExtent: {
+            /**
+             * Format: int64
+             * @description The number of the first record that is not older than two years; those before are advised to be archived.
+             */
+            advised_before: number;
+            /**
+             * Format: int64
+             * @description Records before this number are in an archive that this home knows of.
+             */
+            archived_before: number;
+            /** @description The archives, the newest first. */
+            archives: components["schemas"]["LogArchiveView"][];
+            /**
+             * Format: int64
+             * @description What the records here take in the database, in bytes: an estimate by the newest of them.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description What the whole database takes on the disk, in bytes.
+             */
+            database_bytes: number;
+            /**
+             * Format: int64
+             * @description The number of the first record that is here; those before are archived.
+             */
+            first: number;
+            /**
+             * Format: int64
+             * @description What of that is free for new records, in bytes.
+             */
+            free_bytes: number;
+            /** @description Whether archived records are being dropped right now. */
+            shortening: boolean;
+            /**
+             * Format: int64
+             * @description Records that the log has, those that are archived and not here included.
+             */
+            size: number;
+        };
         /** @description `GET /api/v1/log/histogram`. */
         LogHistogram: {
             /** @description Parts of equal length. */
             buckets: components["schemas"]["LogBucket"][];
+            /**
+             * Format: int64
+             * @description The number of the first record that is here; those before are archived, and are in no part.
+             */
+            first?: number;
             /** @description From when. */
             since: string;
             /** @description To when. */
@@ -2916,6 +3093,11 @@ export interface components {
         LogSearch: {
             /**
              * Format: int64
+             * @description The number of the first record that is here; those before are archived, and were not looked at.
+             */
+            first?: number;
+            /**
+             * Format: int64
              * @description The cursor of what was not looked at yet, if there is any.
              */
             next?: number | null;
@@ -2926,6 +3108,36 @@ export interface components {
              * @description Records in the log.
              */
             size: number;
+        };
+        /** @description `GET /api/v1/log/segment`: what an archive of the oldest records here has beside the records. */
+        LogSegment: {
+            /**
+             * Format: int64
+             * @description The number after the last.
+             */
+            before: number;
+            /** @description The signed checkpoint of the log with all records before `before`. */
+            checkpoint: string;
+            /**
+             * Format: int64
+             * @description The number of the first record.
+             */
+            first: number;
+            /** @description The log's public key (C2SP vkey). */
+            key: string;
+            /** @description The hashes of the largest whole subtrees before the first record, from the left, in base64. */
+            left: string[];
+        };
+        /** @description `POST /api/v1/log/shorten`: the records of an archive are dropped here. */
+        LogShortenRequest: {
+            /**
+             * Format: int64
+             * @description The number of the first record that stays: where the archive ends.
+             */
+            before: number;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+            /** @description The SHA-256 of the archive, in hexadecimal. */
+            sha256: string;
         };
         /** @description `GET /api/v1/log/verified`: whether the log is what was signed, as the gateway itself found it. */
         LogVerified: {
@@ -3244,6 +3456,11 @@ export interface components {
         RecordPage: {
             /**
              * Format: int64
+             * @description The number of the first record that is here; those before are archived.
+             */
+            first?: number;
+            /**
+             * Format: int64
              * @description The number after the last record of this page.
              */
             next: number;
@@ -3553,6 +3770,21 @@ export interface components {
             listeners: components["schemas"]["Listeners"];
             /**
              * Format: int64
+             * @description Records before this number are in an archive that this home knows of.
+             */
+            log_archived_before?: number;
+            /**
+             * Format: int64
+             * @description What the records here take in the database, in bytes: an estimate by the newest of them.
+             */
+            log_bytes?: number;
+            /**
+             * Format: int64
+             * @description The number of the first record that is here; those before are archived.
+             */
+            log_first?: number;
+            /**
+             * Format: int64
              * @description Records in the audit log.
              */
             log_size: number;
@@ -3572,6 +3804,7 @@ export interface components {
             version: string;
             /** @description What a person should know: the key file's warning, lines in the journal that are not ours. */
             warnings: string[];
+            written?: components["schemas"]["Written"] | null;
         };
         /** @description A token that was made. The token itself is shown here and never again. */
         TokenCreated: {
@@ -3782,6 +4015,22 @@ export interface components {
             recovery_codes: string[];
             /** @description Their session. */
             session: components["schemas"]["SessionInfo"];
+        };
+        /**
+         * @description What the gateway's process has sent to the disk, as the kernel counts it: databases, files, and what file systems add to
+         *     neither.
+         */
+        Written: {
+            /**
+             * Format: int64
+             * @description How many bytes.
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description In how many seconds.
+             */
+            seconds: number;
         };
     };
     responses: {
@@ -5989,6 +6238,41 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    post_log_archives: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LogArchiveRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogExtent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_log_checkpoint: {
         parameters: {
             query?: never;
@@ -6004,6 +6288,30 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_log_extent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogExtent"];
                 };
             };
             401: components["responses"]["Unknown"];
@@ -6110,8 +6418,8 @@ export interface operations {
     get_log_records: {
         parameters: {
             query?: {
-                /** @description The first record. */
-                from?: number;
+                /** @description The first record; the first that is here if none is given. An archived one is not here any more. */
+                from?: number | null;
                 /** @description Records on the page at most. */
                 limit?: number;
             };
@@ -6177,6 +6485,73 @@ export interface operations {
             401: components["responses"]["Unknown"];
             403: components["responses"]["Forbidden"];
             421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_log_segment: {
+        parameters: {
+            query?: {
+                /** @description The number after its last record. Else a moment, or an age; else what is older than two years. */
+                before?: number | null;
+                /** @description The records from before this moment. */
+                until?: string | null;
+                /** @description The records that are older than so many days. */
+                keep_days?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogSegment"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_log_shorten: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LogShortenRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogExtent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
             429: components["responses"]["TooOften"];
             503: components["responses"]["Unavailable"];
         };

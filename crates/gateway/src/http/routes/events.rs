@@ -157,7 +157,10 @@ impl Home {
         let present = self.present_cursor();
         let behind = present.seq.saturating_sub(after.seq);
         // A log that is shorter than the cursor is another one: a backup was restored.
-        let missed = behind > u64::from(RECORDS_MAX) || after.seq > present.seq;
+        // What is archived is not told any more.
+        let first = self.ctx.store().read(|registry| registry.first_here())?;
+        let missed =
+            behind > u64::from(RECORDS_MAX) || after.seq > present.seq || after.seq < first;
         let leaves = match missed {
             true => Vec::new(),
             false => self

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::auth::caller::Caller;
 use crate::http::policy::act;
 use crate::http::route::{Route, route};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use hearthkey_api as api;
 use hearthkey_core::role::Act;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
+use crate::audit::archives::SegmentEnd;
 use crate::home::Home;
 use crate::http::files::bytes;
 use crate::http::gateway::Gateway;
@@ -39,6 +41,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(routes!(checkpoint), act(Act::LogRead).anywhere()),
         route(routes!(log_key), act(Act::HomeRead).anywhere()),
         route(routes!(proof), act(Act::LogRead).judged_by_use_case()),
+        route(routes!(extent), act(Act::LogRead).anywhere()),
+        route(routes!(segment), act(Act::LogRead).anywhere()),
+        route(routes!(note_archive), act(Act::LogArchive).anywhere()),
+        route(routes!(shorten), act(Act::LogShorten).anywhere()),
     ]
 }
 
@@ -118,6 +124,7 @@ async fn search(State(gateway): Gate, Query(query): Query<SearchQuery>) -> Answe
             .collect(),
         next: (found.looked_to > range.0).then_some(found.looked_to),
         size: home.audit.log_size(),
+        first: home.ctx.store().read(|registry| registry.first_here())?,
     }))
 }
 
@@ -179,7 +186,7 @@ impl Home {
                 Some(moment) => registry.first_record_at(moment, size),
                 None => Ok(otherwise),
             };
-            Ok((find(since, 0)?, find(until, size)?))
+            Ok((find(since, registry.first_here()?)?, find(until, size)?))
         })?)
     }
 
@@ -191,7 +198,7 @@ impl Home {
     ) -> Result<api::LogHistogram, Failure> {
         let size = self.audit.log_size();
         let until = until.unwrap_or_else(|| self.ctx.now());
-        let (since, buckets) = self.ctx.store().read(|registry| {
+        let (since, first, buckets) = self.ctx.store().read(|registry| {
             let since = match since {
                 Some(since) => since,
                 None => registry.first_record_time()?.unwrap_or(until),
@@ -201,17 +208,24 @@ impl Home {
             for moment in &moments {
                 edges.push(registry.first_record_at(*moment, size)?);
             }
-            let counted = registry.count_records(filter, &edges)?;
+            let mut counted = registry.count_records(filter, &edges)?;
+            let first = registry.first_here()?;
+            // What is archived was not looked at.
+            let begin = registry.first_record_time()?.filter(|_| first > 0);
+            for (part, at) in counted.iter_mut().zip(&moments) {
+                part.complete &= begin.is_none_or(|begin| *at >= begin);
+            }
             let buckets = moments
                 .iter()
                 .zip(&counted)
                 .map(|(at, part)| bucket(*at, part));
-            Ok((since, buckets.collect()))
+            Ok((since, first, buckets.collect()))
         })?;
         Ok(api::LogHistogram {
             since: since.to_string(),
             until: until.to_string(),
             buckets,
+            first,
         })
     }
 }
@@ -248,9 +262,8 @@ fn bucket(at: Timestamp, part: &Counted) -> api::LogBucket {
 
 #[derive(Deserialize, IntoParams)]
 struct RecordsQuery {
-    /// The first record.
-    #[serde(default)]
-    from: u64,
+    /// The first record; the first that is here if none is given. An archived one is not here any more.
+    from: Option<u64>,
     /// Records on the page at most.
     #[serde(default = "page")]
     limit: u32,
@@ -264,11 +277,16 @@ async fn records(
 ) -> Answer<api::RecordPage> {
     let home = gateway.home()?;
     let limit = query.limit.clamp(1, api::PAGE_MAX);
-    let records = home
-        .ctx
-        .store()
-        .read(|registry| registry.records(query.from, limit))?;
-    let next = query.from + records.len() as u64;
+    let (first, records) = home.ctx.store().read(|registry| {
+        let first = registry.first_here()?;
+        let records = registry.records(query.from.unwrap_or(first), limit)?;
+        Ok((first, records))
+    })?;
+    let from = query.from.unwrap_or(first);
+    if from < first {
+        return Err(Failure::archived(from, first));
+    }
+    let next = from + records.len() as u64;
     let records = records
         .into_iter()
         .map(|r| String::from_utf8_lossy(&r).into_owned())
@@ -277,6 +295,7 @@ async fn records(
         records,
         next,
         size: home.audit.log_size(),
+        first,
     }))
 }
 
@@ -307,9 +326,69 @@ async fn log_key(State(gateway): Gate) -> Answer<api::LogKeyView> {
 /// A proof that a record is in the log.
 #[utoipa::path(get, path = "/api/v1/log/proof/{seq}", params(("seq" = u64, Path)), responses((status = 200, body = String, content_type = "text/plain")))]
 async fn proof(State(gateway): Gate, Path(seq): Path<u64>) -> Result<Response, Failure> {
-    let proof = gateway.home()?.ctx.store().prove(seq)?;
+    let home = gateway.home()?;
+    let first = home.ctx.store().read(|registry| registry.first_here())?;
+    if seq < first {
+        return Err(Failure::archived(seq, first));
+    }
+    let proof = home.ctx.store().prove(seq)?;
     Ok(bytes(
         "text/plain",
         proof.ok_or_else(|| Failure::not_found("log record", &seq))?,
     ))
+}
+
+/// How large the log is, and how much of it is archived.
+#[utoipa::path(get, path = "/api/v1/log/extent", responses((status = 200, body = api::LogExtent)))]
+async fn extent(State(gateway): Gate) -> Answer<api::LogExtent> {
+    Ok(Json(gateway.home()?.audit.log_extent()?))
+}
+
+#[derive(Deserialize, IntoParams)]
+struct SegmentQuery {
+    /// The number after its last record. Else a moment, or an age; else what is older than two years.
+    before: Option<u64>,
+    /// The records from before this moment.
+    until: Option<String>,
+    /// The records that are older than so many days.
+    keep_days: Option<u32>,
+}
+
+/// What an archive of the oldest records here has beside them: the hashes that lead to them, and a checkpoint of the log's
+/// size after the last. The records are those of `GET /api/v1/log/records`.
+#[utoipa::path(get, path = "/api/v1/log/segment", params(SegmentQuery), responses((status = 200, body = api::LogSegment)))]
+async fn segment(
+    State(gateway): Gate,
+    Query(query): Query<SegmentQuery>,
+) -> Answer<api::LogSegment> {
+    let end = SegmentEnd {
+        before: query.before,
+        until: moment(query.until.as_deref())?,
+        keep_days: query.keep_days,
+    };
+    Ok(Json(gateway.home()?.audit.segment(end)?))
+}
+
+/// Notes that the oldest records here were archived: the file was written elsewhere and verified there. The gateway compares
+/// the root hash with its own, and takes the word of the caller that the file is kept.
+#[utoipa::path(post, path = "/api/v1/log/archives", request_body = api::LogArchiveRequest, responses((status = 200, body = api::LogExtent)))]
+async fn note_archive(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::LogArchiveRequest>,
+) -> Answer<api::LogExtent> {
+    let permit = caller.permitted(Act::LogArchive)?;
+    let home = gateway.home()?;
+    Ok(Json(home.audit.note_archive(&permit, request).await?))
+}
+
+/// Drops the records of a noted archive here. Checkpoints, and proofs of what remains, still verify.
+#[utoipa::path(post, path = "/api/v1/log/shorten", request_body = api::LogShortenRequest, responses((status = 200, body = api::LogExtent)))]
+async fn shorten(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<api::LogShortenRequest>,
+) -> Answer<api::LogExtent> {
+    let home = gateway.home()?;
+    Ok(Json(home.audit.shorten(&caller, request).await?))
 }

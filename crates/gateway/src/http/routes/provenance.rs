@@ -48,12 +48,17 @@ impl Home {
     fn provenance(&self, device: &DeviceId) -> Result<api::DeviceProvenance, Failure> {
         self.devices.known(device)?;
         let size = self.audit.log_size();
-        let (enrolled, history) = self.ctx.store().read(|registry| {
+        let (enrolled, history, archived, first) = self.ctx.store().read(|registry| {
             let claims = registry.claims_of(device)?;
             let mut objects = vec![format!("device:{device}")];
             objects.extend(claims.iter().map(object));
             let enrolled = enrollment(registry, &claims, size)?;
-            Ok((enrolled, registry.records_about(&objects, HISTORY_MAX)?))
+            Ok((
+                enrolled,
+                registry.records_about(&objects, HISTORY_MAX)?,
+                registry.archived_about(&objects)?,
+                registry.first_here()?,
+            ))
         })?;
         // A record whose content is gone has nothing to tell.
         let history = history
@@ -63,6 +68,8 @@ impl Home {
         Ok(api::DeviceProvenance {
             enrolled: enrolled.and_then(|(seq, leaf)| sealed(seq, &leaf)),
             history: history.collect(),
+            archived,
+            first,
         })
     }
 }
@@ -89,7 +96,7 @@ fn enrollment(
         outcome: Some("done".into()),
         ..RecordFilter::default()
     };
-    let found = registry.search_records(&filter, (0, size), 1)?;
+    let found = registry.search_records(&filter, (registry.first_here()?, size), 1)?;
     Ok(found.records.into_iter().next())
 }
 
