@@ -114,8 +114,12 @@ impl End for DeviceCut {
         revocation.filter(|_| !self.journaled)
     }
 
-    fn lasts(&self) -> bool {
+    fn is_journaled(&self) -> bool {
         self.lasting.is_some() && self.journaled
+    }
+
+    fn lasts(&self) -> bool {
+        self.is_journaled()
     }
 
     fn change(&self) -> Change {

@@ -48,6 +48,11 @@ pub(crate) trait End: Send + Sync {
         None
     }
 
+    /// Whether the journal has it by itself, so that nothing is written there.
+    fn is_journaled(&self) -> bool {
+        false
+    }
+
     /// Whether the files of the home have it by themselves, so that it holds again when the home is opened again.
     fn lasts(&self) -> bool {
         false

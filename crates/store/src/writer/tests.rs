@@ -39,6 +39,7 @@ fn fixture() -> Fixture {
         key,
         log_key,
         checkpoints: sender,
+        journal: None,
         open: None,
     };
     Fixture {
