@@ -73,6 +73,7 @@ mod provenance;
 mod race;
 mod renew;
 mod restore;
+mod restored_home;
 mod revoke;
 mod rfc6962;
 mod rig;

@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub key_used_before: bool,
     /// Whether the key has been revoked as compromised.
     pub key_compromised: bool,
+    /// Whether the device was let in again for a new key alone.
+    pub readmitted: bool,
     /// Whether an operator has asked for a rotation that this certificate has not answered.
     pub rotate_now: bool,
     /// When the CA that would sign ends.
@@ -74,7 +76,8 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     if !facts.clock_trusted {
         return refuse(Code::ClockUntrusted);
     }
-    let reused = facts.key_used_before && !facts.profile.key_reuse;
+    let may_reuse = facts.profile.key_reuse && !facts.readmitted;
+    let reused = facts.key_used_before && !may_reuse;
     if reused || facts.key_compromised || !facts.profile.keys.contains(&key.key_type) {
         return refuse(Code::CsrKeyUnsupported);
     }
@@ -164,6 +167,7 @@ mod tests {
             successor: case.successor.as_ref(),
             key_used_before: key.fingerprint == case.presented.key,
             key_compromised: false,
+            readmitted: false,
             rotate_now: case.rotate_now,
             issuer_ends: Timestamp::from_const_ms(i64::MAX / 2),
             clock_trusted: true,

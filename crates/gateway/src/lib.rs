@@ -41,8 +41,9 @@ pub use http::router::openapi;
 pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;
+pub use process::given_journal::JournalError;
 pub use process::init::{InitError, InitSlot, Initialized, init};
-pub use process::restore::{RestoreError, Restored, restore, verify_backup};
+pub use process::restore::{RestoreError, Restored, Sources, restore, verify_backup};
 pub use process::run::{RunConfig, RunError, RunEvent, run};
 
 /// Checks an export of the audit log against its checkpoint with nothing but the public key.

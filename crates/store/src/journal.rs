@@ -192,6 +192,11 @@ impl Journal {
         self.head.clone()
     }
 
+    /// The newest line.
+    pub fn newest(&self) -> Head {
+        *self.head.borrow()
+    }
+
     /// What it holds on the disk now.
     pub fn content(&self) -> io::Result<Replay> {
         let content = self.dir.read(JOURNAL_FILE)?.unwrap_or_default();
@@ -214,6 +219,12 @@ impl Journal {
         let still = self.dir.is_still(JOURNAL_FILE, &file);
         let whole = file.metadata().map(|now| now.len() >= size);
         still.unwrap_or_default() && whole.unwrap_or_default()
+    }
+
+    /// Whether the log has grown since the newest line said how far it was.
+    pub fn log_has_grown(&self) -> bool {
+        let said = self.head.borrow();
+        said.seq > 0 && self.log.load(Ordering::Relaxed) > said.log
     }
 
     /// Whether lines wait for a disk that takes none.

@@ -21,6 +21,7 @@ fn access(device: DeviceState, certificate: CertificateState) -> Access {
             device: id,
             state: certificate,
             not_after,
+            renews_only: false,
         },
     );
     access
@@ -74,6 +75,7 @@ fn a_decision_from_before_a_cut_gives_nothing_back() {
         device: lamp.clone(),
         state: CertificateState::Issued,
         not_after: Timestamp::from_s(1_000_000),
+        renews_only: false,
     };
     for to in [
         DeviceState::Suspended,

@@ -166,6 +166,8 @@ fn a_restored_home_is_found_to_be_one() {
         at,
         backup_at: at,
         journal_to: None,
+        brought: None,
+        seen: None,
     });
     let facts = Facts { restored, ..calm() };
     assert_eq!(kinds(&facts), [FindingKind::Restored]);

@@ -374,6 +374,7 @@ fn keep_out(access: &mut Access, revocation: &Revocation) {
             device: revocation.device.clone(),
             state: CertificateState::Revoked,
             not_after: revocation.at.after(LIFE_MAX),
+            renews_only: false,
         };
         access.set_certificate(*fingerprint, revoked);
     }

@@ -3,10 +3,12 @@
 pub(crate) mod data_dir;
 pub(crate) mod desktop;
 pub mod diagnostics;
+pub(crate) mod given_journal;
 pub(crate) mod init;
 pub(crate) mod loading;
 pub(crate) mod opening;
 mod outbox;
+mod replay;
 pub(crate) mod restore;
 pub(crate) mod run;
 mod schedule;

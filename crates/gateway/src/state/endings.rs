@@ -324,6 +324,11 @@ impl Endings {
         self.none_pending(|_, its| !its.lasts).await
     }
 
+    /// Waits until every end that was begun is on the disk, as long as an answer waits. Returns whether all are.
+    pub(crate) async fn nothing_pending(&self) -> bool {
+        self.none_pending(|_, _| true).await
+    }
+
     async fn none_pending(&self, of: impl Fn(&str, &Pending) -> bool) -> bool {
         let of_it = || {
             let pending = locked(&self.pending);

@@ -92,6 +92,7 @@ impl Home {
                 device: lamp,
                 state: CertificateState::Active,
                 not_after,
+                renews_only: false,
             },
         );
     }

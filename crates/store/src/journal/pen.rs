@@ -167,7 +167,8 @@ impl Pen {
             event,
         };
         let (text, tag) = lines::chained(&self.key, &entry)?;
-        *head = Head { seq, tag, at };
+        let log = entry.log;
+        *head = Head { seq, tag, at, log };
         Ok(text)
     }
 
@@ -270,6 +271,6 @@ pub(super) fn head_of(chain: &[lines::Chained]) -> Head {
         seq: line.entry.seq,
         tag: line.tag,
         at: line.entry.at,
+        log: line.entry.log,
     })
 }
-

@@ -391,10 +391,7 @@ async fn what_has_happened_is_written_with_the_next_line_that_the_disk_takes() {
     assert!(!journal.owes());
     let chain = journal.content().unwrap().chain;
     let events: Vec<&Event> = chain.iter().skip(1).map(|line| &line.entry.event).collect();
-    assert_eq!(
-        events,
-        [&suspended("a"), &suspended("b"), &suspended("c")]
-    );
+    assert_eq!(events, [&suspended("a"), &suspended("b"), &suspended("c")]);
     assert_eq!(breaks(&chain), []);
 }
 
@@ -456,6 +453,10 @@ fn nothing_that_a_line_says_begins_as_a_line_does() {
     }
     let read = lines::read(&key, text.as_bytes());
     assert_eq!((read.foreign_lines, read.newer_lines), (0, 0));
-    let back: Vec<Event> = read.chain.into_iter().map(|line| line.entry.event).collect();
+    let back: Vec<Event> = read
+        .chain
+        .into_iter()
+        .map(|line| line.entry.event)
+        .collect();
     assert_eq!(back, events);
 }

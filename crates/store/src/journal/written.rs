@@ -25,6 +25,8 @@ pub struct Head {
     pub tag: Fingerprint,
     /// When it was written.
     pub at: Timestamp,
+    /// How many records the audit log had.
+    pub log: u64,
 }
 
 impl Head {
@@ -34,6 +36,7 @@ impl Head {
             seq: 0,
             tag: Fingerprint([0; 32]),
             at: Timestamp::default(),
+            log: 0,
         }
     }
 }
