@@ -121,6 +121,9 @@ pub fn changed(changed: &DeviceChanged, verb: &str) -> String {
         "approve" => format!(
             "The key of {device} is approved. The device gets its certificate when it asks again."
         ),
+        "readmit" => format!(
+            "{device} may come in to renew. It can do nothing else until it has its new key."
+        ),
         _ => format!("{device} is {state}; {dropped} dropped."),
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::backup::{House, connects, listed};
 use crate::restore::refusal;
-use crate::rig::until;
+use crate::rig::{json, until};
 use crate::soak::rounds;
 
 /// Devices that do something at the same time.
@@ -90,6 +90,8 @@ async fn renew(house: &House, device: &mut Device) {
     house.rig.act(device.id(), "rotate").await.unwrap();
     device.renew(&session).await.unwrap();
     session.close().await;
+    // From now on it has no other certificate.
+    connects(device).await;
 }
 
 /// All connect; gives them back.
@@ -126,12 +128,14 @@ impl Lost {
             .await;
         let calm = enroll(&house, "calm", calm).await;
         let mut renewed = enroll(&house, "renewed", renewed).await;
-        let revoked = enroll(&house, "revoked", revoked).await;
+        let mut revoked = enroll(&house, "revoked", revoked).await;
         let suspended = enroll(&house, "suspended", suspended).await;
         let file = house.backup().await;
         for device in &mut renewed {
             renew(&house, device).await;
         }
+        // One of them has a certificate that the backup does not know.
+        renew(&house, &mut revoked[0]).await;
         for device in &revoked {
             house.rig.revoke(device.id()).await.unwrap();
         }
@@ -193,7 +197,7 @@ async fn with_its_journal_a_lost_home_is_as_it_was_and_no_device_is_touched() {
     let restored = lost.restore("anew", &[]).await;
     let place = lost.house.place.to_str().unwrap();
     assert_eq!(restored["journal_at"], place, "{restored}");
-    assert_eq!(restored["renewed"], count(&lost.renewed), "{restored}");
+    assert_eq!(restored["renewed"], count(&lost.renewed) + 1, "{restored}");
     assert_eq!(restored["enrolled"], count(&lost.enrolled), "{restored}");
     assert_eq!(restored["suspended"], count(&lost.suspended), "{restored}");
     assert_eq!(restored["revocations_added"], count(&lost.revoked));
@@ -215,7 +219,6 @@ async fn with_its_journal_a_lost_home_is_as_it_was_and_no_device_is_touched() {
     // It goes on: a renewal, a backup, and a suspended device that comes back.
     let house = &lost.house;
     renew(house, &mut lost.renewed[0]).await;
-    connects(&mut lost.renewed[0]).await;
     for device in &mut lost.suspended {
         house.rig.act(device.id(), "resume").await.unwrap();
         connects(device).await;
@@ -227,6 +230,231 @@ async fn with_its_journal_a_lost_home_is_as_it_was_and_no_device_is_touched() {
     house.rig.verified_log().await;
 }
 
+impl Lost {
+    async fn waiting(&self) -> Vec<Value> {
+        let list = self.house.told(&["device", "waiting"]).await;
+        list["devices"].as_array().unwrap().clone()
+    }
+
+    /// A person confirms one device; it renews, and comes in as any other.
+    async fn readmit(&self, device: &mut Device, more: &[&str]) {
+        let id = device.id().to_owned();
+        let args = [&["device", "readmit", &id], more].concat();
+        self.house.told(&args).await;
+        let before = self.house.rig.device(&id).await;
+        assert_eq!(before.state, "active", "{id}");
+        let session = device.connect().await.unwrap();
+        let topic = format!("devices/{id}/state");
+        let refused = session.publish(&topic, "on").await;
+        assert!(refused.is_err(), "{id} may do more than renew");
+        device.renew(&session).await.unwrap();
+        session.close().await;
+        let session = device.connect().await.unwrap();
+        session.publish(&topic, "on").await.unwrap();
+        session.close().await;
+    }
+}
+
+/// Waits until a device that is refused is known to wait.
+async fn waits(device: &mut Device) {
+    let reason = refusal(device).await;
+    assert!(!matches!(reason, ClosedReason::Revoked), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_journal_a_person_confirms_each_device_that_the_home_does_not_know() {
+    let mut lost = Lost::new().await;
+    lost.burn().await;
+    for part in lost.parts() {
+        fs::remove_file(part).unwrap();
+    }
+    let began = Instant::now();
+    let restored = lost.restore("anew", &[]).await;
+    assert_eq!(restored["journal_at"], Value::Null, "{restored}");
+    assert_eq!(restored["journal_is_newer"], false, "{restored}");
+    let found = lost.house.found("restored").await.unwrap();
+    assert_eq!(found["severity"], "critical", "{found}");
+    let made_at = restored["made_at"].as_str().unwrap();
+    let what = found["what"].as_str().unwrap();
+    assert!(
+        what.contains(&format!("what happened from {made_at} to")),
+        "{what}"
+    );
+    lost.calm = all_connect(lost.calm).await;
+    // What the backup knows of a certificate is all that the home knows: these come in until a person has looked.
+    for device in &mut lost.revoked[1..] {
+        connects(device).await;
+        lost.house.rig.revoke(device.id()).await.unwrap();
+        let reason = refusal(device).await;
+        assert!(matches!(reason, ClosedReason::Revoked), "{reason:?}");
+    }
+    for device in &mut lost.suspended {
+        lost.house.rig.act(device.id(), "suspend").await.unwrap();
+        waits(device).await;
+    }
+    let (renewed, enrolled) = (&mut lost.renewed, &mut lost.enrolled);
+    for device in renewed
+        .iter_mut()
+        .chain(enrolled)
+        .chain([&mut lost.revoked[0]])
+    {
+        waits(device).await;
+    }
+    let expected = lost.renewed.len() + lost.enrolled.len() + 1;
+    until("all are listed", async || {
+        (lost.waiting().await.len() == expected).then_some(())
+    })
+    .await;
+    let found = lost.house.found("devices-waiting").await.unwrap();
+    assert_eq!(found["severity"], "high", "{found}");
+    let mut renewed = std::mem::take(&mut lost.renewed);
+    for device in &mut renewed {
+        lost.readmit(device, &[]).await;
+    }
+    let mut enrolled = std::mem::take(&mut lost.enrolled);
+    let args = ["device", "readmit", enrolled[0].id(), "--json"];
+    let refused = lost.house.rig.cli(&args).await;
+    let why = json(&refused)["error"]["remedy"].to_string();
+    assert!(why.contains("Say what it is"), "{why}");
+    for device in &mut enrolled {
+        let as_what = [
+            "--profile",
+            "generic",
+            "--owner",
+            "anna",
+            "--purpose",
+            "test",
+        ];
+        lost.readmit(device, &as_what).await;
+    }
+    // The one that was revoked is not confirmed, and is ended by its name.
+    let mut one = lost.revoked.remove(0);
+    assert_eq!(lost.waiting().await.len(), 1);
+    waits(&mut one).await;
+    lost.house.rig.revoke(one.id()).await.unwrap();
+    let reason = refusal(&mut one).await;
+    assert!(matches!(reason, ClosedReason::Revoked), "{reason:?}");
+    let refused = lost
+        .house
+        .rig
+        .cli(&["device", "readmit", one.id(), "--json"])
+        .await;
+    assert!(!refused.status.success(), "{}", json(&refused));
+    say(
+        "restored without its journal, each confirmed,",
+        began.elapsed(),
+    );
+    // It holds over a restart, and everybody is in.
+    lost.house.rig.restart().await;
+    for devices in [renewed, enrolled, std::mem::take(&mut lost.calm)] {
+        all_connect(devices).await;
+    }
+    let log = lost.house.rig.verified_log().await;
+    assert!(log.contains(r#""action":"device.readmit""#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_lacks_lines_or_was_shortened_says_so() {
+    let mut house = House::new().await;
+    house
+        .told(&["backup", "set", "--to", house.place.to_str().unwrap()])
+        .await;
+    let mut lamp = house.rig.enroll("lamp").await;
+    let file = house.backup().await;
+    for _ in 0..2 {
+        renew(&house, &mut lamp).await;
+    }
+    let mut hall = house.rig.enroll("hall").await;
+    connects(&mut hall).await;
+    let checkpoint = house.rig.work.path().join("checkpoint");
+    let note = house.rig.client().get_bytes("/api/v1/log/checkpoint").await;
+    fs::write(&checkpoint, note.unwrap()).unwrap();
+    house.rig.kill9().await;
+    let text = fs::read_to_string(house.rig.data_dir.join("revocations.journal")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let issued: Vec<usize> = (0..lines.len())
+        .filter(|at| lines[*at].contains(r#"{"issued":"#))
+        .collect();
+    assert_eq!(issued.len(), 4, "{text}");
+    let given = house.rig.work.path().join("given.journal");
+    let restore = async |name: &str, left: Vec<&str>| {
+        fs::write(&given, left.join("\n") + "\n").unwrap();
+        let to = house.rig.work.path().join(name);
+        let more = [
+            "--journal",
+            given.to_str().unwrap(),
+            "--checkpoint",
+            checkpoint.to_str().unwrap(),
+        ];
+        let restored = house.restored(&file, &to, &more).await;
+        restored["unknown"].as_str().unwrap().to_owned()
+    };
+    let whole = restore("whole", lines.clone()).await;
+    assert!(
+        !whole.contains("missing") && !whole.contains("shortened"),
+        "{whole}"
+    );
+    let mut holed = lines.clone();
+    holed.remove(issued[2]);
+    let holed = restore("holed", holed).await;
+    assert!(
+        holed.contains("Lines of the journal are missing"),
+        "{holed}"
+    );
+    let shortened = restore("shortened", lines[..issued[2]].to_vec()).await;
+    assert!(shortened.contains("it was shortened"), "{shortened}");
+}
+
 fn say(what: &str, took: Duration) {
     println!("{what} after {:.1} s", took.as_secs_f64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_gone_holds_up_nothing_and_gets_the_journal_when_it_is_back() {
+    let house = House::new().await;
+    let place = house.place.to_str().unwrap();
+    house.told(&["backup", "set", "--to", place]).await;
+    house.rig.enroll("lamp").await;
+    let journal = async || house.told(&["backup", "list"]).await["journal"].clone();
+    let known = until("the journal is at the place", async || {
+        let journal = journal().await;
+        journal["behind_since"].is_null().then_some(journal)
+    })
+    .await;
+    assert!(known["known_until"].is_string(), "{known}");
+    assert!(house.rig.status().await.backed_up_until.is_some());
+    let away = house.rig.work.path().join("away");
+    fs::rename(&house.place, &away).unwrap();
+    let mut hall = house.rig.enroll("hall").await;
+    connects(&mut hall).await;
+    let behind = until("that it is behind is told", async || {
+        let journal = journal().await;
+        journal["failed"].is_string().then_some(journal)
+    })
+    .await;
+    let why = behind["failed"].as_str().unwrap();
+    assert!(why.contains("No such file"), "{why}");
+    assert!(behind["behind_since"].is_string(), "{behind}");
+    let until_then = house.rig.status().await.backed_up_until.unwrap();
+    assert!(until_then.as_str() < behind["behind_since"].as_str().unwrap());
+    fs::rename(&away, &house.place).unwrap();
+    house.told(&["backup", "set", "--keep", "14"]).await;
+    until("the journal is at the place again", async || {
+        let journal = journal().await;
+        (journal["behind_since"].is_null() && journal["failed"].is_null()).then_some(())
+    })
+    .await;
+    let hidden = listed(&house.place);
+    assert!(
+        hidden.iter().all(|name| !name.ends_with(".unfinished")),
+        "{hidden:?}"
+    );
+    for part in hidden.iter().filter(|name| name.contains("-journal-")) {
+        let bytes = fs::read(house.place.join(part)).unwrap();
+        assert!(bytes.starts_with(b"age-encryption.org/v1\n"));
+        let shows = bytes
+            .windows(4)
+            .any(|four| four == b"hall" || four == b"lamp");
+        assert!(!shows, "{part} says who is in the home");
+    }
 }

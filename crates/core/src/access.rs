@@ -7,7 +7,6 @@
 //! client waits for the disk.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::certificate::CertificateState;
@@ -19,8 +18,10 @@ use crate::right::Narrowing;
 use crate::room::Room;
 use crate::time::{Span, Timestamp};
 
+mod epoch;
 mod strangers;
 
+pub use epoch::Epoch;
 pub use strangers::{Blind, Came, STRANGERS_MAX, Stranger, Strangers};
 
 /// What is known of a device at the listener.
@@ -201,22 +202,6 @@ pub struct Access {
     epoch: Epoch,
 }
 
-/// Counts the changes of what devices and certificates may do. A caller that keeps a result of [`Access`] keeps the count
-/// that it had *before* it asked, and asks again when the count has moved.
-#[derive(Debug, Clone, Default)]
-pub struct Epoch(Arc<AtomicU64>);
-
-impl Epoch {
-    /// How many changes there were.
-    pub fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn moved(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 impl Access {
     /// Certificates that wait for a person.
     pub fn strangers(&self) -> &Strangers {
@@ -314,6 +299,7 @@ impl Access {
         if to.is_over() {
             device.cuts.lasting = device.cuts.lasting.wrapping_add(1);
             self.forget_claims(id);
+            self.strangers.forget_all_of(id);
         }
     }
 

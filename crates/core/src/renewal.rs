@@ -244,6 +244,41 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_was_let_in_again_needs_a_new_key_whatever_its_profile_says() {
+        let again = case();
+        let device = Device {
+            id: "lamp".parse().unwrap(),
+            state: DeviceState::Active,
+            environment: "home".parse().unwrap(),
+            profile: "generic".parse().unwrap(),
+            owner: "Ada".into(),
+            purpose: "light".into(),
+            created_at: Timestamp::from_s(0),
+        };
+        let mut profile = crate::profile::built_in().unwrap().remove(0);
+        profile.key_reuse = true;
+        let decided = |readmitted, key: ProvenKey| {
+            let facts = Facts {
+                device: &device,
+                profile: &profile,
+                presented: &again.presented,
+                successor: None,
+                key_used_before: key.fingerprint == again.presented.key,
+                key_compromised: false,
+                readmitted,
+                rotate_now: false,
+                issuer_ends: Timestamp::from_const_ms(i64::MAX / 2),
+                clock_trusted: true,
+            };
+            let now = Timestamp::from_s(again.day * DAY);
+            decide(&facts, key, SerialNumber([0x42; 16]), now)
+        };
+        assert!(matches!(decided(false, key(1)), Decision::Issue(_)));
+        assert_eq!(code(decided(true, key(1))), Code::CsrKeyUnsupported);
+        assert!(matches!(decided(true, key(2)), Decision::Issue(_)));
+    }
+
+    #[test]
     fn an_expired_certificate_renews_within_its_grace_and_needs_a_person_after_it() {
         let in_grace = Case { day: 59, ..case() };
         assert!(matches!(decide_on(&in_grace, key(2)), Decision::Issue(_)));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::authority::Life;
+use crate::backup::shipped::{NOT_SHIPPED, Shipped};
 use crate::trusted_time::{Doubt, Doubted};
 
 fn calm() -> Facts {
@@ -84,6 +85,17 @@ fn wrong_with_how_it_opens_and_is_kept() -> Vec<Wrong> {
             },
             FindingKind::BackupMissing,
         ),
+        (
+            Facts {
+                shipped: Shipped {
+                    is_planned: true,
+                    behind_since: Some(Timestamp::from_s(0).before(NOT_SHIPPED)),
+                    ..Shipped::default()
+                },
+                ..calm()
+            },
+            FindingKind::JournalNotShipped,
+        ),
     ]
 }
 
@@ -140,6 +152,13 @@ fn wrong_with_its_log_its_clock_and_its_devices() -> Vec<Wrong> {
                 ..calm()
             },
             FindingKind::OverAge,
+        ),
+        (
+            Facts {
+                waiting: named("lamp"),
+                ..calm()
+            },
+            FindingKind::Waiting,
         ),
         (
             Facts {
