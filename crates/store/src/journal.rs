@@ -19,14 +19,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::files::DataDir;
 use crate::keys::{DerivedKey, RootKey};
 pub use event::{Event, Issued};
-pub use lines::{Break, Chained, Entry, Replay, Revocation, breaks};
+pub use lines::{Break, Chained, Entry, Replay, breaks};
 use pen::{Pen, head_of};
+pub use revocation::Revocation;
 pub use written::{ANEW_FILE, Head, JOURNAL_FILE};
 use written::{Lines, Reply, Task, Written, locked};
 
 mod event;
 pub(crate) mod lines;
 mod pen;
+mod revocation;
 #[cfg(test)]
 mod tests;
 pub(crate) mod written;

@@ -18,7 +18,7 @@ use hearthkey_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Write};
-use crate::journal::lines::Revocation;
+use crate::journal::revocation::Revocation;
 use crate::people::PersonWrite;
 use crate::rights::RightWrite;
 use crate::tokens::TokenWrite;

@@ -7,32 +7,15 @@
 
 use std::collections::HashSet;
 
-use hearthkey_core::certificate::RevocationReason;
-use hearthkey_core::id::{DeviceId, Fingerprint, hex};
+use hearthkey_core::id::{Fingerprint, hex};
 use hearthkey_core::time::Timestamp;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::journal::event::Event;
+use crate::journal::revocation::Revocation;
 use crate::keys::DerivedKey;
-
-/// One revocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Revocation {
-    /// The device.
-    pub device: DeviceId,
-    /// The certificates that were taken back with it.
-    pub certificates: Vec<Fingerprint>,
-    /// The keys that are never certified again, if it was a compromise.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub keys: Vec<Fingerprint>,
-    /// Why.
-    pub reason: RevocationReason,
-    /// When.
-    pub at: Timestamp,
-}
 
 /// A line of the chain, without its HMAC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::files::DataDir;
 use crate::journal::event::Event;
-use crate::journal::lines::{self, Entry, Revocation};
+use crate::journal::lines::{self, Entry};
+use crate::journal::revocation::Revocation;
 use crate::journal::written::{ANEW_FILE, Head, JOURNAL_FILE, Lines, Task, Written, locked};
 use crate::keys::DerivedKey;
 

@@ -9,7 +9,7 @@ use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::time::Timestamp;
 
 use crate::journal::event::Event;
-use crate::journal::lines::Revocation;
+use crate::journal::revocation::Revocation;
 
 /// The journal's name in the data directory.
 pub const JOURNAL_FILE: &str = "revocations.journal";
