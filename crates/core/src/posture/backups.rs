@@ -227,8 +227,8 @@ impl Restored {
             return String::new();
         };
         format!(
-            " The checkpoint that was given has seen {checkpoint} records of the log, and the journal ends at {journal}: it was \
-             shortened, or its last lines were never shipped."
+            " The checkpoint that was given has seen {checkpoint} records of the log, and the journal ends at {journal}. If access was \
+             given or ended in between, the journal was shortened, or its last lines were never shipped."
         )
     }
 
@@ -409,7 +409,7 @@ mod tests {
         let found = shortened.finding(OBJECT);
         assert_eq!(found.severity, Severity::Critical);
         assert!(
-            found.what.contains("ends at 7: it was shortened"),
+            found.what.contains("ends at 7. If access"),
             "{}",
             found.what
         );

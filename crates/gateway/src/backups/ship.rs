@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hearthkey_core::backup::Place;
 use hearthkey_core::backup::shipped::{MARK_EVERY, Position, segment_name, segment_of};
+use hearthkey_core::time::Timestamp;
 use hearthkey_store::backup::{BackupError, Recipient, seal_lines};
 use hearthkey_store::change::{Change, Write};
 use hearthkey_store::journal::{Event, Head, Replay};
@@ -58,13 +59,15 @@ pub(crate) async fn keep_shipping(backups: Arc<Backups>) {
         }
         sleep(GATHER).await;
         head.mark_unchanged();
+        // The time first: what is written from now on is not among what the place is said to have.
+        let now = backups.ctx.now();
         let newest = backups.ctx.store().journal_file().newest();
-        backups.ship(&mut there, newest).await;
+        backups.ship(&mut there, newest, now).await;
     }
 }
 
 impl Backups {
-    async fn ship(&self, there: &mut Option<There>, head: Head) {
+    async fn ship(&self, there: &mut Option<There>, head: Head, now: Timestamp) {
         if self.ctx.store().journal_file().owes()
             && let Err(error) = self.ctx.store().journal_all(None, Vec::new()).await
         {
@@ -77,7 +80,6 @@ impl Backups {
             return;
         };
         self.mark().await;
-        let now = self.ctx.now();
         let recipients = match recipients_of(self.ctx.store(), Some(&plan)) {
             Ok(recipients) => recipients,
             Err(error) => {
