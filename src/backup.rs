@@ -202,7 +202,7 @@ fn verified_text(verified: &BackupVerified) -> String {
 }
 
 fn list_text(list: &BackupList) -> String {
-    let plan = list.plan.as_ref();
+    let (plan, journal) = (list.plan.as_ref(), list.journal.as_ref());
     let mut text = facts(&[
         (
             "place",
@@ -220,6 +220,15 @@ fn list_text(list: &BackupList) -> String {
         ("last failure", list.failed.clone()),
         ("running since", list.running_since.clone()),
         ("unreadable", list.unreadable.clone()),
+        (
+            "journal known until",
+            journal.and_then(|its| its.known_until.clone()),
+        ),
+        (
+            "journal behind since",
+            journal.and_then(|its| its.behind_since.clone()),
+        ),
+        ("journal", journal.and_then(|its| its.failed.clone())),
     ]);
     if !list.kit_known {
         text.push_str("\n\nThe recovery code is not known to backups yet. Type it once: `hearthkey backup kit-check`.");
@@ -320,6 +329,7 @@ mod tests {
             verified_at: None,
             failed: None,
             running_since: None,
+            journal: None,
         };
         let told = list_text(&list);
         assert!(told.starts_with("place  not set"), "{told}");

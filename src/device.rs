@@ -1,9 +1,9 @@
 //! `hearthkey device …`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use hearthkey_api::{
     ApproveRequest, CallError, Client, DeviceChanged, DevicePage, DeviceView, PAGE_MAX,
-    RevokeRequest, Revoked,
+    ReadmitRequest, RevokeRequest, Revoked, WaitingList,
 };
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::claim::Claim;
 use crate::context::{Context, Nothing};
 use crate::device_text;
 use crate::failure::Failure;
+use crate::second_factor::Showing;
 use crate::url_path::{Name, encode};
 
 const PATH: &str = "/api/v1/devices";
@@ -57,6 +58,10 @@ pub enum Device {
         /// The device.
         id: Name,
     },
+    /// List the devices that a restored home does not know: they wait until you confirm each of them.
+    Waiting,
+    /// Let one device in again that waits after a restore. It gets a new key, and can do nothing else until it has it.
+    Readmit(Readmit),
     /// Approve the key of a device after comparing its fingerprint.
     Approve {
         /// The device.
@@ -85,6 +90,12 @@ impl Device {
                     .output
                     .answer(&device, || device_text::device(&device))
             }
+            Self::Waiting => {
+                let path = format!("{PATH}/waiting");
+                let list: WaitingList = context.client()?.get(&path).await?;
+                context.output.answer(&list, || device_text::waiting(&list))
+            }
+            Self::Readmit(readmit) => readmit.obey(context).await,
             Self::Suspend { id } => change(context, &id, "suspend", &Nothing {}).await,
             Self::Resume { id } => change(context, &id, "resume", &Nothing {}).await,
             Self::Retire { id } => change(context, &id, "retire", &Nothing {}).await,
@@ -95,6 +106,40 @@ impl Device {
             }
             Self::Revoke { id, reason } => revoke(context, &id, reason).await,
         }
+    }
+}
+
+/// Which device is let in again, and what it is.
+#[derive(Debug, Args)]
+pub struct Readmit {
+    /// The device.
+    id: Name,
+    /// SHA-256 of the certificate with which it waits, if there is more than one.
+    #[arg(long, value_name = "SHA256", value_parser = crate::trust_install::sha256)]
+    certificate: Option<String>,
+    /// Its profile, if the home does not know the device at all.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Who is responsible for it, if the home does not know it.
+    #[arg(long, value_name = "WHO")]
+    owner: Option<String>,
+    /// What it is for, if the home does not know it.
+    #[arg(long, value_name = "WHY")]
+    purpose: Option<String>,
+    #[command(flatten)]
+    showing: Showing,
+}
+
+impl Readmit {
+    async fn obey(self, context: &Context) -> Result<(), Failure> {
+        let request = ReadmitRequest {
+            certificate_sha256: self.certificate,
+            profile: self.profile,
+            owner: self.owner,
+            purpose: self.purpose,
+            second_factor: self.showing.second_factor()?,
+        };
+        change(context, &self.id, "readmit", &request).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Devices for people.
 
-use hearthkey_api::{DeviceChanged, DeviceView, Revoked};
+use hearthkey_api::{DeviceChanged, DeviceView, Revoked, WaitingList};
 
 use crate::table::{Table, count, facts};
 
@@ -33,6 +33,38 @@ pub fn list(devices: &[DeviceView]) -> String {
         ]);
     }
     table.render()
+}
+
+/// The devices that wait after a restore.
+pub fn waiting(list: &WaitingList) -> String {
+    if list.devices.is_empty() {
+        return "No device waits. One that waits is listed when it has tried to connect since the gateway was started."
+            .to_owned();
+    }
+    let mut table = Table::new(&[
+        "DEVICE",
+        "KNOWN AS",
+        "ENVIRONMENT",
+        "ISSUED AT",
+        "LAST CAME",
+        "FROM",
+        "CERTIFICATE",
+    ]);
+    for one in &list.devices {
+        table.row(&[
+            &one.device,
+            one.state.as_deref().unwrap_or("not known"),
+            &one.environment,
+            &one.issued_at,
+            &one.last_came_at,
+            &one.address,
+            &one.certificate_sha256,
+        ]);
+    }
+    format!(
+        "{}\n\nConfirm only those that are yours and were not revoked after the backup: `hearthkey device readmit DEVICE`.",
+        table.render()
+    )
 }
 
 /// One device in full.
@@ -88,6 +120,9 @@ pub fn changed(changed: &DeviceChanged, verb: &str) -> String {
         "rotate" => format!("{device} is {state}, and was asked for a new key."),
         "approve" => format!(
             "The key of {device} is approved. The device gets its certificate when it asks again."
+        ),
+        "readmit" => format!(
+            "{device} may come in to renew. It can do nothing else until it has its new key."
         ),
         _ => format!("{device} is {state}; {dropped} dropped."),
     }

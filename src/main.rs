@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn a_restore_and_what_follows_it_are_understood() {
+        let sha256 = "ab".repeat(32);
+        for line in [
+            "restore a.age --data-dir /d",
+            "restore a.age --journal revocations.journal --data-dir /d",
+            "restore a.age --journal /mnt/usb --checkpoint state.json --data-dir /d",
+            "device waiting",
+            &format!("device readmit lamp --certificate {sha256} --person anna"),
+            "device readmit lamp --profile generic --owner anna --purpose light",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn every_fixed_command_is_understood() {
         let key = "ab".repeat(32);
         for line in [
@@ -309,7 +324,6 @@ mod tests {
             "backup set --to /mnt/usb --keep 30 --every weekly --recipient age1x --recipient age1y",
             "backup set --no-recipients",
             "backup kit-check",
-            "restore a.age --journal revocations.journal --data-dir /d",
             "device claim lamp --profile generic --environment home --owner anna --purpose light --lifetime 15m --json",
             "device list --json",
             "device show lamp",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hearthkey_gateway::Restored;
+use hearthkey_gateway::{Restored, Sources};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -17,9 +17,14 @@ pub struct Restore {
     /// The backup file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The revocations.journal of the lost machine: what it revoked after the backup stays revoked.
-    #[arg(long, value_name = "FILE")]
+    /// The journal of the lost machine: its revocations.journal, or a directory with the files hearthkey-…-journal-….age.
+    /// What it issued, renewed, suspended and revoked after the backup holds again. Without this option, the files beside
+    /// the backup are used.
+    #[arg(long, value_name = "FILE|DIR")]
     journal: Option<PathBuf>,
+    /// A checkpoint of the log that a device or another machine has kept: a journal that was shortened is noticed by it.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
 }
 
 /// What `restore --json` answers.
@@ -32,6 +37,11 @@ struct Answer<'a> {
     revocations_added: usize,
     foreign_lines: usize,
     journal_is_newer: bool,
+    journal_at: Option<String>,
+    journal_unreadable: &'a [String],
+    renewed: Option<u64>,
+    enrolled: Option<u64>,
+    suspended: Option<u64>,
     slots: &'a [String],
     unknown: &'a str,
     doubt: Option<&'a str>,
@@ -42,8 +52,12 @@ impl Restore {
     pub async fn obey(self, context: &Context) -> Result<(), Failure> {
         let data_dir = context.data_dir()?;
         let words = words::recovery_code()?;
-        let journal = self.journal.as_deref();
-        let restored = hearthkey_gateway::restore(&data_dir, &self.file, journal, &words)
+        let sources = Sources {
+            file: &self.file,
+            journal: self.journal.as_deref(),
+            checkpoint: self.checkpoint.as_deref(),
+        };
+        let restored = hearthkey_gateway::restore(&data_dir, sources, &words)
             .await
             .map_err(|error| {
                 Failure::with_cause(
@@ -61,6 +75,11 @@ impl Restore {
             revocations_added: restored.revocations_added,
             foreign_lines: restored.foreign_lines,
             journal_is_newer: restored.journal_is_newer,
+            journal_at: journal_at(&restored),
+            journal_unreadable: &restored.journal_unreadable,
+            renewed: restored.brought.as_ref().map(|its| its.renewed),
+            enrolled: restored.brought.as_ref().map(|its| its.enrolled),
+            suspended: restored.brought.as_ref().map(|its| its.suspended),
             slots: &restored.slots,
             unknown: &restored.unknown,
             doubt: restored.doubt.as_deref(),
@@ -69,11 +88,21 @@ impl Restore {
             .output
             .answer(&answer, || text(&restored, &answer.data_dir));
         shown?;
+        for why in &restored.journal_unreadable {
+            context
+                .output
+                .aside(&format!("WARNING: a part of the journal is missing: {why}"));
+        }
         if let Some(doubt) = &restored.doubt {
             context.output.aside(&format!("WARNING: {doubt}"));
         }
         Ok(())
     }
+}
+
+fn journal_at(restored: &Restored) -> Option<String> {
+    let at = restored.journal_at.as_ref();
+    at.map(|at| at.display().to_string())
 }
 
 fn text(restored: &Restored, data_dir: &str) -> String {
@@ -85,6 +114,7 @@ fn text(restored: &Restored, data_dir: &str) -> String {
         ("in", Some(data_dir.to_owned())),
         ("backup of", Some(restored.made_at.clone())),
         ("log records", Some(restored.log_size.to_string())),
+        ("journal", journal_at(restored)),
         ("revocations from the journal", added),
         ("lines in the journal", foreign),
         ("unsealed with", Some(restored.slots.join(", "))),
@@ -109,6 +139,9 @@ mod tests {
                 revocations_added: 0,
                 foreign_lines: 0,
                 journal_is_newer: false,
+                journal_at: None,
+                journal_unreadable: Vec::new(),
+                brought: None,
                 slots: vec!["passphrase".into(), "recovery-code".into()],
                 unknown: "It does not know much. Look.".into(),
                 doubt: None,

@@ -64,6 +64,7 @@ pub fn text(status: &Status) -> String {
             "revocations not yet on disk",
             (status.revocations_pending > 0).then(|| status.revocations_pending.to_string()),
         ),
+        ("backed up until", status.backed_up_until.clone()),
         ("slots", Some(status.slots.join(", "))),
     ])];
     lines.extend(
@@ -155,6 +156,7 @@ mod tests {
             },
             storage_available: true,
             revocations_pending: 0,
+            backed_up_until: None,
             incident: None,
             warnings: Vec::new(),
             slots: vec!["key file".into(), "recovery code".into()],

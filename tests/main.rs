@@ -76,6 +76,7 @@ mod race;
 mod rekeyed;
 mod renew;
 mod restore;
+mod restored_home;
 mod revoke;
 mod rfc6962;
 mod rig;

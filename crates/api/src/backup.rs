@@ -86,6 +86,20 @@ pub struct BackupList {
     pub failed: Option<String>,
     /// Since when one is being made or verified, if one is.
     pub running_since: Option<String>,
+    /// The journal beside the backups; none if no place is set.
+    #[serde(default)]
+    pub journal: Option<JournalShipped>,
+}
+
+/// How far the place for backups knows the journal: what was issued and revoked since the newest backup.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct JournalShipped {
+    /// Until when the place knows everything; none if nothing was put there yet.
+    pub known_until: Option<String>,
+    /// Since when something has happened that is not there, if there is something.
+    pub behind_since: Option<String>,
+    /// Why it could not be put there, at the last try.
+    pub failed: Option<String>,
 }
 
 /// A backup that was opened, and what of it was.

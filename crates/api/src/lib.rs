@@ -18,6 +18,7 @@ mod people;
 mod problem;
 mod proof_key;
 mod provenance;
+mod readmission;
 mod remote;
 mod right;
 mod second_factor;
@@ -30,7 +31,7 @@ mod unlock;
 
 pub use backup::{
     BackupList, BackupMade, BackupPlanRequest, BackupPlanView, BackupPlanned, BackupRequest,
-    BackupVerified, BackupView, KitCheckRequest, KitChecked, KitOpens,
+    BackupVerified, BackupView, JournalShipped, KitCheckRequest, KitChecked, KitOpens,
 };
 pub use bridge::{
     AbilitiesView, BridgeList, BridgeRequest, BridgeTested, BridgeVerdict, BridgeView, Disconnected,
@@ -71,6 +72,7 @@ pub use people::{
 pub use problem::{Problem, code};
 pub use proof_key::{InvalidKey, ProofKey};
 pub use provenance::{DeviceProvenance, Enrolled};
+pub use readmission::{ReadmitRequest, WaitingDevice, WaitingList};
 pub use remote::{Identity, RemoteError};
 pub use secret::SecretValue;
 pub use status::{ClockDoubt, ClockView, Listeners, Sealing, Status, UnsealRequest, Written};

@@ -43,6 +43,10 @@ pub struct Status {
     pub storage_available: bool,
     /// Revocations that hold in memory but could not be made durable yet.
     pub revocations_pending: usize,
+    /// Until when the place for backups knows everything that was issued and revoked; none if no place is set, or nothing
+    /// was put there yet.
+    #[serde(default)]
+    pub backed_up_until: Option<String>,
     /// Why the home is read-only, if it is.
     pub incident: Option<String>,
     /// What a person should know: the key file's warning, lines in the journal that are not ours.

@@ -7,7 +7,6 @@
 //! client waits for the disk.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::certificate::CertificateState;
@@ -18,6 +17,12 @@ use crate::profile::{Availability, Profile, Rights};
 use crate::right::Narrowing;
 use crate::room::Room;
 use crate::time::{Span, Timestamp};
+
+mod epoch;
+mod strangers;
+
+pub use epoch::Epoch;
+pub use strangers::{Blind, Came, STRANGERS_MAX, Stranger, Strangers};
 
 /// What is known of a device at the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +121,8 @@ pub struct CertificateAccess {
     pub state: CertificateState,
     /// The last moment it is valid.
     pub not_after: Timestamp,
+    /// Whether it may do no more than renew: a person has let its device in again after a restore, for a new key.
+    pub renews_only: bool,
 }
 
 /// What an admitted session may do.
@@ -174,6 +181,11 @@ pub enum DoorRefusal {
     /// The device is suspended.
     #[error("the device is suspended")]
     Suspended,
+    /// This home has issued it, and lost that in a restore.
+    #[error(
+        "the certificate is from after the backup that this home was restored from: its device waits until a person confirms it"
+    )]
+    Waiting,
     /// Expired, and its grace has run out or never applied.
     #[error("the certificate has expired")]
     Expired,
@@ -186,26 +198,16 @@ pub struct Access {
     certificates: HashMap<Fingerprint, CertificateAccess>,
     claims: HashMap<ClaimId, Claim>,
     compromised_keys: HashSet<Fingerprint>,
+    strangers: Strangers,
     epoch: Epoch,
 }
 
-/// Counts the changes of what devices and certificates may do. A caller that keeps a result of [`Access`] keeps the count
-/// that it had *before* it asked, and asks again when the count has moved.
-#[derive(Debug, Clone, Default)]
-pub struct Epoch(Arc<AtomicU64>);
-
-impl Epoch {
-    /// How many changes there were.
-    pub fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn moved(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 impl Access {
+    /// Certificates that wait for a person.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
     /// The count of changes, to be compared without a lock.
     pub fn epoch(&self) -> Epoch {
         self.epoch.clone()
@@ -217,10 +219,12 @@ impl Access {
         certificate: &Fingerprint,
         now: Timestamp,
     ) -> Result<Admitted, DoorRefusal> {
-        let known = self
-            .certificates
-            .get(certificate)
-            .ok_or(DoorRefusal::UnknownCertificate)?;
+        let Some(known) = self.certificates.get(certificate) else {
+            return Err(match self.strangers.waits(certificate) {
+                true => DoorRefusal::Waiting,
+                false => DoorRefusal::UnknownCertificate,
+            });
+        };
         if known.state == CertificateState::Revoked {
             // Also if the registry has forgotten the device: the journal has not.
             return Err(DoorRefusal::Revoked);
@@ -239,7 +243,8 @@ impl Access {
             }
             (DeviceState::Active, CertificateState::Issued | CertificateState::Active) => {}
         }
-        let (admission, rights) = if now <= known.not_after {
+        let is_in_life = now <= known.not_after;
+        let (admission, rights) = if is_in_life && !known.renews_only {
             (Admission::Full, device.rights(&known.device))
         } else if now <= known.not_after.after(device.profile.grace()) {
             // A successor ends this when it is seen, not before: its answer may have been lost.
@@ -294,6 +299,7 @@ impl Access {
         if to.is_over() {
             device.cuts.lasting = device.cuts.lasting.wrapping_add(1);
             self.forget_claims(id);
+            self.strangers.forget_all_of(id);
         }
     }
 
@@ -382,6 +388,14 @@ impl Access {
         let known = self.certificates.get_mut(fingerprint);
         if let Some(certificate) = known.filter(|c| c.state != CertificateState::Revoked) {
             certificate.state = state;
+        }
+    }
+
+    /// Leaves a known certificate nothing but to renew.
+    pub fn renews_only(&mut self, fingerprint: &Fingerprint) {
+        self.epoch.moved();
+        if let Some(certificate) = self.certificates.get_mut(fingerprint) {
+            certificate.renews_only = true;
         }
     }
 

@@ -13,6 +13,7 @@ use crate::words::words;
 pub use manifest::{FORMAT, InvalidManifest, MANIFEST_MAX_BYTES, Manifest, Part, PartName};
 
 mod manifest;
+pub mod shipped;
 
 words! {
     /// How often a backup is made by itself.

@@ -42,6 +42,10 @@ words! {
         BackupFailed = "backup-failed",
         /// The newest backup is old.
         BackupOld = "backup-old",
+        /// The place for backups lacks the journal's newest lines.
+        JournalNotShipped = "journal-not-shipped",
+        /// Devices of a restored home wait until a person confirms them.
+        Waiting = "devices-waiting",
         /// The home was restored from a backup.
         Restored = "restored",
         /// A CA ends soon.

@@ -17,6 +17,7 @@ pub mod strength;
 mod why;
 pub mod witness;
 
+use crate::backup::shipped::Shipped;
 use crate::finding::{Finding, FindingKind, RemedyAction, RemedyKind, Severity};
 use crate::time::{Span, Timestamp};
 
@@ -65,6 +66,8 @@ pub struct Facts {
     pub of_the_future: Named,
     /// What is known of backups.
     pub backups: Backups,
+    /// How far the place for backups knows the journal.
+    pub shipped: Shipped,
     /// How the home was restored, if it was.
     pub restored: Option<Restored>,
     /// What is wrong with the log, as the gateway found when it verified it.
@@ -81,6 +84,8 @@ pub struct Facts {
     pub ending: Each,
     /// The CAs.
     pub authorities: Vec<CaLife>,
+    /// Devices of a restored home that wait to be confirmed.
+    pub waiting: Named,
     /// Active devices whose certificate should have been renewed by now.
     pub unrenewed: Named,
     /// Active devices that were enrolled long ago and never seen.
@@ -189,6 +194,7 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
         now,
     ));
     findings.extend(backups::of_backups(&facts.backups, &object, now));
+    findings.extend(facts.shipped.finding(&object, now));
     findings.extend(
         facts
             .restored
@@ -200,6 +206,15 @@ fn of_home(facts: &Facts, now: Timestamp) -> Vec<Finding> {
 
 fn about_many(facts: &Facts) -> Vec<AboutMany<'_>> {
     vec![
+        AboutMany {
+            kind: FindingKind::Waiting,
+            severity: Severity::High,
+            named: &facts.waiting,
+            noun: "device",
+            what: "Wait to be confirmed after the restore:",
+            remedy: "Look which of them are yours and were not revoked after the backup; confirm each of these by its name: it gets a new key. On the command line: `hearthkey device waiting`, `hearthkey device readmit DEVICE`.",
+            act: None,
+        },
         AboutMany {
             kind: FindingKind::Expiring,
             severity: Severity::High,

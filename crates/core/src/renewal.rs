@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub key_used_before: bool,
     /// Whether the key has been revoked as compromised.
     pub key_compromised: bool,
+    /// Whether the device was let in again for a new key alone.
+    pub readmitted: bool,
     /// Whether an operator has asked for a rotation that this certificate has not answered.
     pub rotate_now: bool,
     /// When the CA that would sign ends.
@@ -74,7 +76,8 @@ pub fn decide(facts: &Facts<'_>, key: ProvenKey, serial: SerialNumber, now: Time
     if !facts.clock_trusted {
         return refuse(Code::ClockUntrusted);
     }
-    let reused = facts.key_used_before && !facts.profile.key_reuse;
+    let may_reuse = facts.profile.key_reuse && !facts.readmitted;
+    let reused = facts.key_used_before && !may_reuse;
     if reused || facts.key_compromised || !facts.profile.keys.contains(&key.key_type) {
         return refuse(Code::CsrKeyUnsupported);
     }
@@ -164,6 +167,7 @@ mod tests {
             successor: case.successor.as_ref(),
             key_used_before: key.fingerprint == case.presented.key,
             key_compromised: false,
+            readmitted: false,
             rotate_now: case.rotate_now,
             issuer_ends: Timestamp::from_const_ms(i64::MAX / 2),
             clock_trusted: true,
@@ -237,6 +241,41 @@ mod tests {
     #[test]
     fn a_renewal_needs_a_new_key() {
         assert_eq!(code(decide_on(&case(), key(1))), Code::CsrKeyUnsupported);
+    }
+
+    #[test]
+    fn a_device_that_was_let_in_again_needs_a_new_key_whatever_its_profile_says() {
+        let again = case();
+        let device = Device {
+            id: "lamp".parse().unwrap(),
+            state: DeviceState::Active,
+            environment: "home".parse().unwrap(),
+            profile: "generic".parse().unwrap(),
+            owner: "Ada".into(),
+            purpose: "light".into(),
+            created_at: Timestamp::from_s(0),
+        };
+        let mut profile = crate::profile::built_in().unwrap().remove(0);
+        profile.key_reuse = true;
+        let decided = |readmitted, key: ProvenKey| {
+            let facts = Facts {
+                device: &device,
+                profile: &profile,
+                presented: &again.presented,
+                successor: None,
+                key_used_before: key.fingerprint == again.presented.key,
+                key_compromised: false,
+                readmitted,
+                rotate_now: false,
+                issuer_ends: Timestamp::from_const_ms(i64::MAX / 2),
+                clock_trusted: true,
+            };
+            let now = Timestamp::from_s(again.day * DAY);
+            decide(&facts, key, SerialNumber([0x42; 16]), now)
+        };
+        assert!(matches!(decided(false, key(1)), Decision::Issue(_)));
+        assert_eq!(code(decided(true, key(1))), Code::CsrKeyUnsupported);
+        assert!(matches!(decided(true, key(2)), Decision::Issue(_)));
     }
 
     #[test]

@@ -52,6 +52,8 @@ words! {
         DeviceClaim = "device.claim",
         /// Compare a device's key and let it in; give back rights that were taken from one.
         DeviceApprove = "device.approve",
+        /// Let a device in again that a restored home does not know.
+        DeviceReadmit = "device.readmit",
         /// Rotate, suspend, resume, narrow, revoke, retire.
         DeviceChange = "device.change",
         /// Add or replace a profile.
@@ -130,7 +132,7 @@ const fn row(act: Act, roles: [u8; 4], kind: [u8; 2]) -> Row {
 /// One line for each act. The columns: owner, operator, developer, auditor; then `e` where it happens in an
 /// environment, and `2` where a fresh second factor is needed, or `p` where a person is.
 #[rustfmt::skip]
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 33] = [
     row(Act::HomeRead,         *b"xxxx", *b"e-"),
     row(Act::HomeSeal,         *b"xx--", *b"--"),
     row(Act::UnlockRead,       *b"xx-x", *b"--"),
@@ -141,6 +143,7 @@ const TABLE: [Row; 32] = [
     row(Act::DeviceRead,       *b"xxxx", *b"e-"),
     row(Act::DeviceClaim,      *b"xxx-", *b"e-"),
     row(Act::DeviceApprove,    *b"xx--", *b"ep"),
+    row(Act::DeviceReadmit,    *b"x---", *b"e2"),
     row(Act::DeviceChange,     *b"xx--", *b"e-"),
     row(Act::ProfileChange,    *b"xx--", *b"-p"),
     row(Act::EnvironmentAdd,   *b"x---", *b"-2"),
@@ -311,6 +314,7 @@ mod tests {
             [
                 "unlock.change",
                 "backup.change",
+                "device.readmit",
                 "environment.add",
                 "credential.reveal",
                 "credential.lease",

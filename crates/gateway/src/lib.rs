@@ -45,9 +45,10 @@ pub use process::announce::Announce;
 pub use process::data_dir::{NoDataDir, Surroundings, UnfitDataDir};
 pub use process::desktop::Desktop;
 pub use process::diagnostics;
+pub use process::given_journal::JournalError;
 pub use process::init::{InitError, InitSlot, Initialized, init};
 pub use process::rekey::{NewKeysError, RekeyError, Rekeyed, rekey, ways_into};
-pub use process::restore::{RestoreError, Restored, restore, verify_backup};
+pub use process::restore::{RestoreError, Restored, Sources, restore, verify_backup};
 pub use process::run::{RunConfig, RunError, RunEvent, run};
 
 /// Checks an archive of the audit log with nothing but the public key, and that older checkpoints and proofs agree with it.

@@ -12,6 +12,7 @@
 //! | who holds a private key? | [`key`], `rsa_key` |
 //! | what does a CA say of itself? | [`ca_certificate`] |
 //! | who signs, and what comes out? | [`authority`], [`server_certificate`], [`crl`] |
+//! | what does a device's certificate say? | [`leaf`] |
 //! | which client certificates are accepted? | [`verifier`], `shape` |
 //! | how does the listener speak TLS? | [`provider`](mod@provider), [`server`] |
 //! | does the bearer of a token hold its key? | [`dpop`] |
@@ -26,6 +27,7 @@ pub mod csr;
 mod der;
 pub mod dpop;
 pub mod key;
+pub mod leaf;
 mod pem_block;
 pub mod provider;
 mod public_key;
@@ -44,6 +46,7 @@ pub use crl::{CrlError, RevokedEntry, check_crl, crl_life};
 pub use csr::read_csr;
 pub use dpop::{ProofError, key_id_of_pem, read_proof};
 pub use key::{KeyError, SigningKey};
+pub use leaf::Leaf;
 pub use provider::provider;
 pub use refusal::ClientRefusal;
 pub use rsa_key::{RsaKey, RsaLeaf};

@@ -47,7 +47,7 @@ impl From<ClientRefusal> for rustls::Error {
             R::Door(DoorRefusal::Revoked | DoorRefusal::Superseded) => CertificateError::Revoked,
             R::Door(DoorRefusal::Suspended) => CertificateError::ApplicationVerificationFailure,
             R::Door(DoorRefusal::Expired) => CertificateError::Expired,
-            R::Door(DoorRefusal::UnknownCertificate) => {
+            R::Door(DoorRefusal::UnknownCertificate | DoorRefusal::Waiting) => {
                 CertificateError::Other(OtherError(Arc::new(refusal)))
             }
         })

@@ -42,7 +42,7 @@ pub(crate) fn check_shape(x509: &X509Certificate<'_>) -> Result<(), ClientRefusa
 }
 
 /// The subject is one common name, which is a device's.
-fn device_in(subject: &X509Name<'_>) -> Result<DeviceId, ClientRefusal> {
+pub(crate) fn device_in(subject: &X509Name<'_>) -> Result<DeviceId, ClientRefusal> {
     let mut names = subject.iter_attributes();
     let Some(name) = names.next() else {
         return Err(ClientRefusal::Shape("its subject is empty"));

@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use hearthkey_core::access::{Access, Admitted};
+use hearthkey_core::access::{Access, Admitted, DoorRefusal};
+use hearthkey_core::certificate::BACKDATE;
 use hearthkey_core::id::Fingerprint;
 use hearthkey_core::time::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -20,6 +21,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::ca_certificate::CaCertificate;
+use crate::leaf::Leaf;
 use crate::refusal::ClientRefusal;
 use crate::shape::check_shape;
 
@@ -77,6 +79,8 @@ pub struct ClientVerifier {
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     refused: fn(Fingerprint),
     optional: bool,
+    /// Whether a certificate that a restored home does not know may wait for a person.
+    readmits: bool,
     /// Certificates of the right form that one of `anchors` has signed, and the second from which each is valid. Neither
     /// can change; a device that comes back is spared the signature's cost.
     made_here: Mutex<HashMap<Fingerprint, i64>>,
@@ -106,6 +110,7 @@ impl ClientVerifier {
             now,
             refused: |_| {},
             optional: false,
+            readmits: false,
             made_here: Mutex::default(),
         }
     }
@@ -115,6 +120,15 @@ impl ClientVerifier {
     pub fn optional(self) -> Self {
         Self {
             optional: true,
+            ..self
+        }
+    }
+
+    /// Lets certificates wait that a restored home does not know. Their handshake gets to its end, so that it is known who
+    /// holds their keys, and nothing after it.
+    pub fn readmitting(self) -> Self {
+        Self {
+            readmits: true,
             ..self
         }
     }
@@ -141,7 +155,35 @@ impl ClientVerifier {
         if now.as_s() < begins_s {
             return Err(ClientRefusal::NotYetValid);
         }
-        Ok(self.access().admit(&fingerprint, now)?)
+        match self.access().admit(&fingerprint, now) {
+            Err(DoorRefusal::UnknownCertificate) if self.readmits => {
+                Err(self.let_wait(fingerprint, certificate).into())
+            }
+            judged => Ok(judged?),
+        }
+    }
+
+    /// Lets a certificate wait that a CA of this home has signed, if the home may have forgotten it. What is known to have
+    /// ended stays so: a device that is out, and a key in other hands.
+    fn let_wait(&self, fingerprint: Fingerprint, certificate: &[u8]) -> DoorRefusal {
+        let Some(leaf) = Leaf::read(certificate) else {
+            return DoorRefusal::UnknownCertificate;
+        };
+        let access = self.access();
+        if !access.strangers().expects(leaf.not_before.after(BACKDATE)) {
+            return DoorRefusal::UnknownCertificate;
+        }
+        let device = access.device(&leaf.device);
+        if device.is_some_and(|device| device.state.is_over()) || access.is_compromised(&leaf.key) {
+            return DoorRefusal::Revoked;
+        }
+        match access
+            .strangers()
+            .show(fingerprint, leaf.device, certificate)
+        {
+            true => DoorRefusal::Waiting,
+            false => DoorRefusal::UnknownCertificate,
+        }
     }
 
     /// Judges what never changes about a certificate, and remembers it. Returns the second from which it is valid.
@@ -254,6 +296,10 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<ClientCertVerified, rustls::Error> {
         match self.judge(end_entity) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
+            // Who waits is refused when they have shown the key.
+            Err(ClientRefusal::Door(DoorRefusal::Waiting)) if self.readmits => {
+                Ok(ClientCertVerified::assertion())
+            }
             Err(refusal) => {
                 (self.refused)(Fingerprint::of(end_entity));
                 Err(refusal.into())

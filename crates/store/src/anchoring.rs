@@ -1,23 +1,26 @@
 //! The files that witness what an open store holds: its anchor is written, compared, and put aside when a person has accepted that
 //! it does not fit; its journal is compared with the registry; what was missing at the start is noted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use hearthkey_core::certificate::RevocationReason;
 use hearthkey_core::device::DeviceState;
-use hearthkey_core::id::DeviceId;
+use hearthkey_core::id::{DeviceId, Fingerprint};
 use hearthkey_core::posture::witness::{Anchor, JournalGaps};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::time::{Span, Timestamp};
 
 use crate::anchor::{ANCHOR_FILE, UNANCHORED_FILE};
 use crate::change::Change;
 use crate::devices::TakenBack;
-use crate::journal::{Journal, Revocation};
+use crate::journal::{Chained, Event, Issued, Journal, Revocation};
 use crate::log::{SignedCheckpoint, open_checkpoint};
 use crate::registry::ReadError;
 use crate::store::{Store, locked};
 use crate::writer::CommitError;
+
+/// What is durable is in the journal within so long, unless the machine is stopped.
+const WRITTEN_WITHIN: Span = Span::minutes(10);
 
 impl Store {
     /// That the journal was missing is in the database now.
@@ -34,6 +37,7 @@ impl Store {
     pub fn journal_gaps(&self) -> Result<JournalGaps, ReadError> {
         let mut gaps = JournalGaps {
             missing: !self.journal.is_there(),
+            lost: self.journal.has_lost(),
             ..JournalGaps::default()
         };
         let lines = self.unjournaled(Timestamp::default())?;
@@ -56,6 +60,38 @@ impl Store {
             ))
         })?;
         Ok(lacking(&self.journal, over, taken_back, now))
+    }
+
+    /// What was given shortly before the home was stopped and is not in the journal: durable here, and the machine stopped
+    /// before the line was. A journal that says nothing yet lacks nothing.
+    pub fn unjournaled_issues(&self, chain: &[Chained]) -> Result<Vec<Event>, ReadError> {
+        let (Some(first), Some(newest)) = (chain.first(), chain.last()) else {
+            return Ok(Vec::new());
+        };
+        let since = newest.entry.at.before(WRITTEN_WITHIN).max(first.entry.at);
+        let known: HashSet<&Fingerprint> = chain
+            .iter()
+            .filter_map(|line| match &line.entry.event {
+                Event::Issued(issued) => Some(issued.fingerprint()),
+                _ => None,
+            })
+            .collect();
+        let mut events = Vec::new();
+        for (device, certificate, der) in self.read(|registry| registry.issued_since(since))? {
+            if known.contains(&certificate.fingerprint) {
+                continue;
+            }
+            events.push(Event::Named(device.clone()));
+            if device.state == DeviceState::Active {
+                events.push(Event::State {
+                    from: DeviceState::Pending,
+                    to: DeviceState::Active,
+                    of: device.id,
+                });
+            }
+            events.push(Event::Issued(Box::new(Issued::of(&certificate, &der))));
+        }
+        Ok(events)
     }
 
     /// Writes the newest checkpoint into the anchor file.
@@ -179,7 +215,7 @@ fn empty_line(device: DeviceId, reason: RevocationReason, at: Timestamp) -> Revo
 
 #[cfg(test)]
 mod tests {
-    use hearthkey_core::id::{Fingerprint, HomeId};
+    use hearthkey_core::id::HomeId;
 
     use super::*;
     use crate::keys::RootKey;

@@ -29,6 +29,8 @@ pub struct Change {
     pub entries: Vec<Entry>,
     /// What must still be the newest about a thing: else nothing of the change happens.
     pub expects: Option<Expected>,
+    /// Whether the journal has it already: what ends access is written there first.
+    pub is_journaled: bool,
 }
 
 /// A thing as a decision saw it.
@@ -47,7 +49,14 @@ impl Change {
             writes: Vec::new(),
             entries: vec![entry],
             expects: None,
+            is_journaled: false,
         }
+    }
+
+    /// The same, of which the journal needs no word any more.
+    pub fn journaled(mut self) -> Self {
+        self.is_journaled = true;
+        self
     }
 
     /// The same, if the newest record about a thing is still this one.
@@ -213,4 +222,7 @@ pub enum Write {
     Right(RightWrite),
     /// Archives a part of the log, or drops it here.
     Log(LogWrite),
+    /// A write that a journal has kept. If its precondition does not hold, it has happened already, or something after it
+    /// has: nothing is written.
+    Again(Box<Write>),
 }

@@ -98,6 +98,10 @@ pub(crate) fn apply(tx: &Transaction<'_>, write: &Write) -> Result<(), ApplyErro
         Write::Posture(write) => crate::posture::apply(tx, write)?,
         Write::Right(write) => crate::rights::apply(tx, write)?,
         Write::Log(write) => crate::log_start::apply(tx, write)?,
+        Write::Again(write) => match apply(tx, write) {
+            Err(ApplyError::Conflict) => {}
+            done => done?,
+        },
         Write::TurnBack(turn) => crate::turn_back::apply(tx, *turn)?,
         Write::Device(..)
         | Write::DeviceState { .. }

@@ -233,6 +233,11 @@ impl Registry<'_> {
         self.all("SELECT toml, built_in FROM profile ORDER BY name", [], read)
     }
 
+    /// The names of the profiles.
+    pub fn profile_names(&self) -> Result<Vec<String>, ReadError> {
+        self.all("SELECT name FROM profile", [], |row| row.get(0))
+    }
+
     /// A device.
     pub fn device(&self, id: &DeviceId) -> Result<Option<KnownDevice>, ReadError> {
         let sql = format!("SELECT {DEVICE_COLUMNS} FROM device d WHERE d.name = ?1");
@@ -351,6 +356,25 @@ impl Registry<'_> {
             each(read_certificate(row)?);
         }
         Ok(())
+    }
+
+    /// The certificates that were issued since a moment, oldest first, each with its device: of the newest few thousand.
+    pub(crate) fn issued_since(
+        &self,
+        moment: Timestamp,
+    ) -> Result<Vec<(Device, Certificate, Vec<u8>)>, ReadError> {
+        let sql = format!(
+            "SELECT * FROM (SELECT {DEVICE_COLUMNS}, {CERTIFICATE_COLUMNS}, c.der, c.id
+                 FROM certificate c JOIN device d ON c.device = d.id ORDER BY c.id DESC LIMIT 4096)
+             WHERE issued_at >= ?1 ORDER BY 26"
+        );
+        self.all(&sql, [moment.as_ms()], |row| {
+            Ok((
+                read_device(row)?.device,
+                read_certificate_at(row, 11)?,
+                row.get(24)?,
+            ))
+        })
     }
 
     /// The certificates of an environment that were issued last, newest first, at most `limit`: whose, and their DER.

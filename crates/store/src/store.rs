@@ -19,7 +19,7 @@ use crate::examination::{
     stored_checkpoint,
 };
 use crate::files::{DATABASE_FILE, DataDir, DatabaseFiles};
-use crate::journal::{JOURNAL_FILE, Journal, Replay, Revocation};
+use crate::journal::{Event, JOURNAL_FILE, Journal, Replay, Revocation};
 use crate::keys::{DerivedKey, RootKey};
 use crate::log::{LogKey, SignedCheckpoint, open_checkpoint, proof};
 use crate::log_hashes::StoredHashes;
@@ -181,6 +181,7 @@ impl Store {
             Arc::clone(&key),
             log_key,
             sender,
+            journal.inlet(),
         )?);
         let store = Self {
             dir,
@@ -232,6 +233,20 @@ impl Store {
     /// Writes a revocation into the journal and waits until it is on the disk.
     pub async fn journal(&self, revocation: Revocation) -> std::io::Result<()> {
         self.journal.append(revocation).await
+    }
+
+    /// Writes what is about to end access into the journal and waits until it is on the disk.
+    pub async fn journal_all(
+        &self,
+        at: Option<Timestamp>,
+        events: Vec<Event>,
+    ) -> std::io::Result<()> {
+        self.journal.append_all(at, events).await
+    }
+
+    /// The journal beside the database.
+    pub fn journal_file(&self) -> &Journal {
+        &self.journal
     }
 
     /// The key of the database.

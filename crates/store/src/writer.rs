@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use hearthkey_core::time::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,6 +13,7 @@ use crate::change::Change;
 use crate::change_apply::{apply, check};
 use crate::connection::{self, Use};
 use crate::files::{DataDir, DatabaseFiles};
+use crate::journal::{Event, Inlet};
 use crate::keys::DerivedKey;
 use crate::log::{Edge, LogKey, SignedCheckpoint};
 use crate::log_hashes::{StoredHashes, log_size};
@@ -83,6 +85,7 @@ impl Writer {
         key: Arc<DerivedKey>,
         log_key: LogKey,
         checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+        journal: Inlet,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let mut state = State {
@@ -92,6 +95,7 @@ impl Writer {
             key,
             log_key,
             checkpoints,
+            journal: Some(journal),
             open: None,
         };
         let thread = std::thread::Builder::new()
@@ -127,11 +131,32 @@ struct State {
     key: Arc<DerivedKey>,
     log_key: LogKey,
     checkpoints: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    /// Where durable changes are told to the journal; in tests of the writer alone there is none.
+    journal: Option<Inlet>,
     /// None after a failure: the next group opens the database anew.
     open: Option<(Connection, Edge)>,
 }
 
 type Verdict = Result<u64, CommitError>;
+type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+
+/// What the journal is told of a change.
+struct Told {
+    at: Option<Timestamp>,
+    events: Vec<Event>,
+}
+
+impl Told {
+    fn of(change: &Change) -> Self {
+        Self {
+            at: change.entries.first().map(|entry| entry.time),
+            events: match change.is_journaled {
+                true => Vec::new(),
+                false => Event::all_of(change),
+            },
+        }
+    }
+}
 
 /// What became of the changes of a group, and the checkpoint that they led to.
 type Done = (Vec<Verdict>, Option<SignedCheckpoint>);
@@ -162,13 +187,17 @@ impl State {
             }
             return;
         }
+        let told: Vec<Told> = changes.iter().map(Told::of).collect();
         match self.try_commit(changes) {
             Ok((verdicts, checkpoint)) => {
                 if let Some(checkpoint) = checkpoint {
+                    if let Some(journal) = &self.journal {
+                        journal.log_is(checkpoint.size);
+                    }
                     self.checkpoints.send_replace(Some(Arc::new(checkpoint)));
                 }
-                for (reply, verdict) in replies.into_iter().zip(verdicts) {
-                    let _ = reply.send(verdict.map(|first_seq| Committed { first_seq }));
+                for ((reply, verdict), told) in replies.into_iter().zip(verdicts).zip(told) {
+                    self.answer(reply, verdict, told);
                 }
             }
             Err(error) => {
@@ -180,6 +209,27 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Answers at once; or, where the change gave or ended access, when the journal has it too.
+    fn answer(&self, reply: Answer, verdict: Verdict, told: Told) {
+        let committed = verdict.map(|first_seq| Committed { first_seq });
+        let (Ok(_), Some(journal), false) = (&committed, &self.journal, told.events.is_empty())
+        else {
+            let _ = reply.send(committed);
+            return;
+        };
+        let then = move |written: std::io::Result<()>| {
+            let answer = match written {
+                Ok(()) => committed,
+                Err(error) => Err(CommitError::Unknown(format!(
+                    "the journal beside the database cannot be written: {error}"
+                ))),
+            };
+            // Nobody may be waiting any more.
+            let _ = reply.send(answer);
+        };
+        journal.put(told.at, told.events, Box::new(then));
     }
 
     fn try_commit(&mut self, changes: Vec<Change>) -> Result<Done, CommitError> {

@@ -222,6 +222,7 @@ impl Home {
             device,
             state,
             not_after,
+            renews_only: false,
         };
         access.set_certificate(identity.fingerprint(), known);
     }

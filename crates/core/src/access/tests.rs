@@ -21,6 +21,7 @@ fn access(device: DeviceState, certificate: CertificateState) -> Access {
             device: id,
             state: certificate,
             not_after,
+            renews_only: false,
         },
     );
     access
@@ -74,6 +75,7 @@ fn a_decision_from_before_a_cut_gives_nothing_back() {
         device: lamp.clone(),
         state: CertificateState::Issued,
         not_after: Timestamp::from_s(1_000_000),
+        renews_only: false,
     };
     for to in [
         DeviceState::Suspended,
@@ -182,4 +184,22 @@ fn a_claim_that_was_closed_or_counted_out_in_memory_stays_so_whatever_is_read_of
     access.expect(claim.clone());
     let known = access.claim(&claim.id).unwrap();
     assert_eq!((known.state, known.wrong_tries), (ClaimState::Locked, 1));
+}
+
+#[test]
+fn a_device_that_was_let_in_again_may_only_renew_and_what_waits_is_told_from_what_is_unknown() {
+    let now = Timestamp::from_s(BEFORE);
+    let mut access = access(DeviceState::Active, CertificateState::Active);
+    access.renews_only(&CERTIFICATE);
+    let admitted = access.admit(&CERTIFICATE, now).unwrap();
+    assert_eq!(admitted.admission, Admission::RenewalOnly);
+    let waiting = Fingerprint([8; 32]);
+    let refused = |access: &Access| access.admit(&waiting, now).unwrap_err();
+    assert_eq!(refused(&access), DoorRefusal::UnknownCertificate);
+    let lamp: DeviceId = "lamp".parse().unwrap();
+    access.strangers().show(waiting, lamp.clone(), b"der");
+    assert_eq!(refused(&access), DoorRefusal::Waiting);
+    // Who is out for good waits for nothing.
+    access.cut_off(&lamp, DeviceState::Revoked);
+    assert_eq!(refused(&access), DoorRefusal::UnknownCertificate);
 }

@@ -89,6 +89,39 @@ pub fn of_backups(backups: &Backups, object: &str, now: Timestamp) -> Option<Fin
     )
 }
 
+/// A span of time of which a restored home knows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hole {
+    /// From when.
+    pub from: Timestamp,
+    /// To when.
+    pub to: Timestamp,
+}
+
+/// What a journal brought into a restored home.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Brought {
+    /// Devices that renewed after the backup.
+    pub renewed: u64,
+    /// Devices that were enrolled after it.
+    pub enrolled: u64,
+    /// Devices that were suspended after it, and still are.
+    pub suspended: u64,
+    /// What was left out: its environment, or its profile, is not in the backup.
+    pub left_out: Vec<String>,
+    /// Where lines are lacking.
+    pub holes: Vec<Hole>,
+}
+
+/// A checkpoint that was kept elsewhere knows of more than the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SeenElsewhere {
+    /// How many records the log had when the journal's newest line was written.
+    pub journal: u64,
+    /// How many the checkpoint has seen.
+    pub checkpoint: u64,
+}
+
 /// That a home was restored, and up to where it knows what happened.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Restored {
@@ -96,8 +129,14 @@ pub struct Restored {
     pub at: Timestamp,
     /// When the backup was made.
     pub backup_at: Timestamp,
-    /// With a journal that is at least as new as the backup: the newest revocation in it, or the backup's own time.
+    /// With a journal that is at least as new as the backup: when its newest line was written, or the backup's own time.
     pub journal_to: Option<Timestamp>,
+    /// What that journal brought; none if it holds revocations alone, as those of earlier versions do.
+    #[serde(default)]
+    pub brought: Option<Brought>,
+    /// A checkpoint that was given has seen more than the journal.
+    #[serde(default)]
+    pub seen: Option<SeenElsewhere>,
 }
 
 impl Restored {
@@ -106,42 +145,105 @@ impl Restored {
         self.journal_to.unwrap_or(self.backup_at)
     }
 
+    /// From when on the home may lack certificates that it has issued: up to there it has all of them.
+    pub fn certificates_unknown_from(&self) -> Timestamp {
+        match (&self.brought, self.journal_to) {
+            (Some(brought), Some(to)) => brought.holes.first().map_or(to, |hole| hole.from),
+            _ => self.backup_at,
+        }
+    }
+
     /// What the home does not know, and what to do about it.
     pub fn finding(&self, object: &str) -> Finding {
         let Self { at, backup_at, .. } = self;
-        let revocations = match self.journal_to {
-            Some(to) => format!(
-                "The revocation journal that was given is at least as new as the backup: the revocations of devices in it hold, to {to}. \
-                 What ended later, and the access of people and tokens that ended after the backup, is unknown here and may come in again."
-            ),
-            None => format!(
-                "There was no revocation journal newer than the backup: what happened from {backup_at} to {at} is unknown here, and \
-                 devices, people and tokens that were shut out then may come in again."
-            ),
-        };
         let what = format!(
-            "The home was restored on {at} from a backup of {backup_at}. {revocations} Certificates that were issued or renewed \
-             after the backup are refused: their devices need a new claim. Values that were replaced after it are the old ones here."
+            "The home was restored on {at} from a backup of {backup_at}. {}{}{} Values that were replaced after the backup are \
+             the old ones here.",
+            self.revocations(),
+            self.certificates(),
+            self.shortened(),
         );
+        // Without a journal nobody knows who was shut out: that comes before everything else.
+        let severity = match self.journal_to.is_none() || self.seen.is_some() {
+            true => Severity::Critical,
+            false => Severity::High,
+        };
         Finding::new(
             FindingKind::Restored,
-            Severity::High,
+            severity,
             object.to_owned(),
             &at.to_string(),
         )
         .saying(what, self.remedy())
     }
 
+    fn revocations(&self) -> String {
+        let Self { at, backup_at, .. } = self;
+        match (self.journal_to, &self.brought) {
+            (Some(to), Some(brought)) => format!(
+                "Its journal was replayed to {to}: what was issued, renewed, suspended and revoked until then holds \
+                 ({} renewed, {} enrolled, {} suspended). What happened later is unknown here.",
+                brought.renewed, brought.enrolled, brought.suspended,
+            ),
+            (Some(to), None) => format!(
+                "The revocation journal that was given is at least as new as the backup: the revocations of devices in it hold, to {to}. \
+                 What ended later, and the access of people and tokens that ended after the backup, is unknown here and may come in again."
+            ),
+            (None, _) => format!(
+                "There was no revocation journal newer than the backup: what happened from {backup_at} to {at} is unknown here, and \
+                 devices, people and tokens that were shut out then may come in again."
+            ),
+        }
+    }
+
+    fn certificates(&self) -> String {
+        let brought = self.brought.as_ref();
+        let mut text = String::new();
+        for hole in brought.iter().flat_map(|brought| &brought.holes) {
+            let Hole { from, to } = hole;
+            text.push_str(&format!(
+                " Lines of the journal are missing: what happened from {from} to {to} is unknown here."
+            ));
+        }
+        let left_out = brought.map(|brought| brought.left_out.join(", "));
+        if let Some(left_out) = left_out.filter(|names| !names.is_empty()) {
+            text.push_str(&format!(
+                " Left out, because the backup lacks their environment or profile: {left_out}."
+            ));
+        }
+        text.push_str(&format!(
+            " Devices whose certificate was issued after {}, and is not known here, wait until they are confirmed one by one.",
+            self.certificates_unknown_from()
+        ));
+        text
+    }
+
+    fn shortened(&self) -> String {
+        let Some(SeenElsewhere {
+            journal,
+            checkpoint,
+        }) = self.seen
+        else {
+            return String::new();
+        };
+        format!(
+            " The checkpoint that was given has seen {checkpoint} records of the log, and the journal ends at {journal}. If access was \
+             given or ended in between, the journal was shortened, or its last lines were never shipped."
+        )
+    }
+
     fn remedy(&self) -> &'static str {
         match self.journal_to {
             Some(_) => {
-                "End again what was ended in that time, open a new claim for each device that is refused, and test the bridges; then accept \
-                 this. On the command line: `hearthkey device revoke`, `hearthkey device claim`, `hearthkey bridge test`."
+                "End again what was ended in the time that is unknown, confirm the devices that wait, each by its name, and test the bridges; then \
+                 accept this. On the command line: `hearthkey device waiting`, `hearthkey device readmit DEVICE`, `hearthkey device revoke`, \
+                 `hearthkey bridge test`."
             }
             None => {
-                "End again what was ended in that time, open a new claim for each device that is refused, and test the bridges; then accept \
+                "End again what was ended in that time, confirm the devices that wait, each by its name, and test the bridges; then accept \
                  this. If the journal of the lost machine turns up, restore once more, into another directory and with it. On the command line: \
-                 `hearthkey device revoke`, `hearthkey device claim`, `hearthkey bridge test`, `hearthkey restore FILE --journal FILE`."
+                 `hearthkey device revoke`, `hearthkey device waiting`, `hearthkey device readmit DEVICE`, `hearthkey bridge test`, \
+                 `hearthkey restore FILE --journal FILE`."
             }
         }
     }
@@ -230,21 +332,27 @@ mod tests {
         assert!(remedy(Some(Every::Daily)).contains("backup create"));
     }
 
-    #[test]
-    fn a_restored_home_says_from_when_to_when_it_knows_nothing() {
-        let restored = |journal_to| Restored {
+    fn restored(journal_to: Option<i64>, brought: Option<Brought>) -> Restored {
+        Restored {
             at: day(9),
             backup_at: day(3),
-            journal_to,
-        };
-        let blind = restored(None).finding(OBJECT);
+            journal_to: journal_to.map(day),
+            brought,
+            seen: None,
+        }
+    }
+
+    #[test]
+    fn a_restored_home_says_from_when_to_when_it_knows_nothing() {
+        let blind = restored(None, None).finding(OBJECT);
         assert_eq!(
             (blind.kind, blind.severity),
-            (FindingKind::Restored, Severity::High)
+            (FindingKind::Restored, Severity::Critical)
         );
         let span = format!("from {} to {} is unknown", day(3), day(9));
         assert!(blind.what.contains(&span), "{}", blind.what);
-        let knowing = restored(Some(day(8))).finding(OBJECT);
+        let knowing = restored(Some(8), None).finding(OBJECT);
+        assert_eq!(knowing.severity, Severity::High);
         assert!(
             knowing.what.contains("hold, to 1970-01-09"),
             "{}",
@@ -252,8 +360,58 @@ mod tests {
         );
         assert!(blind.remedy.contains("turns up") && !knowing.remedy.contains("turns up"));
         for found in [blind, knowing] {
-            assert!(found.what.contains("need a new claim"), "{}", found.what);
+            assert!(
+                found.what.contains("confirmed one by one"),
+                "{}",
+                found.what
+            );
         }
-        assert_eq!(restored(None).unknown_from(), day(3));
+        assert_eq!(restored(None, None).unknown_from(), day(3));
+        assert_eq!(restored(Some(8), None).certificates_unknown_from(), day(3));
+    }
+
+    #[test]
+    fn a_replayed_journal_is_known_to_its_end_or_to_its_first_hole() {
+        let whole = restored(Some(8), Some(Brought::default()));
+        assert_eq!(whole.certificates_unknown_from(), day(8));
+        assert!(
+            whole
+                .finding(OBJECT)
+                .what
+                .contains("replayed to 1970-01-09")
+        );
+        let hole = Hole {
+            from: day(4),
+            to: day(5),
+        };
+        let holed = restored(
+            Some(8),
+            Some(Brought {
+                holes: vec![hole],
+                left_out: vec!["lamp".into()],
+                ..Brought::default()
+            }),
+        );
+        assert_eq!(holed.certificates_unknown_from(), day(4));
+        let what = holed.finding(OBJECT).what;
+        let span = format!("from {} to {} is unknown", day(4), day(5));
+        assert!(
+            what.contains(&span) && what.contains("profile: lamp"),
+            "{what}"
+        );
+        let shortened = Restored {
+            seen: Some(SeenElsewhere {
+                journal: 7,
+                checkpoint: 9,
+            }),
+            ..whole
+        };
+        let found = shortened.finding(OBJECT);
+        assert_eq!(found.severity, Severity::Critical);
+        assert!(
+            found.what.contains("ends at 7. If access"),
+            "{}",
+            found.what
+        );
     }
 }

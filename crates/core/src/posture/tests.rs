@@ -1,5 +1,6 @@
 use super::*;
 use crate::authority::Life;
+use crate::backup::shipped::{NOT_SHIPPED, Shipped};
 use crate::trusted_time::{Doubt, Doubted};
 
 fn calm() -> Facts {
@@ -143,6 +144,13 @@ fn wrong_with_its_log_its_clock_and_its_devices() -> Vec<Wrong> {
         ),
         (
             Facts {
+                waiting: named("lamp"),
+                ..calm()
+            },
+            FindingKind::Waiting,
+        ),
+        (
+            Facts {
                 unencrypted: named("home/hue"),
                 ..calm()
             },
@@ -160,12 +168,30 @@ fn each_thing_that_is_wrong_is_found() {
 }
 
 #[test]
+fn a_journal_that_does_not_get_to_its_place_is_found_after_a_while() {
+    let facts = Facts {
+        shipped: Shipped {
+            is_planned: true,
+            behind_since: Some(Timestamp::from_s(0)),
+            ..Shipped::default()
+        },
+        ..calm()
+    };
+    assert_eq!(kinds(&facts), []);
+    let found = judge(&facts, Timestamp::from_s(0).after(NOT_SHIPPED));
+    let found: Vec<FindingKind> = found.iter().map(|finding| finding.kind).collect();
+    assert_eq!(found, [FindingKind::JournalNotShipped]);
+}
+
+#[test]
 fn a_restored_home_is_found_to_be_one() {
     let at = Timestamp::from_s(2);
     let restored = Some(Restored {
         at,
         backup_at: at,
         journal_to: None,
+        brought: None,
+        seen: None,
     });
     let facts = Facts { restored, ..calm() };
     assert_eq!(kinds(&facts), [FindingKind::Restored]);

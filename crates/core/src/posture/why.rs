@@ -32,6 +32,12 @@ pub fn why(kind: FindingKind) -> &'static str {
             "What changed since the last backup is lost if the disk fails."
         }
         FindingKind::BackupOld => "What was issued and revoked since then is in no backup.",
+        FindingKind::JournalNotShipped => {
+            "If the machine is lost now, what was issued and revoked since then is unknown to the home that is restored."
+        }
+        FindingKind::Waiting => {
+            "The home has issued their certificates and lost that: they may be its own devices, or ones that were revoked since."
+        }
         FindingKind::Restored => {
             "What was revoked after the backup may come in again, and what renewed after it is refused."
         }

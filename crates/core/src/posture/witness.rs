@@ -59,6 +59,8 @@ impl Unwritten {
 pub struct JournalGaps {
     /// Whether the file is not there.
     pub missing: bool,
+    /// Whether lines of what was issued were given up, because the disk took none for long or no backup was made.
+    pub lost: bool,
     /// Devices whose revocation or retirement it does not hold, or not with every certificate.
     pub unwritten: Unwritten,
 }
@@ -156,6 +158,12 @@ pub fn of_journal(opened: &JournalOpened, gaps: &JournalGaps, object: &str) -> O
     if gaps.missing {
         what.push(
             "The revocation journal is not where it was when the home opened, or is shorter."
+                .into(),
+        );
+    }
+    if gaps.lost {
+        what.push(
+            "The journal has lost lines of what was issued: the disk took none for long, or it became too long without a backup."
                 .into(),
         );
     }

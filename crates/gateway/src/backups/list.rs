@@ -42,7 +42,19 @@ impl Backups {
             verified_at: text(facts.tried_at),
             failed: facts.failed.map(|(_, why)| why),
             running_since: text(locked(&self.attempts).since),
+            journal: plan.as_ref().map(|_| self.shipped()),
         })
+    }
+
+    /// How far the place knows the journal.
+    fn shipped(&self) -> api::JournalShipped {
+        let shipped = self.ctx.shipped_now();
+        let known_until = shipped.known_until(self.ctx.now());
+        api::JournalShipped {
+            known_until: known_until.map(|at| at.whole_second().to_string()),
+            behind_since: shipped.behind_since.map(|at| at.to_string()),
+            failed: shipped.failed,
+        }
     }
 
     /// The backups at a place, newest first; or why it cannot be read.

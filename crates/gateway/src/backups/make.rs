@@ -164,26 +164,25 @@ impl Backups {
         if let Some(incident) = self.ctx.store().incident() {
             return Err(MakeError::ReadOnly(incident.to_string()));
         }
-        let mut recipients = self.ctx.store().kit_recipients()?;
-        if recipients.is_empty() {
-            return Err(MakeError::NoKit);
-        }
-        recipients.push(self.ctx.store().backup_identity().recipient());
-        let others = plan
-            .map(|plan| plan.recipients.as_slice())
-            .unwrap_or_default();
-        // They were read when the plan was made.
-        recipients.extend(others.iter().filter_map(|one| one.parse().ok()));
+        let recipients = recipients_of(self.ctx.store(), plan)?;
+        let covered = self.note_covered().await.map_err(|error| {
+            MakeError::Backup(BackupError::Home(io::Error::other(error.to_string())))
+        })?;
         let order = Order {
             keep: plan.filter(|plan| plan.to == to).map(|plan| plan.keep),
             to,
             recipients,
             made_at: self.now(),
         };
-        aside(&self.ctx, move |store, goes_on| {
+        let (place, is_planned) = (order.to.clone(), order.keep.is_some());
+        let made = aside(&self.ctx, move |store, goes_on| {
             Ok(write(store, &order, goes_on))
         })
-        .await?
+        .await?;
+        if let (Ok(_), Some(covered), true) = (&made, covered, is_planned) {
+            self.drop_what_is_backed_up(covered, &place).await;
+        }
+        made
     }
 
     /// Records a failure, unless the same was recorded lately.
@@ -204,6 +203,24 @@ impl Backups {
             .await;
         locked(&self.attempts).recorded = Some((why, now));
     }
+}
+
+/// Whom backups, and the journal beside them, are encrypted for.
+pub(super) fn recipients_of(
+    store: &Store,
+    plan: Option<&Plan>,
+) -> Result<Vec<Recipient>, MakeError> {
+    let mut recipients = store.kit_recipients()?;
+    if recipients.is_empty() {
+        return Err(MakeError::NoKit);
+    }
+    recipients.push(store.backup_identity().recipient());
+    let others = plan
+        .map(|plan| plan.recipients.as_slice())
+        .unwrap_or_default();
+    // They were read when the plan was made.
+    recipients.extend(others.iter().filter_map(|one| one.parse().ok()));
+    Ok(recipients)
 }
 
 /// Writes, verifies and names a backup. Waits for the disk.

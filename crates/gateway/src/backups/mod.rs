@@ -16,12 +16,14 @@ use attempt::Attempts;
 
 mod attempt;
 pub(crate) mod due;
+mod journal_place;
 mod kit;
 mod list;
 mod make;
 mod place;
 mod plan;
 mod refusal;
+pub(crate) mod ship;
 pub(crate) mod trial;
 mod verify;
 
@@ -51,6 +53,8 @@ pub(crate) struct Backups {
     attempts: Mutex<Attempts>,
     /// The plan was set.
     planned: Notify,
+    /// The place may be another: the journal is put there.
+    moved: Notify,
 }
 
 impl Backups {
@@ -61,6 +65,7 @@ impl Backups {
             turn: tokio::sync::Mutex::default(),
             attempts: Mutex::default(),
             planned: Notify::new(),
+            moved: Notify::new(),
         }
     }
 

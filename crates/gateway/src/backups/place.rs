@@ -57,7 +57,7 @@ impl Directory {
         Ok(found)
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
@@ -97,6 +97,23 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// Puts a file in the place of one of its name, whole or not at all.
+    pub(super) fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let draft = format!("{name}{UNFINISHED_SUFFIX}");
+        self.remove(&draft)?;
+        let anew = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let private = Mode::RUSR | Mode::WUSR;
+        let file = openat(&self.0, draft.as_str(), anew | OFlags::CLOEXEC, private)?;
+        let mut file = File::from(file);
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            self.remove(&draft)?;
+            return Err(error);
+        }
+        rustix::fs::renameat(&self.0, draft.as_str(), &self.0, name)?;
+        self.sync()
     }
 
     /// The first second from a moment on that no backup of the home has in its name.

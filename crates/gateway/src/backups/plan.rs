@@ -64,6 +64,7 @@ impl Backups {
         self.auth.commit_shown(change, shown).await?;
         locked(&self.attempts).failed_at = None;
         self.planned.notify_one();
+        self.moved.notify_one();
         if self
             .ctx
             .store()

@@ -64,10 +64,20 @@ impl Devices {
 
     /// Lets a certificate in that is durable now, and was issued by a decision that saw these cuts.
     pub(crate) fn let_in(&self, certificate: &Certificate, seen: Cuts) {
+        self.let_in_as(certificate, seen, false);
+    }
+
+    /// The same, to renew and to do nothing else.
+    pub(crate) fn let_in_for_renewal(&self, certificate: &Certificate, seen: Cuts) {
+        self.let_in_as(certificate, seen, true);
+    }
+
+    fn let_in_as(&self, certificate: &Certificate, seen: Cuts, renews_only: bool) {
         let access = CertificateAccess {
             device: certificate.device.clone(),
             state: certificate.state,
             not_after: certificate.not_after,
+            renews_only,
         };
         self.ctx
             .access_mut()

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | a claim is opened, presented, approved | [`claims`], [`present`], [`approvals`] |
 //! | a certificate is issued and renewed | [`csr_request`], [`enroll`], [`renew`], [`issuance`] |
+//! | a restored home lets a device in again | [`readmit`] |
 //! | a device is suspended, retired, revoked | [`lifecycle`], [`revoke`] |
 //! | what it may do, and has done | [`rights`], [`profiles`] |
 //! | when it was seen, and what of it wants attention | [`sighting`], [`signs`] |
@@ -34,6 +35,7 @@ pub(crate) mod issuance;
 pub(crate) mod lifecycle;
 pub(crate) mod present;
 pub(crate) mod profiles;
+pub(crate) mod readmit;
 mod recall;
 mod refused;
 pub(crate) mod renew;

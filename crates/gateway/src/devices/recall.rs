@@ -32,6 +32,7 @@ impl Devices {
                         device: certificate.device,
                         state: certificate.state,
                         not_after: certificate.not_after,
+                        renews_only: false,
                     },
                 );
             }

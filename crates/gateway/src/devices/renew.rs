@@ -110,6 +110,7 @@ impl Devices {
             successor: certificates.iter().find(follows),
             key_used_before,
             key_compromised: self.ctx.access().is_compromised(&request.key.fingerprint),
+            readmitted: self.renews_only(&presented.fingerprint),
             rotate_now: asked_to_rotate(&known, presented),
             issuer_ends: self.issuer_ends(&known.device.environment),
             clock_trusted,

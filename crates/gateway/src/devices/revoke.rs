@@ -114,8 +114,12 @@ impl End for DeviceCut {
         revocation.filter(|_| !self.journaled)
     }
 
-    fn lasts(&self) -> bool {
+    fn is_journaled(&self) -> bool {
         self.lasting.is_some() && self.journaled
+    }
+
+    fn lasts(&self) -> bool {
+        self.is_journaled()
     }
 
     fn change(&self) -> Change {
@@ -370,6 +374,7 @@ fn keep_out(access: &mut Access, revocation: &Revocation) {
             device: revocation.device.clone(),
             state: CertificateState::Revoked,
             not_after: revocation.at.after(LIFE_MAX),
+            renews_only: false,
         };
         access.set_certificate(*fingerprint, revoked);
     }

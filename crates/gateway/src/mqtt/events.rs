@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hearthkey_broker::{
-    ClaimAnswer, Event, Events, Request, StateChange, StateChanges, StateKind, StateRow, Who,
+    ClaimAnswer, Event, Events, Refusal, Request, StateChange, StateChanges, StateKind, StateRow,
+    Who,
 };
-use hearthkey_core::access::{Admission, RENEWAL_CLIENT_ID};
+use hearthkey_core::access::{Admission, DoorRefusal, RENEWAL_CLIENT_ID};
 use hearthkey_core::audit::Entry;
 use hearthkey_core::clock_witness::{MESSAGE_MAX_BYTES, Said};
 use hearthkey_core::id::{ClaimId, DeviceId, Fingerprint};
@@ -52,6 +53,11 @@ pub(crate) async fn work(home: Arc<Home>, mut events: Events) {
         if let Event::Refused { address, who, why } = event {
             home.devices.note_bound(who.as_ref(), &why);
             let mut entries = of_minute(&home, &mut refusals);
+            if let (Some(Who::Certificate(certificate)), Some(from)) = (&who, address)
+                && why == Refusal::Certificate(DoorRefusal::Waiting)
+            {
+                home.devices.came_unknown(certificate, from);
+            }
             let refused = Refused { address, who, why };
             entries.extend(refused.entry(&home, &mut refusals));
             write_down(&home, entries);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hearthkey_broker::{Broker, StateRow};
-use hearthkey_core::access::{Access, CertificateAccess, DeviceAccess, REMEMBERED};
+use hearthkey_core::access::{Access, Blind, CertificateAccess, DeviceAccess, REMEMBERED};
 use hearthkey_core::certificate::{Certificate, CertificateState, RevocationReason};
 use hearthkey_core::habit::Habits;
 use hearthkey_core::id::{DeviceId, Fingerprint, HomeId, ProfileName, SerialNumber};
@@ -16,7 +16,7 @@ use hearthkey_core::time::{Span, Timestamp};
 use hearthkey_core::trusted_time::Gained;
 use hearthkey_pki::CaCertificate;
 use hearthkey_store::change::{Change, Write};
-use hearthkey_store::journal::{Replay, Revocation};
+use hearthkey_store::journal::{Event, Replay, Revocation};
 use hearthkey_store::registry::ReadError;
 use hearthkey_store::{CommitError, OpenError, Opened, Store};
 use rustls::ServerConfig;
@@ -27,6 +27,7 @@ use crate::auth::Auth;
 use crate::auth::person_book::PersonBook;
 use crate::auth::token_book::TokenBook;
 use crate::devices::Recalled;
+use crate::devices::readmit::readmitted;
 use crate::devices::revoke::{Replayed, replayed};
 use crate::home::Home;
 use crate::mqtt::events::broker_rows;
@@ -126,6 +127,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Late {
     /// What the journal lacked.
     pub(crate) unjournaled: Vec<Revocation>,
+    /// What was given that the journal lacked, because the home was stopped in between.
+    pub(crate) unjournaled_issues: Vec<Event>,
     /// What the registry lacked of the journal, and holds in memory.
     pub(crate) replayed: Vec<Replayed>,
 }
@@ -158,6 +161,14 @@ impl Loaded {
         let issuers = load_issuers(&store)?;
         let loaded = load_access(&store, &profiles, now)?;
         let access = Arc::new(RwLock::new(loaded.access));
+        if let Some(restored) = store.read(crate::backups::restored)? {
+            let blind = Blind {
+                from: restored.certificates_unknown_from(),
+                to: restored.at,
+            };
+            let access = access.read().unwrap_or_else(PoisonError::into_inner);
+            access.strangers().expect(blind);
+        }
         let replayed = replayed(&store, &access, &replay.revocations);
         let (root, _) = store
             .read(|registry| registry.authority("root"))?
@@ -174,6 +185,7 @@ impl Loaded {
         .await?;
         let tokens = TokenBook::load(&store, now)?;
         let unjournaled = store.unjournaled(now)?;
+        let unjournaled_issues = store.unjournaled_issues(&replay.chain)?;
         let opened = how_it_opened((&store, &id), (&replay, anchored), now, &mut warnings);
         let opened = opened.await?;
         let people = PersonBook::new(&door.hosts, http.map(|http| http.port()), &door.data_dir);
@@ -192,6 +204,7 @@ impl Loaded {
             hosts: door.hosts.clone(),
             late: Late {
                 unjournaled,
+                unjournaled_issues,
                 replayed,
             },
             clock,
@@ -436,6 +449,9 @@ fn load_access(
             access.expect(claim);
         }
     }
+    for certificate in store.read(readmitted)? {
+        access.renews_only(&certificate);
+    }
     let compromised = RevocationReason::KeyCompromise;
     for key in store.read(|registry| registry.keys_revoked_for(compromised))? {
         access.refuse_key(key);
@@ -460,6 +476,7 @@ fn admit(access: &mut Access, certificate: Certificate) {
             device,
             state,
             not_after,
+            renews_only: false,
         },
     );
 }

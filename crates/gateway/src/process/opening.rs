@@ -12,6 +12,7 @@ use hearthkey_core::rejection::{Code, Rejection};
 use hearthkey_pki::CaRole;
 use hearthkey_store::Store;
 use hearthkey_store::change::Change;
+use hearthkey_store::journal::Event;
 use hearthkey_store::keys::RootKey;
 use tokio::time::{sleep, timeout};
 
@@ -61,12 +62,27 @@ pub(crate) async fn open(
     let endings = tokio::spawn(keep_writing_down(Arc::clone(&home.ctx)));
     home.ctx.endings().written_by(endings);
     home.devices.write_into_journal_again(late.unjournaled);
+    write_what_was_given(&home, late.unjournaled_issues);
     home.devices.write_down_replayed(late.replayed).await;
     home.begin(running).await;
     let http = http.map(|(tcp, _)| {
         listener::Listener::new(tcp, home.trust.https_tls(), home.ctx.stopping().subscribe())
     });
     Ok((home, http))
+}
+
+/// Hands over to the journal what the home gave right before it was stopped the last time.
+fn write_what_was_given(home: &Home, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
+    let ctx = Arc::clone(&home.ctx);
+    tokio::spawn(async move {
+        let now = Some(ctx.now());
+        if let Err(error) = ctx.store().journal_all(now, events).await {
+            tracing::error!(%error, "the journal lacks what was issued before the home was stopped");
+        }
+    });
 }
 
 /// Listens for services. Nobody is answered before the home is open.
@@ -127,6 +143,9 @@ impl Home {
                 &self.audit,
             ))),
             tokio::spawn(crate::backups::due::make_what_is_due(Arc::clone(
+                &self.backups,
+            ))),
+            tokio::spawn(crate::backups::ship::keep_shipping(Arc::clone(
                 &self.backups,
             ))),
             tokio::spawn(crate::vault::rotation::drive::rotate_what_is_due(

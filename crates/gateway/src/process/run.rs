@@ -443,6 +443,9 @@ impl Keeper for Process {
             clock,
             storage_available: home.is_some_and(|h| h.ctx.storage_available()),
             revocations_pending: home.map_or(0, |home| home.ctx.endings().pending()),
+            backed_up_until: home
+                .and_then(|home| home.ctx.shipped_now().known_until(home.ctx.now()))
+                .map(|at| at.whole_second().to_string()),
             incident: home
                 .and_then(|home| home.ctx.store().incident())
                 .map(|i| i.to_string()),

@@ -48,6 +48,11 @@ pub(crate) trait End: Send + Sync {
         None
     }
 
+    /// Whether the journal has it by itself, so that nothing is written there.
+    fn is_journaled(&self) -> bool {
+        false
+    }
+
     /// Whether the files of the home have it by themselves, so that it holds again when the home is opened again.
     fn lasts(&self) -> bool {
         false
@@ -317,6 +322,11 @@ impl Endings {
     /// whether none would.
     pub(crate) async fn all_last(&self) -> bool {
         self.none_pending(|_, its| !its.lasts).await
+    }
+
+    /// Waits until every end that was begun is on the disk, as long as an answer waits. Returns whether all are.
+    pub(crate) async fn nothing_pending(&self) -> bool {
+        self.none_pending(|_, _| true).await
     }
 
     async fn none_pending(&self, of: impl Fn(&str, &Pending) -> bool) -> bool {

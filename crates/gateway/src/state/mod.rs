@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use hearthkey_broker::Broker;
 use hearthkey_core::access::Access;
 use hearthkey_core::audit::{Actor, Entry};
+use hearthkey_core::backup::shipped::Shipped;
 use hearthkey_core::id::{DeviceId, EnvironmentName, HomeId, ProfileName, SerialNumber};
 use hearthkey_core::profile::Profile;
 use hearthkey_core::time::Timestamp;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use clock::Clock;
 use endings::Endings;
 use keyed_locks::Turns;
+use shipping::Shipping;
 
 pub(crate) mod aside;
 pub(crate) mod clock;
@@ -29,6 +31,7 @@ pub(crate) mod failure;
 pub(crate) mod keyed_locks;
 mod lock;
 pub(crate) mod shares;
+pub(crate) mod shipping;
 pub(crate) mod url;
 pub(crate) mod write_down;
 
@@ -54,6 +57,8 @@ pub(crate) struct Ctx {
     turns: Turns<DeviceId>,
     /// Access that has ended in memory and is being written down.
     endings: Endings,
+    /// How far the place for backups knows the journal.
+    shipped: Shipping,
     outbox: Notify,
     storage_available: AtomicBool,
     /// Tells this opening of the home from every other.
@@ -91,6 +96,7 @@ impl Ctx {
             http: parts.http,
             turns: Turns::new(),
             endings: Endings::default(),
+            shipped: Shipping::default(),
             outbox: Notify::new(),
             storage_available: AtomicBool::new(true),
             epoch: hearthkey_core::id::hex(hearthkey_store::keys::random::<4>().as_slice()),
@@ -149,6 +155,16 @@ impl Ctx {
 
     pub(crate) fn endings(&self) -> &Endings {
         &self.endings
+    }
+
+    /// How far the place for backups knows the journal.
+    pub(crate) fn shipped(&self) -> &Shipping {
+        &self.shipped
+    }
+
+    /// The same, as it is now.
+    pub(crate) fn shipped_now(&self) -> Shipped {
+        self.shipped.now(self.store.journal_file().newest())
     }
 
     /// Wakes the delivery of what waits in the outbox.

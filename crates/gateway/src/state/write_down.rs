@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hearthkey_store::CommitError;
 use hearthkey_store::change::{Change, Write};
+use hearthkey_store::journal::Event;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -132,10 +133,17 @@ impl Ctx {
     }
 
     async fn write_into_journal(&self, end: &dyn End, tried: u64) -> bool {
-        let Some(revocation) = end.revocation() else {
-            return true;
+        let change = end.change();
+        let at = change.entries.first().map(|entry| entry.time);
+        let events = match end.revocation() {
+            Some(revocation) => vec![revocation.clone().into()],
+            None if end.is_journaled() => return true,
+            None => Event::all_of(&change),
         };
-        let written = self.store.journal(revocation.clone()).await;
+        if events.is_empty() {
+            return true;
+        }
+        let written = self.store.journal_all(at, events).await;
         if let Err(error) = written.as_ref().map_err(|error| error.to_string())
             && is_told(tried)
         {
@@ -143,14 +151,16 @@ impl Ctx {
                 error,
                 tried,
                 object = end.object(),
-                "the journal does not have a revocation yet"
+                "the journal does not have an end of access yet"
             );
         }
         written.is_ok()
     }
 
     async fn write_into_registry(&self, end: &dyn End, tried: u64) -> Tried {
-        let error = match self.commit_with_effects(end.change()).await {
+        // The journal is told beside it, and first: a disk that takes one of the two is enough for the end to be known.
+        let change = end.change().journaled();
+        let error = match self.commit_with_effects(change).await {
             Ok(_) => {
                 end.written();
                 return Tried::Done;

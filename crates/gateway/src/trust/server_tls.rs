@@ -75,7 +75,9 @@ impl ServerTls<'_> {
         let time = Arc::clone(self.clock);
         let now = Arc::new(move || time.now());
         let verifier = || ClientVerifier::new(&anchors, Arc::clone(self.access), now.clone());
-        let telling = verifier().telling(hearthkey_broker::certificate_refused);
+        let telling = verifier()
+            .telling(hearthkey_broker::certificate_refused)
+            .readmitting();
         let chain = [
             server.certificate().clone(),
             CaCertificate::from_der(&root)?,

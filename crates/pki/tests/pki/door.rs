@@ -1,9 +1,10 @@
 //! Which client certificates are let in, and what the others are told.
 
-use hearthkey_core::access::{Admission, DoorRefusal};
+use hearthkey_core::access::{Access, Admission, Blind, DeviceAccess, DoorRefusal};
 use hearthkey_core::certificate::CertificateState;
 use hearthkey_core::device::DeviceState;
 use hearthkey_core::id::Fingerprint;
+use hearthkey_core::profile;
 use hearthkey_core::time::Span;
 use hearthkey_pki::{ClientRefusal, SigningKey, read_csr};
 use rcgen::{
@@ -117,6 +118,58 @@ fn a_certificate_that_the_home_does_not_know_is_refused() {
     assert_eq!(home.verifier().judge(&der).unwrap_err(), unknown);
     let told = AlertDescription::CertificateUnknown;
     expect(&home, &der, &key.to_pkcs8(), Some(told));
+}
+
+#[test]
+fn a_certificate_that_a_restored_home_may_have_issued_waits_and_no_other_does() {
+    let home = Home::new();
+    let key = SigningKey::generate().unwrap();
+    let issued = home.enroll(&key);
+    let lamp = issued.certificate.device.clone();
+    let issued_at = issued.certificate.issued_at.whole_second();
+    let judged = |readmitting| {
+        let verifier = match readmitting {
+            true => home.fresh_verifier().readmitting(),
+            false => home.fresh_verifier(),
+        };
+        verifier.judge(&issued.der).unwrap_err()
+    };
+    let blind = |to| Blind {
+        from: issued_at,
+        to,
+    };
+    let forget = || {
+        let access = Access::default();
+        access.strangers().expect(blind(issued_at));
+        *home.access.write().unwrap() = access;
+    };
+    forget();
+    let (waiting, unknown) = (DoorRefusal::Waiting, DoorRefusal::UnknownCertificate);
+    assert_eq!(judged(false), unknown.into());
+    assert_eq!(judged(true), waiting.into());
+    assert_eq!(judged(false), waiting.into(), "wherever it is shown then");
+    // One that was issued after the restore would be known.
+    forget();
+    let before = issued_at.before(Span::s(1));
+    let access = home.access.read().unwrap();
+    access.strangers().expect(blind(before));
+    drop(access);
+    assert_eq!(judged(true), unknown.into());
+    // A device that is out stays out, and so does a key in other hands.
+    forget();
+    home.access.write().unwrap().set_device(
+        lamp,
+        DeviceAccess::new(
+            DeviceState::Retired,
+            "home".parse().unwrap(),
+            &profile::built_in().unwrap().remove(0).into(),
+        ),
+    );
+    assert_eq!(judged(true), DoorRefusal::Revoked.into());
+    forget();
+    let stolen = issued.certificate.key;
+    home.access.write().unwrap().refuse_key(stolen);
+    assert_eq!(judged(true), DoorRefusal::Revoked.into());
 }
 
 #[test]

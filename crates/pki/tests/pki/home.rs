@@ -56,12 +56,16 @@ impl Home {
     }
 
     pub fn verifier(&self) -> Arc<ClientVerifier> {
+        Arc::new(self.fresh_verifier())
+    }
+
+    pub fn fresh_verifier(&self) -> ClientVerifier {
         let clock = Arc::clone(&self.clock);
-        Arc::new(ClientVerifier::new(
+        ClientVerifier::new(
             &[self.issuing.certificate().clone()],
             Arc::clone(&self.access),
             Arc::new(move || *clock.read().unwrap()),
-        ))
+        )
     }
 
     /// A leaf for the device `lamp`, as the home issues it, known at the listener.
@@ -92,6 +96,7 @@ impl Home {
                 device: lamp,
                 state: CertificateState::Active,
                 not_after,
+                renews_only: false,
             },
         );
     }

@@ -16,6 +16,9 @@ pub enum BackupError {
     /// An age file with something else in it.
     #[error("this is not a backup: the age file holds something else. Name another file")]
     NotABackup,
+    /// An age file with something else than lines of a journal in it.
+    #[error("this is no part of a journal: the age file holds something else. Name another file")]
+    NotAJournal,
     /// No key that was tried opens it.
     #[error(
         "this key does not open the backup: it belongs to another home or to an earlier recovery code, or the beginning of the file was altered. Use the recovery code that was valid when the backup was made, or another backup"

@@ -1,13 +1,11 @@
 //! A backup becomes the files of a home again.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hearthkey_core::backup::{MANIFEST_MAX_BYTES, Manifest, Part, PartName};
-use hearthkey_core::id::{Fingerprint, HomeId};
-use hearthkey_core::time::Timestamp;
+use hearthkey_core::id::Fingerprint;
 
 use super::container::{MAGIC, SEAL_BYTES, store_part};
 use super::error::BackupError;
@@ -15,7 +13,7 @@ use super::recipient::Identity;
 use crate::anchor::ANCHOR_FILE;
 use crate::connection::SCHEMA;
 use crate::files::{DATABASE_FILE, DataDir};
-use crate::journal::{JOURNAL_FILE, lines};
+use crate::journal::JOURNAL_FILE;
 use crate::keys::RootKey;
 use crate::slots::Slots;
 
@@ -59,7 +57,7 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// What decrypts a backup, after its header was opened.
-fn decrypted(file: impl Read, identity: &Identity) -> Result<impl Read, BackupError> {
+pub(super) fn decrypted(file: impl Read, identity: &Identity) -> Result<impl Read, BackupError> {
     let mut file = file;
     let mut begin = Vec::with_capacity(AGE.len());
     let read = (&mut file).take(AGE.len() as u64).read_to_end(&mut begin);
@@ -205,60 +203,4 @@ fn read_slots(file: &mut impl Read, part: Option<&Part>) -> Result<Slots, Backup
         return Err(BackupError::Damaged);
     }
     Ok(Slots::parse(&text)?)
-}
-
-/// What a journal beside the backup added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalGiven {
-    /// Revocations that the backup did not have.
-    pub added: usize,
-    /// Lines that this home has not written.
-    pub foreign_lines: usize,
-    /// Whether it has every revocation that the backup has: then it is at least as new.
-    pub covers: bool,
-    /// Its newest revocation, if it has one.
-    pub newest: Option<Timestamp>,
-}
-
-/// Adds to the journal of an unpacked home what another copy of it holds.
-pub fn add_journal(
-    dir: &DataDir,
-    root: &RootKey,
-    home: &HomeId,
-    given: &[u8],
-) -> Result<JournalGiven, BackupError> {
-    let key = root.journal(home);
-    let kept = dir.read(JOURNAL_FILE).map_err(BackupError::Home)?;
-    let kept = kept.unwrap_or_default();
-    let (ours, theirs) = (lines::read(&key, &kept), lines::read(&key, given));
-    if theirs.newer_lines > 0 {
-        return Err(BackupError::NewerJournal(theirs.newer_lines));
-    }
-    if theirs.revocations.is_empty() && theirs.foreign_lines > 0 {
-        return Err(BackupError::ForeignJournal);
-    }
-    let text =
-        |revocation| lines::written(&key, revocation).map_err(|e| BackupError::Home(e.into()));
-    let ours = ours.revocations.iter().map(text);
-    let mut known = ours.collect::<Result<BTreeSet<String>, _>>()?;
-    let theirs_text = theirs.revocations.iter().map(text);
-    let theirs_text = theirs_text.collect::<Result<Vec<String>, _>>()?;
-    let all: BTreeSet<&String> = theirs_text.iter().collect();
-    let covers = known.iter().all(|line| all.contains(line));
-    let (mut whole, mut added) = (kept, 0);
-    for line in theirs_text {
-        if !known.contains(&line) {
-            whole.extend(line.as_bytes());
-            known.insert(line);
-            added += 1;
-        }
-    }
-    dir.replace(JOURNAL_FILE, &whole)
-        .map_err(BackupError::Home)?;
-    Ok(JournalGiven {
-        added,
-        foreign_lines: theirs.foreign_lines,
-        covers,
-        newest: theirs.revocations.iter().map(|one| one.at).max(),
-    })
 }

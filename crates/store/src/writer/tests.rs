@@ -40,6 +40,7 @@ fn fixture() -> Fixture {
         key,
         log_key,
         checkpoints: sender,
+        journal: None,
         open: None,
     };
     Fixture {

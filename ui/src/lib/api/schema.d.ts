@@ -333,6 +333,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the devices that a restored home does not know and that wait until a person confirms them. */
+        get: operations["get_devices_waiting"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/devices/{id}": {
         parameters: {
             query?: never;
@@ -395,6 +412,23 @@ export interface paths {
         get: operations["get_devices_id_provenance"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/readmit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets one device in again that a restored home does not know: to renew with a new key, and nothing else until then. */
+        post: operations["post_devices_id_readmit"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2067,6 +2101,7 @@ export interface components {
             backups: components["schemas"]["BackupView"][];
             /** @description Why the last attempt failed, if none has succeeded since. */
             failed?: string | null;
+            journal?: components["schemas"]["JournalShipped"] | null;
             /** @description Whether backups can be encrypted for the recovery code. If not, the code has to be typed once. */
             kit_known: boolean;
             /** @description When the newest was made and verified. */
@@ -2872,6 +2907,15 @@ export interface components {
             /** @description Where they make a way in, once. */
             url: string;
         };
+        /** @description How far the place for backups knows the journal: what was issued and revoked since the newest backup. */
+        JournalShipped: {
+            /** @description Since when something has happened that is not there, if there is something. */
+            behind_since?: string | null;
+            /** @description Why it could not be put there, at the last try. */
+            failed?: string | null;
+            /** @description Until when the place knows everything; none if nothing was put there yet. */
+            known_until?: string | null;
+        };
         /** @description `POST /api/v1/backups/kit-check`. */
         KitCheckRequest: {
             /** @description The recovery code, as it was typed. */
@@ -3452,6 +3496,18 @@ export interface components {
             /** @description From what: a file, a bridge. */
             source?: string | null;
         };
+        /** @description `POST /api/v1/devices/{id}/readmit`: one device, by its name. */
+        ReadmitRequest: {
+            /** @description SHA-256 of the certificate; needed if the device waits with more than one. */
+            certificate_sha256?: string | null;
+            /** @description Who is responsible for such a device. */
+            owner?: string | null;
+            /** @description The profile of a device that the home does not know at all. */
+            profile?: string | null;
+            /** @description What it is for. */
+            purpose?: string | null;
+            second_factor?: components["schemas"]["SecondFactor"] | null;
+        };
         /** @description `GET /api/v1/log/records`: each record is exactly the leaf's bytes. */
         RecordPage: {
             /**
@@ -3753,6 +3809,11 @@ export interface components {
         };
         /** @description `GET /api/v1/status`: answered also by a sealed gateway, which leaves out what it cannot know. */
         Status: {
+            /**
+             * @description Until when the place for backups knows everything that was issued and revoked; none if no place is set, or nothing
+             *     was put there yet.
+             */
+            backed_up_until?: string | null;
             /** @description Home time. */
             clock: components["schemas"]["ClockView"];
             /** @description Whether home time follows the machine's clock. */
@@ -3977,6 +4038,34 @@ export interface components {
              * @description Its number.
              */
             version: number;
+        };
+        /** @description A device that came with a certificate of this home that the home does not know: it was issued after the backup. */
+        WaitingDevice: {
+            /** @description From which address. */
+            address: string;
+            /** @description SHA-256 of the certificate. */
+            certificate_sha256: string;
+            /** @description The device that the certificate names. */
+            device: string;
+            /** @description The environment whose CA has signed it. */
+            environment: string;
+            /** @description When the device first came with it since the gateway was started. */
+            first_came_at: string;
+            /** @description When it was issued. */
+            issued_at: string;
+            /** @description SHA-256 of its public key. */
+            key_sha256: string;
+            /** @description When it last came. */
+            last_came_at: string;
+            /** @description Until when it is valid. */
+            not_after: string;
+            /** @description The state of the device in the registry; none if the home does not know the device at all. */
+            state?: string | null;
+        };
+        /** @description `GET /api/v1/devices/waiting`. */
+        WaitingList: {
+            /** @description The devices, at most 1024, in the order of their names. */
+            devices: components["schemas"]["WaitingDevice"][];
         };
         /** @description `POST /api/v1/people/me/passkeys/{id}/end`. */
         WaysChanged: components["schemas"]["OwnWays"] & {
@@ -4858,6 +4947,30 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    get_devices_waiting: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaitingList"];
+                };
+            };
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_devices_id: {
         parameters: {
             query?: never;
@@ -4992,6 +5105,43 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["Missing"];
             421: components["responses"]["Misdirected"];
+            429: components["responses"]["TooOften"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    post_devices_id_readmit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReadmitRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceChanged"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unknown"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["Missing"];
+            408: components["responses"]["Slow"];
+            409: components["responses"]["Refused"];
+            413: components["responses"]["TooLong"];
+            415: components["responses"]["NotJson"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unfit"];
             429: components["responses"]["TooOften"];
             503: components["responses"]["Unavailable"];
         };

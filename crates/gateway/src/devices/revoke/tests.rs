@@ -19,6 +19,7 @@ async fn what_the_journal_holds_keeps_out_before_there_is_a_door() {
         device: device.clone(),
         state: CertificateState::Active,
         not_after: at.after(LIFE_MAX),
+        renews_only: false,
     };
     access.set_certificate(certificate, known);
     let access = RwLock::new(access);

@@ -50,6 +50,11 @@ pub(crate) fn routes() -> Vec<Route> {
             act(Act::DeviceChange).of(Thing::Device).ends_access(),
         ),
         route(routes!(approve), act(Act::DeviceApprove).of(Thing::Device)),
+        route(routes!(waiting), act(Act::DeviceRead).anywhere()),
+        route(
+            routes!(readmit),
+            act(Act::DeviceReadmit).judged_by_use_case(),
+        ),
         route(routes!(rights), act(Act::DeviceRead).of(Thing::Device)),
         route(
             routes!(narrow),
@@ -344,6 +349,29 @@ async fn approve(
         .approve(&caller.permitted(Act::DeviceApprove)?, &device, key)
         .await?;
     let state = home.devices.standing(&device)?;
+    Ok(Json(durably(&device, state.as_str())))
+}
+
+/// Lists the devices that a restored home does not know and that wait until a person confirms them.
+#[utoipa::path(get, path = "/api/v1/devices/waiting", responses((status = 200, body = api::WaitingList)))]
+async fn waiting(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+) -> Answer<api::WaitingList> {
+    Ok(Json(gateway.home()?.devices.waiting_devices(&caller)?))
+}
+
+/// Lets one device in again that a restored home does not know: to renew with a new key, and nothing else until then.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/readmit", params(("id" = String, Path)), request_body = api::ReadmitRequest, responses((status = 200, body = api::DeviceChanged)))]
+async fn readmit(
+    State(gateway): Gate,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<api::ReadmitRequest>,
+) -> Answer<api::DeviceChanged> {
+    let device = device(&id)?;
+    let home = gateway.home()?;
+    let state = home.devices.readmit(&caller, &device, request).await?;
     Ok(Json(durably(&device, state.as_str())))
 }
 
