@@ -61,6 +61,21 @@ pub struct Rejection {
     pub retry_after_s: Option<u64>,
 }
 
+impl Rejection {
+    /// A gateway that does not trust its clock lets a certificate in that has ended by this machine's: what follows if this one
+    /// is right is said beside its answer.
+    pub(crate) fn beside_this_clock(mut self, ended: Moment, now: Moment) -> Self {
+        if self.code == "clock_untrusted" && now > ended {
+            self.remedy = format!(
+                "{}. By this machine's clock the certificate ended on {ended}: if that is right, and more time has passed than its \
+                 profile allows to renew in, the device needs a new claim once the gateway has the time",
+                self.remedy.trim_end_matches('.')
+            );
+        }
+        self
+    }
+}
+
 #[derive(Deserialize)]
 struct RawRejection {
     code: String,

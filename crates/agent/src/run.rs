@@ -392,8 +392,9 @@ impl Runner<'_> {
                         _ => wait_s,
                     };
                     let retry_at = self.plan.postpone(now, wait_s, clock::chance());
+                    let ended = self.device.state.not_after;
                     (self.emit)(Event::RenewalRefused {
-                        rejection,
+                        rejection: rejection.beside_this_clock(ended, now),
                         retry_at,
                     });
                     Ok(Step::Stay)
