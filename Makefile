@@ -64,7 +64,7 @@ soak: export HEARTHKEY_SOAK = 1
 soak:
 	@scripts/setup.sh test
 	cargo test --workspace --locked --lib --test stories -- --nocapture engine::model hostile:: own:: strict::
-	cargo test --workspace --locked --test main -- --nocapture soak:: durability:: crash:: siege:: strangers:: whole_home:: rekeyed:: large_log::
+	cargo test --workspace --locked --test main -- --nocapture soak:: durability:: crash:: siege:: strangers:: whole_home:: rekeyed:: large_log:: restored_home::
 	cargo test -p hearthkey-store --locked --test archived -- --nocapture large::
 	scripts/fuzz.sh $(FUZZ_S)
 
