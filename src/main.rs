@@ -213,7 +213,9 @@ fn main() -> ExitCode {
 
 fn obey(command: Command, context: &Context) -> Result<(), Failure> {
     // The gateway's own work blocks in place, which needs more than one thread.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores + hearthkey_gateway::WORKERS_SPARE)
         .enable_all()
         .build()
         .map_err(|error| Failure::system("start", &error))?;

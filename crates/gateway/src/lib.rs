@@ -37,6 +37,7 @@ mod vault;
 use hearthkey_store::log_archive::{Compared, verify_archive_file};
 
 pub use auth::setup_file::SetupLink;
+pub use hearthkey_store::WORKERS_SPARE;
 pub use hearthkey_store::log::{Verified, VerifyError};
 pub use hearthkey_store::log_archive::{ArchiveFile, Head as ArchiveHead};
 pub use http::middleware::host::{InvalidHost, check_host};

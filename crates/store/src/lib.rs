@@ -60,5 +60,6 @@ pub mod vault_change;
 mod writer;
 
 pub use files::DATABASE_FILE;
+pub use reads::WORKERS_SPARE;
 pub use store::{OpenError, Opened, Store, origin};
 pub use writer::{CommitError, Committed};

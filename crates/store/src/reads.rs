@@ -2,11 +2,13 @@
 //!
 //! A read is short, and is done where its question is asked. A disk that hangs makes it long; then it holds a worker, and as
 //! many of them hold all, so that nothing else goes on, the end of access included. So none takes the last worker: one that
-//! would is done beside them, on a thread that another worker takes the place of. On a disk that answers, many at once are work
-//! and not waiting, and more threads would only be in each other's way: behind sixteen, the next waits a moment for one of them.
-//! On a disk that does not, nothing is gained by waiting, and what is too much is refused.
+//! would waits a moment for another to end, which on a disk that answers is much less than a moment. If none does, the disk
+//! hangs, and that read and those after it are done beside the workers, each on a thread that another worker takes the place
+//! of. What is too much for that is refused.
+//!
+//! A handover to another thread costs more than most reads do, so that it is left to disks that hang. That is also why the gateway's
+//! runtime has one worker more than there are cores (`WORKERS_SPARE`).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +18,9 @@ use tokio::task::block_in_place;
 
 use crate::registry::{ReadError, Registry};
 
-/// Reads that are done beside the workers at the same time, while the disk answers.
-const ASIDE_MAX: usize = 16;
-/// The same while it does not. One more is refused. The runtime has twice as many threads.
+/// Workers that a runtime has beside one for each core, so that each core can do a read and a worker is left.
+pub const WORKERS_SPARE: usize = 1;
+/// Reads that are done beside the workers at the same time. One more is refused. The runtime has twice as many threads.
 const HANGING_MAX: usize = 256;
 /// How long a worker waits for one of them to end.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -29,17 +31,20 @@ const KEPT_MAX: usize = 3;
 /// The reads that go on.
 #[derive(Default)]
 pub(crate) struct Reads {
-    all: AtomicUsize,
-    aside: Mutex<Aside>,
-    /// One of those beside the workers has ended.
+    going: Mutex<Going>,
+    /// One of those on the workers has ended.
     ended: Condvar,
 }
 
-/// Those beside the workers.
 #[derive(Default)]
-struct Aside {
-    going: usize,
-    /// None of them has ended in the moment that somebody waited for one.
+struct Going {
+    /// On workers.
+    here: usize,
+    /// Beside them.
+    aside: usize,
+    /// Workers that wait for one of them to end.
+    waiting: usize,
+    /// None on a worker has ended in the moment that somebody waited for one, nor since.
     hang: bool,
 }
 
@@ -96,31 +101,38 @@ fn in_one_snapshot<T>(
     Ok(answer)
 }
 
-/// One of them.
-struct Going<'a>(&'a AtomicUsize);
-
-impl Drop for Going<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+/// Where a read is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Aside,
 }
 
-/// One of those beside the workers.
-struct Place<'a>(&'a Reads);
+/// One of the reads that go on.
+struct One<'a>(&'a Reads, Place);
 
-impl Drop for Place<'_> {
+impl Drop for One<'_> {
     fn drop(&mut self) {
-        let mut aside = self.0.aside();
-        aside.going -= 1;
-        aside.hang = false;
-        drop(aside);
-        self.0.ended.notify_one();
+        let mut going = self.0.going();
+        match self.1 {
+            Place::Here => {
+                going.here -= 1;
+                going.hang = false;
+            }
+            // Those on the workers may still hang, or be long.
+            Place::Aside => going.aside -= 1,
+        }
+        let waits = going.waiting > 0;
+        drop(going);
+        if waits {
+            self.0.ended.notify_one();
+        }
     }
 }
 
 impl Reads {
-    fn aside(&self) -> MutexGuard<'_, Aside> {
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn going(&self) -> MutexGuard<'_, Going> {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does a read.
@@ -128,35 +140,45 @@ impl Reads {
         &self,
         read: impl FnOnce() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let before = self.all.fetch_add(1, Ordering::AcqRel);
-        let _going = Going(&self.all);
-        match Handle::try_current() {
-            Ok(runtime) if takes_the_last_worker(&runtime, before) => {
-                let _place = self.place()?;
-                block_in_place(read)
-            }
-            _ => read(),
+        let Some(workers) = workers() else {
+            return read();
+        };
+        let one = self.begin(workers - 1)?;
+        match one.1 {
+            Place::Here => read(),
+            Place::Aside => block_in_place(read),
         }
     }
 
-    /// A place beside the workers.
-    fn place(&self) -> Result<Place<'_>, ReadError> {
-        let full = |aside: &mut Aside| aside.going >= ASIDE_MAX && !aside.hang;
-        let waited = self.ended.wait_timeout_while(self.aside(), MOMENT, full);
-        let (mut aside, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        aside.hang |= waited.timed_out();
-        if aside.going >= HANGING_MAX {
+    /// A place for a read, of which so many may be on workers.
+    fn begin(&self, here_max: usize) -> Result<One<'_>, ReadError> {
+        let mut going = self.going();
+        if going.here >= here_max && here_max > 0 && !going.hang {
+            going.waiting += 1;
+            let full = |going: &mut Going| going.here >= here_max && !going.hang;
+            let waited = self.ended.wait_timeout_while(going, MOMENT, full);
+            let (after, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            going = after;
+            going.waiting -= 1;
+            going.hang |= waited.timed_out();
+        }
+        if going.here < here_max {
+            going.here += 1;
+            return Ok(One(self, Place::Here));
+        }
+        if going.aside >= HANGING_MAX {
             return Err(ReadError("the disk does not respond".into()));
         }
-        aside.going += 1;
-        Ok(Place(self))
+        going.aside += 1;
+        Ok(One(self, Place::Aside))
     }
 }
 
-/// Whether there would be no worker left, if each of the reads before held one. A runtime of a single thread has none to give.
-fn takes_the_last_worker(runtime: &Handle, before: usize) -> bool {
-    runtime.runtime_flavor() == RuntimeFlavor::MultiThread
-        && before + 1 >= runtime.metrics().num_workers()
+/// The workers of the runtime, if it is one that has several. One of a single thread has none to give.
+fn workers() -> Option<usize> {
+    let runtime = Handle::try_current().ok()?;
+    let many = runtime.runtime_flavor() == RuntimeFlavor::MultiThread;
+    many.then(|| runtime.metrics().num_workers())
 }
 
 #[cfg(test)]
@@ -167,13 +189,13 @@ mod tests {
 
     #[test]
     fn reads_that_hang_leave_a_worker_for_everything_else() {
-        for workers in [1, 2] {
+        for workers in [1, 2, 3] {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(workers)
                 .enable_all()
                 .build()
                 .unwrap();
-            let (reads, hanging) = (Arc::new(Reads::default()), ASIDE_MAX + 8);
+            let (reads, hanging) = (Arc::new(Reads::default()), 24);
             let disk = Arc::new(Barrier::new(hanging + 1));
             for _ in 0..hanging {
                 let (reads, disk) = (Arc::clone(&reads), Arc::clone(&disk));
@@ -184,7 +206,8 @@ mod tests {
                     });
                 });
             }
-            while reads.all.load(Ordering::Acquire) < hanging {
+            let all = |going: &Going| going.here + going.aside;
+            while all(&reads.going()) < hanging {
                 std::thread::yield_now();
             }
             let other = runtime.spawn(async { 7 });
@@ -196,9 +219,26 @@ mod tests {
     #[test]
     fn what_is_too_much_for_a_disk_that_hangs_is_refused() {
         let reads = Reads::default();
-        let places: Vec<_> = (0..HANGING_MAX).map(|_| reads.place().unwrap()).collect();
-        assert!(reads.place().is_err());
+        let places: Vec<_> = (0..=HANGING_MAX).map(|_| reads.begin(1).unwrap()).collect();
+        assert!(reads.begin(1).is_err());
         drop(places);
-        assert!(reads.place().is_ok());
+        assert!(reads.begin(1).is_ok_and(|one| one.1 == Place::Here));
+    }
+
+    #[test]
+    fn none_takes_the_last_worker_and_what_ends_makes_room_again() {
+        let reads = Reads::default();
+        let [first, second] = [(); 2].map(|()| reads.begin(2).unwrap());
+        assert!(first.1 == Place::Here && second.1 == Place::Here);
+        // Nobody ends in the moment that it waits.
+        assert!(reads.begin(2).unwrap().1 == Place::Aside);
+        drop(first);
+        let again = reads.begin(2).unwrap();
+        assert!(again.1 == Place::Here);
+        let going = reads.going();
+        assert_eq!((going.here, going.aside), (2, 0));
+        drop(going);
+        drop((second, again));
+        assert_eq!(reads.going().here, 0);
     }
 }
